@@ -1,0 +1,73 @@
+"""What every family shares: the input with its normalisation, convolution and BatchNormalization as CIFAR networks have
+them, the classifier."""
+
+from typing import TypedDict
+
+import keras
+from keras import layers
+
+from cifarzoo.data.statistics import channel_statistics
+
+
+class ModelOptions(TypedDict, total=False):
+    """The keyword arguments that every factory takes; `registry.register` documents them and fills the defaults."""
+
+    classes: int
+    load_weights: bool | str
+    include_top: bool
+    include_preprocessing: bool
+    classifier_activation: str | None
+    name: str | None
+
+
+def image_input(options: ModelOptions):
+    """The input layer and what follows it: float32 [batch, 32, 32, 3], normalised if `include_preprocessing`."""
+    inputs = keras.Input((32, 32, 3), name="image")
+    if not options["include_preprocessing"]:
+        return inputs, inputs
+    mean, std = channel_statistics("cifar100" if options["classes"] == 100 else "cifar10")
+    # At least float32: bfloat16 keeps only 8 bits of (pixel - mean).
+    normalization = layers.Normalization(
+        mean=mean, variance=[s * s for s in std], dtype=keras.config.dtype_policy().variable_dtype, name="normalization"
+    )
+    return inputs, normalization(inputs)
+
+
+def conv(x, filters, kernel_size, stride=1, *, use_bias=False, groups=1, name):
+    """Convolution with He initialisation (fan-out, as the PyTorch and JAX CIFAR code has it) and symmetric padding."""
+    padding = "same"
+    if stride > 1 and kernel_size > 1:
+        x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
+        padding = "valid"
+    return layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=stride,
+        padding=padding,
+        groups=groups,
+        use_bias=use_bias,
+        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+        name=name,
+    )(x)
+
+
+def batch_norm(x, *, name, momentum=0.9, epsilon=1e-5, gamma_initializer="ones"):
+    """BatchNormalization with the field's constants; Keras' own 0.99 and 1e-3 suit longer runs and other scales."""
+    return layers.BatchNormalization(
+        momentum=momentum, epsilon=epsilon, gamma_initializer=gamma_initializer, name=name
+    )(x)
+
+
+def head(x, options: ModelOptions):
+    """Global average pooling and the linear classifier, or the feature map itself without `include_top`."""
+    if not options["include_top"]:
+        return x
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    # Logits keep the variables' precision: in bfloat16 they would be rounded to two or three digits.
+    return layers.Dense(
+        options["classes"],
+        activation=options["classifier_activation"],
+        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+        dtype=keras.config.dtype_policy().variable_dtype,
+        name="logits",
+    )(x)

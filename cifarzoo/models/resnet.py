@@ -1,0 +1,148 @@
+"""Residual networks for 32x32 images, in the original and in the pre-activated form.
+
+Papers:
+    He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015 (https://arxiv.org/abs/1512.03385), section 4.2.
+    He, Zhang, Ren, Sun: Identity Mappings in Deep Residual Networks, 2016 (https://arxiv.org/abs/1603.05027).
+
+Three stages of equal depth with 16, 32 and 64 channels (four times as many at the end of a bottleneck block), the
+first block of the second and third stage with stride 2. Where the shape changes, shortcut "A" subsamples and appends
+zero channels, "B" is a 1x1 convolution (followed by BatchNormalization in the original form only). Convolutions have
+no bias. Strided 3x3 convolutions pad one pixel on every side, as the papers' code does; Keras' "same" would pad only
+right and bottom.
+"""
+
+from typing import Unpack
+
+import keras
+from keras import layers, ops
+
+from cifarzoo.errors import ModelError
+from cifarzoo.models.parts import ModelOptions, batch_norm, conv, head, image_input
+from cifarzoo.models.registry import register
+
+HE_2015 = "Deep Residual Learning for Image Recognition"
+HE_2016 = "Identity Mappings in Deep Residual Networks"
+
+
+def zero_padding_shortcut(x, filters, stride, name):
+    """Subsample by `stride`, append zero channels up to `filters`: shortcut A, without parameters."""
+    if stride > 1:
+        x = layers.MaxPooling2D(1, strides=stride, name=f"{name}_subsample")(x)
+    extra = filters - x.shape[-1]
+    return ops.pad(x, [[0, 0], [0, 0], [0, 0], [0, extra]]) if extra else x
+
+
+def projection_shortcut(x, filters, stride, normalize, name):
+    """A 1x1 convolution, with BatchNormalization if `normalize`: shortcut B."""
+    x = conv(x, filters, 1, stride, name=f"{name}_projection")
+    return batch_norm(x, name=f"{name}_projection_bn") if normalize else x
+
+
+def shortcut(x, filters, stride, shortcut_type, normalize, name):
+    """The identity where the shape stays, else shortcut A or B."""
+    if stride == 1 and x.shape[-1] == filters:
+        return x
+    if shortcut_type == "A":
+        return zero_padding_shortcut(x, filters, stride, name)
+    return projection_shortcut(x, filters, stride, normalize, name)
+
+
+def original_block(x, filters, stride, shortcut_type, name):
+    """conv-BN-ReLU-conv-BN, plus the shortcut, then ReLU."""
+    y = conv(x, filters, 3, stride, name=f"{name}_conv1")
+    y = layers.ReLU(name=f"{name}_relu1")(batch_norm(y, name=f"{name}_bn1"))
+    y = batch_norm(conv(y, filters, 3, name=f"{name}_conv2"), name=f"{name}_bn2")
+    y = layers.Add(name=f"{name}_add")([y, shortcut(x, filters, stride, shortcut_type, True, name)])
+    return layers.ReLU(name=f"{name}_relu2")(y)
+
+
+def preactivated_block(x, filters, stride, shortcut_type, share_activation, name):
+    """BN-ReLU-conv twice, plus the shortcut; with `share_activation` the shortcut starts after the first ReLU."""
+    y = layers.ReLU(name=f"{name}_relu1")(batch_norm(x, name=f"{name}_bn1"))
+    source = y if share_activation else x
+    y = conv(y, filters, 3, stride, name=f"{name}_conv1")
+    y = layers.ReLU(name=f"{name}_relu2")(batch_norm(y, name=f"{name}_bn2"))
+    y = conv(y, filters, 3, name=f"{name}_conv2")
+    return layers.Add(name=f"{name}_add")([y, shortcut(source, filters, stride, shortcut_type, False, name)])
+
+
+def bottleneck_block(x, filters, stride, shortcut_type, share_activation, name):
+    """BN-ReLU-conv three times (1x1, 3x3, 1x1; the inner two a quarter as wide), plus the shortcut."""
+    y = layers.ReLU(name=f"{name}_relu1")(batch_norm(x, name=f"{name}_bn1"))
+    source = y if share_activation else x
+    y = conv(y, filters // 4, 1, name=f"{name}_conv1")
+    y = layers.ReLU(name=f"{name}_relu2")(batch_norm(y, name=f"{name}_bn2"))
+    y = conv(y, filters // 4, 3, stride, name=f"{name}_conv2")
+    y = layers.ReLU(name=f"{name}_relu3")(batch_norm(y, name=f"{name}_bn3"))
+    y = conv(y, filters, 1, name=f"{name}_conv3")
+    return layers.Add(name=f"{name}_add")([y, shortcut(source, filters, stride, shortcut_type, False, name)])
+
+
+def resnet(depth, block_type, shortcut_type, bottleneck=False, **options: Unpack[ModelOptions]) -> keras.Model:
+    """Build the network of `depth` weighted layers; the factories below say which depths the papers have."""
+    if block_type not in ("original", "preactivated"):
+        raise ModelError(f"block_type is 'original' or 'preactivated', got {block_type!r}")
+    if shortcut_type not in ("A", "B"):
+        raise ModelError(f"shortcut_type is 'A' or 'B', got {shortcut_type!r}")
+    preactivated = block_type == "preactivated"
+    blocks = (depth - 2) // (9 if bottleneck else 6)
+
+    inputs, x = image_input(options)
+    x = conv(x, 16, 3, name="stem_conv")
+    if not preactivated:
+        x = layers.ReLU(name="stem_relu")(batch_norm(x, name="stem_bn"))
+    for stage, width in enumerate((16, 32, 64), start=1):
+        for block in range(1, blocks + 1):
+            stride = 2 if stage > 1 and block == 1 else 1
+            name = f"stage{stage}_block{block}"
+            if bottleneck:
+                x = bottleneck_block(x, 4 * width, stride, shortcut_type, block == 1, name)
+            elif preactivated:
+                x = preactivated_block(x, width, stride, shortcut_type, stage == 1 and block == 1, name)
+            else:
+                x = original_block(x, width, stride, shortcut_type, name)
+    if preactivated:
+        x = layers.ReLU(name="final_relu")(batch_norm(x, name="final_bn"))
+    return keras.Model(inputs, head(x, options), name=options["name"])
+
+
+@register(HE_2015, 2015)
+def cifar_resnet20(block_type="original", shortcut_type="A", **options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNet-20, three basic blocks a stage."""
+    return resnet(20, block_type, shortcut_type, **options)
+
+
+@register(HE_2015, 2015)
+def cifar_resnet32(block_type="original", shortcut_type="A", **options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNet-32, five basic blocks a stage."""
+    return resnet(32, block_type, shortcut_type, **options)
+
+
+@register(HE_2015, 2015)
+def cifar_resnet44(block_type="original", shortcut_type="A", **options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNet-44, seven basic blocks a stage."""
+    return resnet(44, block_type, shortcut_type, **options)
+
+
+@register(HE_2015, 2015)
+def cifar_resnet56(block_type="original", shortcut_type="A", **options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNet-56, nine basic blocks a stage."""
+    return resnet(56, block_type, shortcut_type, **options)
+
+
+@register(HE_2015, 2015)
+def cifar_resnet110(block_type="preactivated", shortcut_type="B", **options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNet-110, eighteen basic blocks a stage; pre-activated by default."""
+    return resnet(110, block_type, shortcut_type, **options)
+
+
+@register(HE_2016, 2016)
+def cifar_resnet164(shortcut_type="B", **options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNet-164, eighteen pre-activated bottleneck blocks a stage."""
+    return resnet(164, "preactivated", shortcut_type, bottleneck=True, **options)
+
+
+@register(HE_2016, 2016)
+def cifar_resnet1001(shortcut_type="B", **options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNet-1001, 111 pre-activated bottleneck blocks a stage."""
+    return resnet(1001, "preactivated", shortcut_type, bottleneck=True, **options)
