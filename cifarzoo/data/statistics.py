@@ -1,12 +1,18 @@
 """Mean and standard deviation of the training images, a channel, on the scale 0-255.
 
-Computed over all 50,000 training images and checked against them in the tests. `synthetic` has no statistics of its own:
-models that train on it normalise with CIFAR-10's.
+Computed over all 50,000 training images and checked against them in the tests. `synthetic` has no statistics of its
+own: models that train on it normalise with CIFAR-10's.
 """
 
 STATISTICS = {
-    "cifar10": ((125.306918046875, 122.950394140625, 113.86538318359375), (62.9932192781369, 62.0887076400142, 66.7048996406309)),
-    "cifar100": ((129.304165605469, 124.069962695312, 112.434050058594), (68.1702428992064, 65.3918080438575, 70.4183701880494)),
+    "cifar10": (
+        (125.306918046875, 122.950394140625, 113.86538318359375),
+        (62.9932192781369, 62.0887076400142, 66.7048996406309),
+    ),
+    "cifar100": (
+        (129.304165605469, 124.069962695312, 112.434050058594),
+        (68.1702428992064, 65.3918080438575, 70.4183701880494),
+    ),
 }
 
 

@@ -1,0 +1,240 @@
+"""The official CIFAR archives, unpacked or as .tar.gz, in binary or python form, as arrays in canonical order.
+
+Krizhevsky: Learning Multiple Layers of Features from Tiny Images, 2009; https://www.cs.toronto.edu/~kriz/cifar.html.
+A binary record is the label (CIFAR-100: the coarse, then the fine label), one byte each, and 3,072 bytes of pixels:
+the red, the green, the blue plane, each row by row. The python archives hold the same rows as pickled arrays.
+Canonical order is the records' order, `data_batch_1` first.
+"""
+
+import gzip
+import os
+import pickle
+import tarfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cifarzoo.data.pickles import read_batch
+from cifarzoo.errors import DataError
+
+PIXELS = 3 * 32 * 32
+CLASSES = {"cifar10": {"label": 10}, "cifar100": {"coarse label": 20, "fine label": 100}}
+LABEL_KEYS = {"label": "labels", "coarse label": "coarse_labels", "fine label": "fine_labels"}
+
+
+@dataclass(frozen=True)
+class Form:
+    """One of the two forms in which a data set is published.
+
+    Attributes:
+        dataset: "cifar10" or "cifar100".
+        folder: The folder inside the archive, and its name once unpacked.
+        tar: The archive's official name.
+        binary: Fixed-length records, else pickles.
+        train: File names of the training split and the records in each, in canonical order.
+        test: The same for the test split.
+    """
+
+    dataset: str
+    folder: str
+    tar: str
+    binary: bool
+    train: dict[str, int]
+    test: dict[str, int]
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Where the unpacked files may be: Keras unpacks into `FOLDER-target`, older versions into `FOLDER`."""
+        return f"{self.folder}-target/{self.folder}", f"{self.folder}/{self.folder}", self.folder
+
+    @property
+    def tars(self) -> tuple[str, ...]:
+        """What the archive may be called: by its official name, or by Keras' names for its downloads."""
+        return self.tar, f"{self.folder}.tar.gz", f"{self.folder}-target_archive", f"{self.folder}_archive"
+
+    @property
+    def record(self) -> int:
+        """Bytes of a binary record."""
+        return len(CLASSES[self.dataset]) + PIXELS
+
+
+BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
+FORMS = (
+    Form(
+        "cifar10",
+        "cifar-10-batches-bin",
+        "cifar-10-binary.tar.gz",
+        True,
+        {f"{batch}.bin": 10_000 for batch in BATCHES},
+        {"test_batch.bin": 10_000},
+    ),
+    Form(
+        "cifar10",
+        "cifar-10-batches-py",
+        "cifar-10-python.tar.gz",
+        False,
+        dict.fromkeys(BATCHES, 10_000),
+        {"test_batch": 10_000},
+    ),
+    Form("cifar100", "cifar-100-binary", "cifar-100-binary.tar.gz", True, {"train.bin": 50_000}, {"test.bin": 10_000}),
+    Form("cifar100", "cifar-100-python", "cifar-100-python.tar.gz", False, {"train": 50_000}, {"test": 10_000}),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """A split as the archive has it: uint8 images [n, 32, 32, 3] and int32 labels [n] by "label", "fine label", ..."""
+
+    images: np.ndarray
+    labels: dict[str, np.ndarray]
+
+
+def places(data_dir: str | Path | None) -> list[Path]:
+    """The folders to look in: `data_dir` alone, or else `$CIFARZOO_DATA` and Keras' cache."""
+    if data_dir is not None:
+        return [Path(data_dir).expanduser()]
+    keras_home = os.environ.get("KERAS_HOME") or "~/.keras"
+    folders = [os.environ.get("CIFARZOO_DATA"), os.path.join(keras_home, "datasets")]
+    return [Path(folder).expanduser() for folder in folders if folder]
+
+
+def expected_names(dataset: str) -> str:
+    """The folders and archives that would do, for a message."""
+    forms = [form for form in FORMS if form.dataset == dataset]
+    return ", ".join([f"{form.folder}/" for form in forms] + [form.tar for form in forms])
+
+
+def find(dataset: str, place: Path) -> tuple[Form, Path] | None:
+    """The first archive of a data set in `place`, or `place` itself if it is one; unpacked ones before .tar.gz."""
+    forms = [form for form in FORMS if form.dataset == dataset]
+    for form in forms:
+        for folder in form.folders:
+            if (place / folder).is_dir():
+                return form, place / folder
+        if place.name == form.folder and place.is_dir():
+            return form, place
+    for form in forms:
+        for tar in form.tars:
+            if (place / tar).is_file():
+                return form, place / tar
+        if place.name in form.tars and place.is_file():
+            return form, place
+    return None
+
+
+def read(form: Form, path: Path) -> tuple[Records, Records]:
+    """The training and the test split of an archive that `find` found.
+
+    Raises:
+        DataError: a file is missing, truncated or corrupt; the message says which, what was expected and found.
+    """
+    source = _folder_files(form, path) if path.is_dir() else _tar_files(form, path)
+    return _split(form, path, source, form.train), _split(form, path, source, form.test)
+
+
+def _split(form, path, source, files):
+    total = sum(files.values())
+    images = np.empty((total, 32, 32, 3), np.uint8)
+    labels = {kind: np.empty(total, np.int32) for kind in CLASSES[form.dataset]}
+    first = 0
+    for name, count in files.items():
+        where = path / name if path.is_dir() else f"{path}: {form.folder}/{name}"
+        rows, columns = (_binary if form.binary else _pickled)(form, where, source(name), count)
+        images[first : first + count] = rows.reshape(count, 3, 32, 32).transpose(0, 2, 3, 1)
+        for (kind, classes), column in zip(CLASSES[form.dataset].items(), columns, strict=True):
+            _check_labels(where, kind, column, classes)
+            labels[kind][first : first + count] = column
+        first += count
+    return Records(images, labels)
+
+
+def _binary(form, where, data, count):
+    records = np.frombuffer(data, np.uint8).reshape(count, form.record)
+    kinds = len(CLASSES[form.dataset])
+    return records[:, kinds:], [records[:, kind] for kind in range(kinds)]
+
+
+def _pickled(form, where, data, count):
+    try:
+        batch = read_batch(data)
+    except pickle.UnpicklingError as error:
+        raise DataError(f"{where}: expected a pickled CIFAR batch, found {error}") from None
+    rows = batch.get("data")
+    if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.shape != (count, PIXELS):
+        found = f"{rows.dtype} {rows.shape}" if isinstance(rows, np.ndarray) else type(rows).__name__
+        raise DataError(f"{where}: expected 'data' to be uint8 ({count}, {PIXELS}), found {found}")
+    return rows, [_pickled_labels(where, batch, LABEL_KEYS[kind], count) for kind in CLASSES[form.dataset]]
+
+
+def _pickled_labels(where, batch, key, count):
+    values = batch.get(key)
+    if isinstance(values, list) and all(type(value) is int for value in values):
+        values = np.array(values)
+    if not isinstance(values, np.ndarray) or values.shape != (count,):
+        found = values.shape if isinstance(values, np.ndarray) else type(values).__name__
+        raise DataError(f"{where}: expected {key!r} to be {count:,} integers, found {found}")
+    return values
+
+
+def _check_labels(where, kind, column, classes):
+    wrong = np.flatnonzero((column < 0) | (column >= classes))
+    if wrong.size:
+        found = f"{column[wrong[0]]} in record {wrong[0]:,}"
+        raise DataError(f"{where}: expected every {kind} to be from 0 to {classes - 1}, found {found}")
+
+
+def _check_size(form, where, size, count):
+    """Before anything is read: a binary file's length is known to the byte, a pickle's to a factor."""
+    if form.binary and size != count * form.record:
+        expected = f"{count * form.record:,} bytes ({count:,} records of {form.record:,})"
+        raise DataError(f"{where}: expected {expected}, found {size:,}")
+    if not form.binary and size > 4 * count * form.record:
+        raise DataError(f"{where}: expected about {count * form.record:,} bytes, found {size:,}")
+
+
+def _folder_files(form, folder):
+    """A function from a file's name to its bytes."""
+    counts = form.train | form.test
+    if missing := [name for name in counts if not (folder / name).is_file()]:
+        raise DataError(f"{folder}: expected {', '.join(counts)}; {', '.join(missing)} is missing")
+
+    def contents(name):
+        path = folder / name
+        try:
+            _check_size(form, path, path.stat().st_size, counts[name])
+            return path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+    return contents
+
+
+def _tar_files(form, path):
+    """The same from a .tar.gz: one pass, straight to memory; members that are not wanted are never looked at.
+
+    Only a regular file whose whole name is the wanted one counts, so links and odd paths lead nowhere. The stream is
+    read to its end, because its checksum stands there.
+    """
+    counts = form.train | form.test
+    wanted = {f"{form.folder}/{name}": name for name in counts}
+    found = {}
+    try:
+        with gzip.open(path) as stream:
+            with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20) as tar:
+                for member in tar:
+                    name = wanted.get(member.name.removeprefix("./"))
+                    if name is None or not member.isreg():
+                        continue
+                    _check_size(form, f"{path}: {member.name}", member.size, counts[name])
+                    found[name] = tar.extractfile(member).read()
+            while stream.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise DataError(
+            f"{path}: expected a whole {form.tar}, found a truncated or corrupt file ({type(error).__name__}: {error})"
+        ) from None
+    if missing := [name for name in wanted.values() if name not in found]:
+        raise DataError(f"{path}: expected {form.folder}/ with {', '.join(counts)}; {', '.join(missing)} is missing")
+    return found.__getitem__

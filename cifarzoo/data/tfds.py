@@ -1,0 +1,60 @@
+"""CIFAR by way of TensorFlow Datasets, which downloads, verifies and prepares it, put back into canonical order."""
+
+import os
+
+import numpy as np
+
+from cifarzoo.data.archives import CLASSES, Records
+from cifarzoo.errors import DataError
+
+FEATURES = {"label": "label", "fine label": "label", "coarse label": "coarse_label"}
+SIZES = {"train": 50_000, "test": 10_000}
+
+
+def read(dataset: str) -> tuple[Records, Records]:
+    """The training and the test split of "cifar10" or "cifar100", prepared in `$TFDS_DATA_DIR` or TFDS's own folder.
+
+    TFDS shuffles what it prepares; its feature `id` ("train_00000", "train_00001", ...) counts the records of the
+    binary archive and restores their order.
+
+    Raises:
+        DataError: TFDS is not installed, cannot download, or gives other records than the archive's.
+    """
+    try:
+        import tensorflow_datasets as tfds
+
+        # Named here too, because TFDS reads the variable only once, when it is imported.
+        builder = tfds.builder(dataset, data_dir=os.environ.get("TFDS_DATA_DIR"))
+        builder.download_and_prepare()
+        return _split(tfds, builder, "train"), _split(tfds, builder, "test")
+    except DataError:
+        raise
+    except Exception as error:  # from ImportError over a dozen kinds of network failure to a full disk
+        first_line = (str(error).splitlines() or [""])[0]
+        raise DataError(f"{type(error).__name__}: {first_line[:200]}") from error
+
+
+def _split(tfds, builder, split):
+    size = SIZES[split]
+    images = np.empty((size, 32, 32, 3), np.uint8)
+    labels = {kind: np.empty(size, np.int32) for kind in CLASSES[builder.name]}
+    seen = np.zeros(size, bool)
+    for batch in tfds.as_numpy(builder.as_dataset(split=split, batch_size=1000)):
+        places = np.array([_place(identifier, split, size) for identifier in batch["id"]])
+        seen[places] = True
+        images[places] = batch["image"]
+        for kind, values in labels.items():
+            values[places] = batch[FEATURES[kind]]
+    if not seen.all():
+        raise DataError(f"{builder.data_path}: expected {size:,} records in '{split}', found {seen.sum():,}")
+    return Records(images, labels)
+
+
+def _place(identifier, split, size):
+    """The number in `b"train_00001"`."""
+    prefix, _, number = identifier.decode().partition("_")
+    if prefix != split or not number.isdecimal() or int(number) >= size:
+        raise DataError(
+            f"expected TFDS's ids to be {split}_00000 to {split}_{size - 1:05d}, found {identifier.decode()}"
+        )
+    return int(number)
