@@ -1,0 +1,1 @@
+"""Evaluation: what a trained network is, measured from its logits."""

@@ -1,0 +1,1 @@
+"""Training: experiments from YAML, schedules, optimiser, engines, trainer, checkpoints, logs."""

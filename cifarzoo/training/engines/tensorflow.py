@@ -1,0 +1,263 @@
+"""The TensorFlow engine: one `tf.function` runs many steps a call through `strategy.run`.
+
+`fit` cannot train under `MultiWorkerMirroredStrategy` nor run several steps a call under any strategy in Keras 3, so
+the loop is here. The data set lies on the device as uint8; shuffling, augmentation, forward, backward and update of a
+step are one graph. The global batch and its order do not depend on the number of replicas.
+"""
+
+import contextlib
+import functools
+import json
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cifarzoo.augment.pipeline import build as build_augmentation
+from cifarzoo.augment.random import Draws
+from cifarzoo.errors import ExperimentError
+from cifarzoo.training.engines.batch_norm import fused_batch_normalization
+from cifarzoo.training.losses import cross_entropy, error
+from cifarzoo.training.optimizer import moving_average
+
+
+@functools.cache
+def get_strategy(distribution: str):
+    """The strategy of an experiment's `distribution`; one object a process, because a second one cannot be made.
+
+    Raises:
+        ExperimentError: the distribution needs what this machine or its environment does not have.
+    """
+    if distribution == "auto":
+        if os.environ.get("TF_CONFIG"):
+            return get_strategy("multi_worker")
+        if tf.config.list_logical_devices("TPU"):
+            return get_strategy("tpu")
+        return get_strategy("mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "none")
+    if distribution == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        if devices[0].device_type == "CPU":
+            # Without a GPU the default all-reduce looks for NCCL; summing on the first device works everywhere.
+            return tf.distribute.MirroredStrategy(
+                [device.name for device in devices], cross_device_ops=tf.distribute.ReductionToOneDevice()
+            )
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    if distribution == "multi_worker":
+        _check_tf_config()
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if distribution == "tpu":
+        try:
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver(os.environ.get("TPU_NAME", ""))
+            tf.config.experimental_connect_to_cluster(resolver)
+            tf.tpu.experimental.initialize_tpu_system(resolver)
+            return tf.distribute.TPUStrategy(resolver)
+        except (ValueError, tf.errors.OpError) as failure:
+            raise ExperimentError(f"distribution: tpu, but no TPU answers here ({str(failure).splitlines()[0]})") from None
+    return None
+
+
+def _check_tf_config():
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(text)
+        config["cluster"]["worker"][config["task"]["index"]]
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise ExperimentError(
+            "distribution: multi_worker needs TF_CONFIG in the environment, the same on every worker but for the index: "
+            '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}; '
+            f"got {text or 'nothing'!r}"
+        ) from None
+
+
+class TensorFlowEngine:
+    """Trains one run of an experiment.
+
+    Args:
+        experiment: What to train (`cifarzoo.training.experiment.Experiment`).
+        dataset: Arrays of images and labels (`cifarzoo.data.Dataset`).
+        seed: Of initial weights, order of images, augmentation and random layers.
+
+    Attributes:
+        model: The Keras model; its weights are always the current ones.
+    """
+
+    def __init__(self, experiment, dataset, seed):
+        self.experiment, self.parameters, self.seed = experiment, experiment.train_parameters, seed
+        self.strategy = get_strategy(experiment.distribution)
+        self.replicas = self.strategy.num_replicas_in_sync if self.strategy else 1
+        if self.parameters.batch_size % self.replicas:
+            raise ExperimentError(
+                f"batch_size: {self.parameters.batch_size} images cannot be shared evenly by {self.replicas} replicas"
+            )
+        self._augment = build_augmentation(experiment.augmentation)
+        self._optimizer = experiment.optimizer
+        with self._scope():
+            self.model = experiment.build_model(dataset.classes, seed)
+            self._velocities = [self._slot(tf.zeros(v.shape, v.dtype)) for v in self.model.trainable_variables]
+            averaged = self.model.weights if self.parameters.ema_decay else []
+            self._averages = [self._slot(v.value) for v in averaged]
+        self._random_states = [v for v in self.model.variables if not any(v is w for w in self.model.weights)]
+        self._splits = {}
+        self._dataset = dataset
+        self._compiled_train = tf.function(self._train_steps)
+        self._compiled_predict = tf.function(self._predict_batch)
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def train(self, first_step: int, indices: np.ndarray, learning_rates: np.ndarray) -> dict[str, float]:
+        """Train `len(indices)` steps in one compiled call.
+
+        Args:
+            first_step: Number of the first of these steps, counted from 0.
+            indices: Places in the training split, int32 [steps, batch_size].
+            learning_rates: float64 [steps].
+
+        Returns:
+            Sums over the steps of `loss`, `error` and `gradient_norm`.
+        """
+        images, labels = self._on_devices(self.experiment.train_split)
+        steps, longest = len(indices), self.parameters.steps_per_call
+        # Always the same shape, so that a call of fewer steps is not traced anew.
+        padded = np.zeros((longest, indices.shape[1]), np.int32), np.zeros(longest)
+        padded[0][:steps], padded[1][:steps] = indices, learning_rates
+        with fused_batch_normalization(synchronized=self.replicas > 1) as self._moving_statistics:
+            sums = self._compiled_train(
+                images,
+                labels,
+                tf.constant(first_step, tf.int32),
+                tf.constant(steps, tf.int32),
+                tf.constant(padded[0]),
+                tf.constant(padded[1], self.model.trainable_variables[0].dtype),
+            )
+        return dict(zip(("loss", "error", "gradient_norm"), (float(v) for v in sums.numpy()), strict=True))
+
+    def _train_steps(self, images, labels, first_step, steps, indices, learning_rates):
+        sums = tf.zeros([3], learning_rates.dtype)
+        for k in tf.range(steps):
+            sums += self._run(self._train_step, images, labels, first_step + k, indices[k], learning_rates[k])
+        return sums
+
+    def _run(self, step, *args):
+        """One replicated step; its results are equal on all replicas, so the first one's count."""
+        function = tf.function(step, jit_compile=True) if self.experiment.xla else step
+        if self.strategy is None:
+            return function(*args)
+        results = self.strategy.run(function, args=args)
+        return tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], results)
+
+    def _train_step(self, images, labels, step, indices, learning_rate):
+        place, indices = self._share(indices)
+        images, labels = tf.gather(images, indices), tf.gather(labels, indices)
+        images, labels = self._augment(images, labels, Draws(self.seed, step, place))
+        variables = [v.value for v in self.model.trainable_variables]
+        with tf.GradientTape() as tape:
+            logits = self.model(tf.cast(images, self.model.inputs[0].dtype), training=True)
+            loss = cross_entropy(logits, labels, self.parameters.label_smoothing)
+            total = loss + sum(tf.cast(extra, loss.dtype) for extra in self.model.losses)
+        gradients = tape.gradient(total, variables)
+        loss, wrong = tf.cast(loss, learning_rate.dtype), tf.cast(error(logits, labels), learning_rate.dtype)
+        if self.replicas > 1:
+            replica = tf.distribute.get_replica_context()
+            gradients, loss, wrong = replica.all_reduce(tf.distribute.ReduceOp.MEAN, [gradients, loss, wrong])
+        weights, velocities, norm = self._optimizer.update(
+            [tf.convert_to_tensor(v) for v in variables], gradients, self._velocities, learning_rate
+        )
+        updates = list(zip(self.model.trainable_variables, weights, strict=True))
+        updates += self._moving_statistics().take()
+        updates += zip(self._velocities, velocities, strict=True)
+        if self._averages:
+            new = {id(variable): value for variable, value in updates}
+            values = [new.get(id(v), v.value) for v in self.model.weights]
+            updates += zip(self._averages, moving_average(self._averages, values, self.parameters.ema_decay), strict=True)
+        for variable, value in updates:
+            variable.assign(value)
+        return tf.stack([loss, wrong, tf.cast(norm, learning_rate.dtype)])
+
+    # ------------------------------------------------------------------------------------------------ evaluation
+
+    def predict(self, split: str, average: bool = False) -> np.ndarray:
+        """Logits of a whole split, float32 [images, classes]; of the averaged weights if `average`."""
+        count = len(self._dataset.split(split).labels)
+        images, _ = self._on_devices(split)
+        batch = min(self.parameters.eval_batch_size, count + -count % self.replicas)
+        batch -= batch % self.replicas
+        with self.averaged_weights() if average else contextlib.nullcontext():
+            # The last batch is filled up with the last image, so that every call has the same shape.
+            places = np.minimum(np.arange(count + -count % batch), count - 1).astype(np.int32)
+            with fused_batch_normalization():
+                logits = [
+                    self._compiled_predict(images, tf.constant(part)).numpy() for part in places.reshape(-1, batch)
+                ]
+        return np.concatenate(logits)[:count].astype(np.float32)
+
+    def _predict_batch(self, images, indices):
+        if self.strategy is None:
+            return self._predict_step(images, indices)
+        logits = self.strategy.run(self._predict_step, args=(images, indices))
+        return self.strategy.gather(logits, axis=0)
+
+    def _predict_step(self, images, indices):
+        _, indices = self._share(indices)
+        return self.model(tf.cast(tf.gather(images, indices), self.model.inputs[0].dtype), training=False)
+
+    @contextlib.contextmanager
+    def averaged_weights(self):
+        """While active, the model holds the averaged weights; without averaging it changes nothing."""
+        kept = [v.numpy() for v in self.model.weights] if self._averages else []
+        for variable, average in zip(self.model.weights, self._averages, strict=False):
+            variable.assign(average.numpy())
+        try:
+            yield self.model
+        finally:
+            for variable, value in zip(self.model.weights, kept, strict=False):
+                variable.assign(value)
+
+    # ------------------------------------------------------------------------------------------------ state
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that the next step depends on, but its number: name -> array."""
+        return {name: variable.numpy() for name, variable in self._named_state()}
+
+    def restore(self, state: dict[str, np.ndarray]):
+        """Set what `state` returned; shapes and names are checked by the caller."""
+        for name, variable in self._named_state():
+            variable.assign(state[name])
+
+    def _named_state(self):
+        groups = {
+            "weights": self.model.weights,
+            "velocities": self._velocities,
+            "averages": self._averages,
+            "random_states": self._random_states,
+        }
+        return [(f"{group}/{number:04d}", v) for group, members in groups.items() for number, v in enumerate(members)]
+
+    # ------------------------------------------------------------------------------------------------ replicas
+
+    def _scope(self):
+        return self.strategy.scope() if self.strategy else contextlib.nullcontext()
+
+    def _slot(self, value):
+        return tf.Variable(value, trainable=False)
+
+    def _on_devices(self, split):
+        """Images and labels of a split as tensors, one copy for every replica."""
+        if split not in self._splits:
+            arrays = self._dataset.split(split)
+            pair = arrays.images, arrays.labels.astype(np.int32)
+            if self.strategy is None:
+                self._splits[split] = tuple(tf.constant(array) for array in pair)
+            else:
+                self._splits[split] = tuple(
+                    self.strategy.experimental_distribute_values_from_function(lambda _, array=array: tf.constant(array))
+                    for array in pair
+                )
+        return self._splits[split]
+
+    def _share(self, indices):
+        """Places in the global batch and indices of this replica's equal share of it."""
+        size = indices.shape[0] // self.replicas
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group if self.strategy else 0
+        first = tf.cast(replica, tf.int32) * size
+        return first + tf.range(size), tf.slice(indices, [first], [size])

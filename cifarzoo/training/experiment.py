@@ -1,0 +1,308 @@
+"""An experiment: one YAML document, checked and with its defaults filled in.
+
+The keys `module`, `model`, `model_parameters`, `train_parameters` and `skip_error_test` are those of
+cifar-vs-tensorflow2; its files run unchanged. An error names the file, the document and the key.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import yaml
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from cifarzoo.augment.names import Description
+from cifarzoo.errors import ExperimentError, ModelError
+from cifarzoo.training.schedules import AnySchedule, Length, Stepped, Strict
+
+# Keys of earlier spellings and what they are called here.
+SEED_MODULES = {"Models.Resnets", "Models.VGG", "Models.VGGs"}
+SEED_MODEL_PARAMETERS = {"shortcut_mode": "shortcut_type"}
+
+
+class TrainParameters(Strict):
+    """How to train: the section `train_parameters` of a document."""
+
+    logdir: str = "runs"
+    run_name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+    lr_values: list[PositiveFloat] | None = None
+    lr_boundaries: list[PositiveInt] | None = None
+    schedule: AnySchedule | None = None
+    batch_size: PositiveInt = 128
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(1e-4, ge=0)
+    decay_all: bool = False
+    clip_norm: float = Field(0.0, ge=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    log_interval: Length = Field(200, validate_default=True)
+    val_interval: Length = Field(2000, validate_default=True)
+    checkpoint_interval: Length = Field(1000, validate_default=True)
+    steps_per_call: PositiveInt = 50
+    eval_batch_size: PositiveInt = 500
+
+    @model_validator(mode="after")
+    def _one_schedule(self):
+        stepped = self.lr_values is not None or self.lr_boundaries is not None
+        if stepped and self.schedule is not None:
+            raise ValueError("give either schedule or lr_values and lr_boundaries, not both")
+        if stepped and (len(self.lr_values or Stepped().values)) != len(self.lr_boundaries or Stepped().boundaries):
+            raise ValueError(
+                "lr_values and lr_boundaries must be equally long, the last boundary being the end of training; got "
+                f"{len(self.lr_values or Stepped().values)} values and "
+                f"{len(self.lr_boundaries or Stepped().boundaries)} boundaries"
+            )
+        return self
+
+    def resolved_schedule(self) -> AnySchedule:
+        """The schedule, built from `lr_values` and `lr_boundaries` where those were given, or the default one."""
+        if self.schedule is not None:
+            return self.schedule
+        given = {"values": self.lr_values, "boundaries": self.lr_boundaries}
+        return Stepped(**{key: value for key, value in given.items() if value is not None})
+
+
+class Experiment(Strict):
+    """One document of an experiments file; `seeds` makes one run each."""
+
+    model: str
+    description: str = ""
+    module: str | None = None
+    model_parameters: dict[str, Any] = {}
+    train_parameters: TrainParameters = TrainParameters()
+    skip_error_test: bool = False
+    dataset: Literal["cifar10", "cifar100", "synthetic"] = "cifar10"
+    data_dir: str | None = None
+    train_split: Literal["train", "train45k"] = "train"
+    val_split: Literal["test", "validation"] = "test"
+    augmentation: Description = "standard"
+    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field([0], min_length=1)
+    precision: Literal["float32", "bfloat16", "float64"] = "float32"
+    distribution: Literal["none", "mirrored", "multi_worker", "tpu", "auto"] = "auto"
+    backend: Literal["tensorflow", "jax"] | None = None
+    xla: bool = False
+    init_weights: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_spellings(cls, document):
+        if not isinstance(document, dict):
+            return document
+        document = dict(document)
+        if document.get("module") in SEED_MODULES:
+            document["module"] = None
+        if isinstance(parameters := document.get("model_parameters", {}), dict):
+            document["model_parameters"] = {SEED_MODEL_PARAMETERS.get(k, k): v for k, v in parameters.items()}
+        if "seed" in document and "seeds" not in document:
+            document["seeds"] = [document.pop("seed")]
+        return document
+
+    @model_validator(mode="after")
+    def _splits_fit(self):
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must differ, got {self.seeds}")
+        if self.train_split == "train" and self.val_split == "validation":
+            raise ValueError("val_split: validation is part of train; choose train_split: train45k with it")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The run's name: `train_parameters.run_name`, by default the model's."""
+        return self.train_parameters.run_name or self.model
+
+    @property
+    def optimizer(self):
+        """The update rule as `cifarzoo.training.optimizer.SGD`."""
+        from cifarzoo.training.optimizer import SGD
+
+        p = self.train_parameters
+        return SGD(p.momentum, p.nesterov, p.weight_decay, p.decay_all, p.clip_norm)
+
+    def lengths(self, images: int):
+        """A function from a `Duration` to steps, given the number of training images."""
+        return lambda duration: duration.in_steps(images, self.train_parameters.batch_size)
+
+    def build_model(self, classes: int, seed: int):
+        """The Keras model with fresh weights drawn from `seed`, in this experiment's precision."""
+        import keras
+
+        keras.utils.set_random_seed(seed)
+        policy = {"bfloat16": "mixed_bfloat16"}.get(self.precision, self.precision)
+        kept = keras.config.dtype_policy(), keras.config.floatx()
+        keras.config.set_dtype_policy(policy)
+        if self.precision == "float64":
+            keras.config.set_floatx("float64")
+        try:
+            parameters = {"classes": classes} | self.model_parameters
+            model = self.model_factory()(**parameters)
+        finally:
+            keras.config.set_dtype_policy(kept[0])
+            keras.config.set_floatx(kept[1])
+        if model.output_shape[-1] != classes:
+            raise ExperimentError(
+                f"model_parameters: {self.model} has {model.output_shape[-1]} outputs, {self.dataset} has {classes} classes"
+            )
+        if self.init_weights:
+            from cifarzoo.pretrained import load_file
+
+            load_file(model, Path(self.init_weights))
+        return model
+
+    def model_factory(self):
+        """The function that builds the model: of the zoo, or of the user's own `module`."""
+        if self.module in (None, "cifarzoo", "cifarzoo.models"):
+            from cifarzoo.models import registry
+
+            return registry.get(self.model).factory
+        import importlib
+
+        try:
+            module = importlib.import_module(self.module)
+        except ImportError as failure:
+            raise ModelError(f"module: cannot import {self.module!r} ({failure})") from None
+        if not callable(factory := getattr(module, self.model, None)):
+            raise ModelError(f"model: {self.module} has no function {self.model!r}")
+        return factory
+
+    def resolved(self) -> dict:
+        """Everything as plain data, defaults and schedule included."""
+        document = self.model_dump(mode="json")
+        document["train_parameters"] |= {
+            "schedule": self.train_parameters.resolved_schedule().model_dump(mode="json"),
+            "run_name": self.name,
+        }
+        document["train_parameters"].pop("lr_values")
+        document["train_parameters"].pop("lr_boundaries")
+        return document
+
+    def fingerprint(self) -> str:
+        """A hash of what decides the numbers of a run: a checkpoint goes on only under the same one."""
+        document = self.resolved()
+        for key in ("description", "seeds", "skip_error_test", "data_dir", "distribution"):
+            document.pop(key)
+        document["train_parameters"].pop("logdir")
+        document["train_parameters"].pop("checkpoint_interval")
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def stream_indices(seed: int, images: int, first: int, count: int) -> np.ndarray:
+    """Places `first` to `first + count` of the endless stream of shuffled epochs: int32 [count].
+
+    Epoch e is a permutation that depends on (seed, e) alone; `RandomState` keeps its numbers over NumPy versions.
+    """
+    epochs = range(first // images, (first + count - 1) // images + 1)
+    order = np.concatenate([np.random.RandomState([seed, epoch]).permutation(images) for epoch in epochs])
+    start = first - epochs[0] * images
+    return order[start : start + count].astype(np.int32)
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+def read_experiments(path: Path, overrides: list[str] = ()) -> list[Experiment]:
+    """The experiments of a YAML file, one a document.
+
+    Args:
+        path: The file.
+        overrides: `key=value` with dotted keys, values in YAML, applied to every document.
+
+    Raises:
+        ExperimentError: the file, the document or a key is wrong; one line says where and what was expected.
+    """
+    try:
+        text = path.read_text()
+        documents = list(yaml.safe_load_all(text))
+    except OSError as failure:
+        raise ExperimentError(f"{path}: cannot be read ({failure.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as failure:
+        where = f" at line {failure.problem_mark.line + 1}" if getattr(failure, "problem_mark", None) else ""
+        problem = getattr(failure, "problem", None) or "not text"
+        raise ExperimentError(f"{path}: not valid YAML{where}: {problem}") from None
+    numbered = [(number, d) for number, d in enumerate(documents, start=1) if d is not None]
+    if not numbered:
+        raise ExperimentError(f"{path}: holds no experiment; a document needs at least `model: cifar_resnet20`")
+    experiments = [_read_one(path, number, document, overrides) for number, document in numbered]
+    _names_differ(path, experiments)
+    return experiments
+
+
+def _names_differ(path, experiments):
+    seen = {}
+    for number, experiment in enumerate(experiments, start=1):
+        key = (experiment.train_parameters.logdir, experiment.name)
+        if key in seen:
+            raise ExperimentError(
+                f"{path}, document {number}: the run {experiment.name!r} in {key[0]!r} is also that of "
+                f"document {seen[key]}; set train_parameters.run_name"
+            )
+        seen[key] = number
+
+
+def _read_one(path, number, document, overrides):
+    place = f"{path}, document {number}"
+    if not isinstance(document, dict):
+        raise ExperimentError(f"{place}: expected a mapping with `model`, got {document!r:.80}")
+    document = _with_recipe(path, place, document)
+    for override in overrides:
+        _apply_override(document, override)
+    try:
+        return Experiment.model_validate(document)
+    except ValidationError as failure:
+        raise ExperimentError(f"{place}: {_first_problem(failure)}") from None
+    except ExperimentError as failure:
+        raise ExperimentError(f"{place}: {failure}") from None
+
+
+def _first_problem(failure):
+    problem = failure.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"] if part not in ("function-after", "list"))
+    message = re.sub("^Value error, ", "", problem["msg"])
+    if problem["type"] == "extra_forbidden":
+        section = TrainParameters if problem["loc"][0] == "train_parameters" else Experiment
+        return f"{where}: unknown key; known are {', '.join(section.model_fields)}"
+    if problem["type"] == "missing":
+        return f"{where}: missing, and required"
+    if problem["type"] == "value_error" and not isinstance(problem["input"], (str, int, float)):
+        return f"{where}: {message}" if where else message
+    return f"{where}: {message}, got {problem['input']!r:.80}"
+
+
+def _with_recipe(path, place, document):
+    """The document on top of the recipe it names, if any: `recipe: he2016` is recipes/he2016.yaml beside the file."""
+    name = document.pop("recipe", None)
+    if name is None:
+        return document
+    candidates = [path.parent / f"{name}", path.parent / "recipes" / f"{name}.yaml"]
+    for candidate in candidates:
+        if candidate.is_file():
+            base = yaml.safe_load(candidate.read_text())
+            if not isinstance(base, dict):
+                raise ExperimentError(f"{place}: recipe {candidate} must be one YAML mapping")
+            return _merge(base, document)
+    looked = " and ".join(str(c) for c in candidates)
+    raise ExperimentError(f"{place}: recipe {name!r} not found; looked for {looked}")
+
+
+def _merge(base, top):
+    merged = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _apply_override(document, override):
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise ExperimentError(f"--set {override}: expected KEY=VALUE, for example train_parameters.batch_size=64")
+    *sections, last = key.split(".")
+    target = document
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ExperimentError(f"--set {override}: {section} is not a section")
+    target[last] = yaml.safe_load(value)

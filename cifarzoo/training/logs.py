@@ -1,0 +1,201 @@
+"""What a run shows and keeps: log.tsv, TensorBoard events and progress, each a Keras callback.
+
+TensorBoard's files are written with the `tensorboard` package alone, so that the JAX engine needs no TensorFlow.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import keras
+import rich.console
+import rich.progress
+import yaml
+
+COLUMNS = (
+    "step",
+    "epoch",
+    "learning_rate",
+    "loss",
+    "error",
+    "gradient_norm",
+    "val_loss",
+    "val_error",
+    "images_per_second",
+)
+
+
+def default_callbacks(folder: Path, experiment, plan, first_step: int, log_length: int) -> list:
+    """The run's own callbacks, the log first; `log_length` is where the log of a resumed run goes on."""
+    return [
+        Log(folder / "log.tsv", plan, log_length),
+        TensorBoard(folder, experiment, plan, first_step),
+        Progress(f"{experiment.name} {folder.name}", plan, first_step),
+    ]
+
+
+class Log(keras.callbacks.Callback):
+    """log.tsv: a row a log interval and a validation; losses in nats, errors in percent."""
+
+    def __init__(self, path: Path, plan, length: int = 0):
+        super().__init__()
+        self._path, self._plan = path, plan
+        if length and path.exists():
+            os.truncate(path, length)
+        else:
+            path.write_text("\t".join(COLUMNS) + "\n")
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Write a row where one is due."""
+        step = batch + 1
+        if not (self._plan.is_due(self._plan.log, step) or "val_loss" in logs):
+            return
+        row = {"step": step, "epoch": step * self._plan.batch_size / self._plan.images} | logs
+        with self._path.open("a") as file:
+            file.write("\t".join(_number(row.get(column)) for column in COLUMNS) + "\n")
+
+    def length(self) -> int:
+        """Bytes written so far."""
+        return self._path.stat().st_size
+
+
+def _number(value):
+    return "" if value is None else f"{value:.9g}"
+
+
+class TensorBoard(keras.callbacks.Callback):
+    """Event files: scalars, the resolved experiment as text, the graph of layers."""
+
+    TAGS = {
+        "loss": "train/loss",
+        "error": "train/error",
+        "gradient_norm": "train/gradient_norm",
+        "learning_rate": "train/learning_rate",
+        "images_per_second": "train/images_per_second",
+        "val_loss": "val/loss",
+        "val_error": "val/error",
+    }
+
+    def __init__(self, folder: Path, experiment, plan, first_step: int):
+        super().__init__()
+        self._folder, self._experiment, self._plan, self._first_step = folder, experiment, plan, first_step
+
+    def on_train_begin(self, logs=None):
+        """Open the file; on a resumed run, tell TensorBoard to drop what came after the checkpoint."""
+        from tensorboard.compat.proto import event_pb2
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self._event = event_pb2.Event
+        self._writer = EventFileWriter(str(self._folder))
+        if self._first_step:
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._add(self._first_step + 1, session_log=start)
+            return
+        self._add(0, graph_def=layer_graph(self.model).SerializeToString())
+        text = yaml.safe_dump(self._experiment.resolved(), sort_keys=False)
+        self._add(0, summary=_text_summary("experiment", "```\n" + text + "```"))
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Write scalars where a log row or a validation is due."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        step = batch + 1
+        if not (self._plan.is_due(self._plan.log, step) or "val_loss" in logs):
+            return
+        values = [Summary.Value(tag=tag, simple_value=logs[key]) for key, tag in self.TAGS.items() if key in logs]
+        self._add(step, summary=Summary(value=values))
+        self._writer.flush()
+
+    def on_train_end(self, logs=None):
+        """Close the file."""
+        self._writer.close()
+
+    def _add(self, step, **content):
+        self._writer.add_event(self._event(wall_time=time.time(), step=step, **content))
+
+
+def _text_summary(tag, text):
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+    from tensorboard.compat.proto.types_pb2 import DT_STRING
+
+    metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
+    tensor = TensorProto(dtype=DT_STRING, string_val=[text.encode()], tensor_shape=shape)
+    return Summary(value=[Summary.Value(tag=f"{tag}/text_summary", metadata=metadata, tensor=tensor)])
+
+
+def layer_graph(model):
+    """The graph of a functional model's layers as a `GraphDef`; names are grouped at their first two underscores."""
+    from tensorboard.compat.proto.graph_pb2 import GraphDef
+    from tensorboard.compat.proto.node_def_pb2 import NodeDef
+
+    graph = GraphDef()
+    for operation in getattr(model, "operations", model.layers):
+        inputs = [
+            _grouped(parent.operation.name) for node in operation._inbound_nodes for parent in node.parent_nodes
+        ]
+        graph.node.append(NodeDef(name=_grouped(operation.name), op=type(operation).__name__, input=inputs))
+    return graph
+
+
+def _grouped(name):
+    return "/".join(name.split("_", 2)) if name.startswith("stage") else name
+
+
+class Progress(keras.callbacks.Callback):
+    """A live bar on a terminal; elsewhere a plain line a log interval."""
+
+    def __init__(self, title: str, plan, first_step: int):
+        super().__init__()
+        self._title, self._plan, self._first_step = title, plan, first_step
+        self._console = rich.console.Console(file=sys.stderr)
+        self._last_val = ""
+
+    def on_train_begin(self, logs=None):
+        """Show the bar."""
+        self._started = time.perf_counter()
+        self._bar = rich.progress.Progress(
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(),
+            rich.progress.MofNCompleteColumn(),
+            rich.progress.TextColumn("{task.fields[status]}"),
+            rich.progress.TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task(
+            self._title, total=self._plan.total, completed=self._first_step, status="compiling"
+        )
+        self._bar.start()
+        if self._first_step and not self._console.is_terminal:
+            self._line(f"{self._title}: goes on from step {self._first_step}")
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Move the bar, or print a line where one is due."""
+        step = batch + 1
+        if "val_error" in logs:
+            self._last_val = f"  val error {logs['val_error']:.2f} %"
+        status = (
+            f"{logs['images_per_second']:,.0f} images/s  loss {logs['loss']:.3f}  error {logs['error']:.1f} %"
+            + self._last_val
+        )
+        self._bar.update(self._task, completed=step, status=status)
+        if not self._console.is_terminal and self._plan.is_due(self._plan.log, step):
+            left = (time.perf_counter() - self._started) * (self._plan.total - step) / max(step - self._first_step, 1)
+            self._line(f"{self._title}: step {step}/{self._plan.total}  {status}  {_clock(left)} left")
+
+    def on_train_end(self, logs=None):
+        """Leave the bar as it is."""
+        self._bar.stop()
+
+    def _line(self, text):
+        print(text, file=sys.stderr, flush=True)
+
+
+def _clock(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,79 @@
+"""What a number must be read with: code revision, package versions, device."""
+
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+PACKAGES = ("cifarzoo", "keras", "tensorflow", "jax", "numpy")
+
+
+def provenance() -> dict:
+    """Git revision (with `+changes` if the checkout differs from it), versions, backend and device."""
+    import keras
+
+    return {
+        "revision": _revision(),
+        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "backend": keras.backend.backend(),
+        "device": device_name(),
+    }
+
+
+def device_name() -> str:
+    """The accelerator's name if the backend has one, else the processor's and the number of usable cores."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        for accelerator in tf.config.list_physical_devices("GPU"):
+            return tf.config.experimental.get_device_details(accelerator).get("device_name", accelerator.name)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        if (device := jax.devices()[0]).platform != "cpu":
+            return device.device_kind
+    return processor_name()
+
+
+def processor_name() -> str:
+    """The processor as the system names it, and its usable cores."""
+    import os
+
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores"
+
+
+def _version(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _revision():
+    folder = Path(__file__).resolve().parent
+    try:
+        revision = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        changes = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return revision + ("+changes" if changes else "")

@@ -1,0 +1,145 @@
+"""Learning-rate schedules: checked parameters, and the rate of any range of steps as an array.
+
+A duration is given in exactly one unit: `{steps: 64000}`, `{epochs: 200}` or `{images: 8000000}`; a bare number means
+steps. An epoch is one pass over the training split, so `epochs` times its size divided by the batch size, rounded.
+"""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+
+class Strict(BaseModel):
+    """Frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Duration(Strict):
+    """A length of training in exactly one unit."""
+
+    steps: int | None = Field(None, ge=0)
+    epochs: float | None = Field(None, ge=0)
+    images: int | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _one_unit(self):
+        given = [unit for unit in ("steps", "epochs", "images") if getattr(self, unit) is not None]
+        if len(given) != 1:
+            raise ValueError(f"a duration has exactly one of steps, epochs, images; got {', '.join(given) or 'none'}")
+        return self
+
+    def in_steps(self, images_per_epoch: int, batch_size: int) -> int:
+        """The number of steps, rounded to the nearest."""
+        if self.steps is not None:
+            return self.steps
+        images = self.images if self.images is not None else self.epochs * images_per_epoch
+        return round(images / batch_size)
+
+
+def _bare_number_is_steps(value):
+    return {"steps": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Length = Annotated[Duration, BeforeValidator(_bare_number_is_steps)]
+
+
+class Schedule(Strict):
+    """What every schedule offers; `lengths` maps a `Duration` to steps."""
+
+    def total(self, lengths) -> int:
+        """Number of steps of the whole training."""
+        return lengths(self.duration)
+
+    def rates(self, steps: np.ndarray, lengths) -> np.ndarray:
+        """Learning rate of each step (counted from 0), float64, same shape as `steps`."""
+        raise NotImplementedError
+
+
+class Constant(Schedule):
+    """One learning rate all along."""
+
+    kind: Literal["constant"] = "constant"
+    learning_rate: PositiveFloat
+    duration: Length
+
+    def rates(self, steps, lengths):
+        """See `Schedule.rates`."""
+        return np.full(np.shape(steps), self.learning_rate)
+
+
+class Stepped(Schedule):
+    """`values[i]` until `boundaries[i]`; the last boundary ends the training.
+
+    The default is the warm-up-stepped schedule that He et al. (2015, section 4.2) used for ResNet-110.
+    """
+
+    kind: Literal["stepped"] = "stepped"
+    values: list[PositiveFloat] = [0.01, 0.1, 0.01, 0.001]
+    boundaries: list[Length] = [Duration(steps=s) for s in (400, 32_000, 48_000, 64_000)]
+
+    @model_validator(mode="after")
+    def _lengths_fit(self):
+        if len(self.values) != len(self.boundaries) or not self.values:
+            raise ValueError(
+                "values and boundaries must be equally long, the last boundary being the end of training; "
+                f"got {len(self.values)} values and {len(self.boundaries)} boundaries"
+            )
+        return self
+
+    def total(self, lengths):
+        """See `Schedule.total`; raises ValueError where the boundaries do not increase."""
+        ends = [lengths(boundary) for boundary in self.boundaries]
+        if any(b <= a for a, b in zip([0, *ends], ends, strict=False)):
+            raise ValueError(f"boundaries must increase, got {ends} steps")
+        return ends[-1]
+
+    def rates(self, steps, lengths):
+        """See `Schedule.rates`."""
+        ends = [lengths(boundary) for boundary in self.boundaries]
+        place = np.searchsorted(ends, steps, side="right")
+        return np.asarray(self.values)[np.minimum(place, len(ends) - 1)]
+
+
+class Cosine(Schedule):
+    """Linear warm-up from `peak / warmup steps` to `peak`, then half a cosine wave down to `final`.
+
+    Loshchilov and Hutter, https://arxiv.org/abs/1608.03983 (one cycle).
+    """
+
+    kind: Literal["cosine"] = "cosine"
+    peak: PositiveFloat = 0.1
+    warmup: Length = Duration(steps=0)
+    duration: Length
+    final: float = Field(0.0, ge=0)
+
+    def rates(self, steps, lengths):
+        """See `Schedule.rates`."""
+        warmup, total = lengths(self.warmup), lengths(self.duration)
+        progress = np.clip((steps - warmup) / max(total - warmup, 1), 0, 1)
+        cosine = self.final + (self.peak - self.final) * 0.5 * (1 + np.cos(np.pi * progress))
+        return np.where(steps < warmup, self.peak * (steps + 1) / max(warmup, 1), cosine)
+
+
+class PiecewiseLinear(Schedule):
+    """Straight lines through `rates_at`: pairs of a duration and the learning rate there; the last one ends training."""
+
+    kind: Literal["piecewise_linear"] = "piecewise_linear"
+    points: list[tuple[Length, Annotated[float, Field(ge=0)]]] = Field(min_length=2)
+
+    def total(self, lengths):
+        """See `Schedule.total`; raises ValueError where the points do not increase from 0."""
+        at = [lengths(length) for length, _ in self.points]
+        if at[0] != 0 or any(b <= a for a, b in zip(at, at[1:], strict=False)):
+            raise ValueError(f"points must start at 0 and increase, got {at} steps")
+        return at[-1]
+
+    def rates(self, steps, lengths):
+        """See `Schedule.rates`."""
+        return np.interp(steps, [lengths(length) for length, _ in self.points], [rate for _, rate in self.points])
+
+
+AnySchedule = Annotated[Constant | Stepped | Cosine | PiecewiseLinear, Field(discriminator="kind")]
+
+__all__ = ["AnySchedule", "Constant", "Cosine", "Duration", "Length", "PiecewiseLinear", "PositiveInt", "Stepped", "Strict"]

@@ -1,0 +1,285 @@
+"""One run: an experiment with one seed, from fresh weights or its last checkpoint to results.json."""
+
+import contextlib
+import json
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from cifarzoo.data import Dataset
+from cifarzoo.errors import CheckpointError, TrainingError
+from cifarzoo.evaluation.metrics import classification_metrics
+from cifarzoo.training import checkpoint
+from cifarzoo.training.engines import create_engine
+from cifarzoo.training.experiment import Experiment, stream_indices
+from cifarzoo.training.logs import default_callbacks
+from cifarzoo.training.provenance import provenance
+
+
+class Interrupted(TrainingError):
+    """A person or the system asked the run to stop; it has saved and can go on."""
+
+
+class Plan:
+    """The lengths of a run in steps, and where a compiled call must end."""
+
+    def __init__(self, experiment: Experiment, images: int):
+        parameters = experiment.train_parameters
+        self._lengths = experiment.lengths(images)
+        self._schedule = parameters.resolved_schedule()
+        self.images = images
+        self.batch_size = parameters.batch_size
+        self.total = self._schedule.total(self._lengths)
+        self.log, self.val, self.checkpoint = (
+            max(1, self._lengths(length))
+            for length in (parameters.log_interval, parameters.val_interval, parameters.checkpoint_interval)
+        )
+        self._per_call = parameters.steps_per_call
+        if self.total < 1:
+            raise TrainingError(f"{experiment.name}: the schedule ends after {self.total} steps")
+
+    def next_end(self, step: int) -> int:
+        """The step before which the next call stops; a function of `step` alone, so that resumed runs repeat it."""
+        intervals = (self.log, self.val, self.checkpoint, self._per_call)
+        return min(self.total, *(step - step % interval + interval for interval in intervals))
+
+    def rates(self, first: int, last: int) -> np.ndarray:
+        """Learning rates of the steps from `first` up to but not including `last`."""
+        return self._schedule.rates(np.arange(first, last), self._lengths)
+
+    def is_due(self, interval: int, step: int) -> bool:
+        """Whether something that happens every `interval` steps, and at the end, happens after `step` steps."""
+        return step % interval == 0 or step == self.total
+
+
+def run_folder(experiment: Experiment, seed: int) -> Path:
+    """Where a run of an experiment keeps everything: logdir/run_name/seed0."""
+    return Path(experiment.train_parameters.logdir) / experiment.name / f"seed{seed}"
+
+
+def run(experiment: Experiment, seed: int, dataset: Dataset, callbacks=(), is_chief: bool = True) -> dict:
+    """Train one run to its end, going on from its checkpoint if there is one.
+
+    Args:
+        experiment: What to train.
+        seed: One of its seeds.
+        dataset: The arrays; must be those that `experiment.dataset` names.
+        callbacks: Keras callbacks beside the run's own. `on_train_batch_end` comes once a compiled call (with the number
+            of its last step), `on_epoch_end` once a validation.
+        is_chief: Whether this process writes; the other workers of a multi-worker run only read.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        TrainingError: the loss is not finite. Interrupted: stopped and saved.
+        CheckpointError: the folder is in use, cannot be written, or belongs to another experiment.
+    """
+    folder = run_folder(experiment, seed)
+    with checkpoint.locked(folder) if is_chief else contextlib.nullcontext():
+        try:
+            return _Run(experiment, seed, dataset, folder, callbacks, is_chief).train()
+        except OSError as failure:
+            raise CheckpointError(
+                f"{folder}: {failure.strerror or failure}; what the last checkpoint holds is safe"
+            ) from None
+
+
+class _Run:
+    def __init__(self, experiment, seed, dataset, folder, callbacks, is_chief):
+        self.experiment, self.seed, self.dataset, self.folder = experiment, seed, dataset, folder
+        self.user_callbacks, self.is_chief = list(callbacks), is_chief
+        self.plan = Plan(experiment, len(dataset.split(experiment.train_split).labels))
+        self.step, self.seconds = 0, 0.0
+        self.sums = {"loss": 0.0, "error": 0.0, "gradient_norm": 0.0, "steps": 0}
+        self.stop_signal = None
+
+    def train(self):
+        import keras
+
+        # -------------------------------------------------------------- finished already, or to be continued?
+        if (done := self._finished()) is not None:
+            return done
+        saved = self._saved()
+        self.engine = create_engine(self.experiment, self.dataset, self.seed)
+        log_length = 0
+        if saved:
+            arrays, meta = saved
+            checkpoint.check_state(self.folder / checkpoint.FILE, arrays, self.engine.state())
+            self.engine.restore(arrays)
+            self.step, self.seconds, self.sums = meta["step"], meta["seconds"], meta["sums"]
+            log_length = meta["log_length"]
+        elif self.is_chief:
+            (self.folder / "config.yaml").write_text(yaml.safe_dump(self.experiment.resolved(), sort_keys=False))
+
+        # -------------------------------------------------------------- callbacks
+        own = default_callbacks(self.folder, self.experiment, self.plan, self.step, log_length) if self.is_chief else []
+        callbacks = keras.callbacks.CallbackList(
+            own + self.user_callbacks, add_history=True, model=self.engine.model, epochs=-(-self.plan.total // self.plan.val)
+        )
+        self.log = own[0] if own else None
+        self.engine.model.stop_training = False  # callbacks may set it, as under fit
+        callbacks.on_train_begin()
+        try:
+            with self._signals():
+                self._loop(callbacks)
+            results = self._results()
+        finally:
+            callbacks.on_train_end()
+        return results
+
+    # ------------------------------------------------------------------------------------------------ the loop
+
+    def _loop(self, callbacks):
+        plan, model = self.plan, self.engine.model
+        if self.step == 0:
+            self._save()
+        while self.step < plan.total and not model.stop_training:
+            end = plan.next_end(self.step)
+            rates = plan.rates(self.step, end)
+            places = stream_indices(
+                self.seed, plan.images, self.step * plan.batch_size, (end - self.step) * plan.batch_size
+            )
+            if self.step % plan.val == 0:
+                callbacks.on_epoch_begin(self.step // plan.val)
+            started = time.perf_counter()
+            sums = self.engine.train(self.step, places.reshape(-1, plan.batch_size), rates)
+            elapsed = time.perf_counter() - started
+            if not np.isfinite(sums["loss"]):
+                kept = "; the checkpoint before it is kept" if (self.folder / checkpoint.FILE).exists() else ""
+                raise TrainingError(
+                    f"{self.experiment.name}, seed {self.seed}: the loss is {sums['loss']} between steps {self.step} and "
+                    f"{end} (learning rate {rates[-1]:.3g}){kept}; a smaller learning rate or a longer warm-up may help"
+                )
+            self.seconds += elapsed
+            for key, value in sums.items():
+                self.sums[key] += value
+            self.sums["steps"] += end - self.step
+            images_per_second = (end - self.step) * plan.batch_size / elapsed
+            self.step = end
+            logs = self._means() | {"learning_rate": float(rates[-1]), "images_per_second": images_per_second}
+            if plan.is_due(plan.val, end):
+                logs |= self._validate()
+            callbacks.on_train_batch_end(end - 1, logs)
+            if plan.is_due(plan.val, end):
+                callbacks.on_epoch_end((end - 1) // plan.val, logs)
+            if plan.is_due(plan.log, end):
+                self.sums = dict.fromkeys(self.sums, 0)
+            if plan.is_due(plan.checkpoint, end) or self.stop_signal:
+                self._save()
+            if self.stop_signal and end < plan.total:
+                raise Interrupted(
+                    f"{self.experiment.name}, seed {self.seed}: stopped and saved at step {end} of {plan.total}; "
+                    "the same command goes on from there"
+                )
+
+    def _means(self):
+        count = self.sums["steps"]
+        means = {key: self.sums[key] / count for key in ("loss", "error", "gradient_norm")}
+        return means | {"error": 100 * means["error"], "accuracy": 1 - means["error"]}
+
+    def _validate(self):
+        labels = self.dataset.split(self.experiment.val_split).labels
+        logits = self.engine.predict(self.experiment.val_split, average=bool(self.experiment.train_parameters.ema_decay))
+        metrics = classification_metrics(logits, labels)
+        return {
+            "val_loss": metrics["nll"],
+            "val_error": metrics["error"],
+            "val_accuracy": 1 - metrics["error"] / 100,
+        }
+
+    # ------------------------------------------------------------------------------------------------ saved state
+
+    def _finished(self):
+        path = self.folder / "results.json"
+        if not path.exists():
+            return None
+        results = json.loads(path.read_text())
+        self._check_fingerprint(results["fingerprint"])
+        return results
+
+    def _saved(self):
+        saved = checkpoint.load(self.folder)
+        if saved:
+            self._check_fingerprint(saved[1]["fingerprint"])
+        return saved
+
+    def _check_fingerprint(self, found):
+        if found == self.experiment.fingerprint():
+            return
+        with contextlib.suppress(OSError, yaml.YAMLError):
+            earlier = _flat(yaml.safe_load((self.folder / "config.yaml").read_text()))
+            now = _flat(self.experiment.resolved())
+            keys = sorted(key for key in earlier | now if earlier.get(key) != now.get(key))
+            differs = f" (different: {', '.join(keys[:4])})" if keys else ""
+            raise CheckpointError(
+                f"{self.folder}: holds a run of another experiment{differs}; set another run_name, or delete the folder"
+            )
+        raise CheckpointError(f"{self.folder}: holds a run of another experiment; set another run_name, or delete it")
+
+    def _save(self):
+        if not self.is_chief:
+            return
+        meta = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "sums": self.sums,
+            "log_length": self.log.length(),
+            "fingerprint": self.experiment.fingerprint(),
+        }
+        checkpoint.save(self.folder, self.engine.state(), meta)
+
+    def _results(self):
+        experiment, engine = self.experiment, self.engine
+        average = bool(experiment.train_parameters.ema_decay)
+        labels = self.dataset.split(experiment.val_split).labels
+        results = {
+            "name": experiment.name,
+            "seed": self.seed,
+            "model": experiment.model,
+            "dataset": experiment.dataset,
+            "train_split": experiment.train_split,
+            "steps": self.step,
+            "images": self.step * self.plan.batch_size,
+            experiment.val_split: classification_metrics(engine.predict(experiment.val_split, average), labels),
+            "weights": "exponential moving average" if average else "last step",
+            "parameters": int(engine.model.count_params()),
+            "seconds": round(self.seconds, 1),
+            "images_per_second": round(self.step * self.plan.batch_size / max(self.seconds, 1e-9), 1),
+            "fingerprint": experiment.fingerprint(),
+        } | provenance()
+        if self.is_chief:
+            with engine.averaged_weights():
+                engine.model.save_weights(self.folder / "final.weights.h5")
+            temporary = self.folder / "results.json.part"
+            temporary.write_text(json.dumps(results, indent=2) + "\n")
+            temporary.replace(self.folder / "results.json")
+        return results
+
+    @contextlib.contextmanager
+    def _signals(self):
+        """Ctrl-C and SIGTERM stop at the end of the compiled call; a second one stops at once."""
+
+        def ask_to_stop(number, frame):
+            if self.stop_signal:
+                raise KeyboardInterrupt
+            self.stop_signal = number
+
+        try:
+            kept = [(number, signal.signal(number, ask_to_stop)) for number in (signal.SIGINT, signal.SIGTERM)]
+        except ValueError:  # not the main thread: whoever started it must care for signals
+            kept = []
+        try:
+            yield
+        finally:
+            for number, handler in kept:
+                signal.signal(number, handler)
+
+
+def _flat(tree, prefix=""):
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {k: v for key, sub in tree.items() for k, v in _flat(sub, f"{prefix}.{key}" if prefix else str(key)).items()}
