@@ -1,5 +1,7 @@
-"""What every family shares: the input with its normalisation, convolution and BatchNormalization as CIFAR networks have
-them, the classifier."""
+"""What every family shares.
+
+The input with its normalisation, convolution and BatchNormalization as CIFAR networks have them, and the classifier.
+"""
 
 from typing import TypedDict
 
@@ -18,6 +20,7 @@ class ModelOptions(TypedDict, total=False):
     include_preprocessing: bool
     classifier_activation: str | None
     name: str | None
+    statistics: str  # whose mean and standard deviation: set by the registry, not by the user
 
 
 def image_input(options: ModelOptions):
@@ -25,7 +28,7 @@ def image_input(options: ModelOptions):
     inputs = keras.Input((32, 32, 3), name="image")
     if not options["include_preprocessing"]:
         return inputs, inputs
-    mean, std = channel_statistics("cifar100" if options["classes"] == 100 else "cifar10")
+    mean, std = channel_statistics(options["statistics"])
     # At least float32: bfloat16 keeps only 8 bits of (pixel - mean).
     normalization = layers.Normalization(
         mean=mean, variance=[s * s for s in std], dtype=keras.config.dtype_policy().variable_dtype, name="normalization"

@@ -121,9 +121,9 @@ def _build(entry, build, arguments):
     load_weights = arguments.pop("load_weights")
     name = arguments.pop("name") or entry.name
 
-    def model(**overrides):
+    def model(statistics="cifar100" if classes == 100 else "cifar10", **overrides):
         try:
-            return build(**arguments | {"name": name} | overrides)
+            return build(**arguments | {"name": name, "statistics": statistics} | overrides)
         except ModelError as error:
             raise ModelError(f"{entry.name}: {error}") from None
 
@@ -155,13 +155,13 @@ def get(name: str) -> Entry:
     return known[full_name]
 
 
-def create_model(name: str, **arguments):
+def create_model(model: str, /, **arguments):
     """Build a model by name or alias: `create_model("cifar_resnet20", classes=100)`.
 
     Raises:
         ModelError: no such model, or an argument that its factory does not take.
     """
-    return get(name).factory(**arguments)
+    return get(model).factory(**arguments)
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:

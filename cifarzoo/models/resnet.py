@@ -1,7 +1,8 @@
 """Residual networks for 32x32 images, in the original and in the pre-activated form.
 
 Papers:
-    He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015 (https://arxiv.org/abs/1512.03385), section 4.2.
+    He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015 (https://arxiv.org/abs/1512.03385),
+        section 4.2.
     He, Zhang, Ren, Sun: Identity Mappings in Deep Residual Networks, 2016 (https://arxiv.org/abs/1603.05027).
 
 Three stages of equal depth with 16, 32 and 64 channels (four times as many at the end of a bottleneck block), the

@@ -1,0 +1,70 @@
+"""Small members of every family, and ways to give them weights, that several test files share."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Case(NamedTuple):
+    """A model small enough for every test run."""
+
+    model: str
+    arguments: dict
+    feature_channels: int
+    plain_keras: bool = True
+
+    def __str__(self):
+        return "-".join([self.model, *map(str, self.arguments.values())])
+
+    def build(self, **options):
+        from cifarzoo.models.registry import create_model
+
+        return create_model(self.model, **self.arguments, **options)
+
+
+CASES = [
+    Case("cifar_resnet20", {"block_type": "original", "shortcut_type": "A"}, 64),
+    Case("cifar_resnet20", {"block_type": "original", "shortcut_type": "B"}, 64),
+    Case("cifar_resnet20", {"block_type": "preactivated", "shortcut_type": "A"}, 64),
+    Case("cifar_resnet20", {"block_type": "preactivated", "shortcut_type": "B"}, 64),
+]
+
+
+def pixels(count: int = 4) -> np.ndarray:
+    """Random uint8 images, the same every time."""
+    return np.random.default_rng(5).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+
+
+def fill(model) -> None:
+    """Give every weight a sequence that depends on its place, shape and role only, so that a swap of two weights shows.
+
+    Kernels keep the activations near unit scale; BatchNormalization gets other statistics than zero and one.
+    """
+    for place, weight in enumerate(model.weights):
+        ramp = (np.arange(np.prod(weight.shape)) * 7919 + 104729 * place) % 10007 / 10007 - 0.5
+        ramp = ramp.reshape(weight.shape)
+        if len(weight.shape) > 1:
+            values = ramp * np.sqrt(24 / np.prod(weight.shape[:-1]))
+        elif weight.name in ("gamma", "moving_variance"):
+            values = 1 + 0.5 * ramp
+        else:
+            values = 0.2 * ramp
+        weight.assign(values.astype("float32"))
+
+
+def run_python(code: str, *arguments: str, backend: str = "tensorflow", with_package: bool = True) -> str:
+    """Run code in a fresh interpreter and return what it prints; without the package it cannot be imported at all."""
+    environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")]) if with_package else ""
+    if not with_package:
+        code = "import sys\nsys.modules['cifarzoo'] = None\n" + code
+    done = subprocess.run([sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise AssertionError(done.stderr[-3000:])
+    return done.stdout

@@ -1,0 +1,98 @@
+"""What every factory promises, on a small member of every family."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from model_cases import CASES, fill, pixels
+
+from cifarzoo.errors import ModelError
+from cifarzoo.models.registry import create_model
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
+def case(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(case):
+    model = case.build()
+    fill(model)
+    return model
+
+
+def test_takes_bytes_and_floats(model):
+    images = pixels()
+    logits = model(images).numpy()
+    assert logits.dtype == np.float32 and logits.shape == (4, 10) and np.isfinite(logits).all()
+    assert np.ptp(logits, axis=0).min() > 1e-3, "the logits do not depend on the image"
+    np.testing.assert_array_equal(model(images.astype("float32")).numpy(), logits)
+
+
+def test_normalises_inside(case, model):
+    bare = case.build(include_preprocessing=False)
+    fill(bare)
+    images = pixels().astype("float64")
+    mean = np.array([125.306918046875, 122.950394140625, 113.86538318359375])
+    std = np.array([62.9932192781369, 62.0887076400142, 66.7048996406309])
+    normalised = ((images - mean) / std).astype("float32")
+    np.testing.assert_allclose(bare(normalised), model(images), rtol=1e-4, atol=1e-4)
+
+
+def test_every_variable_gets_a_gradient(case):
+    model = case.build()
+    fill(model)
+    labels = np.arange(4)
+    with tf.GradientTape() as tape:
+        logits = model(pixels(), training=True)
+        loss = keras.ops.mean(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
+    values = [weight.value for weight in model.trainable_weights]
+    gradients = tape.gradient(loss, values)
+    missing = [w.path for w, g in zip(model.trainable_weights, gradients, strict=True) if g is None]
+    assert not missing
+    zero = [w.path for w, g in zip(model.trainable_weights, gradients, strict=True) if not np.any(g)]
+    assert not zero
+
+
+def test_without_top_ends_with_the_feature_map(case, model):
+    features = case.build(include_top=False)
+    assert features.output_shape == (None, 8, 8, case.feature_channels)
+    backbone = dict(zip((w.path for w in features.weights), features.weights, strict=True))
+    for weight in model.weights:
+        if not weight.path.startswith("logits/"):
+            backbone.pop(weight.path).assign(weight)
+    assert not backbone
+    images = pixels()
+    pooled = features(images).numpy().mean(axis=(1, 2))
+    classifier = model.get_layer("logits")
+    logits = pooled @ classifier.kernel.numpy() + classifier.bias.numpy()
+    np.testing.assert_allclose(logits, model(images), rtol=1e-4, atol=1e-4)
+
+
+def test_other_number_of_classes(case):
+    model = case.build(classes=37, classifier_activation="softmax", name="mine")
+    probabilities = model(pixels()).numpy()
+    assert model.name == "mine"
+    assert probabilities.shape == (4, 37)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_mixed_precision_gives_float32_logits(case, model):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        mixed = case.build()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    fill(mixed)
+    logits = mixed(pixels())
+    assert logits.dtype == "float32"
+    assert {weight.dtype for weight in mixed.trainable_weights} == {"float32"}
+    reference = model(pixels()).numpy()
+    assert np.abs(logits - reference).max() < 0.1 * np.abs(reference).max()
+
+
+@pytest.mark.parametrize("classes", [0, -1, 2.5, "10", True])
+def test_refuses_other_classes(classes):
+    with pytest.raises(ModelError, match="cifar_resnet20: classes is a positive whole number"):
+        create_model("cifar_resnet20", classes=classes)

@@ -1,0 +1,38 @@
+"""Sizes of the models against the papers' code and independent zoos, to the unit."""
+
+import math
+
+import keras
+import pytest
+from parameter_counts import RESNET_BUILDER, ROWS
+
+from cifarzoo.models.registry import COMMON_ARGUMENTS, create_model
+from cifarzoo.models.resnet import resnet
+
+# Building costs milliseconds a layer and, for the wide ones, the drawing of their weights.
+LARGE = 5_000_000
+
+
+def parameters(row):
+    return pytest.param(row, id=str(row), marks=[pytest.mark.slow] if row.total_10 > LARGE else [])
+
+
+def sizes(model):
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights), model.count_params()
+
+
+@pytest.mark.parametrize("row", [parameters(row) for row in ROWS])
+def test_parameters(row):
+    ten = create_model(row.model, **row.arguments)
+    assert sizes(ten) == (row.trainable_10, row.total_10)
+    keras.utils.clear_session()
+    hundred = create_model(row.model, **row.arguments, classes=100)
+    assert sizes(hundred) == (row.trainable_100, row.total_100)
+
+
+@pytest.mark.parametrize("depth, shortcut_type, trainable_10, total_10, trainable_100, total_100, _", RESNET_BUILDER)
+def test_parameters_of_other_depths(depth, shortcut_type, trainable_10, total_10, trainable_100, total_100, _):
+    options = COMMON_ARGUMENTS | {"name": "resnet"}
+    assert sizes(resnet(depth, "original", shortcut_type, **options)) == (trainable_10, total_10)
+    options["classes"] = 100
+    assert sizes(resnet(depth, "original", shortcut_type, **options)) == (trainable_100, total_100)

@@ -1,0 +1,87 @@
+"""The same weights give the same logits in an independent implementation, pytorchcv's PyTorch networks."""
+
+import importlib
+import re
+
+import numpy as np
+import pytest
+
+from cifarzoo.models.registry import create_model
+
+torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
+pytest.importorskip("pytorchcv", reason="needs pytorchcv: pip install pytorchcv")
+
+# Where a layer of ours is in theirs: patterns tried in order.
+ORIGINAL = {
+    r"stem_(conv|bn)": r"features.init_block.\1",
+    r"(stage\d+)_block(\d+)_projection_bn": r"features.\1.unit\2.identity_conv.bn",
+    r"(stage\d+)_block(\d+)_projection": r"features.\1.unit\2.identity_conv.conv",
+    r"(stage\d+)_block(\d+)_(conv|bn)(\d)": r"features.\1.unit\2.body.conv\4.\3",
+    r"logits": "output",
+}
+PREACTIVATED = {
+    r"stem_conv": "features.init_block",
+    r"(stage\d+)_block(\d+)_projection": r"features.\1.unit\2.identity_conv",
+    r"(stage\d+)_block(\d+)_(conv|bn)(\d)": r"features.\1.unit\2.body.conv\4.\3",
+    r"final_bn": "features.post_activ.bn",
+    r"logits": "output",
+}
+
+SLOW = pytest.mark.slow
+PAIRS = [
+    pytest.param("cifar_resnet20", {"shortcut_type": "B"}, "resnet_cifar.resnet20_cifar10", ORIGINAL),
+    pytest.param("cifar_resnet56", {"shortcut_type": "B"}, "resnet_cifar.resnet56_cifar10", ORIGINAL, marks=SLOW),
+    pytest.param("cifar_resnet164", {}, "preresnet_cifar.preresnet164bn_cifar10", PREACTIVATED),
+]
+
+
+def randomise(network):
+    """Weights as He would draw them, and BatchNormalization that does not hide its statistics behind zeros and ones."""
+    generator = torch.Generator().manual_seed(3)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.weight, 0.5, 1.5),
+                (module.bias, -0.2, 0.2),
+                (module.running_mean, -0.2, 0.2),
+                (module.running_var, 0.7, 1.3),
+            ):
+                tensor.data.uniform_(low, high, generator=generator)
+    return network.eval()
+
+
+def arrays_of(module):
+    """A PyTorch module's tensors in the order and layout of the Keras layer's."""
+    if isinstance(module, torch.nn.BatchNorm2d):
+        return [t.detach().numpy() for t in (module.weight, module.bias, module.running_mean, module.running_var)]
+    kernel = module.weight.detach().numpy()
+    kernel = kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel.T
+    return [kernel] if module.bias is None else [kernel, module.bias.detach().numpy()]
+
+
+def copy_weights(network, model, places):
+    """Give the Keras model the network's weights; every tensor on both sides has exactly one partner."""
+    remaining = {name for name, module in network.named_modules() if list(module.parameters(recurse=False))}
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        path = next(
+            re.sub(pattern, place, layer.name) for pattern, place in places.items() if re.fullmatch(pattern, layer.name)
+        )
+        remaining.remove(path)
+        layer.set_weights(arrays_of(network.get_submodule(path)))
+    assert not remaining
+
+
+@pytest.mark.parametrize("name, arguments, theirs, places", PAIRS)
+def test_logits_equal_pytorchcv(name, arguments, theirs, places):
+    module, function = theirs.split(".")
+    torch.manual_seed(1)
+    network = randomise(getattr(importlib.import_module(f"pytorchcv.models.{module}"), function)())
+    model = create_model(name, **arguments, include_preprocessing=False)
+    copy_weights(network, model, places)
+    images = np.random.default_rng(1).normal(size=(2, 32, 32, 3)).astype("float32")
+    with torch.no_grad():
+        expected = network(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(model(images) / scale, expected / scale, rtol=1e-4, atol=1e-4)

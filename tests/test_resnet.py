@@ -1,0 +1,93 @@
+"""Structure of the residual networks: what the papers draw, and what bad arguments say."""
+
+import keras
+import pytest
+
+from cifarzoo.errors import ModelError
+from cifarzoo.models.registry import create_model
+
+
+def layers(model, kind):
+    return [layer for layer in model.layers if isinstance(layer, kind)]
+
+
+def projections(model):
+    return [layer.name for layer in model.layers if layer.name.endswith("_projection")]
+
+
+def weighted_depth(model):
+    """Convolutions and linear layers on the longest path: shortcuts do not count."""
+    return len(layers(model, keras.layers.Conv2D)) - len(projections(model)) + len(layers(model, keras.layers.Dense))
+
+
+@pytest.mark.parametrize("depth", [20, 32, 44, 56, 110])
+@pytest.mark.parametrize("block_type", ["original", "preactivated"])
+def test_depth(depth, block_type):
+    model = create_model(f"cifar_resnet{depth}", block_type=block_type, shortcut_type="B")
+    assert weighted_depth(model) == depth
+    assert len(layers(model, keras.layers.Add)) == (depth - 2) // 2
+
+
+def test_bottleneck_depth():
+    model = create_model("cifar_resnet164")
+    assert weighted_depth(model) == 164
+    assert len(layers(model, keras.layers.Add)) == 54
+
+
+@pytest.mark.parametrize("block_type", ["original", "preactivated"])
+def test_projections_only_where_the_shape_changes(block_type):
+    with_projections = create_model("cifar_resnet20", block_type=block_type, shortcut_type="B")
+    assert projections(with_projections) == ["stage2_block1_projection", "stage3_block1_projection"]
+    normalised = [layer.name for layer in with_projections.layers if layer.name.endswith("_projection_bn")]
+    assert len(normalised) == (2 if block_type == "original" else 0)
+    assert projections(create_model("cifar_resnet20", block_type=block_type, shortcut_type="A")) == []
+
+
+def test_bottleneck_widens_in_the_first_stage_too():
+    assert projections(create_model("cifar_resnet164")) == [f"stage{i}_block1_projection" for i in (1, 2, 3)]
+
+
+def test_original_order_ends_with_an_activation():
+    original = create_model("cifar_resnet20", include_top=False)
+    assert isinstance(original.layers[-1], keras.layers.ReLU)
+    assert original.layers[-1].input.name == original.get_layer("stage3_block3_add").output.name
+
+
+def test_preactivated_order_adds_without_activation():
+    model = create_model("cifar_resnet20", block_type="preactivated")
+    add = model.get_layer("stage2_block2_add")
+    assert model.get_layer("stage2_block3_bn1").input.name == add.output.name
+    assert model.get_layer("stage2_block3_add").input[1].name == add.output.name
+
+
+def test_zero_padding_shortcut_appends_zeros_after_the_channels():
+    model = create_model("cifar_resnet20", shortcut_type="A")
+    shortcut = keras.Model(model.input, model.get_layer("stage2_block1_add").input[1])
+    source = keras.Model(model.input, model.get_layer("stage1_block3_relu2").output)
+    images = keras.random.uniform((2, 32, 32, 3), 0, 255, seed=1)
+    out, x = keras.ops.convert_to_numpy(shortcut(images)), keras.ops.convert_to_numpy(source(images))
+    assert out.shape == (2, 16, 16, 32)
+    assert (out[..., :16] == x[:, ::2, ::2, :]).all()
+    assert (out[..., 16:] == 0).all()
+
+
+def test_layer_names_are_explicit():
+    model = create_model("cifar_resnet20", shortcut_type="B")
+    for layer in model.layers:
+        assert layer.name in ("image", "normalization", "pool", "logits") or layer.name.startswith(("stem_", "stage"))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"block_type": "bottleneck"}, "cifar_resnet20: block_type is 'original' or 'preactivated', got 'bottleneck'"),
+        ({"shortcut_type": "C"}, "cifar_resnet20: shortcut_type is 'A' or 'B', got 'C'"),
+        (
+            {"depth": 20},
+            "cifar_resnet20: got an unexpected keyword argument 'depth'; it takes block_type, shortcut_type",
+        ),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ModelError, match=message):
+        create_model("cifar_resnet20", **arguments)
