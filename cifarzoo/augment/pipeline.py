@@ -2,7 +2,10 @@
 
 from pydantic import ValidationError
 
-from cifarzoo.augment.base import Augmentation
+from cifarzoo.augment.base import CIFAR10_MEAN, Augmentation
+from cifarzoo.augment.colour import ColourJitter
+from cifarzoo.augment.mixing import CutMix, MixUp
+from cifarzoo.augment.policies import AutoAugment, PolicyList, RandAugment, TrivialAugment
 from cifarzoo.augment.standard import Crop, Cutout, Flip
 from cifarzoo.errors import ExperimentError
 
@@ -10,12 +13,24 @@ AUGMENTATIONS: dict[str, type[Augmentation]] = {
     "crop": Crop,
     "flip": Flip,
     "cutout": Cutout,
+    "jitter": ColourJitter,
+    "autoaugment": AutoAugment,
+    "randaugment": RandAugment,
+    "trivialaugment": TrivialAugment,
+    "policies": PolicyList,
+    "mixup": MixUp,
+    "cutmix": CutMix,
 }
 
 NAMED = {
     "none": [],
     "standard": ["crop", "flip"],
     "cutout": ["crop", "flip", "cutout"],
+    "autoaugment": ["autoaugment", "crop", "flip", "cutout"],
+    "randaugment": ["randaugment", "crop", "flip", "cutout"],
+    "trivialaugment": ["trivialaugment", "crop", "flip", "cutout"],
+    "mixup": ["crop", "flip", "mixup"],
+    "cutmix": ["crop", "flip", "cutmix"],
 }
 
 
@@ -27,13 +42,19 @@ class Pipeline:
 
     def __call__(self, images, labels, draws):
         """Transform a batch as `Augmentation.__call__` does."""
-        for number, augmentation in enumerate(self.augmentations):
-            images, labels = augmentation(images, labels, draws.stream(number))
+        counts = [(one.draws_per_image, one.draws_per_batch) for one in self.augmentations]
+        for augmentation, numbers in zip(self.augmentations, draws.streams(counts), strict=True):
+            images, labels = augmentation(images, labels, numbers)
         return images, labels
 
 
-def build(description: str | list) -> Pipeline:
-    """The pipeline of a name ("none", "standard", "cutout") or a list such as `["crop", {"cutout": {"size": 8}}]`.
+def build(description: str | list, classes: int = 10, fill: tuple[int, int, int] | None = None) -> Pipeline:
+    """The pipeline of a name (`NAMED`) or of a list such as `["crop", {"cutout": {"size": 8}}]`.
+
+    Args:
+        description: The name or the list.
+        classes: How many classes the data set has; mixed labels get so many columns.
+        fill: The data set's mean colour (0-255), for whatever fills with it; by default CIFAR-10's.
 
     Raises:
         ExperimentError: an unknown name, or parameters that do not fit; the message says which entry of the list.
@@ -42,7 +63,8 @@ def build(description: str | list) -> Pipeline:
         if description not in NAMED:
             raise ExperimentError(f"augmentation: unknown name {description!r}; it is {', '.join(NAMED)}, or a list")
         description = NAMED[description]
-    return Pipeline([_one(item, place) for place, item in enumerate(description)])
+    chosen = [_one(item, place) for place, item in enumerate(description)]
+    return Pipeline([augmentation.prepared(classes, fill or CIFAR10_MEAN) for augmentation in chosen])
 
 
 def _one(item, place):
@@ -57,3 +79,5 @@ def _one(item, place):
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ExperimentError(f"augmentation[{place}].{name}.{where}: {first['msg']}, got {first['input']!r}") from None
+    except ExperimentError as error:
+        raise ExperimentError(f"augmentation[{place}].{error}") from None
