@@ -306,3 +306,26 @@ def _apply_override(document, override):
         if not isinstance(target, dict):
             raise ExperimentError(f"--set {override}: {section} is not a section")
     target[last] = yaml.safe_load(value)
+
+
+def quickstart_experiment(overrides: list[str] = ()) -> Experiment:
+    """ResNet-20 on the embedded data set: a first run that needs no download."""
+    document = {
+        "model": "cifar_resnet20",
+        "dataset": "synthetic",
+        "description": "A first run: the embedded data set, minutes on two cores.",
+        "train_parameters": {
+            "run_name": "quickstart",
+            "nesterov": True,
+            "schedule": {"kind": "cosine", "peak": 0.1, "warmup": {"steps": 40}, "duration": {"steps": 400}},
+            "log_interval": 50,
+            "val_interval": 200,
+            "checkpoint_interval": 200,
+        },
+    }
+    for override in overrides:
+        _apply_override(document, override)
+    try:
+        return Experiment.model_validate(document)
+    except ValidationError as failure:
+        raise ExperimentError(f"quickstart: {_first_problem(failure)}") from None

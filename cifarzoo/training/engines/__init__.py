@@ -17,3 +17,17 @@ def create_engine(experiment, dataset, seed):
 
         return JaxEngine(experiment, dataset, seed)
     raise ExperimentError(f"backend: training runs on tensorflow or jax, but Keras was started with {backend!r}")
+
+
+def replica_count(experiment) -> int:
+    """Over how many devices the active backend would spread a batch of this experiment."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        from cifarzoo.training.engines.tensorflow import get_strategy
+
+        strategy = get_strategy(experiment.distribution)
+        return strategy.num_replicas_in_sync if strategy else 1
+    from cifarzoo.training.engines.jax import device_count
+
+    return device_count(experiment)

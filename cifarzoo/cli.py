@@ -1,0 +1,121 @@
+"""The command line: `cifarzoo list | show | train | evaluate | table | publish`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cifarzoo.errors import CifarzooError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A Keras 3 model zoo for CIFAR-10 and CIFAR-100.",
+)
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+DataDir = Annotated[str | None, typer.Option(help="Folder with the official archives; default $CIFARZOO_DATA.")]
+
+
+def main() -> None:
+    """Run the command line; an error that a person can put right is one line and exit status 1."""
+    try:
+        app()
+    except CifarzooError as failure:
+        if "--debug" in sys.argv:
+            raise
+        print(f"cifarzoo: error: {failure}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def train(
+    file: Annotated[Path, typer.Argument(help="Experiments, one a YAML document.")] = Path("experiments.yaml"),
+    only: Annotated[list[str], typer.Option(help="Name of an experiment of the file; may be repeated.")] = [],  # noqa: B006
+    set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE for every experiment, dotted keys.")] = [],  # noqa: B006
+    dry_run: Annotated[bool, typer.Option(help="Print the resolved experiments and what they cost; train nothing.")] = False,
+    quickstart: Annotated[bool, typer.Option(help="ResNet-20 on the embedded data set, a few minutes on two cores.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Train every experiment of a file, after a quick check of all of them."""
+    from cifarzoo.training import runner
+    from cifarzoo.training.experiment import quickstart_experiment, read_experiments
+
+    experiments = [quickstart_experiment(set_)] if quickstart else read_experiments(file, set_)
+    experiments = runner.only_named(experiments, only, file)
+    runner.set_backend(experiments)
+    if dry_run:
+        from cifarzoo.training.estimate import print_plan
+
+        print_plan(experiments)
+        return
+    outcomes = runner.run_all(experiments)
+    import rich
+
+    rich.print(runner.results_table(outcomes))
+    if any(outcome.error for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model's name, a published tag or file, or the folder of a run.")],
+    dataset: Annotated[str | None, typer.Option(help="cifar10, cifar100 or synthetic; default: what it was trained on.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Tag or path of the weights, instead of the default ones.")] = None,
+    argument: Annotated[list[str], typer.Option(help="KEY=VALUE for the factory; may be repeated.")] = [],  # noqa: B006
+    split: Annotated[str, typer.Option(help="train, test, train45k or validation.")] = "test",
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Measure error, likelihood and calibration on a whole split."""
+    import yaml
+
+    from cifarzoo.evaluation.evaluate import evaluate_named
+
+    arguments = {}
+    for item in argument:
+        key, _, value = item.partition("=")
+        arguments[key] = yaml.safe_load(value)
+    found = evaluate_named(model, dataset, data_dir, tag=weights, arguments=arguments, split=split)
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for key, value in found.items():
+        print(f"{key:18} {value:.4f}" if isinstance(value, float) else f"{key:18} {value}")
+
+
+@app.command()
+def table(
+    runs: Annotated[list[Path], typer.Argument(help="Folders that hold finished runs, searched to any depth.")],
+    form: Annotated[str, typer.Option("--format", help="markdown, tsv or json.")] = "markdown",
+    debug: Debug = False,
+) -> None:
+    """One row an experiment: mean and standard deviation of its error over seeds."""
+    from cifarzoo.training.tables import format_rows, summarize
+
+    print(format_rows(summarize(runs), form))
+
+
+@app.command()
+def publish(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    tag: Annotated[str, typer.Argument(help="Name of the weights.")],
+    weights: Annotated[Path, typer.Option(help="The weights folder.")] = Path("weights"),
+    data_dir: DataDir = None,
+    debug: Debug = False,
+) -> None:
+    """Publish a run's weights: evaluate the file on the test images, write manifest entry, golden logits and card."""
+    import yaml
+
+    from cifarzoo.data import load
+    from cifarzoo.publishing import GOLDEN_IMAGES
+    from cifarzoo.publishing import publish as publish_run
+
+    name = yaml.safe_load((run / "config.yaml").read_text())["dataset"] if (run / "config.yaml").is_file() else "cifar10"
+    golden = load("synthetic").test.images[:GOLDEN_IMAGES]
+    entry = publish_run(run, tag, load(name, data_dir), weights, golden)
+    print(f"{entry.tag}: error {entry.metrics['error']:.2f} % of {entry.metrics['n']} test images")

@@ -1,0 +1,156 @@
+"""From a finished run to a published weight file: the file, its manifest entry, golden logits and card.
+
+The error that is published is measured here, once, on all test images, from the very file that is published.
+"""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from cifarzoo import pretrained
+from cifarzoo.data import Dataset
+from cifarzoo.data.statistics import channel_statistics
+from cifarzoo.errors import WeightsError
+from cifarzoo.evaluation.evaluate import evaluate, find_subject, predict
+from cifarzoo.models import registry
+from cifarzoo.pretrained import Published
+
+GOLDEN_IMAGES = 8
+WHEEL_LIMIT = 10_000_000
+
+
+def publish(run: Path, tag: str, dataset: Dataset, weights: Path, golden_images: np.ndarray) -> Published:
+    """Publish a finished run.
+
+    Args:
+        run: Its folder.
+        tag: Unique name of the weights, for example "cifar_resnet20_v1_c10".
+        dataset: What it was trained on; the test split is evaluated.
+        weights: The weights folder with the manifest.
+        golden_images: uint8 [n, 32, 32, 3]; their logits are kept beside the file.
+
+    Returns:
+        The new manifest entry; it is the default of its architecture if its error is the lowest there.
+
+    Raises:
+        WeightsError: the run is not finished, was trained on part of the training images, or the tag is taken.
+    """
+    if not (run / "results.json").is_file():
+        raise WeightsError(f"{run}: not a finished run, results.json is missing")
+    results = json.loads((run / "results.json").read_text())
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    if config["train_split"] != "train" or config["dataset"] != dataset.name:
+        raise WeightsError(f"{run}: published weights are trained on all of {dataset.name}, not {config['train_split']}")
+    path = weights / "manifest.json"
+    entries = [Published(**entry) for entry in json.loads(path.read_text())]
+    if any(entry.tag == tag for entry in entries):
+        raise WeightsError(f"{tag}: published already; choose another tag")
+    size = (run / "final.weights.h5").stat().st_size
+    folder = weights if size < WHEEL_LIMIT else weights / "large"
+    folder.mkdir(exist_ok=True)
+    file = folder / f"{tag}.weights.h5"
+    shutil.copyfile(run / "final.weights.h5", file)
+
+    subject = find_subject(str(run))
+    pretrained.load_file(subject.model, file)
+    metrics, _ = evaluate(subject, dataset)
+    metrics.pop("images_per_second")
+    golden = predict(subject.model, golden_images)
+    np.savez_compressed(weights / f"{tag}.golden.npz", images=golden_images, logits=golden)
+
+    registered = registry.get(config["model"])
+    mean, std = channel_statistics(dataset.name)
+    entry = Published(
+        tag=tag,
+        model=registered.name,
+        architecture=registered.architecture(config["model_parameters"]),
+        classes=dataset.classes,
+        dataset=dataset.name,
+        default=True,
+        sha256=pretrained.sha256(file),
+        bytes=size,
+        parameters=int(subject.model.count_params()),
+        preprocessing={"mean": mean, "std": std},
+        metrics=metrics,
+        training={
+            "experiment": config,
+            **{
+                key: results[key]
+                for key in (
+                    "seed",
+                    "steps",
+                    "images",
+                    "weights",
+                    "seconds",
+                    "images_per_second",
+                    "device",
+                    "backend",
+                    "versions",
+                    "revision",
+                )
+            },
+        },
+    )
+    shutil.copyfile(run / "log.tsv", weights / f"{tag}.log.tsv")
+    entries = _with_defaults([*entries, entry])
+    temporary = path.with_suffix(".json.part")
+    temporary.write_text(json.dumps([asdict(e) for e in entries], indent=2) + "\n")
+    temporary.replace(path)
+    for published in entries:
+        (weights / f"{published.tag}.md").write_text(card(published))
+    return next(e for e in entries if e.tag == tag)
+
+
+def _with_defaults(entries):
+    """The same entries, sorted; of those for one architecture and data set the one of lowest error is the default."""
+    best = {}
+    for entry in entries:
+        key = entry.model, json.dumps(entry.architecture, sort_keys=True), entry.dataset
+        if key not in best or entry.metrics["error"] < best[key].metrics["error"]:
+            best[key] = entry
+    chosen = {entry.tag for entry in best.values()}
+    entries = [Published(**asdict(entry) | {"default": entry.tag in chosen}) for entry in entries]
+    return sorted(entries, key=lambda e: (e.dataset, e.parameters, e.tag))
+
+
+def card(entry: Published) -> str:
+    """A Markdown card of one weight file, made from its manifest entry."""
+    arguments = "".join(f"{key}={value!r}, " for key, value in entry.architecture.items())
+    arguments += f"classes={entry.classes}, load_weights={True if entry.default else entry.tag!r}"
+    training, metrics = entry.training, entry.metrics
+    config = yaml.safe_dump(training["experiment"], sort_keys=False)
+    versions = ", ".join(f"{name} {version}" for name, version in training["versions"].items())
+    registered = registry.get(entry.model)
+    return f"""# {entry.tag}
+
+    from cifarzoo import {entry.model}
+    model = {entry.model}({arguments})
+
+{registered.paper} ({registered.year}). Raw pixels in (uint8 or 0-255), logits out.
+
+| measured from this file on {metrics["n"]:,} test images of {entry.dataset} | |
+| --- | ---: |
+| error | {metrics["error"]:.2f} % |
+| top-5 error | {metrics["top5_error"]:.2f} % |
+| negative log-likelihood | {metrics["nll"]:.4f} nats |
+| Brier score | {metrics["brier"]:.4f} |
+| expected calibration error, 15 bins | {metrics["ece"]:.4f} |
+| parameters | {entry.parameters:,} |
+| file | {entry.bytes:,} bytes, sha256 `{entry.sha256}` |
+
+The error is that of the {training["weights"]} of one training with seed {training["seed"]}; no choice was made by the
+test images. Input is normalised inside the model with mean {entry.preprocessing["mean"]} and standard deviation
+{entry.preprocessing["std"]}.
+
+Trained for {training["steps"]:,} steps ({training["images"]:,} images) in {training["seconds"] / 60:.0f} minutes on
+{training["device"]} with the {training["backend"]} engine ({versions}), revision `{training["revision"]}`:
+
+```yaml
+{config}```
+
+License of the weights: {entry.license}.
+"""

@@ -1,0 +1,170 @@
+"""A batch of experiments: check all of them first, then train one after another; a failure stops only its own run."""
+
+import dataclasses
+import os
+import time
+from pathlib import Path
+
+import rich.console
+import rich.table
+
+from cifarzoo.data import Dataset, load
+from cifarzoo.errors import CifarzooError, ExperimentError
+from cifarzoo.training.experiment import Experiment
+
+PREFLIGHT_STEPS = 2
+PREFLIGHT_BATCH = 5
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How a run ended: with results, or with the error's one line."""
+
+    experiment: Experiment
+    seed: int
+    results: dict | None = None
+    error: str | None = None
+
+
+def set_backend(experiments: list[Experiment]) -> None:
+    """Start Keras on the backend that the experiments name; to be called before anything imports Keras.
+
+    Raises:
+        ExperimentError: they name different ones, or Keras runs on another already.
+    """
+    import sys
+
+    wanted = {e.backend for e in experiments if e.backend}
+    if len(wanted) > 1:
+        raise ExperimentError(f"backend: one process trains on one backend, the file names {' and '.join(sorted(wanted))}")
+    if not wanted:
+        return
+    (backend,) = wanted
+    if "keras" in sys.modules:
+        import keras
+
+        if keras.backend.backend() != backend:
+            raise ExperimentError(
+                f"backend: {backend} is wanted, but Keras already runs on {keras.backend.backend()}; "
+                f"start with KERAS_BACKEND={backend}"
+            )
+    os.environ["KERAS_BACKEND"] = backend
+
+
+def is_chief() -> bool:
+    """Whether this process writes files; of a multi-worker run only the first does."""
+    import json
+
+    task = json.loads(os.environ.get("TF_CONFIG") or "{}").get("task", {})
+    return task.get("type", "chief") == "chief" or task.get("index", 0) == 0
+
+
+def preflight(experiment: Experiment, dataset: Dataset) -> None:
+    """Build the model, take two steps on five images a replica and predict ten; nothing is kept.
+
+    Raises:
+        CifarzooError: what would have stopped the run later.
+    """
+    import numpy as np
+
+    from cifarzoo.training.checkpoint import locked
+    from cifarzoo.training.engines import create_engine, replica_count
+    from cifarzoo.training.trainer import Plan, run_folder
+
+    Plan(experiment, len(dataset.split(experiment.train_split).labels))
+    replicas = replica_count(experiment)
+    if experiment.train_parameters.batch_size % replicas:
+        raise ExperimentError(
+            f"batch_size: {experiment.train_parameters.batch_size} images cannot be shared evenly by {replicas} replicas"
+        )
+    if is_chief():
+        with locked(run_folder(experiment, experiment.seeds[0])):
+            pass
+    batch = PREFLIGHT_BATCH * replicas
+    parameters = {"batch_size": batch, "eval_batch_size": 10, "steps_per_call": PREFLIGHT_STEPS}
+    small = experiment.model_copy(
+        update={"train_parameters": experiment.train_parameters.model_copy(update=parameters)}
+    )
+    # 400 training images leave some for `validation`; ten a replica are enough to predict.
+    few = dataclasses.replace(dataset, train=dataset.train.take(slice(400)), test=dataset.test.take(slice(10 * replicas)))
+    engine = create_engine(small, few, experiment.seeds[0])
+    places = np.arange(PREFLIGHT_STEPS * batch, dtype=np.int32).reshape(PREFLIGHT_STEPS, batch)
+    engine.train(0, places, np.full(PREFLIGHT_STEPS, 0.01))
+    engine.predict(experiment.val_split)
+
+
+def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
+    """Check every experiment (but those with `skip_error_test`), then train every run of each.
+
+    Args:
+        experiments: As `read_experiments` returns them.
+        callbacks: Keras callbacks for every run.
+
+    Returns:
+        One outcome a run, in order. An experiment that fails its check is not trained; the others are.
+    """
+    from cifarzoo.training.trainer import Interrupted, run
+
+    console = rich.console.Console(stderr=True)
+    datasets: dict[tuple, Dataset] = {}
+    outcomes, ready = [], []
+    for experiment in experiments:
+        try:
+            key = experiment.dataset, experiment.data_dir
+            if key not in datasets:
+                datasets[key] = load(experiment.dataset, experiment.data_dir)
+            if not experiment.skip_error_test:
+                started = time.perf_counter()
+                preflight(experiment, datasets[key])
+                console.print(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
+            ready.append((experiment, datasets[key]))
+        except CifarzooError as failure:
+            console.print(f"{experiment.name}: check failed: {failure}", style="red", markup=False)
+            outcomes += [Outcome(experiment, seed, error=str(failure)) for seed in experiment.seeds]
+    for experiment, dataset in ready:
+        for seed in experiment.seeds:
+            outcome = Outcome(experiment, seed)
+            outcomes.append(outcome)
+            try:
+                outcome.results = run(experiment, seed, dataset, callbacks, is_chief())
+            except Interrupted as stop:
+                outcome.error = str(stop)
+                console.print(str(stop), style="yellow", markup=False)
+                return outcomes
+            except CifarzooError as failure:
+                outcome.error = str(failure)
+                console.print(str(failure), style="red", markup=False)
+    return outcomes
+
+
+def results_table(outcomes: list[Outcome]) -> rich.table.Table:
+    """A table over all runs of a batch."""
+    table = rich.table.Table(title="Runs")
+    for column in ("experiment", "seed", "data", "steps", "error %", "loss", "minutes", "note"):
+        table.add_column(column, justify="left" if column in ("experiment", "data", "note") else "right")
+    for outcome in outcomes:
+        cells = [outcome.experiment.name, str(outcome.seed), outcome.experiment.dataset]
+        if outcome.results:
+            split = outcome.experiment.val_split
+            found = outcome.results[split]
+            minutes = outcome.results["seconds"] / 60
+            cells += [f"{outcome.results['steps']}", f"{found['error']:.2f}", f"{found['nll']:.3f}", f"{minutes:.1f}", split]
+        else:
+            cells += ["", "", "", "", outcome.error]
+        table.add_row(*cells)
+    return table
+
+
+def only_named(experiments: list[Experiment], names: list[str], path: Path) -> list[Experiment]:
+    """The experiments with these names, or all if none is given.
+
+    Raises:
+        ExperimentError: a name that is not in the file.
+    """
+    if not names:
+        return experiments
+    known = {experiment.name: experiment for experiment in experiments}
+    for name in names:
+        if name not in known:
+            raise ExperimentError(f"--only {name}: not in {path}, which has {', '.join(known)}")
+    return [known[name] for name in names]

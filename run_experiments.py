@@ -1,0 +1,9 @@
+"""Train the experiments of a YAML file: `python run_experiments.py [experiments.yaml]`, the same as `cifarzoo train`."""
+
+import sys
+
+from cifarzoo.cli import main
+
+if __name__ == "__main__":
+    sys.argv.insert(1, "train")
+    main()
