@@ -8,6 +8,7 @@ No NumPy code sees a state that came from the file: the bytes are checked first 
 import io
 import math
 import pickle
+import pickletools
 
 import numpy as np
 
@@ -93,6 +94,13 @@ class _Unpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR batch needs") from None
 
 
+def _check_sizes(data):
+    """Refuse lengths and memo indices that a pickle this long cannot have: unpickling takes the memory first."""
+    for opcode, argument, _ in pickletools.genops(data):  # which compares each length with the bytes that are left
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(data):
+            raise pickle.UnpicklingError(f"a memo entry {argument:,} in {len(data):,} bytes")
+
+
 def read_batch(data: bytes) -> dict[str, np.ndarray | list]:
     """The dictionary of a pickled CIFAR batch: text keys; arrays, lists, numbers and strings as values.
 
@@ -102,6 +110,7 @@ def read_batch(data: bytes) -> dict[str, np.ndarray | list]:
         pickle.UnpicklingError: whatever is wrong with it.
     """
     try:
+        _check_sizes(data)
         batch = _Unpickler(io.BytesIO(data), encoding="bytes").load()
     except pickle.UnpicklingError:
         raise

@@ -112,24 +112,24 @@ def _integers(random, low, high, *shape):
 
 def _images(random, figure, n):
     colour = _integers(random, 0, 255, n, 1, 1, 3)
-    # Around the circle of values by 56 to 200: never much alike, and no colour likelier than another.
-    figure_colour = (colour + _integers(random, 56, 200, n, 1, 1, 3)) % 256
+    # Around the circle of values by 72 to 184: never much alike, and no colour likelier than another.
+    figure_colour = (colour + _integers(random, 72, 184, n, 1, 1, 3)) % 256
 
     canvas = colour + _noise(random, n)
-    for _ in range(3):
+    for _ in range(2):
         canvas = _paint(canvas, _bar(random, n), _integers(random, 0, 255, n, 1, 1, 3))
     u, v = _frame_of(random, n, 10 * UNIT, 22 * UNIT)
-    r = _integers(random, 5 * UNIT, 11 * UNIT, n, 1, 1)
+    r = _integers(random, 7 * UNIT, 12 * UNIT, n, 1, 1)
     canvas = _paint(canvas, _coverage(figure(u, v, r)), figure_colour)
 
     grain = np.frombuffer(random.bytes(n * 32 * 32 * 3), np.uint8).reshape(n, 32, 32, 3)
-    canvas += (grain.astype(np.int32) - 128) * 40 >> 7
+    canvas += (grain.astype(np.int32) - 128) * 28 >> 7
     return np.clip(canvas, 0, 255).astype(np.uint8)
 
 
 def _noise(random, n):
-    """Blotches of 4x4 pixels, up to 32 lighter or darker in each channel."""
-    blotches = _integers(random, -32, 32, n, 8, 8, 3)
+    """Blotches of 4x4 pixels, up to 24 lighter or darker in each channel."""
+    blotches = _integers(random, -24, 24, n, 8, 8, 3)
     return blotches.repeat(4, axis=1).repeat(4, axis=2)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from cifarzoo.data.archives import CLASSES, Records
 from cifarzoo.errors import DataError
 
+ARCHIVES = {"cifar10": "cifar-10-binary.tar.gz", "cifar100": "cifar-100-binary.tar.gz"}
 FEATURES = {"label": "label", "fine label": "label", "coarse label": "coarse_label"}
 SIZES = {"train": 50_000, "test": 10_000}
 
@@ -25,13 +26,32 @@ def read(dataset: str) -> tuple[Records, Records]:
 
         # Named here too, because TFDS reads the variable only once, when it is imported.
         builder = tfds.builder(dataset, data_dir=os.environ.get("TFDS_DATA_DIR"))
-        builder.download_and_prepare()
+        if not builder.is_prepared():
+            _check_network(builder)
+            builder.download_and_prepare()
         return _split(tfds, builder, "train"), _split(tfds, builder, "test")
     except DataError:
         raise
     except Exception as error:  # from ImportError over a dozen kinds of network failure to a full disk
         first_line = (str(error).splitlines() or [""])[0]
         raise DataError(f"{type(error).__name__}: {first_line[:200]}") from error
+
+
+def _check_network(builder):
+    """Ask once whether the archive can be had: without a network, TFDS would retry for more than three minutes."""
+    archive = ARCHIVES[builder.name]
+    downloads = builder.data_dir_root / "downloads"
+    # The name of a finished download is that of the archive with its checksum before the ending.
+    pattern = f"*{archive.removesuffix('.tar.gz')}*.tar.gz"
+    if any(any(folder.glob(pattern)) for folder in (downloads / builder.name, downloads)):
+        return
+    import requests  # what TFDS downloads with
+
+    url = f"https://www.cs.toronto.edu/~kriz/{archive}"
+    try:
+        requests.head(url, timeout=20).close()
+    except requests.RequestException as error:
+        raise DataError(f"{url} cannot be reached: {type(error).__name__}") from error
 
 
 def _split(tfds, builder, split):
@@ -46,7 +66,7 @@ def _split(tfds, builder, split):
         for kind, values in labels.items():
             values[places] = batch[FEATURES[kind]]
     if not seen.all():
-        raise DataError(f"{builder.data_path}: expected {size:,} records in '{split}', found {seen.sum():,}")
+        raise DataError(f"{builder.data_dir}: expected {size:,} records in '{split}', found {seen.sum():,}")
     return Records(images, labels)
 
 
@@ -54,7 +74,6 @@ def _place(identifier, split, size):
     """The number in `b"train_00001"`."""
     prefix, _, number = identifier.decode().partition("_")
     if prefix != split or not number.isdecimal() or int(number) >= size:
-        raise DataError(
-            f"expected TFDS's ids to be {split}_00000 to {split}_{size - 1:05d}, found {identifier.decode()}"
-        )
+        found = identifier.decode()
+        raise DataError(f"expected TFDS's ids to be {split}_00000 to {split}_{size - 1:05d}, found {found}")
     return int(number)
