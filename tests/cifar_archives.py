@@ -10,10 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-needs_data = [
-    pytest.mark.data,
-    pytest.mark.skipif("CIFARZOO_DATA" not in os.environ, reason="needs the real archives in $CIFARZOO_DATA"),
-]
+needs_data = pytest.mark.skipif("CIFARZOO_DATA" not in os.environ, reason="needs real archives in $CIFARZOO_DATA")
 
 FILES = {
     "cifar-10-batches-bin": {f"data_batch_{n}.bin": 10_000 for n in range(1, 6)} | {"test_batch.bin": 10_000},

@@ -142,10 +142,10 @@ def _split(form, path, source, files):
     for name, count in files.items():
         where = path / name if path.is_dir() else f"{path}: {form.folder}/{name}"
         rows, columns = (_binary if form.binary else _pickled)(form, where, source(name), count)
-        images[first : first + count] = rows.reshape(count, 3, 32, 32).transpose(0, 2, 3, 1)
         for (kind, classes), column in zip(CLASSES[form.dataset].items(), columns, strict=True):
             _check_labels(where, kind, column, classes)
             labels[kind][first : first + count] = column
+        images[first : first + count] = rows.reshape(count, 3, 32, 32).transpose(0, 2, 3, 1)
         first += count
     return Records(images, labels)
 

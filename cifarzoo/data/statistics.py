@@ -18,5 +18,10 @@ STATISTICS = {
 
 def channel_statistics(dataset: str) -> tuple[list[float], list[float]]:
     """Means and standard deviations (R, G, B; 0-255) of a data set's training images."""
-    mean, std = STATISTICS[dataset]
+    mean, std = STATISTICS["cifar10" if dataset == "synthetic" else dataset]
     return list(mean), list(std)
+
+
+def mean_colour(dataset: str) -> tuple[int, int, int]:
+    """The mean colour of a data set's training images, rounded to whole pixel values."""
+    return tuple(round(value) for value in channel_statistics(dataset)[0])
