@@ -1,0 +1,85 @@
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from cifar_archives import needs_data
+
+from cifarzoo.data import Dataset, Split, load
+from cifarzoo.data.splits import published_split
+from cifarzoo.errors import DataError
+
+
+def by_hand(labels):
+    """The rule, image by image: the last tenth of its class."""
+    train, validation = [], []
+    for place, label in enumerate(labels):
+        rank = sum(labels[:place] == label)
+        size = sum(labels == label)
+        (validation if rank >= size - size // 10 else train).append(place)
+    return train, validation
+
+
+@pytest.mark.parametrize("count", [1, 40, 1000])
+def test_the_last_tenth_of_every_class_in_order(count):
+    labels = np.random.RandomState(count).randint(0, 4, count).astype(np.int32)
+    train, validation = published_split(labels)
+    assert (train.tolist(), validation.tolist()) == by_hand(labels)
+
+
+def test_unbalanced_classes_and_one_that_is_too_small():
+    labels = np.array([0] * 30 + [1] * 9 + [0] * 10 + [2] * 19)
+    train, validation = published_split(labels)
+    assert validation.tolist() == [45, 46, 47, 48, 67]
+    assert len(train) == 63
+
+
+def small():
+    labels = np.arange(200, dtype=np.int32) % 20
+    images = np.broadcast_to(np.arange(200, dtype=np.uint8)[:, None, None, None], (200, 32, 32, 3))
+    test = Split(images[:40], labels[:40], labels[:40] // 5)
+    return Dataset("small", tuple("abcdefghijklmnopqrst"), tuple("wxyz"), Split(images, labels, labels // 5), test)
+
+
+def test_a_split_keeps_images_and_both_labels_together():
+    dataset = small()
+    assert dataset.classes == 20
+    assert dataset.split("train") is dataset.train and dataset.split("test") is dataset.test
+    validation, train45k = dataset.split("validation"), dataset.split("train45k")
+    assert validation.images[:, 5, 5, 1].tolist() == list(range(180, 200))
+    assert train45k.images[:, 0, 0, 0].tolist() == list(range(180))
+    for part in (validation, train45k):
+        assert part.labels.tolist() == (part.images[:, 0, 0, 0] % 20).tolist()
+        assert part.coarse_labels.tolist() == (part.labels // 5).tolist()
+        assert part.labels.dtype == part.coarse_labels.dtype == np.int32 and part.images.dtype == np.uint8
+
+
+def test_a_wrong_name_lists_the_right_ones():
+    with pytest.raises(DataError, match="'val' of small does not exist; .* train, test, train45k, validation"):
+        small().split("val")
+    with pytest.raises(DataError, match="'mnist' does not exist; .* cifar10, cifar100, synthetic"):
+        load("mnist")
+
+
+def test_importing_costs_neither_tensorflow_nor_keras():
+    code = "import cifarzoo.data, sys; print({'tensorflow', 'keras', 'tensorflow_datasets', 'jax'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@needs_data
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "per_class", "digest"),
+    [
+        ("cifar10", 500, "7b2ab338daed1f24a65a12e6c5b9a91a7ac91060b89d0a37900733cf36eab217"),
+        ("cifar100", 50, "227e02c919ad6a96a0b12169194cdf13fbbd678c9537f56d335b60ec341d3d0a"),
+    ],
+)
+def test_the_published_split_never_changes(name, per_class, digest):
+    dataset = load(name)
+    train, validation = published_split(dataset.train.labels)
+    assert len(train) == 45_000 and len(validation) == 5_000
+    assert np.bincount(dataset.split("validation").labels).tolist() == [per_class] * dataset.classes
+    assert sorted([*train, *validation]) == list(range(50_000))
+    assert hashlib.sha256(validation.astype("<i4").tobytes()).hexdigest() == digest
