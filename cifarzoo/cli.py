@@ -36,8 +36,12 @@ def train(
     file: Annotated[Path, typer.Argument(help="Experiments, one a YAML document.")] = Path("experiments.yaml"),
     only: Annotated[list[str], typer.Option(help="Name of an experiment of the file; may be repeated.")] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE for every experiment, dotted keys.")] = [],  # noqa: B006
-    dry_run: Annotated[bool, typer.Option(help="Print the resolved experiments and what they cost; train nothing.")] = False,
-    quickstart: Annotated[bool, typer.Option(help="ResNet-20 on the embedded data set, a few minutes on two cores.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option(help="Print the resolved experiments and what they cost; train nothing.")
+    ] = False,
+    quickstart: Annotated[
+        bool, typer.Option(help="ResNet-20 on the embedded data set, a few minutes on two cores.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Train every experiment of a file, after a quick check of all of them."""
@@ -63,8 +67,12 @@ def train(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A model's name, a published tag or file, or the folder of a run.")],
-    dataset: Annotated[str | None, typer.Option(help="cifar10, cifar100 or synthetic; default: what it was trained on.")] = None,
-    weights: Annotated[str | None, typer.Option(help="Tag or path of the weights, instead of the default ones.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="cifar10, cifar100 or synthetic; default: what it was trained on.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Tag or path of the weights, instead of the default ones.")
+    ] = None,
     argument: Annotated[list[str], typer.Option(help="KEY=VALUE for the factory; may be repeated.")] = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="train, test, train45k or validation.")] = "test",
     data_dir: DataDir = None,
@@ -115,7 +123,9 @@ def publish(
     from cifarzoo.publishing import GOLDEN_IMAGES
     from cifarzoo.publishing import publish as publish_run
 
-    name = yaml.safe_load((run / "config.yaml").read_text())["dataset"] if (run / "config.yaml").is_file() else "cifar10"
+    name = (
+        yaml.safe_load((run / "config.yaml").read_text())["dataset"] if (run / "config.yaml").is_file() else "cifar10"
+    )
     golden = load("synthetic").test.images[:GOLDEN_IMAGES]
     entry = publish_run(run, tag, load(name, data_dir), weights, golden)
     print(f"{entry.tag}: error {entry.metrics['error']:.2f} % of {entry.metrics['n']} test images")

@@ -229,7 +229,11 @@ def load_pretrained(registered, arguments: dict, wanted: bool | str, build):
     copy_backbone(whole, model)
     if include_top:
         logger.warning(
-            "%s: backbone from %s (%d classes), fresh classifier for %d classes", model.name, entry.tag, entry.classes, classes
+            "%s: backbone from %s (%d classes), fresh classifier for %d classes",
+            model.name,
+            entry.tag,
+            entry.classes,
+            classes,
         )
     return model
 

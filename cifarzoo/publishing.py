@@ -44,7 +44,9 @@ def publish(run: Path, tag: str, dataset: Dataset, weights: Path, golden_images:
     results = json.loads((run / "results.json").read_text())
     config = yaml.safe_load((run / "config.yaml").read_text())
     if config["train_split"] != "train" or config["dataset"] != dataset.name:
-        raise WeightsError(f"{run}: published weights are trained on all of {dataset.name}, not {config['train_split']}")
+        raise WeightsError(
+            f"{run}: published weights are trained on all of {dataset.name}, not {config['train_split']}"
+        )
     path = weights / "manifest.json"
     entries = [Published(**entry) for entry in json.loads(path.read_text())]
     if any(entry.tag == tag for entry in entries):

@@ -94,7 +94,9 @@ def evaluate(subject: Subject, dataset: Dataset, split: str = "test", batch_size
     """
     outputs = subject.model.output_shape[-1]
     if outputs != dataset.classes:
-        raise DataError(f"{subject.source}: the model has {outputs} outputs, {dataset.name} has {dataset.classes} classes")
+        raise DataError(
+            f"{subject.source}: the model has {outputs} outputs, {dataset.name} has {dataset.classes} classes"
+        )
     arrays = dataset.split(split)
     predict(subject.model, arrays.images[:batch_size], batch_size)
     started = time.perf_counter()
@@ -114,5 +116,3 @@ def evaluate_named(name: str, dataset_name: str | None = None, data_dir: str | N
     dataset = load(dataset_name, data_dir)
     metrics, _ = evaluate(subject, dataset, split, batch_size)
     return {"model": name, "weights": subject.source, "dataset": dataset_name, "split": split} | metrics
-
-

@@ -84,7 +84,9 @@ def locked(folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / "lock", "a+")  # noqa: SIM115  closed below, after the whole run
     except OSError as failure:
-        raise CheckpointError(f"{folder}: cannot be written ({failure.strerror}); set train_parameters.logdir") from None
+        raise CheckpointError(
+            f"{folder}: cannot be written ({failure.strerror}); set train_parameters.logdir"
+        ) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

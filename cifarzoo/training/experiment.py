@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, ValidationError, model_validator
 
 from cifarzoo.augment.names import Description
 from cifarzoo.errors import ExperimentError, ModelError
@@ -108,6 +108,13 @@ class Experiment(Strict):
         if self.train_split == "train" and self.val_split == "validation":
             raise ValueError("val_split: validation is part of train; choose train_split: train45k with it")
         return self
+
+    _place: str = PrivateAttr("")
+
+    @property
+    def place(self) -> str:
+        """Where the experiment stands, for messages: its file and document, and its name."""
+        return f"{self._place} ({self.name})" if self._place else self.name
 
     @property
     def name(self) -> str:
@@ -250,11 +257,11 @@ def _read_one(path, number, document, overrides):
     for override in overrides:
         _apply_override(document, override)
     try:
-        return Experiment.model_validate(document)
+        experiment = Experiment.model_validate(document)
     except ValidationError as failure:
         raise ExperimentError(f"{place}: {_first_problem(failure)}") from None
-    except ExperimentError as failure:
-        raise ExperimentError(f"{place}: {failure}") from None
+    experiment._place = place
+    return experiment
 
 
 def _first_problem(failure):

@@ -134,9 +134,7 @@ def layer_graph(model):
 
     graph = GraphDef()
     for operation in getattr(model, "operations", model.layers):
-        inputs = [
-            _grouped(parent.operation.name) for node in operation._inbound_nodes for parent in node.parent_nodes
-        ]
+        inputs = [_grouped(parent.operation.name) for node in operation._inbound_nodes for parent in node.parent_nodes]
         graph.node.append(NodeDef(name=_grouped(operation.name), op=type(operation).__name__, input=inputs))
     return graph
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 import os
+import sys
 import time
 from pathlib import Path
 
-import rich.console
 import rich.table
 
 from cifarzoo.data import Dataset, load
@@ -32,11 +32,11 @@ def set_backend(experiments: list[Experiment]) -> None:
     Raises:
         ExperimentError: they name different ones, or Keras runs on another already.
     """
-    import sys
-
     wanted = {e.backend for e in experiments if e.backend}
     if len(wanted) > 1:
-        raise ExperimentError(f"backend: one process trains on one backend, the file names {' and '.join(sorted(wanted))}")
+        raise ExperimentError(
+            f"backend: one process trains on one backend, the file names {' and '.join(sorted(wanted))}"
+        )
     if not wanted:
         return
     (backend,) = wanted
@@ -86,7 +86,9 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
         update={"train_parameters": experiment.train_parameters.model_copy(update=parameters)}
     )
     # 400 training images leave some for `validation`; ten a replica are enough to predict.
-    few = dataclasses.replace(dataset, train=dataset.train.take(slice(400)), test=dataset.test.take(slice(10 * replicas)))
+    few = dataclasses.replace(
+        dataset, train=dataset.train.take(slice(400)), test=dataset.test.take(slice(10 * replicas))
+    )
     engine = create_engine(small, few, experiment.seeds[0])
     places = np.arange(PREFLIGHT_STEPS * batch, dtype=np.int32).reshape(PREFLIGHT_STEPS, batch)
     engine.train(0, places, np.full(PREFLIGHT_STEPS, 0.01))
@@ -105,7 +107,6 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
     """
     from cifarzoo.training.trainer import Interrupted, run
 
-    console = rich.console.Console(stderr=True)
     datasets: dict[tuple, Dataset] = {}
     outcomes, ready = [], []
     for experiment in experiments:
@@ -116,10 +117,10 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
             if not experiment.skip_error_test:
                 started = time.perf_counter()
                 preflight(experiment, datasets[key])
-                console.print(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
+                _say(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
             ready.append((experiment, datasets[key]))
         except CifarzooError as failure:
-            console.print(f"{experiment.name}: check failed: {failure}", style="red", markup=False)
+            _say(f"{experiment.place}: check failed: {failure}")
             outcomes += [Outcome(experiment, seed, error=str(failure)) for seed in experiment.seeds]
     for experiment, dataset in ready:
         for seed in experiment.seeds:
@@ -129,12 +130,17 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
                 outcome.results = run(experiment, seed, dataset, callbacks, is_chief())
             except Interrupted as stop:
                 outcome.error = str(stop)
-                console.print(str(stop), style="yellow", markup=False)
+                _say(str(stop))
                 return outcomes
             except CifarzooError as failure:
                 outcome.error = str(failure)
-                console.print(str(failure), style="red", markup=False)
+                _say(f"{experiment.place}: {failure}")
     return outcomes
+
+
+def _say(line):
+    # Not through rich, which would break an error over several lines.
+    print(line, file=sys.stderr, flush=True)
 
 
 def results_table(outcomes: list[Outcome]) -> rich.table.Table:
@@ -148,9 +154,15 @@ def results_table(outcomes: list[Outcome]) -> rich.table.Table:
             split = outcome.experiment.val_split
             found = outcome.results[split]
             minutes = outcome.results["seconds"] / 60
-            cells += [f"{outcome.results['steps']}", f"{found['error']:.2f}", f"{found['nll']:.3f}", f"{minutes:.1f}", split]
+            cells += [
+                f"{outcome.results['steps']}",
+                f"{found['error']:.2f}",
+                f"{found['nll']:.3f}",
+                f"{minutes:.1f}",
+                split,
+            ]
         else:
-            cells += ["", "", "", "", outcome.error]
+            cells += ["", "", "", "", "failed"]
         table.add_row(*cells)
     return table
 

@@ -142,4 +142,14 @@ class PiecewiseLinear(Schedule):
 
 AnySchedule = Annotated[Constant | Stepped | Cosine | PiecewiseLinear, Field(discriminator="kind")]
 
-__all__ = ["AnySchedule", "Constant", "Cosine", "Duration", "Length", "PiecewiseLinear", "PositiveInt", "Stepped", "Strict"]
+__all__ = [
+    "AnySchedule",
+    "Constant",
+    "Cosine",
+    "Duration",
+    "Length",
+    "PiecewiseLinear",
+    "PositiveInt",
+    "Stepped",
+    "Strict",
+]

@@ -118,7 +118,10 @@ class _Run:
         # -------------------------------------------------------------- callbacks
         own = default_callbacks(self.folder, self.experiment, self.plan, self.step, log_length) if self.is_chief else []
         callbacks = keras.callbacks.CallbackList(
-            own + self.user_callbacks, add_history=True, model=self.engine.model, epochs=-(-self.plan.total // self.plan.val)
+            own + self.user_callbacks,
+            add_history=True,
+            model=self.engine.model,
+            epochs=-(-self.plan.total // self.plan.val),
         )
         self.log = own[0] if own else None
         self.engine.model.stop_training = False  # callbacks may set it, as under fit
@@ -183,7 +186,9 @@ class _Run:
 
     def _validate(self):
         labels = self.dataset.split(self.experiment.val_split).labels
-        logits = self.engine.predict(self.experiment.val_split, average=bool(self.experiment.train_parameters.ema_decay))
+        logits = self.engine.predict(
+            self.experiment.val_split, average=bool(self.experiment.train_parameters.ema_decay)
+        )
         metrics = classification_metrics(logits, labels)
         return {
             "val_loss": metrics["nll"],

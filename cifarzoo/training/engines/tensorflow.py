@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from cifarzoo.augment.pipeline import build as build_augmentation
 from cifarzoo.augment.random import Draws
+from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import ExperimentError
 from cifarzoo.training.engines.batch_norm import fused_batch_normalization
 from cifarzoo.training.losses import cross_entropy, error
@@ -53,7 +54,9 @@ def get_strategy(distribution: str):
             tf.tpu.experimental.initialize_tpu_system(resolver)
             return tf.distribute.TPUStrategy(resolver)
         except (ValueError, tf.errors.OpError) as failure:
-            raise ExperimentError(f"distribution: tpu, but no TPU answers here ({str(failure).splitlines()[0]})") from None
+            raise ExperimentError(
+                f"distribution: tpu, but no TPU answers here ({str(failure).splitlines()[0]})"
+            ) from None
     return None
 
 
@@ -90,7 +93,7 @@ class TensorFlowEngine:
             raise ExperimentError(
                 f"batch_size: {self.parameters.batch_size} images cannot be shared evenly by {self.replicas} replicas"
             )
-        self._augment = build_augmentation(experiment.augmentation)
+        self._augment = build_augmentation(experiment.augmentation, dataset.classes, mean_colour(experiment.dataset))
         self._optimizer = experiment.optimizer
         with self._scope():
             self.model = experiment.build_model(dataset.classes, seed)
@@ -148,8 +151,9 @@ class TensorFlowEngine:
 
     def _train_step(self, images, labels, step, indices, learning_rate):
         place, indices = self._share(indices)
+        epoch = (step * self.parameters.batch_size + place[:, None]) // images.shape[0]
         images, labels = tf.gather(images, indices), tf.gather(labels, indices)
-        images, labels = self._augment(images, labels, Draws(self.seed, step, place))
+        images, labels = self._augment(images, labels, Draws(self.seed, step, place, epoch, indices))
         variables = [v.value for v in self.model.trainable_variables]
         with tf.GradientTape() as tape:
             logits = self.model(tf.cast(images, self.model.inputs[0].dtype), training=True)
@@ -169,7 +173,9 @@ class TensorFlowEngine:
         if self._averages:
             new = {id(variable): value for variable, value in updates}
             values = [new.get(id(v), v.value) for v in self.model.weights]
-            updates += zip(self._averages, moving_average(self._averages, values, self.parameters.ema_decay), strict=True)
+            updates += zip(
+                self._averages, moving_average(self._averages, values, self.parameters.ema_decay), strict=True
+            )
         for variable, value in updates:
             variable.assign(value)
         return tf.stack([loss, wrong, tf.cast(norm, learning_rate.dtype)])
@@ -250,7 +256,9 @@ class TensorFlowEngine:
                 self._splits[split] = tuple(tf.constant(array) for array in pair)
             else:
                 self._splits[split] = tuple(
-                    self.strategy.experimental_distribute_values_from_function(lambda _, array=array: tf.constant(array))
+                    self.strategy.experimental_distribute_values_from_function(
+                        lambda _, array=array: tf.constant(array)
+                    )
                     for array in pair
                 )
         return self._splits[split]

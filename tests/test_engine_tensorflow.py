@@ -1,0 +1,208 @@
+"""The TensorFlow engine on real components: one and two devices, two processes, XLA, stop and resume."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def document(folder, **changes):
+    base = {
+        "module": "tiny_models",
+        "model": "tiny_cnn",
+        "dataset": "synthetic",
+        "precision": "float64",
+        "train_parameters": {
+            "logdir": str(folder),
+            "batch_size": 32,
+            "nesterov": True,
+            "weight_decay": 1e-3,
+            "ema_decay": 0.9,
+            "schedule": {"kind": "cosine", "peak": 0.1, "warmup": 4, "duration": 24},
+            "log_interval": 8,
+            "val_interval": 24,
+            "checkpoint_interval": 8,
+            "steps_per_call": 1,
+            "eval_batch_size": 500,
+        },
+    }
+    parameters = changes.pop("train_parameters", {})
+    return base | changes | {"train_parameters": base["train_parameters"] | parameters}
+
+
+def start(description, *options, environment=None):
+    command = [sys.executable, str(HERE / "train_tiny.py"), json.dumps(description), *options]
+    environment = (
+        os.environ | {"PYTHONPATH": f"{HERE.parent}:{HERE}", "TF_CPP_MIN_LOG_LEVEL": "3"} | (environment or {})
+    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finish(process, timeout=900):
+    out, err = process.communicate(timeout=timeout)
+    assert process.returncode == 0, err[-3000:]
+    return json.loads(out.strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    return finish(start(document(tmp_path_factory.mktemp("one"))))
+
+
+def test_it_learns(one_device):
+    assert len(one_device["losses"]) == 24
+    assert one_device["losses"][-1] < one_device["losses"][0]
+
+
+def test_two_replicas_give_the_losses_of_one(one_device, tmp_path):
+    two = finish(start(document(tmp_path, distribution="mirrored"), "--cpus", "2"))
+    np.testing.assert_allclose(two["losses"], one_device["losses"], rtol=1e-9)
+    assert two["results"]["test"]["error"] == one_device["results"]["test"]["error"]
+    assert two["results"]["test"]["n"] == 2000
+
+
+def test_two_workers_give_the_losses_of_one_device(one_device, tmp_path):
+    ports = []
+    for _ in range(2):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            ports.append(s.getsockname()[1])
+    workers = [f"127.0.0.1:{port}" for port in ports]
+    processes = [
+        start(
+            document(tmp_path, distribution="auto"),
+            environment={
+                "TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
+            },
+        )
+        for index in range(2)
+    ]
+    chief = finish(processes[0])
+    processes[1].communicate(timeout=60)
+    assert processes[1].returncode == 0
+    np.testing.assert_allclose(chief["losses"], one_device["losses"], rtol=1e-9)
+
+
+def test_xla_gives_the_same_losses(one_device, tmp_path):
+    compiled = finish(start(document(tmp_path, xla=True)))
+    np.testing.assert_allclose(compiled["losses"], one_device["losses"], rtol=1e-7)
+
+
+def test_steps_per_call_does_not_change_the_result(one_device, tmp_path):
+    long_calls = finish(start(document(tmp_path, train_parameters={"steps_per_call": 7})))
+    assert long_calls["sha256"] == one_device["sha256"]
+
+
+def test_killed_run_goes_on_to_the_same_bits(tmp_path):
+    """Float32, dropout, EMA, kill -9 at an arbitrary moment, twice."""
+    changes = {
+        "precision": "float32",
+        "model_parameters": {"dropout": 0.3},
+        "train_parameters": {"schedule": {"kind": "cosine", "peak": 0.1, "duration": 600}, "val_interval": 300,
+                             "log_interval": 50, "checkpoint_interval": 20, "steps_per_call": 10},
+    }  # fmt: skip
+    whole = finish(start(document(tmp_path / "whole", **changes)))
+    broken = document(tmp_path / "broken", **changes)
+    log = tmp_path / "broken" / "tiny_cnn" / "seed0" / "log.tsv"
+    for rows in (3, 7):
+        process = start(broken)
+        deadline = time.time() + 200
+        while time.time() < deadline and process.poll() is None:
+            if log.exists() and len(log.read_text().splitlines()) > rows:
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+    resumed = finish(start(broken))
+    assert resumed["sha256"] == whole["sha256"]
+    without_speed = [
+        [line.split("\t")[:-1] for line in (tmp_path / kind / "tiny_cnn/seed0/log.tsv").read_text().splitlines()]
+        for kind in ("whole", "broken")
+    ]
+    assert without_speed[0] == without_speed[1]
+
+
+def test_interrupted_run_saves_and_says_how_to_go_on(tmp_path):
+    description = document(
+        tmp_path,
+        train_parameters={"schedule": {"kind": "constant", "learning_rate": 0.1, "duration": 100000},
+                          "val_interval": 100000, "checkpoint_interval": 100000},
+    )  # fmt: skip
+    process = start(description)
+    log = tmp_path / "tiny_cnn" / "seed0" / "log.tsv"
+    while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) > 2):
+        time.sleep(0.05)
+    second = finish(start(description))
+    assert second["type"] == "CheckpointError" and "another process" in second["error"]
+    process.send_signal(signal.SIGINT)
+    stopped = finish(process)
+    assert stopped["type"] == "Interrupted"
+    assert "stopped and saved at step" in stopped["error"] and "same command" in stopped["error"]
+
+
+def test_loss_that_is_not_finite_stops_with_the_checkpoint_kept(tmp_path):
+    description = document(tmp_path, model="exploding", train_parameters={"ema_decay": 0, "checkpoint_interval": 1})
+    found = finish(start(description))
+    assert found["type"] == "TrainingError" and "loss is" in found["error"] and "checkpoint before it" in found["error"]
+    with np.load(tmp_path / "exploding/seed0/checkpoint.npz") as archive:
+        assert all(np.isfinite(archive[name]).all() for name in archive.files if name != "__meta__")
+
+
+def test_folder_of_another_experiment_is_refused(tmp_path):
+    finish(start(document(tmp_path)))
+    other = finish(start(document(tmp_path, train_parameters={"momentum": 0.5})))
+    assert other["type"] == "CheckpointError" and "train_parameters.momentum" in other["error"]
+
+
+def test_full_disk_leaves_the_earlier_checkpoint(tmp_path):
+    import resource
+
+    from cifarzoo.errors import CheckpointError
+    from cifarzoo.training import checkpoint
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    checkpoint.save(tmp_path, {"weights": np.arange(10.0)}, {"step": 1})
+    kept = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, kept[1]))
+    try:
+        with pytest.raises(CheckpointError, match="the earlier checkpoint is intact"):
+            checkpoint.save(tmp_path, {"weights": np.zeros(1_000_000)}, {"step": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, kept)
+    arrays, meta = checkpoint.load(tmp_path)
+    assert meta["step"] == 1 and arrays["weights"].tolist() == list(range(10))
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.npz"]
+
+
+def test_damaged_checkpoint_is_named(tmp_path):
+    from cifarzoo.errors import CheckpointError
+    from cifarzoo.training import checkpoint
+
+    checkpoint.save(tmp_path, {"weights": np.arange(1000.0)}, {"step": 1})
+    path = tmp_path / "checkpoint.npz"
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(CheckpointError, match="checkpoint.npz: damaged"):
+        checkpoint.load(tmp_path)
+
+
+def test_tensorboard_reads_scalars_text_and_graph(one_device, tmp_path_factory):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = next(tmp_path_factory.getbasetemp().glob("one*")) / "tiny_cnn" / "seed0"
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    assert [e.step for e in events.Scalars("train/loss")] == [8, 16, 24]
+    assert events.Scalars("val/error")[-1].value == pytest.approx(one_device["results"]["test"]["error"], rel=1e-6)
+    assert b"tiny_cnn" in events.Tensors("experiment/text_summary")[0].tensor_proto.string_val[0]
+    names = {node.op for node in events.Graph().node} if not isinstance(events.Graph(), bytes) else events.Graph()
+    assert "Conv2D" in names

@@ -1,0 +1,150 @@
+"""Experiments files: what they accept, what they refuse and how they say so."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from cifarzoo.errors import ExperimentError
+from cifarzoo.training.experiment import read_experiments, stream_indices
+
+SEED_EXAMPLES = """
+module: 'Models.Resnets'      # .py file with models (required)
+model: 'cifar_resnet110'      # function that creates model (required)
+model_parameters:
+    shortcut_mode: 'A'        # A or B as in Deep Residual Learning for Image Recognition
+    block_type: 'original'    # original for Resnet v1, preactivated for Resnet v2
+train_parameters:
+    logdir: 'logs'            # folder for tensorboard (required)
+    run_name: 'resnet110_v1'  # name of the run in tensorboard (required)
+    log_interval: 400         # how often statistics are printed and saved to tensorboard
+    val_interval: 4000        # how often validation on the test set is done
+skip_error_test: False        # whether to skip a quick run before beginning the actual training
+---
+module: 'Models.Resnets'
+model: 'WRN_40_4'
+model_parameters: {}
+train_parameters:
+    logdir: 'logs'
+    run_name: 'WRN_40_4'
+    log_interval: 400
+    val_interval: 4000
+    lr_values: [0.1, 0.02, 0.004, 0.0008]
+    lr_boundaries: [24000, 48000, 64000, 80000]
+    nesterov: True
+"""
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text, *overrides):
+        path = tmp_path / "batch.yaml"
+        path.write_text(text)
+        return read_experiments(path, list(overrides))
+
+    return read
+
+
+def test_the_seeds_examples_run_as_printed(read):
+    resnet, wide = read(SEED_EXAMPLES)
+    assert resnet.name == "resnet110_v1"
+    model = resnet.build_model(10, seed=0)
+    assert model.count_params() == 1_736_058  # ResNet-110 v1, shortcut A
+    rates = wide.train_parameters.resolved_schedule().rates(np.array([0, 24000, 79999]), wide.lengths(50_000))
+    assert rates.tolist() == [0.1, 0.02, 0.0008]
+    assert wide.optimizer.nesterov and not resnet.optimizer.nesterov
+    assert wide.model_factory().__name__ == "cifar_wrn_40_4"
+
+
+def test_defaults_are_the_seeds(read):
+    (experiment,) = read("model: cifar_resnet20")
+    lengths = experiment.lengths(50_000)
+    parameters = experiment.train_parameters
+    assert parameters.resolved_schedule().total(lengths) == 64_000
+    assert (lengths(parameters.log_interval), lengths(parameters.val_interval)) == (200, 2000)
+    assert (parameters.batch_size, experiment.optimizer.momentum, experiment.optimizer.weight_decay) == (128, 0.9, 1e-4)
+
+
+def test_the_shipped_files_are_valid():
+    root = Path(__file__).parent.parent
+    assert len(read_experiments(root / "experiments.yaml")) == 3
+    for recipe in (root / "recipes").glob("*.yaml"):
+        assert read_experiments(recipe)
+
+
+def test_resolved_describes_the_same_experiment(read, tmp_path):
+    (experiment,) = read("model: cifar_resnet20\ntrain_parameters: {lr_values: [0.1], lr_boundaries: [7]}")
+    (again,) = read(yaml.safe_dump(experiment.resolved()))
+    assert again.fingerprint() == experiment.fingerprint()
+    assert again.train_parameters.resolved_schedule().total(again.lengths(50_000)) == 7
+
+
+def test_fingerprint_changes_with_what_decides_the_numbers_only(read):
+    (base,) = read("model: cifar_resnet20")
+    (moved,) = read("model: cifar_resnet20\ndescription: x\ntrain_parameters: {logdir: elsewhere}")
+    (other,) = read("model: cifar_resnet20\ntrain_parameters: {batch_size: 64}")
+    assert base.fingerprint() == moved.fingerprint() != other.fingerprint()
+
+
+def test_overrides_reach_every_document(read):
+    found = read(
+        "model: cifar_resnet20\n---\nmodel: cifar_resnet32", "train_parameters.batch_size=64", "dataset=synthetic"
+    )
+    assert [(e.train_parameters.batch_size, e.dataset) for e in found] == [(64, "synthetic")] * 2
+
+
+def test_recipe_lies_under_the_document(read, tmp_path):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "base.yaml").write_text(
+        "model: cifar_resnet20\ntrain_parameters: {momentum: 0.5, batch_size: 7}"
+    )
+    (experiment,) = read("recipe: base\ntrain_parameters: {batch_size: 9}")
+    assert (experiment.model, experiment.train_parameters.momentum, experiment.train_parameters.batch_size) == (
+        "cifar_resnet20", 0.5, 9
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no experiment"),
+        ("---\n---\n", "holds no experiment"),
+        ("just text", "document 1: expected a mapping"),
+        ("model: [", "not valid YAML at line"),
+        ("module: x", "document 1: model: missing"),
+        ("model: a\n---\nmodel: b\nmodle: c", "document 2: modle: unknown key"),
+        ("model: a\ntrain_parameters: {lr: 1}", "train_parameters.lr: unknown key; known are logdir"),
+        ("model: a\ntrain_parameters: {batch_size: many}", "train_parameters.batch_size: .* got 'many'"),
+        ("model: a\ntrain_parameters: {lr_values: [0.1], lr_boundaries: [1, 2]}", "1 values and 2 boundaries"),
+        ("model: a\ntrain_parameters: {lr_values: [0.1, 0.2, 0.3]}", "3 values and 4 boundaries"),
+        ("model: a\ntrain_parameters: {lr_values: [no, 1, 1, 1]}", r"lr_values.0: .*greater than 0"),
+        ("model: a\ntrain_parameters: {lr_values: [1], lr_boundaries: [1], schedule: {kind: stepped}}", "not both"),
+        ("model: a\ntrain_parameters: {schedule: {kind: cosine, duration: {epochs: 1, steps: 1}}}", "exactly one of"),
+        ("model: a\ndataset: mnist", "dataset: .*'cifar10', 'cifar100' or 'synthetic'"),
+        ("model: a\nseeds: []", "seeds"),
+        ("model: a\nseeds: [1, 1]", "seeds must differ"),
+        ("model: a\nval_split: validation", "train45k"),
+        ("model: a\ntrain_parameters: {run_name: ../evil}", "run_name"),
+        ("model: a\n---\nmodel: a", "is also that of document 1; set train_parameters.run_name"),
+        ("recipe: nowhere", "recipe 'nowhere' not found; looked for"),
+    ],
+)
+def test_mistakes_are_named_with_their_place(read, text, message):
+    with pytest.raises(ExperimentError, match=message) as caught:
+        read(text)
+    assert "batch.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ExperimentError, match="nothing.yaml: cannot be read"):
+        read_experiments(tmp_path / "nothing.yaml")
+
+
+def test_stream_is_whole_epochs_in_any_pieces():
+    whole = stream_indices(3, 100, 0, 250)
+    assert sorted(whole[:100]) == sorted(whole[100:200]) == list(range(100))
+    assert whole[:100].tolist() != whole[100:200].tolist()
+    pieces = [stream_indices(3, 100, first, count) for first, count in ((0, 90), (90, 20), (110, 140))]
+    assert np.concatenate(pieces).tolist() == whole.tolist()
+    assert stream_indices(4, 100, 0, 100).tolist() != whole[:100].tolist()

@@ -1,0 +1,22 @@
+"""Networks small enough that a test can train them in seconds; experiments name this file as their `module`."""
+
+import keras
+from keras import layers
+
+
+def tiny_cnn(classes=10, dropout=0.0):
+    """Two convolutions with BatchNormalization on raw pixels."""
+    inputs = keras.Input((32, 32, 3))
+    x = layers.Rescaling(1 / 64, offset=-2)(inputs)
+    for filters in (8, 16):
+        x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
+        x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+    if dropout:
+        x = layers.Dropout(dropout)(x)
+    return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))
+
+
+def exploding(classes=10):
+    """A network whose loss is infinite after a few steps of a large learning rate."""
+    inputs = keras.Input((32, 32, 3))
+    return keras.Model(inputs, layers.Dense(classes)(layers.Flatten()(layers.Rescaling(1e12)(inputs))))

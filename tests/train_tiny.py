@@ -1,0 +1,54 @@
+"""Train a small experiment in a process of its own: `python train_tiny.py '{"precision": "float64", ...}' [options]`.
+
+Prints one JSON line with the results and a checksum of all state. Options: --cpus N makes N virtual processors.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("document", type=json.loads)
+    parser.add_argument("--cpus", type=int, default=1)
+    options = parser.parse_args()
+    if options.cpus > 1:
+        import tensorflow as tf
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * options.cpus)
+    import numpy as np
+
+    from cifarzoo.data import load
+    from cifarzoo.errors import CifarzooError
+    from cifarzoo.training.checkpoint import load as load_checkpoint
+    from cifarzoo.training.experiment import Experiment
+    from cifarzoo.training.runner import is_chief
+    from cifarzoo.training.trainer import run, run_folder
+
+    experiment = Experiment.model_validate(options.document)
+    losses = []
+
+    import keras
+
+    class Losses(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            losses.append(logs["loss"])
+
+    try:
+        results = run(experiment, experiment.seeds[0], load("synthetic"), [Losses()], is_chief())
+    except CifarzooError as failure:
+        print(json.dumps({"error": str(failure), "type": type(failure).__name__}))
+        return
+    arrays, meta = load_checkpoint(run_folder(experiment, experiment.seeds[0]))
+    digest = hashlib.sha256(b"".join(np.ascontiguousarray(arrays[k]).tobytes() for k in sorted(arrays))).hexdigest()
+    print(json.dumps({"results": results, "losses": losses, "sha256": digest, "step": meta["step"]}))
+
+
+if __name__ == "__main__":
+    main()
