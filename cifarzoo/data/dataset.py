@@ -82,7 +82,7 @@ class Dataset:
     def split(self, name: str) -> Split:
         """The images of "train", of "test", or of a part of the published split, "train45k" or "validation".
 
-        `cifarzoo.data.splits` says which images the parts have.
+        `cifarzoo.data.splits` says which images the parts have. `synthetic` has 9,000 and 1,000 under the same names.
 
         Raises:
             DataError: another name.
