@@ -1,0 +1,86 @@
+"""How long a user waits: for the import, for the model, for the first training step.
+
+    python benchmarks/startup.py [--depths 20 110 1001] [--without-fit]
+
+The import is timed against bare Python in turns; models and first steps in a process each, this engine beside Keras
+`fit`. Expected before measuring: an import under 10 ms; first steps dominated by tracing, in proportion to depth.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+IMPORT_ROUNDS = 15
+
+
+def seconds(*code):
+    """Wall-clock time of a Python process."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, *code], check=True)
+    return time.perf_counter() - started
+
+
+def first_step(depth, kind):
+    """Seconds to build a ResNet and to finish its first training step at batch 128, data and imports not counted."""
+    import keras
+    import numpy as np
+
+    from cifarzoo.data import load
+    from cifarzoo.models.registry import create_model
+    from cifarzoo.training.engines import create_engine
+    from cifarzoo.training.experiment import Experiment
+
+    dataset = load("synthetic")
+    started = time.perf_counter()
+    if kind == "ours":
+        experiment = Experiment(
+            model=f"cifar_resnet{depth}", dataset="synthetic", train_parameters={"steps_per_call": 1, "batch_size": 128}
+        )
+        engine = create_engine(experiment, dataset, 0)
+        built = time.perf_counter()
+        places = np.arange(128, dtype=np.int32)[None]
+        engine.train(0, places, np.array([0.01]))
+        done = time.perf_counter()
+        engine.train(1, places, np.array([0.01]))
+    else:
+        model = create_model(f"cifar_resnet{depth}")
+        model.compile(keras.optimizers.SGD(0.01, 0.9), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        built = time.perf_counter()
+        images, labels = dataset.train.images[:128].astype("float32"), dataset.train.labels[:128]
+        model.train_on_batch(images, labels)
+        done = time.perf_counter()
+        model.train_on_batch(images, labels)
+    return {"build": built - started, "first step": done - built, "second step": time.perf_counter() - done}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--depths", type=int, nargs="+", default=[20, 110, 1001])
+    parser.add_argument("--without-fit", action="store_true")
+    parser.add_argument("--one", choices=["ours", "fit"])
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(first_step(options.depths[0], options.one)))
+        return
+    pairs = [(seconds("-c", "pass"), seconds("-c", "import cifarzoo")) for _ in range(IMPORT_ROUNDS)]
+    bare, with_import = (statistics.median(times) for times in zip(*pairs, strict=True))
+    print(f"import cifarzoo adds {1e3 * (with_import - bare):.1f} ms to Python's {1e3 * bare:.1f} ms")
+    for depth in options.depths:
+        for kind in ["ours"] if options.without_fit else ["ours", "fit"]:
+            found = subprocess.run(
+                [sys.executable, __file__, "--one", kind, "--depths", str(depth)],
+                capture_output=True,
+                text=True,
+                check=True,
+                env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+            )
+            times = json.loads(found.stdout.strip().splitlines()[-1])
+            print(f"ResNet-{depth:<5} {kind:5} " + "  ".join(f"{k} {v:.1f} s" for k, v in times.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
