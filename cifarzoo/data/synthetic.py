@@ -1,7 +1,8 @@
 """Ten procedurally drawn classes in CIFAR-10's format: nothing to download, for a first run and for tests.
 
 Every image shows one figure in a random place, size, turn and colour on a cluttered, noisy background of another
-colour. Only its outline says which class it is: colours do not, and a linear classifier hardly beats chance. A ResNet-20 gets below 10 % error within some 400 steps of 128 images.
+colour. Only its outline says which class it is: colours do not, and a linear classifier hardly beats chance. A
+ResNet-20 gets below 10 % error within some 400 steps of 128 images.
 
 10,000 training and 2,000 test images, as many of each class, in a fixed order. Integer arithmetic throughout (and
 square roots, which IEEE 754 rounds exactly), with NumPy's frozen `RandomState` stream: the same bytes everywhere.
