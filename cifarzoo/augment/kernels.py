@@ -4,7 +4,11 @@ Everything is 32-bit integer arithmetic on pixels 0-255, [batch, height, width, 
 bit on every backend and device; where Pillow computes in floating point, fixed point stands in for it.
 """
 
+import numpy as np
 from keras import ops
+
+MAX_PIXELS = 64 * 64
+RECIPROCAL_BITS = 17
 
 FACTOR_BITS = 20
 # Fixed point may fall short of an exact integer by 255 / 2^21 grey levels, and truncation would make it a whole one.
@@ -60,6 +64,32 @@ def fill_box(images, inside, fill):
     return ops.where(inside, ops.convert_to_tensor(fill, "int32"), images)
 
 
+def where_needed(needed, compute, arguments, otherwise):
+    """`compute(*arguments)` for the entries of the batch that need it, `otherwise` for the rest.
+
+    An eighth of the batch at a time, those that need it first, until none is left: the cost follows their number.
+
+    Args:
+        needed: bool [batch].
+        compute: A function of batches of any size that treats each entry on its own.
+        arguments: Tensors [batch, ...].
+        otherwise: Tensor [batch, ...] of the shape of the result.
+    """
+    batch = otherwise.shape[0]
+    chunk = min(batch, max(8, batch // 8))
+    order = ops.cast(ops.argsort(ops.where(needed, 0, 1)), "int32")
+    count = ops.sum(ops.cast(needed, "int32"))
+
+    def some(start, result):
+        place = ops.slice(order, (ops.minimum(start, batch - chunk),), (chunk,))
+        computed = compute(*(ops.take(argument, place, axis=0) for argument in arguments))
+        chosen = ops.reshape(ops.take(needed, place), (chunk,) + (1,) * (len(otherwise.shape) - 1))
+        computed = ops.where(chosen, computed, ops.take(result, place, axis=0))
+        return start + chunk, ops.scatter_update(result, place[:, None], computed)
+
+    return ops.while_loop(lambda start, _: start < count, some, (ops.zeros((), "int32"), otherwise))[1]
+
+
 def grey(images):
     """`PIL.Image.convert("L")`: int32 [batch, height, width, 1]."""
     red, green, blue = images[..., 0:1], images[..., 1:2], images[..., 2:3]
@@ -98,7 +128,7 @@ def equalizing(images):
     last = ops.sum(ops.where(ops.equal(values, highest), counts, 0), axis=-1, keepdims=True)
     step = (images.shape[1] * images.shape[2] - last) // 255
     below = ops.cumsum(counts, axis=-1) - counts
-    flat = ops.minimum((below + step // 2) // ops.maximum(step, 1), 255)
+    flat = ops.minimum(_scale(below + ops.right_shift(step, 1), 1, step, MAX_PIXELS // 255), 255)
     return ops.where(step > 0, flat, values)
 
 
@@ -107,5 +137,17 @@ def stretching(images):
     values = ops.arange(256, dtype="int32")
     low, high = ops.min(images, axis=(1, 2))[:, :, None], ops.max(images, axis=(1, 2))[:, :, None]
     span = high - low
-    stretched = ops.clip((values - low) * 255 // ops.maximum(span, 1), 0, 255)
+    stretched = ops.clip(_scale(values - low, 255, span, 255), 0, 255)
     return ops.where(span > 0, stretched, values)
+
+
+def _scale(number, numerator, denominator, largest):
+    """`number * numerator // denominator` for denominators 1, 2, ..., `largest`; 0 for the denominator 0.
+
+    A multiplication by a reciprocal, because a compiler may well move the division into the loop over pixels. Exact
+    while number * denominator < 2^17 and the quotient < 2^14.
+    """
+    denominators = np.arange(1, largest + 1)
+    reciprocals = np.concatenate([[0], -(-(numerator << RECIPROCAL_BITS) // denominators)])
+    factor = ops.take(ops.convert_to_tensor(reciprocals, "int32"), denominator)
+    return ops.right_shift(number * factor, RECIPROCAL_BITS)

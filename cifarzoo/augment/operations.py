@@ -14,6 +14,7 @@ from keras import ops
 
 from cifarzoo.augment import kernels
 from cifarzoo.augment.standard import box
+from cifarzoo.errors import ExperimentError
 
 GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 PER_CHANNEL = ("AutoContrast", "Invert", "Equalize", "Solarize", "Posterize", "Contrast", "Brightness")
@@ -61,7 +62,15 @@ class Table:
 
 
 def table(operations: Sequence[Operation], height: int, width: int) -> Table:
-    """The kernel parameters of these operations on images of this size."""
+    """The kernel parameters of these operations on images of this size.
+
+    Raises:
+        ExperimentError: the images are larger than 4096 pixels.
+    """
+    if height * width > kernels.MAX_PIXELS:
+        raise ExperimentError(
+            f"augmentation policies take images of up to {kernels.MAX_PIXELS} pixels, got {height}x{width}"
+        )
     look_ups = {tuple(range(256)): 0}
     rows = []
     for name, _, value in operations:
@@ -144,11 +153,16 @@ def apply(images, rows, corner, parameters: Table, fill, box_fill):
         images = kernels.look_up(images, _tables(images, row, parameters))
     if names.intersection(BLENDING):
         factor, kind = row[:, 8, None, None, None], row[:, 9, None, None, None]
-        if "Sharpness" in names and "Color" in names:
-            degenerate = ops.where(ops.equal(kind, COLOR), kernels.grey(images), kernels.smooth(images))
-        else:
-            degenerate = kernels.grey(images) if "Color" in names else kernels.smooth(images)
-        images = ops.where(ops.equal(kind, NOTHING), images, kernels.blend(images, degenerate, factor))
+        if "Color" in names:
+            blended = kernels.blend(images, kernels.grey(images), factor)
+            images = ops.where(ops.equal(kind, COLOR), blended, images)
+        if "Sharpness" in names:
+
+            def sharpen(images, factor):
+                return kernels.blend(images, kernels.smooth(images), factor)
+
+            needed = ops.equal(row[:, 9], SHARPNESS)
+            images = kernels.where_needed(needed, sharpen, (images, factor), images)
     if "Cutout" in names:
         scale = ops.convert_to_tensor([width * 65536.0, height * 65536.0])
         first = ops.cast(corner * scale, "int32") - row[:, 11:12]
@@ -172,5 +186,5 @@ def _tables(images, row, parameters):
     if "AutoContrast" in names:
         tables = ops.where(ops.equal(kind, AUTOCONTRAST)[:, None, None], kernels.stretching(images), tables)
     if "Equalize" in names:
-        tables = ops.where(ops.equal(kind, EQUALIZE)[:, None, None], kernels.equalizing(images), tables)
+        tables = kernels.where_needed(ops.equal(kind, EQUALIZE), kernels.equalizing, (images,), tables)
     return tables

@@ -1,0 +1,90 @@
+"""Augment a fixed batch with every pipeline under $KERAS_BACKEND, compiled, and write the results: `... OUT.npz`."""
+
+import sys
+
+import numpy as np
+from keras import backend, ops
+
+from cifarzoo.augment.pipeline import NAMED, build
+from cifarzoo.augment.random import Draws
+
+ALL_OPERATIONS = [
+    "ShearX",
+    "ShearY",
+    "TranslateX",
+    "TranslateY",
+    "Rotate",
+    "AutoContrast",
+    "Invert",
+    "Equalize",
+    "Solarize",
+    "Posterize",
+    "Contrast",
+    "Color",
+    "Brightness",
+    "Sharpness",
+    "Cutout",
+]
+DESCRIPTIONS = {
+    **{name: name for name in NAMED},
+    "reflect": [{"crop": {"mode": "reflect"}}, {"flip": {"alternating": True}}],
+    "jitter": [{"jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}}],
+    "policies": [
+        {
+            "policies": {
+                "policies": [[[one, 0.9, 0.83], [two, 0.9, 0.21]] for one in ALL_OPERATIONS for two in ALL_OPERATIONS]
+            }
+        }
+    ],
+    "mixup_image": [{"mixup": {"alpha": 0.4, "per": "image", "fold": True}}],
+    "cutmix_image": [{"cutmix": {"per": "image", "probability": 1.0}}],
+}
+FLOATING = ("jitter", "mixup", "mixup_image")
+
+
+def batch(count=96):
+    """Images with structure, and labels."""
+    rng = np.random.default_rng(11)
+    coarse = rng.integers(0, 256, (count, 8, 8, 3))
+    images = np.clip(coarse.repeat(4, 1).repeat(4, 2) + rng.integers(-20, 20, (count, 32, 32, 3)), 0, 255)
+    return images.astype("uint8"), rng.integers(0, 10, count).astype("int32")
+
+
+def compiled(function):
+    """The function as an engine of this backend runs it."""
+    if backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    import tensorflow as tf
+
+    return tf.function(function, autograph=False)
+
+
+def augment(description, step, places=None):
+    """The images and labels of a step, or of the given places of it, as NumPy arrays."""
+    images, labels = batch()
+    places = np.arange(len(images)) if places is None else np.asarray(places)
+    pipeline = build(description, classes=10)
+
+    def run(images, labels, step, index):
+        return pipeline(images, labels, Draws(12345678901, step, index, epoch=step // 2, image_id=index * 7))
+
+    results = compiled(run)(
+        *(ops.convert_to_tensor(array) for array in (images[places], labels[places])),
+        ops.convert_to_tensor(step, "int32"),
+        ops.convert_to_tensor(places.astype("int32")),
+    )
+    return tuple(ops.convert_to_numpy(result) for result in results)
+
+
+def everything():
+    """Every pipeline's images and labels at a step."""
+    results = {}
+    for name, description in DESCRIPTIONS.items():
+        results[f"{name}_images"], results[f"{name}_labels"] = augment(description, 41)
+    return results
+
+
+if __name__ == "__main__":
+    np.savez(sys.argv[1], **everything())

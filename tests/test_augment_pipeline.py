@@ -1,0 +1,121 @@
+"""Whole pipelines: the same batch on every backend, in every compilation, and however the batch is split."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import augment_batches
+import numpy as np
+import pytest
+from keras import backend, ops
+
+from cifarzoo.augment.pipeline import NAMED, build
+from cifarzoo.augment.random import Draws
+
+
+@pytest.fixture(scope="module")
+def here():
+    return augment_batches.everything()
+
+
+@pytest.fixture(scope="module")
+def on_jax(tmp_path_factory):
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("JAX is not installed")
+    path = tmp_path_factory.mktemp("jax") / "batches.npz"
+    root = Path(__file__).parent.parent
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)}
+    script = Path(__file__).parent / "augment_batches.py"
+    done = subprocess.run([sys.executable, str(script), str(path)], env=environment, capture_output=True, text=True)  # noqa: S603
+    assert done.returncode == 0, done.stderr[-2000:]
+    return dict(np.load(path))
+
+
+@pytest.mark.parametrize("name", augment_batches.DESCRIPTIONS)
+def test_tensorflow_and_jax_make_the_same_batch(here, on_jax, name):
+    for part in ("images", "labels"):
+        mine, theirs = here[f"{name}_{part}"], on_jax[f"{name}_{part}"]
+        assert mine.dtype == theirs.dtype and mine.shape == theirs.shape
+        if mine.dtype.kind == "f":
+            np.testing.assert_allclose(mine, theirs, atol=1e-3 if name == "jitter" else 1e-4, rtol=0)
+        else:
+            np.testing.assert_array_equal(mine, theirs)
+    assert here[f"{name}_images"].dtype == ("float32" if name in augment_batches.FLOATING else "uint8")
+
+
+@pytest.mark.parametrize("name", ["standard", "policies", "mixup", "cutmix"])
+def test_a_step_repeats_and_another_step_differs(here, name):
+    description = augment_batches.DESCRIPTIONS[name]
+    again = augment_batches.augment(description, 41)
+    for part, result in zip(("images", "labels"), again, strict=True):
+        np.testing.assert_array_equal(result, here[f"{name}_{part}"])
+    other, _ = augment_batches.augment(description, 42)
+    assert (other != here[f"{name}_images"]).mean() > 0.3
+
+
+@pytest.mark.parametrize("name", ["cutout", "autoaugment", "jitter"])
+def test_half_a_batch_is_augmented_as_half_of_the_batch(here, name):
+    half, _ = augment_batches.augment(augment_batches.DESCRIPTIONS[name], 41, range(48, 96))
+    np.testing.assert_allclose(half, here[f"{name}_images"][48:], atol=0 if name != "jitter" else 1e-4)
+
+
+@pytest.mark.parametrize("name", ["autoaugment", "cutmix"])
+def test_compiled_and_not_compiled_are_equal(here, name):
+    pipeline = build(name)
+    images, labels = augment_batches.batch()
+    places = np.arange(len(images), dtype="int32")
+    draws = Draws(12345678901, 41, places, epoch=20, image_id=places * 7)
+    for part, result in zip(("images", "labels"), pipeline._run(images, labels, draws), strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(result), here[f"{name}_{part}"])
+
+
+def test_the_pipeline_can_be_a_part_of_a_larger_xla_program(here):
+    if backend.backend() != "tensorflow":
+        pytest.skip("this is about TensorFlow's compiler")
+    import tensorflow as tf
+
+    pipeline = build("autoaugment")
+    images, labels = augment_batches.batch()
+
+    @tf.function(jit_compile=True, autograph=False)
+    def run(images, labels, step, index):
+        images, labels = pipeline(images, labels, Draws(12345678901, step, index))
+        return images, labels, tf.reduce_sum(tf.cast(images, tf.float32))
+
+    result, _, total = run(images, labels, tf.constant(41), tf.range(len(images)))
+    np.testing.assert_array_equal(result.numpy(), here["autoaugment_images"])
+    assert total.numpy() == pytest.approx(here["autoaugment_images"].sum(dtype="float64"), rel=1e-5)
+
+
+def test_batches_of_one_image_and_of_an_unknown_size_work(here):
+    for place in (0, 95):
+        alone, _ = augment_batches.augment("autoaugment", 41, [place])
+        np.testing.assert_array_equal(alone[0], here["autoaugment_images"][place])
+
+
+def test_every_name_builds_and_keeps_shape_and_type(here):
+    assert set(NAMED) >= {
+        "none",
+        "standard",
+        "cutout",
+        "autoaugment",
+        "randaugment",
+        "trivialaugment",
+        "mixup",
+        "cutmix",
+    }
+    images, labels = augment_batches.batch()
+    np.testing.assert_array_equal(here["none_images"], images)
+    np.testing.assert_array_equal(here["none_labels"], labels)
+    for name in NAMED:
+        assert here[f"{name}_images"].shape == images.shape
+        assert here[f"{name}_labels"].shape == ((96, 10) if name in ("mixup", "cutmix") else (96,))
+
+
+def test_number_of_classes_and_mean_colour_come_from_the_data_set():
+    pipeline = build(["cutout", "mixup", "autoaugment"], classes=100, fill=(129, 124, 112))
+    cutout, mixup, autoaugment = pipeline.augmentations
+    assert cutout.fill_colour == autoaugment.fill_colour == (129, 124, 112)
+    assert mixup.classes == 100

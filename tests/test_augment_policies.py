@@ -1,0 +1,207 @@
+"""AutoAugment, RandAugment, TrivialAugment, and lists of sub-policies: what they draw, and what they refuse."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import yaml
+from keras import ops
+from test_augment_operations import pillow, textured
+
+from cifarzoo.augment.operations import OPERATIONS
+from cifarzoo.augment.pipeline import build
+from cifarzoo.augment.policies import (
+    AUTOAUGMENT_CIFAR10,
+    RANDAUGMENT_OPERATIONS,
+    AutoAugment,
+    PolicyList,
+    RandAugment,
+    TrivialAugment,
+    autoaugment_value,
+    fast_autoaugment_value,
+    read_policies,
+    trivialaugment_value,
+)
+from cifarzoo.augment.random import Draws
+from cifarzoo.errors import ExperimentError
+
+GOOD = [[["Invert", 0.5, 0.0], ["Rotate", 0.9, 1.0]], [["Cutout", 1, 0.5], ["Equalize", 0.0, 0.3]]]
+
+
+def test_the_autoaugment_table_is_the_papers():
+    # Totals over the table in the paper's appendix: how often each operation occurs, and the sums of what is printed.
+    flat = [operation for sub_policy in AUTOAUGMENT_CIFAR10 for operation in sub_policy]
+    assert len(AUTOAUGMENT_CIFAR10) == 25 and all(len(sub_policy) == 2 for sub_policy in AUTOAUGMENT_CIFAR10)
+    assert Counter(name for name, _, _ in flat) == {
+        "Equalize": 9,
+        "AutoContrast": 8,
+        "TranslateY": 5,
+        "Color": 5,
+        "Sharpness": 5,
+        "Brightness": 4,
+        "Solarize": 4,
+        "Invert": 3,
+        "TranslateX": 2,
+        "ShearY": 2,
+        "Contrast": 2,
+        "Posterize": 1,
+        "Rotate": 1,
+    } or Counter(name for name, _, _ in flat)
+
+
+def test_values_at_levels_are_the_authors():
+    assert [autoaugment_value("Posterize", 7), autoaugment_value("Solarize", 2), autoaugment_value("Rotate", 2)] == [
+        2,
+        205,
+        6,
+    ]
+    assert autoaugment_value("ShearY", 8) == pytest.approx(0.24) and autoaugment_value("Color", 9) == pytest.approx(
+        1.72
+    )
+    wide = {name: [trivialaugment_value(name, level) for level in (0, 15, 30)] for name in RANDAUGMENT_OPERATIONS}
+    assert wide["ShearX"] == pytest.approx([0, 0.495, 0.99]) and wide["Color"] == pytest.approx([0.01, 1.005, 2.0])
+    assert wide["TranslateY"] == [0, 16, 32] and wide["Rotate"] == [0, 67, 135]
+    assert wide["Posterize"] == [8, 5, 2] and wide["Solarize"] == [256, 128, 0]
+    fast = {name: [fast_autoaugment_value(name, level, 32) for level in (0.0, 0.5, 1.0)] for name in OPERATIONS}
+    assert fast["TranslateX"] == pytest.approx([-14.4, 0, 14.4]) and fast["Cutout"] == pytest.approx([0, 3.2, 6.4])
+    assert fast["Rotate"] == pytest.approx([-30, 0, 30]) and fast["ShearX"] == pytest.approx([-0.3, 0, 0.3])
+    assert fast["Posterize"] == [4, 6, 8] and fast["Solarize"] == [0, 128, 256]
+    assert fast["Brightness"] == pytest.approx([0.1, 1.0, 1.9])
+
+
+def run(policy, images, step=0):
+    draws = Draws(3, step, np.arange(len(images), dtype="int32"))
+    changed, _ = policy(images, np.zeros(len(images), "int32"), draws)
+    return ops.convert_to_numpy(changed), ops.convert_to_numpy(draws.uniform(policy.draws_per_image))
+
+
+@pytest.mark.parametrize("policy", [AutoAugment(fill=(0, 0, 0)), RandAugment(fill=(0, 0, 0)), TrivialAugment()])
+def test_a_policy_is_pillow_operation_by_operation(policy):
+    """The same draws, carried out one image and one operation at a time by Pillow."""
+    images = textured(128)
+    changed, numbers = run(policy, images)
+    assert changed.dtype == np.uint8
+    touched = 0
+    for image, got, drawn in zip(images, changed, numbers.astype("float64"), strict=True):
+        expected = image
+        for slot in range(policy.slots):
+            choices = policy.operations(slot, 32)
+            choice, whether, sign, _ = drawn[4 * slot : 4 * slot + 4]
+            name, probability, value = choices[int((choice if policy.redrawn else drawn[0]) * len(choices))]
+            if name == "Identity" or whether >= np.float32(probability):
+                continue
+            if name.startswith(("Shear", "Translate", "Rotate")) and sign < 0.5:
+                value = -value
+            expected = pillow(name, expected, value)
+        touched += (expected != image).any()
+        # An Equalize after a grey level's difference moves it further, so look at how many pixels agree.
+        assert (np.abs(got.astype(int) - expected) <= 1).mean() > 0.98
+    assert touched > 64
+
+
+def test_a_list_of_sub_policies_draws_each_as_often_and_applies_it_as_often_as_it_says():
+    policies = [[["Invert", 0.3, 0.0], ["Posterize", 0.0, 0.0]], [["Solarize", 1.0, 0.5], ["Brightness", 1.0, 0.0]]]
+    images = np.full((1000, 2, 2, 3), 200, "uint8")
+    changed, _ = run(PolicyList(policies=policies), images)
+    outcome = Counter(changed[:, 0, 0, 0].tolist())
+    assert set(outcome) == {200, 55, 5}  # untouched; inverted; inverted above 128 and then a tenth as bright
+    assert abs(outcome[5] - 500) < 65 and abs(outcome[55] - 150) < 50
+
+
+def test_trivialaugment_draws_all_operations_and_strengths():
+    assert len(TrivialAugment().operations(0, 32)) == 14 * 31
+    assert len(RandAugment(operations_per_image=1).operations(0, 32)) == 14
+
+
+@pytest.mark.parametrize(("name", "dump"), [("p.yaml", yaml.safe_dump), ("p.json", json.dumps)])
+def test_policies_come_from_a_file_or_from_the_list_itself(tmp_path, name, dump):
+    (tmp_path / name).write_text(dump(GOOD))
+    expected = build([{"policies": {"policies": GOOD}}]).augmentations[0].policies
+    assert read_policies(tmp_path / name) == expected
+    assert build([{"policies": {"file": str(tmp_path / name)}}]).augmentations[0].policies == expected
+    assert expected[1][0] == ("Cutout", 1.0, 0.5)
+
+
+def changed(place, value):
+    """GOOD with one entry replaced."""
+    policies = json.loads(json.dumps(GOOD))
+    entry = policies
+    for step in place[:-1]:
+        entry = entry[step]
+    entry[place[-1]] = value
+    return policies
+
+
+@pytest.mark.parametrize(
+    ("policies", "position", "words"),
+    [
+        (changed((1, 0, 0), "Twirl"), "[1][0]", "unknown operation 'Twirl'"),
+        (changed((0, 1, 1), 1.5), "[0][1]", "probability of Rotate is between 0 and 1, got 1.5"),
+        (changed((0, 1, 2), -0.1), "[0][1]", "level of Rotate is between 0 and 1, got -0.1"),
+        (changed((0, 1, 2), 9), "[0][1]", "level of Rotate is between 0 and 1, got 9"),
+        (changed((0, 1, 1), "often"), "[0][1]", "probability of Rotate"),
+        (changed((0, 1, 1), True), "[0][1]", "probability of Rotate"),
+        (changed((0, 1), ["Rotate", 0.5]), "[0][1]", "an operation is [name, probability, level]"),
+        (changed((1,), ["Rotate", 0.5, 0.5]), "[1]", "a sub-policy is two operations"),
+        (changed((1,), ["Rotate", 0.5]), "[1]", "a sub-policy is two operations"),
+        (changed((1,), [GOOD]), "[1]", "a sub-policy is two operations"),
+        (changed((1,), "Rotate"), "[1]", "a sub-policy is two operations"),
+        (changed((0, 0, 0), ["Invert"]), "[0][0]", "unknown operation"),
+        ([GOOD], "[0][0]", "an operation is"),
+        ([], "", "list of sub-policies"),
+        ({"a": 1}, "", "list of sub-policies"),
+        (None, "", "list of sub-policies"),
+    ],
+)
+def test_a_bad_policy_is_one_line_with_file_and_position(tmp_path, policies, position, words):
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(policies))
+    with pytest.raises(ExperimentError) as caught:
+        build(["crop", {"policies": {"file": str(path)}}])
+    message = str(caught.value)
+    assert message.startswith(f"augmentation[1].{path}{position}: ") and words in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("p.json", '[[["Invert", 0.5,', "p.json, line 1: not JSON"),
+        ("p.yaml", "- [[Invert, 0.5, 0.1]\n- [", "p.yaml, line 2: not YAML"),
+        ("p.yaml", b"\xff\xfe\x00", "cannot read policies"),
+        ("absent.yaml", None, "No such file"),
+    ],
+)
+def test_an_unreadable_file_is_one_line(tmp_path, name, text, words):
+    if text is not None:
+        (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ExperimentError) as caught:
+        read_policies(tmp_path / name)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("description", "words"),
+    [
+        ("autoaugmented", "unknown name 'autoaugmented'"),
+        (["crop", "twirl"], "augmentation[1]: 'twirl' is not one of"),
+        ([{"crop": {"padding": 99}}], "augmentation[0].crop.padding"),
+        ([{"cutout": {"fill": [0, 0, 300]}}], "augmentation[0].cutout.fill"),
+        ([{"mixup": {"alpha": 0}}], "augmentation[0].mixup.alpha"),
+        ([{"randaugment": {"magnitude": 11}}], "augmentation[0].randaugment.magnitude"),
+        ([{"policies": {}}], "augmentation[0].policies: give either"),
+        ([{"policies": {"file": "a.yaml", "policies": GOOD}}], "augmentation[0].policies: give either"),
+        ([{"policies": {"policies": [["Invert", 0.5, 0.5]]}}], "augmentation[0].policies[0]: a sub-policy"),
+        ([{"crop": {}, "flip": {}}], "augmentation[0]"),
+        ([17], "augmentation[0]: 17 is not one of"),
+    ],
+)
+def test_a_bad_description_is_one_line_that_says_where(description, words):
+    with pytest.raises(ExperimentError) as caught:
+        build(description)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_images_too_large_for_the_fixed_point_are_refused():
+    with pytest.raises(ExperimentError, match="65x64"):
+        run(AutoAugment(), np.zeros((2, 65, 64, 3), "uint8"))
