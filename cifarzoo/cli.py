@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
+from cifarzoo._version import __version__
 from cifarzoo.errors import CifarzooError
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="A Keras 3 model zoo for CIFAR-10 and CIFAR-100.",
 )
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -29,6 +28,79 @@ def main() -> None:
             raise
         print(f"cifarzoo: error: {failure}", file=sys.stderr)
         sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    """A Keras 3 model zoo for CIFAR-10 and CIFAR-100."""
+    if version:
+        print(f"cifarzoo {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command("list")
+def list_(
+    pattern: Annotated[str, typer.Argument(help="Shell pattern of names.")] = "*",
+    pretrained: Annotated[bool, typer.Option(help="Only models with published weights.")] = False,
+    debug: Debug = False,
+) -> None:
+    """All models: parameters and multiply-accumulates with ten classes, paper, published weights."""
+    import fnmatch
+
+    import rich.console
+    import rich.table
+
+    from cifarzoo.models.catalogue import catalogue
+    from cifarzoo.pretrained import manifest
+
+    published = {}
+    for entry in manifest():
+        published.setdefault(entry.model, []).append(f"{entry.tag} ({entry.metrics['error']:.2f} %)")
+    table = rich.table.Table(box=None)
+    for column, justify in (
+        ("model", "left"),
+        ("parameters", "right"),
+        ("MMACs", "right"),
+        ("paper", "left"),
+        ("weights", "left"),
+    ):
+        table.add_column(column, justify=justify, no_wrap=column != "weights")
+    for name, record in catalogue().items():
+        if fnmatch.fnmatch(name, pattern) and (name in published or not pretrained):
+            cells = [f"{record.total['10']:,}", f"{record.macs['10'] / 1e6:,.1f}", f"{record.paper} ({record.year})"]
+            table.add_row(name, *cells, ", ".join(published.get(name, [])))
+    # A terminal gets its own width; a file or a pipe the whole lines.
+    rich.console.Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@app.command()
+def show(
+    model: Annotated[str, typer.Argument(help="A model's name or alias.")],
+    debug: Debug = False,
+) -> None:
+    """One model: arguments, sizes, paper, published weights."""
+    from cifarzoo.models.catalogue import find
+    from cifarzoo.pretrained import manifest
+
+    record = find(model)
+    arguments = ", ".join(f"{key}={value!r}" for key, value in record.arguments.items())
+    print(f"{record.name}({arguments})\n{record.summary}\n\n{record.paper} ({record.year})")
+    for classes in ("10", "100"):
+        print(
+            f"{classes:>3} classes: {record.trainable[classes]:,} trainable parameters, {record.total[classes]:,} in all, "
+            f"{record.macs[classes] / 1e6:,.2f} M multiply-accumulates"
+        )
+    if record.aliases:
+        print(f"also known as {', '.join(record.aliases)}")
+    for entry in manifest():
+        if entry.model == record.name:
+            print(
+                f"weights {entry.tag}: {entry.architecture}, {entry.dataset}, error {entry.metrics['error']:.2f} %, "
+                f"{entry.bytes / 1e6:.1f} MB{', default' if entry.default else ''}"
+            )
 
 
 @app.command()
@@ -106,6 +178,25 @@ def table(
     from cifarzoo.training.tables import format_rows, summarize
 
     print(format_rows(summarize(runs), form))
+
+
+@app.command()
+def augment(
+    preview: Annotated[str, typer.Option(help="A named augmentation, or a list in YAML.")],
+    out: Annotated[Path, typer.Argument(help="The PNG file to write.")],
+    dataset: Annotated[str, typer.Option(help="cifar10, cifar100 or synthetic.")] = "synthetic",
+    data_dir: DataDir = None,
+    debug: Debug = False,
+) -> None:
+    """Draw a gallery of augmented training images."""
+    import yaml
+
+    from cifarzoo.augment.preview import draw_gallery
+    from cifarzoo.data import load
+
+    split = load(dataset, data_dir).train
+    draw_gallery(yaml.safe_load(preview), split.images[:8], split.labels[:8], out)
+    print(out)
 
 
 @app.command()

@@ -21,6 +21,7 @@ from cifarzoo.pretrained import Published
 
 GOLDEN_IMAGES = 8
 WHEEL_LIMIT = 10_000_000
+README_MARKS = ("<!-- weights:begin -->", "<!-- weights:end -->")
 
 
 def publish(run: Path, tag: str, dataset: Dataset, weights: Path, golden_images: np.ndarray) -> Published:
@@ -104,6 +105,8 @@ def publish(run: Path, tag: str, dataset: Dataset, weights: Path, golden_images:
     temporary.replace(path)
     for published in entries:
         (weights / f"{published.tag}.md").write_text(card(published))
+    if (readme := weights.resolve().parent / "README.md").is_file():
+        update_readme(readme, entries)
     return next(e for e in entries if e.tag == tag)
 
 
@@ -117,6 +120,33 @@ def _with_defaults(entries):
     chosen = {entry.tag for entry in best.values()}
     entries = [Published(**asdict(entry) | {"default": entry.tag in chosen}) for entry in entries]
     return sorted(entries, key=lambda e: (e.dataset, e.parameters, e.tag))
+
+
+def weights_table(entries: list[Published]) -> str:
+    """The README's table of published weights, in Markdown."""
+    lines = [
+        "| weights | model | data | error % | NLL | ECE | parameters | MB | trained on |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for entry in entries:
+        arguments = ", ".join(f"{key}={value!r}" for key, value in entry.architecture.items())
+        metrics, training = entry.metrics, entry.training
+        lines.append(
+            f"| [{entry.tag}](weights/{entry.tag}.md){'' if entry.default else ' (not the default)'} "
+            f"| `{entry.model}({arguments})` | {entry.dataset} | {metrics['error']:.2f} | {metrics['nll']:.3f} "
+            f"| {metrics['ece']:.3f} | {entry.parameters:,} | {entry.bytes / 1e6:.1f} "
+            f"| {training['device']}, {training['seconds'] / 60:.0f} min |"
+        )
+    return "\n".join(lines)
+
+
+def update_readme(path: Path, entries: list[Published]) -> None:
+    """Write the table of published weights between the README's marks."""
+    before, begin, rest = path.read_text().partition(README_MARKS[0])
+    _, end, after = rest.partition(README_MARKS[1])
+    if not begin or not end:
+        raise WeightsError(f"{path}: the marks {README_MARKS[0]} and {README_MARKS[1]} are missing")
+    path.write_text(f"{before}{begin}\n{weights_table(entries)}\n{end}{after}")
 
 
 def card(entry: Published) -> str:

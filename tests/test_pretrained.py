@@ -158,6 +158,12 @@ def test_shipped_card_is_generated(entry):
     assert (ROOT / "weights" / f"{entry.tag}.md").read_text() == card(entry)
 
 
+def test_readme_table_is_generated():
+    from cifarzoo.publishing import weights_table
+
+    assert weights_table(SHIPPED) in (ROOT / "README.md").read_text()
+
+
 def test_one_default_an_architecture_and_data_set():
     keys = [(e.model, json.dumps(e.architecture), e.dataset) for e in SHIPPED if e.default]
     assert len(keys) == len(set(keys))

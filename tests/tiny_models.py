@@ -20,3 +20,13 @@ def exploding(classes=10):
     """A network whose loss is infinite after a few steps of a large learning rate."""
     inputs = keras.Input((32, 32, 3))
     return keras.Model(inputs, layers.Dense(classes)(layers.Flatten()(layers.Rescaling(1e12)(inputs))))
+
+
+def tiny_resnet(classes=10):
+    """The zoo's own blocks at the smallest depth: ResNet-8."""
+    from cifarzoo.models.registry import COMMON_ARGUMENTS
+    from cifarzoo.models.resnet import resnet
+
+    options = COMMON_ARGUMENTS | {"classes": classes, "name": "tiny_resnet", "statistics": "cifar10"}
+    options.pop("load_weights")
+    return resnet(8, "original", "B", **options)

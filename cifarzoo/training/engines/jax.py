@@ -1,0 +1,236 @@
+"""The JAX engine: an epoch, or any number of steps, is one loop in one compiled call.
+
+Small networks on a fast accelerator are bound by what happens between steps. Here the data set lies on the device as
+uint8, and shuffled reading, augmentation, forward, backward, update, moving average and BatchNormalization's statistics
+of many steps are one XLA program with donated state. Several devices share the batch by sharding; BatchNormalization
+then sees the whole global batch, so their number does not change the result. Nothing here needs TensorFlow.
+"""
+
+import contextlib
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from cifarzoo.augment.pipeline import build as build_augmentation
+from cifarzoo.augment.random import Draws
+from cifarzoo.data.statistics import mean_colour
+from cifarzoo.errors import ExperimentError
+from cifarzoo.training.losses import cross_entropy, error
+from cifarzoo.training.optimizer import moving_average
+
+
+def device_count(experiment) -> int:
+    """Over how many devices a batch is spread: all with `auto` and `mirrored`, one with `none`.
+
+    Raises:
+        ExperimentError: a distribution that this engine does not have.
+    """
+    if experiment.distribution in ("multi_worker", "tpu"):
+        raise ExperimentError(
+            f"distribution: {experiment.distribution} is the TensorFlow engine's; with JAX `auto` takes all devices"
+        )
+    if experiment.distribution == "none":
+        return 1
+    return jax.device_count()
+
+
+class JaxEngine:
+    """Trains one run of an experiment; the same interface as `TensorFlowEngine`.
+
+    Args:
+        experiment: What to train (`cifarzoo.training.experiment.Experiment`).
+        dataset: Arrays of images and labels (`cifarzoo.data.Dataset`).
+        seed: Of initial weights, order of images, augmentation and random layers.
+
+    Attributes:
+        model: The Keras model. Its weights are the current ones after `predict`, `state` and inside
+            `averaged_weights`; while training goes on the current ones are on the device only.
+    """
+
+    def __init__(self, experiment, dataset, seed):
+        if experiment.precision == "float64":
+            jax.config.update("jax_enable_x64", True)
+        self.experiment, self.parameters, self.seed = experiment, experiment.train_parameters, seed
+        self.replicas = device_count(experiment)
+        if self.parameters.batch_size % self.replicas:
+            raise ExperimentError(
+                f"batch_size: {self.parameters.batch_size} images cannot be shared evenly by {self.replicas} devices"
+            )
+        mesh = Mesh(np.array(jax.devices()[: self.replicas]), ("batch",))
+        self._whole, self._shared = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
+        self._augment = build_augmentation(experiment.augmentation, dataset.classes, mean_colour(experiment.dataset))
+        self._optimizer = experiment.optimizer
+        self._dataset, self._splits = dataset, {}
+        self.model = experiment.build_model(dataset.classes, seed)
+        self._trainable = list(self.model.trainable_variables)
+        self._others = list(self.model.non_trainable_variables)
+        self._random_states = [v for v in self._others if not any(v is w for w in self.model.weights)]
+        trainable = [self._put(v.value) for v in self._trainable]
+        self._state = {
+            "trainable": trainable,
+            "others": [self._put(v.value) for v in self._others],
+            "velocities": [jnp.zeros_like(v) for v in trainable],
+            "averages": [self._put(v.value) for v in self.model.weights] if self.parameters.ema_decay else [],
+        }
+        self._model_is_current = True
+        self._compiled_train = jax.jit(self._train_steps, donate_argnums=0)
+        self._compiled_predict = jax.jit(self._predict_batches, out_shardings=self._whole)
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def train(self, first_step: int, indices: np.ndarray, learning_rates: np.ndarray) -> dict[str, float]:
+        """Train `len(indices)` steps in one compiled call; see `TensorFlowEngine.train`."""
+        images, labels = self._on_device(self.experiment.train_split)
+        steps, longest = len(indices), self.parameters.steps_per_call
+        # Always the same shape, so that a call of fewer steps is not compiled anew.
+        padded = np.zeros((longest, indices.shape[1]), np.int32), np.zeros(longest)
+        padded[0][:steps], padded[1][:steps] = indices, learning_rates
+        self._state, sums = self._compiled_train(
+            self._state, images, labels, np.int32(first_step), np.int32(steps), padded[0], padded[1]
+        )
+        self._model_is_current = False
+        return dict(zip(("loss", "error", "gradient_norm"), map(float, np.asarray(sums)), strict=True))
+
+    def _train_steps(self, state, images, labels, first_step, steps, indices, learning_rates):
+        def body(k, carry):
+            state, sums = carry
+            state, found = self._train_step(state, images, labels, first_step + k, indices[k], learning_rates[k])
+            return state, sums + found
+
+        dtype = state["trainable"][0].dtype
+        return jax.lax.fori_loop(0, steps, body, (state, jnp.zeros(3, dtype)))
+
+    def _train_step(self, state, images, labels, step, indices, learning_rate):
+        place = jax.lax.with_sharding_constraint(jnp.arange(len(indices), dtype=jnp.int32), self._shared)
+        indices = jax.lax.with_sharding_constraint(indices, self._shared)
+        epoch = (step * self.parameters.batch_size + place[:, None]) // len(images)
+        draws = Draws(self.seed, step, place, epoch, indices)
+        batch_images, batch_labels = self._augment(images[indices], labels[indices], draws)
+
+        def objective(trainable):
+            logits, others, extra = self.model.stateless_call(
+                trainable, state["others"], self._as_input(batch_images), training=True, return_losses=True
+            )
+            loss = cross_entropy(logits, batch_labels, self.parameters.label_smoothing)
+            return loss + sum(jnp.asarray(e, loss.dtype) for e in extra), (loss, logits, others)
+
+        gradients, (loss, logits, others) = jax.grad(objective, has_aux=True)(state["trainable"])
+        trainable, velocities, norm = self._optimizer.update(
+            state["trainable"], gradients, state["velocities"], learning_rate
+        )
+        new = {"trainable": trainable, "others": others, "velocities": velocities, "averages": state["averages"]}
+        if state["averages"]:
+            new["averages"] = moving_average(state["averages"], self._weights(new), self.parameters.ema_decay)
+        found = [jnp.asarray(v, loss.dtype) for v in (loss, error(logits, batch_labels), norm)]
+        return new, jnp.stack(found)
+
+    # ------------------------------------------------------------------------------------------------ evaluation
+
+    def predict(self, split: str, average: bool = False) -> np.ndarray:
+        """Logits of a whole split, float32 [images, classes]; of the averaged weights if `average`."""
+        images, _ = self._on_device(split)
+        count = len(images)
+        batch = -(-min(self.parameters.eval_batch_size, count) // self.replicas) * self.replicas
+        # The last batch is filled up with the last image, so that all have the same shape.
+        places = np.minimum(np.arange(count + -count % batch), count - 1).astype(np.int32).reshape(-1, batch)
+        trainable, others = self._state["trainable"], self._state["others"]
+        if average and self._state["averages"]:
+            trainable, others = self._averaged()
+        logits = np.asarray(self._compiled_predict(trainable, others, images, places))
+        self._make_model_current()
+        return logits.reshape(-1, logits.shape[-1])[:count].astype(np.float32)
+
+    def _predict_batches(self, trainable, others, images, places):
+        def one(indices):
+            indices = jax.lax.with_sharding_constraint(indices, self._shared)
+            return self.model.stateless_call(trainable, others, self._as_input(images[indices]), training=False)[0]
+
+        return jax.lax.map(one, places)
+
+    @contextlib.contextmanager
+    def averaged_weights(self):
+        """While active, the model holds the averaged weights; without averaging it changes nothing."""
+        self._make_model_current()
+        for variable, average in zip(self.model.weights, self._state["averages"], strict=False):
+            variable.assign(np.asarray(average))
+        try:
+            yield self.model
+        finally:
+            self._model_is_current = False
+            self._make_model_current()
+
+    # ------------------------------------------------------------------------------------------------ state
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that the next step depends on, but its number, named as by `TensorFlowEngine.state`."""
+        self._make_model_current()
+        groups = {
+            "weights": self._weights(self._state),
+            "velocities": self._state["velocities"],
+            "averages": self._state["averages"],
+            "random_states": [self._value_of(v, self._state) for v in self._random_states],
+        }
+        return {f"{group}/{n:04d}": np.asarray(v) for group, values in groups.items() for n, v in enumerate(values)}
+
+    def restore(self, state: dict[str, np.ndarray]):
+        """Set what `state` returned, of this engine or of TensorFlow's."""
+        named = {id(v): f"weights/{n:04d}" for n, v in enumerate(self.model.weights)}
+        named |= {id(v): f"random_states/{n:04d}" for n, v in enumerate(self._random_states)}
+
+        def like(name, value):
+            return self._put(np.asarray(state[name]).astype(value.dtype))
+
+        old = self._state
+        self._state = {
+            "trainable": [like(named[id(v)], x) for v, x in zip(self._trainable, old["trainable"], strict=True)],
+            "others": [like(named[id(v)], x) for v, x in zip(self._others, old["others"], strict=True)],
+            "velocities": [like(f"velocities/{n:04d}", x) for n, x in enumerate(old["velocities"])],
+            "averages": [like(f"averages/{n:04d}", x) for n, x in enumerate(old["averages"])],
+        }
+        self._model_is_current = False
+        self._make_model_current()
+
+    @functools.cached_property
+    def _slots(self):
+        """Variable -> where its value is in the state."""
+        slots = {id(v): ("trainable", n) for n, v in enumerate(self._trainable)}
+        return slots | {id(v): ("others", n) for n, v in enumerate(self._others)}
+
+    def _value_of(self, variable, state):
+        group, number = self._slots[id(variable)]
+        return state[group][number]
+
+    def _weights(self, state):
+        return [self._value_of(v, state) for v in self.model.weights]
+
+    def _averaged(self):
+        """The averaged weights in the two groups that `stateless_call` takes."""
+        averages = {id(v): a for v, a in zip(self.model.weights, self._state["averages"], strict=True)}
+        others = [averages.get(id(v), x) for v, x in zip(self._others, self._state["others"], strict=True)]
+        return [averages[id(v)] for v in self._trainable], others
+
+    def _make_model_current(self):
+        if self._model_is_current:
+            return
+        # Copies, because the next call donates the state's buffers.
+        for variables, group in ((self._trainable, "trainable"), (self._others, "others")):
+            for variable, value in zip(variables, self._state[group], strict=True):
+                variable.assign(np.asarray(value))
+        self._model_is_current = True
+
+    # ------------------------------------------------------------------------------------------------ devices
+
+    def _put(self, value):
+        return jax.device_put(np.array(value), self._whole)
+
+    def _as_input(self, images):
+        return jnp.asarray(images, self.model.inputs[0].dtype)
+
+    def _on_device(self, split):
+        if split not in self._splits:
+            arrays = self._dataset.split(split)
+            self._splits[split] = self._put(arrays.images), self._put(arrays.labels.astype(np.int32))
+        return self._splits[split]

@@ -1,0 +1,81 @@
+"""The JAX engine against the TensorFlow engine, over devices, and where TensorFlow is not installed."""
+
+import json
+
+import numpy as np
+import pytest
+from test_engine_tensorflow import document, finish, start
+
+JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """50 float64 steps of a small ResNet-like network on both engines from the same weights."""
+    folder = tmp_path_factory.mktemp("pair")
+    changes = {
+        "model": "tiny_resnet",
+        "train_parameters": {"schedule": {"kind": "cosine", "peak": 0.1, "duration": 50}},
+    }
+    first = document(folder / "start", **changes | {"train_parameters": {"schedule": {"kind": "constant",
+                     "learning_rate": 1e-9, "duration": 1}, "ema_decay": 0}})  # fmt: skip
+    finish(start(first))
+    changes["init_weights"] = str(folder / "start/tiny_resnet/seed0/final.weights.h5")
+    tensorflow = finish(start(document(folder / "tensorflow", **changes)))
+    jax = finish(start(document(folder / "jax", **changes), environment=JAX))
+    return tensorflow, jax, changes
+
+
+def test_both_engines_give_the_same_losses(pair):
+    tensorflow, jax, _ = pair
+    assert len(jax["losses"]) == 50
+    np.testing.assert_allclose(jax["losses"], tensorflow["losses"], rtol=0, atol=1e-6)
+    assert jax["results"]["test"]["error"] == tensorflow["results"]["test"]["error"]
+    assert jax["results"]["test"]["nll"] == pytest.approx(tensorflow["results"]["test"]["nll"], abs=1e-5)
+
+
+def test_four_devices_give_the_losses_of_one(pair, tmp_path):
+    _, jax, changes = pair
+    four = finish(
+        start(
+            document(tmp_path, **changes), environment=JAX | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+        )
+    )
+    np.testing.assert_allclose(four["losses"], jax["losses"], rtol=1e-8)
+
+
+def test_a_checkpoint_crosses_engines(pair, tmp_path):
+    """Half on TensorFlow, half on JAX: the losses of either alone."""
+    tensorflow, _, changes = pair
+    half = document(tmp_path, **changes)
+    import signal
+    import time
+
+    process = start(half)
+    path = tmp_path / "tiny_resnet/seed0/log.tsv"
+    while process.poll() is None and not (path.exists() and len(path.read_text().splitlines()) > 2):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    stopped = finish(process)
+    assert stopped["type"] == "Interrupted"
+    rest = finish(start(half, environment=JAX))
+    assert 0 < len(rest["losses"]) < 50
+    np.testing.assert_allclose(rest["losses"], tensorflow["losses"][-len(rest["losses"]) :], rtol=0, atol=1e-6)
+
+
+def test_no_tensorflow_on_this_path(tmp_path):
+    """An import hook forbids TensorFlow and its data sets."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Forbidden:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('tensorflow', 'tensorflow_datasets'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Forbidden())\n"
+    )
+    from test_engine_tensorflow import HERE
+
+    environment = JAX | {"PYTHONPATH": f"{tmp_path}:{HERE.parent}:{HERE}"}
+    found = finish(start(document(tmp_path / "run"), environment=environment))
+    assert found["results"]["backend"] == "jax"
+    assert json.loads((tmp_path / "run/tiny_cnn/seed0/results.json").read_text())["steps"] == 24
