@@ -22,7 +22,7 @@ BATCH = 128
 
 
 def ours(depth, steps, precision):
-    """This project's TensorFlow engine."""
+    """The TensorFlow engine of cifarzoo."""
     import numpy as np
 
     from cifarzoo.data import load

@@ -90,8 +90,8 @@ def show(
     print(f"{record.name}({arguments})\n{record.summary}\n\n{record.paper} ({record.year})")
     for classes in ("10", "100"):
         print(
-            f"{classes:>3} classes: {record.trainable[classes]:,} trainable parameters, {record.total[classes]:,} in all, "
-            f"{record.macs[classes] / 1e6:,.2f} M multiply-accumulates"
+            f"{classes:>3} classes: {record.trainable[classes]:,} trainable parameters, {record.total[classes]:,} in all,"
+            f" {record.macs[classes] / 1e6:,.2f} M multiply-accumulates"
         )
     if record.aliases:
         print(f"also known as {', '.join(record.aliases)}")
@@ -197,6 +197,29 @@ def augment(
     split = load(dataset, data_dir).train
     draw_gallery(yaml.safe_load(preview), split.images[:8], split.labels[:8], out)
     print(out)
+
+
+@app.command()
+def factory(
+    budget: Annotated[str, typer.Option(help="How long to train at most, for example 20m or 1.5h.")],
+    only: Annotated[str | None, typer.Option(help="Shell pattern of tags.")] = None,
+    rows: Annotated[Path, typer.Option(help="The wanted rows.")] = Path("recipes/zoo.yaml"),
+    weights: Annotated[Path, typer.Option(help="The weights folder.")] = Path("weights"),
+    logdir: Annotated[str, typer.Option(help="Where half-done and finished runs lie.")] = "runs/factory",
+    plan: Annotated[bool, typer.Option(help="Only print the open rows and their estimated times.")] = False,
+    data_dir: DataDir = None,
+    debug: Debug = False,
+) -> None:
+    """Train and publish the wanted rows that the manifest lacks, as far as the budget goes."""
+    from cifarzoo.factory import Factory, only_matching, parse_budget, read_rows
+
+    seconds = parse_budget(budget)
+    plant = Factory(only_matching(read_rows(rows, logdir), only), weights, data_dir)
+    if plan:
+        for row in plant.open_rows():
+            print(f"{row.tag:40} {plant.seconds_left(row) / 60:8.0f} min")
+        return
+    plant.work(seconds)
 
 
 @app.command()

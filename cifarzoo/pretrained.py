@@ -86,10 +86,18 @@ def manifest_path() -> Path:
 
 def manifest() -> list[Published]:
     """Every published weight file."""
-    path = manifest_path()
+    return read_manifest(manifest_path())
+
+
+def read_manifest(path: Path) -> list[Published]:
+    """The entries of a manifest file.
+
+    Raises:
+        WeightsError: it cannot be read, or is no manifest.
+    """
     try:
         return [Published(**entry) for entry in json.loads(path.read_text())]
-    except (ValueError, TypeError) as failure:
+    except (OSError, ValueError, TypeError) as failure:
         raise WeightsError(f"{path}: not a manifest of this version of cifarzoo ({failure})") from None
 
 

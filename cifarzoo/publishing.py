@@ -8,6 +8,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+import h5py
 import numpy as np
 import yaml
 
@@ -21,10 +22,13 @@ from cifarzoo.pretrained import Published
 
 GOLDEN_IMAGES = 8
 WHEEL_LIMIT = 10_000_000
+HALF_PRECISION_TOLERANCE = 0.01  # points of error
 README_MARKS = ("<!-- weights:begin -->", "<!-- weights:end -->")
 
 
-def publish(run: Path, tag: str, dataset: Dataset, weights: Path, golden_images: np.ndarray) -> Published:
+def publish(
+    run: Path, tag: str, dataset: Dataset, weights: Path, golden_images: np.ndarray, recipe: str = ""
+) -> Published:
     """Publish a finished run.
 
     Args:
@@ -33,6 +37,7 @@ def publish(run: Path, tag: str, dataset: Dataset, weights: Path, golden_images:
         dataset: What it was trained on; the test split is evaluated.
         weights: The weights folder with the manifest.
         golden_images: uint8 [n, 32, 32, 3]; their logits are kept beside the file.
+        recipe: What the way of training is called in the table.
 
     Returns:
         The new manifest entry; it is the default of its architecture if its error is the lowest there.
@@ -49,19 +54,18 @@ def publish(run: Path, tag: str, dataset: Dataset, weights: Path, golden_images:
             f"{run}: published weights are trained on all of {dataset.name}, not {config['train_split']}"
         )
     path = weights / "manifest.json"
-    entries = [Published(**entry) for entry in json.loads(path.read_text())]
+    entries = pretrained.read_manifest(path)
     if any(entry.tag == tag for entry in entries):
         raise WeightsError(f"{tag}: published already; choose another tag")
-    size = (run / "final.weights.h5").stat().st_size
+    subject = find_subject(str(run))
+    source = _smallest(run / "final.weights.h5", subject, dataset)
+    size = source.stat().st_size
     folder = weights if size < WHEEL_LIMIT else weights / "large"
     folder.mkdir(exist_ok=True)
     file = folder / f"{tag}.weights.h5"
-    shutil.copyfile(run / "final.weights.h5", file)
+    shutil.copyfile(source, file)
 
-    subject = find_subject(str(run))
-    pretrained.load_file(subject.model, file)
-    metrics, _ = evaluate(subject, dataset)
-    metrics.pop("images_per_second")
+    metrics = _measure(subject, file, dataset)
     golden = predict(subject.model, golden_images)
     np.savez_compressed(weights / f"{tag}.golden.npz", images=golden_images, logits=golden)
 
@@ -80,6 +84,7 @@ def publish(run: Path, tag: str, dataset: Dataset, weights: Path, golden_images:
         preprocessing={"mean": mean, "std": std},
         metrics=metrics,
         training={
+            "recipe": recipe,
             "experiment": config,
             **{
                 key: results[key]
@@ -108,6 +113,40 @@ def publish(run: Path, tag: str, dataset: Dataset, weights: Path, golden_images:
     if (readme := weights.resolve().parent / "README.md").is_file():
         update_readme(readme, entries)
     return next(e for e in entries if e.tag == tag)
+
+
+def _measure(subject, file, dataset):
+    pretrained.load_file(subject.model, file)
+    metrics, _ = evaluate(subject, dataset)
+    metrics.pop("images_per_second")
+    return metrics
+
+
+def _smallest(file, subject, dataset):
+    """A copy in half precision if its error is the same to HALF_PRECISION_TOLERANCE points, else the file itself."""
+    half = file.with_name("half.weights.h5")
+    halve(file, half)
+    errors = [_measure(subject, path, dataset)["error"] for path in (file, half)]
+    return half if abs(errors[0] - errors[1]) <= HALF_PRECISION_TOLERANCE else file
+
+
+def halve(source: Path, target: Path) -> None:
+    """Copy a weight file with its float32 arrays as float16; Keras loads it like any other, into float32 variables."""
+    shutil.copyfile(source, target)
+    with h5py.File(target, "r+") as file:
+        names = []
+        file.visititems(lambda name, node: names.append(name) if getattr(node, "dtype", None) == np.float32 else None)
+        for name in names:
+            values = file[name][()]
+            del file[name]
+            file[name] = values.astype(np.float16)
+    # Deleted arrays keep their place in the file: only a copy of what is left is small.
+    with h5py.File(target) as file, h5py.File(target.with_suffix(".part"), "w") as compact:
+        for name in file:
+            file.copy(name, compact)
+        for key, value in file.attrs.items():
+            compact.attrs[key] = value
+    target.with_suffix(".part").replace(target)
 
 
 def _with_defaults(entries):

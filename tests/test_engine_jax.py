@@ -79,3 +79,43 @@ def test_no_tensorflow_on_this_path(tmp_path):
     found = finish(start(document(tmp_path / "run"), environment=environment))
     assert found["results"]["backend"] == "jax"
     assert json.loads((tmp_path / "run/tiny_cnn/seed0/results.json").read_text())["steps"] == 24
+
+
+def test_one_program_for_many_steps_equals_one_program_a_step(tmp_path):
+    """What accelerators run, on a network without convolutions; in a process of its own for the backend."""
+    import os
+    import subprocess
+    import sys
+
+    from test_engine_tensorflow import HERE
+
+    code = """
+import json, sys
+import numpy as np
+from cifarzoo.data import load
+from cifarzoo.training.engines import create_engine
+from cifarzoo.training.experiment import Experiment
+losses = []
+for looped in (False, True):
+    experiment = Experiment.model_validate(json.loads(sys.argv[1]))
+    engine = create_engine(experiment, load("synthetic"), 3)
+    engine.loops_on_device = looped
+    found = []
+    for first, steps in ((0, 5), (5, 3), (8, 5)):  # a shorter call between two full ones
+        places = np.arange(first * 32, (first + steps) * 32, dtype=np.int32).reshape(steps, 32)
+        found.append(engine.train(first, places, np.full(steps, 0.01))["loss"])
+    losses.append(found + [float(np.abs(v).sum()) for v in engine.state().values()])
+print(json.dumps(losses))
+"""
+    description = document(tmp_path, model="tiny_mlp", train_parameters={"steps_per_call": 5})
+    environment = os.environ | JAX | {"PYTHONPATH": f"{HERE.parent}:{HERE}"}
+    out = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(description)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=900,
+    )
+    assert out.returncode == 0, out.stderr[-3000:]
+    by_step, looped = json.loads(out.stdout.strip().splitlines()[-1])
+    np.testing.assert_allclose(looped, by_step, rtol=1e-10)

@@ -30,3 +30,11 @@ def tiny_resnet(classes=10):
     options = COMMON_ARGUMENTS | {"classes": classes, "name": "tiny_resnet", "statistics": "cifar10"}
     options.pop("load_weights")
     return resnet(8, "original", "B", **options)
+
+
+def tiny_mlp(classes=10):
+    """No convolutions: BatchNormalization and dropout between two linear layers."""
+    inputs = keras.Input((32, 32, 3))
+    x = layers.Dense(16, activation="relu")(layers.Flatten()(layers.Rescaling(1 / 64, offset=-2)(inputs)))
+    x = layers.Dropout(0.2)(layers.BatchNormalization()(x))
+    return keras.Model(inputs, layers.Dense(classes)(x))

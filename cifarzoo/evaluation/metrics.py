@@ -17,7 +17,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = ECE_BINS) -> float:
     """ECE of the predicted class (Guo et al., https://arxiv.org/abs/1706.04599): equally wide bins of confidence.
 
-    The sum over bins of (share of images) * |accuracy - mean confidence|; a bin is open on the left, closed on the right.
+    The sum over bins of (share of images) * |accuracy - mean confidence|; a bin is open on the left.
     """
     confidence = probabilities.max(axis=-1)
     correct = probabilities.argmax(axis=-1) == labels
@@ -34,7 +34,7 @@ def classification_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, 
         labels: integers [images].
 
     Returns:
-        `n`; `error` and `top5_error` in percent; `nll` (mean, nats); `brier` (sum over classes, mean over images); `ece`.
+        `n`; `error` and `top5_error` in percent; `nll` (mean, nats); `brier` (summed over classes); `ece`.
 
     Raises:
         DataError: shapes that do not belong together, or logits that are not finite.

@@ -1,7 +1,7 @@
 """Checkpoints: all that the next step depends on, in one file that is either whole or not there.
 
-A checkpoint is written under a temporary name, flushed to the disk and renamed, so that a process killed anywhere leaves
-the earlier one intact. A lock on the run's folder keeps a second process out.
+A checkpoint is written under a temporary name, flushed to the disk and renamed, so that a process killed anywhere
+leaves the earlier one intact. A lock on the run's folder keeps a second process out.
 """
 
 import contextlib
@@ -60,6 +60,15 @@ def load(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:
         raise CheckpointError(
             f"{path}: damaged ({failure}); delete it to start this run anew, or restore it from a copy"
         ) from None
+
+
+def read_meta(folder: Path) -> dict | None:
+    """Only the meta data of a folder's checkpoint, or None if it has none that can be read."""
+    try:
+        with np.load(folder / FILE, allow_pickle=False) as archive:
+            return json.loads(str(archive["__meta__"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def check_state(path: Path, found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:

@@ -4,6 +4,7 @@ The keys `module`, `model`, `model_parameters`, `train_parameters` and `skip_err
 cifar-vs-tensorflow2; its files run unchanged. An error names the file, the document and the key.
 """
 
+import functools
 import hashlib
 import json
 import re
@@ -249,6 +250,21 @@ def _names_differ(path, experiments):
         seen[key] = number
 
 
+def experiment_from(layers: list[dict], place: str) -> Experiment:
+    """The experiment of several mappings, each laid over those before it; `place` is named in errors.
+
+    Raises:
+        ExperimentError: a key is wrong.
+    """
+    document = functools.reduce(_merge, layers, {})
+    try:
+        experiment = Experiment.model_validate(document)
+    except ValidationError as failure:
+        raise ExperimentError(f"{place}: {_first_problem(failure)}") from None
+    experiment._place = place
+    return experiment
+
+
 def _read_one(path, number, document, overrides):
     place = f"{path}, document {number}"
     if not isinstance(document, dict):
@@ -256,12 +272,7 @@ def _read_one(path, number, document, overrides):
     document = _with_recipe(path, place, document)
     for override in overrides:
         _apply_override(document, override)
-    try:
-        experiment = Experiment.model_validate(document)
-    except ValidationError as failure:
-        raise ExperimentError(f"{place}: {_first_problem(failure)}") from None
-    experiment._place = place
-    return experiment
+    return experiment_from([document], place)
 
 
 def _first_problem(failure):
@@ -332,7 +343,4 @@ def quickstart_experiment(overrides: list[str] = ()) -> Experiment:
     }
     for override in overrides:
         _apply_override(document, override)
-    try:
-        return Experiment.model_validate(document)
-    except ValidationError as failure:
-        raise ExperimentError(f"quickstart: {_first_problem(failure)}") from None
+    return experiment_from([document], "quickstart")

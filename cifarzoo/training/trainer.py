@@ -60,7 +60,14 @@ def run_folder(experiment: Experiment, seed: int) -> Path:
     return Path(experiment.train_parameters.logdir) / experiment.name / f"seed{seed}"
 
 
-def run(experiment: Experiment, seed: int, dataset: Dataset, callbacks=(), is_chief: bool = True) -> dict:
+def run(
+    experiment: Experiment,
+    seed: int,
+    dataset: Dataset,
+    callbacks=(),
+    is_chief: bool = True,
+    deadline: float | None = None,
+) -> dict:
     """Train one run to its end, going on from its checkpoint if there is one.
 
     Args:
@@ -70,6 +77,7 @@ def run(experiment: Experiment, seed: int, dataset: Dataset, callbacks=(), is_ch
         callbacks: Keras callbacks beside the run's own. `on_train_batch_end` comes once a compiled call (with the number
             of its last step), `on_epoch_end` once a validation.
         is_chief: Whether this process writes; the other workers of a multi-worker run only read.
+        deadline: `time.monotonic()` at which to stop, save and raise `Interrupted`.
 
     Returns:
         What results.json holds.
@@ -81,7 +89,7 @@ def run(experiment: Experiment, seed: int, dataset: Dataset, callbacks=(), is_ch
     folder = run_folder(experiment, seed)
     with checkpoint.locked(folder) if is_chief else contextlib.nullcontext():
         try:
-            return _Run(experiment, seed, dataset, folder, callbacks, is_chief).train()
+            return _Run(experiment, seed, dataset, folder, callbacks, is_chief, deadline).train()
         except OSError as failure:
             raise CheckpointError(
                 f"{folder}: {failure.strerror or failure}; what the last checkpoint holds is safe"
@@ -89,9 +97,10 @@ def run(experiment: Experiment, seed: int, dataset: Dataset, callbacks=(), is_ch
 
 
 class _Run:
-    def __init__(self, experiment, seed, dataset, folder, callbacks, is_chief):
+    def __init__(self, experiment, seed, dataset, folder, callbacks, is_chief, deadline):
         self.experiment, self.seed, self.dataset, self.folder = experiment, seed, dataset, folder
         self.user_callbacks, self.is_chief = list(callbacks), is_chief
+        self.deadline = float("inf") if deadline is None else deadline
         self.plan = Plan(experiment, len(dataset.split(experiment.train_split).labels))
         self.step, self.seconds = 0, 0.0
         self.sums = {"loss": 0.0, "error": 0.0, "gradient_norm": 0.0, "steps": 0}
@@ -171,9 +180,10 @@ class _Run:
                 callbacks.on_epoch_end((end - 1) // plan.val, logs)
             if plan.is_due(plan.log, end):
                 self.sums = dict.fromkeys(self.sums, 0)
-            if plan.is_due(plan.checkpoint, end) or self.stop_signal:
+            stopping = self.stop_signal or time.monotonic() > self.deadline
+            if plan.is_due(plan.checkpoint, end) or stopping:
                 self._save()
-            if self.stop_signal and end < plan.total:
+            if stopping and end < plan.total:
                 raise Interrupted(
                     f"{self.experiment.name}, seed {self.seed}: stopped and saved at step {end} of {plan.total}; "
                     "the same command goes on from there"

@@ -2,7 +2,8 @@
 
 Small networks on a fast accelerator are bound by what happens between steps. Here the data set lies on the device as
 uint8, and shuffled reading, augmentation, forward, backward, update, moving average and BatchNormalization's statistics
-of many steps are one XLA program with donated state. Several devices share the batch by sharding; BatchNormalization
+of many steps are one XLA program with donated state (on processors, where XLA compiles convolutions inside a loop to
+code some ten times slower and dispatch costs little, one program a step). Several devices share the batch by sharding; BatchNormalization
 then sees the whole global batch, so their number does not change the result. Nothing here needs TensorFlow.
 """
 
@@ -76,8 +77,10 @@ class JaxEngine:
             "averages": [self._put(v.value) for v in self.model.weights] if self.parameters.ema_decay else [],
         }
         self._model_is_current = True
+        self.loops_on_device = jax.default_backend() != "cpu"
         self._compiled_train = jax.jit(self._train_steps, donate_argnums=0)
-        self._compiled_predict = jax.jit(self._predict_batches, out_shardings=self._whole)
+        self._compiled_step = jax.jit(self._train_step, donate_argnums=0)
+        self._compiled_predict = jax.jit(self._predict_batch, out_shardings=self._whole)
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -85,13 +88,21 @@ class JaxEngine:
         """Train `len(indices)` steps in one compiled call; see `TensorFlowEngine.train`."""
         images, labels = self._on_device(self.experiment.train_split)
         steps, longest = len(indices), self.parameters.steps_per_call
-        # Always the same shape, so that a call of fewer steps is not compiled anew.
-        padded = np.zeros((longest, indices.shape[1]), np.int32), np.zeros(longest)
-        padded[0][:steps], padded[1][:steps] = indices, learning_rates
-        self._state, sums = self._compiled_train(
-            self._state, images, labels, np.int32(first_step), np.int32(steps), padded[0], padded[1]
-        )
         self._model_is_current = False
+        if self.loops_on_device:
+            # Always the same shape, so that a call of fewer steps is not compiled anew.
+            padded = np.zeros((longest, indices.shape[1]), np.int32), np.zeros(longest)
+            padded[0][:steps], padded[1][:steps] = indices, learning_rates
+            self._state, sums = self._compiled_train(
+                self._state, images, labels, np.int32(first_step), np.int32(steps), *padded
+            )
+        else:
+            sums = 0
+            for k in range(steps):
+                self._state, found = self._compiled_step(
+                    self._state, images, labels, np.int32(first_step + k), indices[k], learning_rates[k]
+                )
+                sums = sums + found
         return dict(zip(("loss", "error", "gradient_norm"), map(float, np.asarray(sums)), strict=True))
 
     def _train_steps(self, state, images, labels, first_step, steps, indices, learning_rates):
@@ -139,16 +150,13 @@ class JaxEngine:
         trainable, others = self._state["trainable"], self._state["others"]
         if average and self._state["averages"]:
             trainable, others = self._averaged()
-        logits = np.asarray(self._compiled_predict(trainable, others, images, places))
+        logits = [np.asarray(self._compiled_predict(trainable, others, images, part)) for part in places]
         self._make_model_current()
-        return logits.reshape(-1, logits.shape[-1])[:count].astype(np.float32)
+        return np.concatenate(logits)[:count].astype(np.float32)
 
-    def _predict_batches(self, trainable, others, images, places):
-        def one(indices):
-            indices = jax.lax.with_sharding_constraint(indices, self._shared)
-            return self.model.stateless_call(trainable, others, self._as_input(images[indices]), training=False)[0]
-
-        return jax.lax.map(one, places)
+    def _predict_batch(self, trainable, others, images, indices):
+        indices = jax.lax.with_sharding_constraint(indices, self._shared)
+        return self.model.stateless_call(trainable, others, self._as_input(images[indices]), training=False)[0]
 
     @contextlib.contextmanager
     def averaged_weights(self):
