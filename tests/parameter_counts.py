@@ -61,4 +61,85 @@ RESNET_BUILDER = [
     (74, "B", 1_147_418, 1_153_018, 1_153_268, 1_158_868, 168.22),
 ]
 
-ROWS = [*RESNET]
+VGG = [
+    Row("cifar_vgg11", {}, 9_231_114, 9_236_618, 9_277_284, 9_282_788, 152.77),
+    Row("cifar_vgg13", {}, 9_416_010, 9_421_898, 9_462_180, 9_468_068, 228.27),
+    Row("cifar_vgg16", {}, 14_728_266, 14_736_714, 14_774_436, 14_782_884, 313.2),
+    Row("cifar_vgg19", {}, 20_040_522, 20_051_530, 20_086_692, 20_097_700, 398.14),
+]
+
+WIDE_RESNET = [
+    Row("cifar_wrn_16_4", {}, 2_748_890, 2_752_506, 2_772_020, 2_775_636, 392.61),
+    Row("cifar_wrn_16_8", {}, 10_961_370, 10_968_570, 11_007_540, 11_014_740, 1548.15),
+    Row("cifar_wrn_26_10", {}, 26_797_914, 26_811_386, 26_855_604, 26_869_076, 3827.75),
+    Row("cifar_wrn_28_10", {}, 36_479_194, 36_497_146, 36_536_884, 36_554_836, 5243.33),
+    Row("cifar_wrn_40_2", {}, 2_243_546, 2_248_954, 2_255_156, 2_260_564, 327.6),
+    Row("cifar_wrn_40_4", {}, 8_949_210, 8_959_994, 8_972_340, 8_983_124, 1298.58),
+    Row("cifar_wrn_40_8", {}, 35_748_314, 35_769_850, 35_794_484, 35_816_020, 5172.02),
+    Row("cifar_wide_resnet", {"depth": 16, "width": 10}, 17_116_634, 17_125_626, 17_174_324, 17_183_316, 2412.17),
+]
+
+RESNEXT = [
+    Row("cifar_resnext29_32x4d", {}, 4_775_754, 4_800_970, 4_868_004, 4_893_220, 774.06),
+    Row("cifar_resnext29_8x64d", {}, 34_426_698, 34_484_170, 34_518_948, 34_576_420, 5387.27),
+    Row("cifar_resnext29_16x64d", {}, 68_155_210, 68_255_690, 68_247_460, 68_347_940, 10688.87),
+]
+
+OTHER_RESNETS = [
+    Row("cifar_resnet18", {}, 11_173_962, 11_183_562, 11_220_132, 11_229_732, None),
+    Row("cifar_resnet9", {}, 6_573_120, 6_577_600, 6_619_200, 6_623_680, None),
+]
+
+SHAKE_SHAKE = [
+    Row("cifar_shake_shake26_2x32d", {}, 2_923_162, 2_930_810, 2_934_772, 2_942_420, 426.69),
+    Row("cifar_shake_shake26_2x64d", {}, 11_653_978, 11_669_242, 11_677_108, 11_692_372, 1685.51),
+    Row("cifar_shake_shake26_2x96d", {}, 26_192_922, 26_215_802, 26_227_572, 26_250_452, 3776.89),
+    Row("cifar_shake_shake26_2x112d", {}, 35_640_442, 35_667_130, 35_680_852, 35_707_540, 5134.8),
+]
+
+PYRAMIDNET = [
+    Row("cifar_pyramidnet110_a48", {}, 1_772_706, 1_785_874, 1_778_556, 1_791_724, 403.81),
+    Row("cifar_pyramidnet110_a84", {}, 3_904_446, 3_923_554, 3_913_536, 3_932_644, 772.17),
+    Row("cifar_pyramidnet110_a270", {}, 28_485_477, 28_535_275, 28_511_307, 28_561_105, 4717.98),
+    Row("cifar_pyramidnet164_a270", {}, 27_216_021, 27_381_865, 27_319_071, 27_484_915, 4569.84),
+    Row("cifar_pyramidnet200_a240", {}, 26_752_702, 26_934_686, 26_844_952, 27_026_936, None),
+    Row("cifar_pyramidnet236_a220", {}, 26_969_046, 27_167_870, 27_054_096, 27_252_920, None),
+    Row("cifar_pyramidnet272_a200", {}, 26_210_842, 26_421_706, 26_288_692, 26_499_556, 4488.78),
+    Row("cifar_shakedrop_pyramidnet272_a200", {}, 26_210_842, 26_421_706, 26_288_692, 26_499_556, 4488.78),
+]
+
+# The references have one more gate than these: after the last block, unused. What it holds is taken off here.
+UNUSED_RECURRENT, UNUSED_ONE, UNUSED_TWO = 64 * 10 + 10, 36_864 + 128 + 130, 2 * 36_864 + 256 + 130
+STATISTICS = 128
+FEED_FORWARD = {"gate": "feed_forward"}
+SKIPNET = [
+    Row("cifar_skipnet38", {}, *(n - UNUSED_RECURRENT for n in (571_873, 574_785, 577_723, 580_635))),
+    Row("cifar_skipnet74", {}, *(n - UNUSED_RECURRENT for n in (1_162_069, 1_167_669, 1_167_919, 1_173_519))),
+    Row("cifar_skipnet110", {}, *(n - UNUSED_RECURRENT for n in (1_752_265, 1_760_553, 1_758_115, 1_766_403))),
+    Row(
+        "cifar_skipnet38",
+        FEED_FORWARD,
+        1_148_798 - UNUSED_TWO,
+        1_154_398 - UNUSED_TWO - 2 * STATISTICS,
+        1_154_648 - UNUSED_TWO,
+        1_160_248 - UNUSED_TWO - 2 * STATISTICS,
+    ),
+    Row(
+        "cifar_skipnet74",
+        FEED_FORWARD,
+        2_316_770 - UNUSED_TWO,
+        2_327_746 - UNUSED_TWO - 2 * STATISTICS,
+        2_322_620 - UNUSED_TWO,
+        2_333_596 - UNUSED_TWO - 2 * STATISTICS,
+    ),
+    Row(
+        "cifar_skipnet110",
+        FEED_FORWARD,
+        2_609_798 - UNUSED_ONE,
+        2_622_118 - UNUSED_ONE - STATISTICS,
+        2_615_648 - UNUSED_ONE,
+        2_627_968 - UNUSED_ONE - STATISTICS,
+    ),
+]
+
+ROWS = [*RESNET, *VGG, *WIDE_RESNET, *RESNEXT, *OTHER_RESNETS, *SHAKE_SHAKE, *PYRAMIDNET, *SKIPNET]

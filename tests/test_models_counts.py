@@ -32,7 +32,7 @@ def test_parameters(row):
 
 @pytest.mark.parametrize("depth, shortcut_type, trainable_10, total_10, trainable_100, total_100, _", RESNET_BUILDER)
 def test_parameters_of_other_depths(depth, shortcut_type, trainable_10, total_10, trainable_100, total_100, _):
-    options = COMMON_ARGUMENTS | {"name": "resnet"}
+    options = COMMON_ARGUMENTS | {"name": "resnet", "statistics": "cifar10"}
     assert sizes(resnet(depth, "original", shortcut_type, **options)) == (trainable_10, total_10)
     options["classes"] = 100
     assert sizes(resnet(depth, "original", shortcut_type, **options)) == (trainable_100, total_100)

@@ -57,12 +57,12 @@ def test_preactivated_order_adds_without_activation():
     model = create_model("cifar_resnet20", block_type="preactivated")
     add = model.get_layer("stage2_block2_add")
     assert model.get_layer("stage2_block3_bn1").input.name == add.output.name
-    assert model.get_layer("stage2_block3_add").input[1].name == add.output.name
+    assert model.get_layer("stage2_block3_add").input[0].name == add.output.name
 
 
 def test_zero_padding_shortcut_appends_zeros_after_the_channels():
     model = create_model("cifar_resnet20", shortcut_type="A")
-    shortcut = keras.Model(model.input, model.get_layer("stage2_block1_add").input[1])
+    shortcut = keras.Model(model.input, model.get_layer("stage2_block1_add").input[0])
     source = keras.Model(model.input, model.get_layer("stage1_block3_relu2").output)
     images = keras.random.uniform((2, 32, 32, 3), 0, 255, seed=1)
     out, x = keras.ops.convert_to_numpy(shortcut(images)), keras.ops.convert_to_numpy(source(images))

@@ -3,12 +3,14 @@
 The input with its normalisation, convolution and BatchNormalization as CIFAR networks have them, and the classifier.
 """
 
+import functools
 from typing import TypedDict
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from cifarzoo.data.statistics import channel_statistics
+from cifarzoo.models.grouped import grouped_convolution
 
 
 class ModelOptions(TypedDict, total=False):
@@ -42,7 +44,7 @@ def conv(x, filters, kernel_size, stride=1, *, use_bias=False, groups=1, name):
     if stride > 1 and kernel_size > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
         padding = "valid"
-    return layers.Conv2D(
+    layer = layers.Conv2D(
         filters,
         kernel_size,
         strides=stride,
@@ -51,7 +53,17 @@ def conv(x, filters, kernel_size, stride=1, *, use_bias=False, groups=1, name):
         use_bias=use_bias,
         kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
         name=name,
-    )(x)
+    )
+    if groups > 1:
+        # On the object and not in a subclass, so that a saved file holds a plain Conv2D.
+        layer.convolution_op = functools.partial(grouped_convolution, layer)
+    return layer(x)
+
+
+def append_channels(x, filters):
+    """Append zero channels after those of `x` until there are `filters`."""
+    extra = filters - x.shape[-1]
+    return ops.pad(x, [[0, 0], [0, 0], [0, 0], [0, extra]]) if extra else x
 
 
 def batch_norm(x, *, name, momentum=0.9, epsilon=1e-5, gamma_initializer="ones"):
@@ -61,16 +73,21 @@ def batch_norm(x, *, name, momentum=0.9, epsilon=1e-5, gamma_initializer="ones")
     )(x)
 
 
-def head(x, options: ModelOptions):
-    """Global average pooling and the linear classifier, or the feature map itself without `include_top`."""
-    if not options["include_top"]:
-        return x
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
+def linear(x, options: ModelOptions, use_bias=True):
+    """The classifier: a linear layer named "logits", with the activation that the options ask for."""
     # Logits keep the variables' precision: in bfloat16 they would be rounded to two or three digits.
     return layers.Dense(
         options["classes"],
         activation=options["classifier_activation"],
+        use_bias=use_bias,
         kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
         dtype=keras.config.dtype_policy().variable_dtype,
         name="logits",
     )(x)
+
+
+def head(x, options: ModelOptions):
+    """Global average pooling and the linear classifier, or the feature map itself without `include_top`."""
+    if not options["include_top"]:
+        return x
+    return linear(layers.GlobalAveragePooling2D(name="pool")(x), options)

@@ -4,17 +4,30 @@ The decorator also gives every factory the arguments that all of them share, so 
 and nothing else.
 """
 
+import contextlib
 import difflib
 import fnmatch
 import functools
+import gc
 import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from cifarzoo.errors import ModelError
+from cifarzoo.models.catalogue import catalogue
 
-FAMILIES = ("resnet",)
+FAMILIES = (
+    "resnet",
+    "resnet18",
+    "vgg",
+    "wide_resnet",
+    "resnext",
+    "resnet9",
+    "shake_shake",
+    "pyramidnet",
+    "skipnet",
+)
 
 COMMON_ARGUMENTS = {
     "classes": 10,
@@ -123,7 +136,8 @@ def _build(entry, build, arguments):
 
     def model(statistics="cifar100" if classes == 100 else "cifar10", **overrides):
         try:
-            return build(**arguments | {"name": name, "statistics": statistics} | overrides)
+            with _without_collection():
+                return build(**arguments | {"name": name, "statistics": statistics} | overrides)
         except ModelError as error:
             raise ModelError(f"{entry.name}: {error}") from None
 
@@ -134,11 +148,23 @@ def _build(entry, build, arguments):
     return load_pretrained(entry, arguments, load_weights, model)
 
 
+@contextlib.contextmanager
+def _without_collection():
+    """Hold Python's garbage collector: a deep model is so many living objects that it takes half of building it."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def entries() -> dict[str, Entry]:
-    """Every registered model by name, families in the order of `FAMILIES`."""
+    """Every model of this package by name, families in the order of `FAMILIES`."""
     for family in FAMILIES:
         importlib.import_module(f"cifarzoo.models.{family}")
-    return dict(_ENTRIES)
+    return {name: entry for family in FAMILIES for name, entry in _ENTRIES.items() if entry.family == family}
 
 
 def get(name: str) -> Entry:
@@ -147,12 +173,12 @@ def get(name: str) -> Entry:
     Raises:
         ModelError: no such model; the message lists the nearest names.
     """
-    known = entries()
+    entries()
     full_name = _ALIASES.get(name, name)
-    if full_name not in known:
-        near = difflib.get_close_matches(str(name), [*known, *_ALIASES], n=3) or sorted(known)
+    if full_name not in _ENTRIES:
+        near = difflib.get_close_matches(str(name), [*_ENTRIES, *_ALIASES], n=3) or sorted(_ENTRIES)
         raise ModelError(f"unknown model {name!r}; did you mean {', '.join(near)}? `cifarzoo list` shows all")
-    return known[full_name]
+    return _ENTRIES[full_name]
 
 
 def create_model(model: str, /, **arguments):
@@ -165,8 +191,11 @@ def create_model(model: str, /, **arguments):
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
-    """Names of the models that match a shell pattern; with `pretrained`, those with published weights only."""
-    names = [name for name in entries() if fnmatch.fnmatch(name, pattern)]
+    """Names of the models that match a shell pattern; with `pretrained`, those with published weights only.
+
+    Costs no Keras: the names come from the catalogue.
+    """
+    names = [name for name in catalogue() if fnmatch.fnmatch(name, pattern)]
     if pretrained:
         from cifarzoo.pretrained import manifest
 

@@ -10,15 +10,18 @@ first block of the second and third stage with stride 2. Where the shape changes
 zero channels, "B" is a 1x1 convolution (followed by BatchNormalization in the original form only). Convolutions have
 no bias. Strided 3x3 convolutions pad one pixel on every side, as the papers' code does; Keras' "same" would pad only
 right and bottom.
+
+Every sum has the shortcut as its first operand: Keras maps a graph by recursion along first operands, and along the
+branches of the deepest networks Python's stack would run out. The order is part of the weight files' format.
 """
 
 from typing import Unpack
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from cifarzoo.errors import ModelError
-from cifarzoo.models.parts import ModelOptions, batch_norm, conv, head, image_input
+from cifarzoo.models.parts import ModelOptions, append_channels, batch_norm, conv, head, image_input
 from cifarzoo.models.registry import register
 
 HE_2015 = "Deep Residual Learning for Image Recognition"
@@ -29,8 +32,7 @@ def zero_padding_shortcut(x, filters, stride, name):
     """Subsample by `stride`, append zero channels up to `filters`: shortcut A, without parameters."""
     if stride > 1:
         x = layers.MaxPooling2D(1, strides=stride, name=f"{name}_subsample")(x)
-    extra = filters - x.shape[-1]
-    return ops.pad(x, [[0, 0], [0, 0], [0, 0], [0, extra]]) if extra else x
+    return append_channels(x, filters)
 
 
 def projection_shortcut(x, filters, stride, normalize, name):
@@ -53,7 +55,7 @@ def original_block(x, filters, stride, shortcut_type, name):
     y = conv(x, filters, 3, stride, name=f"{name}_conv1")
     y = layers.ReLU(name=f"{name}_relu1")(batch_norm(y, name=f"{name}_bn1"))
     y = batch_norm(conv(y, filters, 3, name=f"{name}_conv2"), name=f"{name}_bn2")
-    y = layers.Add(name=f"{name}_add")([y, shortcut(x, filters, stride, shortcut_type, True, name)])
+    y = layers.Add(name=f"{name}_add")([shortcut(x, filters, stride, shortcut_type, True, name), y])
     return layers.ReLU(name=f"{name}_relu2")(y)
 
 
@@ -64,7 +66,7 @@ def preactivated_block(x, filters, stride, shortcut_type, share_activation, name
     y = conv(y, filters, 3, stride, name=f"{name}_conv1")
     y = layers.ReLU(name=f"{name}_relu2")(batch_norm(y, name=f"{name}_bn2"))
     y = conv(y, filters, 3, name=f"{name}_conv2")
-    return layers.Add(name=f"{name}_add")([y, shortcut(source, filters, stride, shortcut_type, False, name)])
+    return layers.Add(name=f"{name}_add")([shortcut(source, filters, stride, shortcut_type, False, name), y])
 
 
 def bottleneck_block(x, filters, stride, shortcut_type, share_activation, name):
@@ -76,7 +78,7 @@ def bottleneck_block(x, filters, stride, shortcut_type, share_activation, name):
     y = conv(y, filters // 4, 3, stride, name=f"{name}_conv2")
     y = layers.ReLU(name=f"{name}_relu3")(batch_norm(y, name=f"{name}_bn3"))
     y = conv(y, filters, 1, name=f"{name}_conv3")
-    return layers.Add(name=f"{name}_add")([y, shortcut(source, filters, stride, shortcut_type, False, name)])
+    return layers.Add(name=f"{name}_add")([shortcut(source, filters, stride, shortcut_type, False, name), y])
 
 
 def resnet(depth, block_type, shortcut_type, bottleneck=False, **options: Unpack[ModelOptions]) -> keras.Model:

@@ -1,0 +1,31 @@
+"""ResNet-18 with a stem for 32x32 images.
+
+Paper:
+    He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015 (https://arxiv.org/abs/1512.03385), table 1.
+
+ImageNet's network as CIFAR code bases have it: the 7x7 convolution with stride 2 and the max pooling give way to one
+3x3 convolution. Four stages of two basic blocks with 64 to 512 channels; shortcuts are 1x1 convolutions with
+BatchNormalization where the shape changes.
+"""
+
+from typing import Unpack
+
+import keras
+from keras import layers
+
+from cifarzoo.models.parts import ModelOptions, batch_norm, conv, head, image_input
+from cifarzoo.models.registry import register
+from cifarzoo.models.resnet import HE_2015, original_block
+
+
+@register(HE_2015, 2015)
+def cifar_resnet18(**options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNet-18, ImageNet's widths behind a 3x3 stem."""
+    inputs, x = image_input(options)
+    x = conv(x, 64, 3, name="stem_conv")
+    x = layers.ReLU(name="stem_relu")(batch_norm(x, name="stem_bn"))
+    for stage, filters in enumerate((64, 128, 256, 512), start=1):
+        for block in (1, 2):
+            stride = 2 if stage > 1 and block == 1 else 1
+            x = original_block(x, filters, stride, "B", f"stage{stage}_block{block}")
+    return keras.Model(inputs, head(x, options), name=options["name"])

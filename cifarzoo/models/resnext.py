@@ -1,0 +1,63 @@
+"""ResNeXt-29: residual networks with grouped convolutions.
+
+Paper:
+    Xie, Girshick, Dollar, Tu, He: Aggregated Residual Transformations for Deep Neural Networks, 2016
+        (https://arxiv.org/abs/1611.05431), section 5.3 and its appendix A.
+
+Three stages of three bottleneck blocks with 256, 512 and 1024 channels at their ends. "8x64d" is a 3x3 convolution in
+8 groups of 64 channels in the first stage; both the groups' width and the blocks' double with each stage.
+"""
+
+from typing import Unpack
+
+import keras
+from keras import layers
+
+from cifarzoo.models.parts import ModelOptions, batch_norm, conv, head, image_input
+from cifarzoo.models.registry import register
+from cifarzoo.models.resnet import shortcut
+
+XIE_2016 = "Aggregated Residual Transformations for Deep Neural Networks"
+
+
+def aggregated_block(x, filters, inner, groups, stride, name):
+    """Conv 1x1, conv 3x3 in groups, conv 1x1, each with BatchNormalization, plus the shortcut, then ReLU."""
+    y = conv(x, inner, 1, name=f"{name}_conv1")
+    y = layers.ReLU(name=f"{name}_relu1")(batch_norm(y, name=f"{name}_bn1"))
+    y = conv(y, inner, 3, stride, groups=groups, name=f"{name}_conv2")
+    y = layers.ReLU(name=f"{name}_relu2")(batch_norm(y, name=f"{name}_bn2"))
+    y = batch_norm(conv(y, filters, 1, name=f"{name}_conv3"), name=f"{name}_bn3")
+    y = layers.Add(name=f"{name}_add")([shortcut(x, filters, stride, "B", True, name), y])
+    return layers.ReLU(name=f"{name}_relu3")(y)
+
+
+def resnext29(groups, group_width, **options: Unpack[ModelOptions]) -> keras.Model:
+    """Build ResNeXt-29 with `groups` groups (the paper's cardinality) of `group_width` channels in the first stage."""
+    inputs, x = image_input(options)
+    x = conv(x, 64, 3, name="stem_conv")
+    x = layers.ReLU(name="stem_relu")(batch_norm(x, name="stem_bn"))
+    for stage in (1, 2, 3):
+        widening = 2 ** (stage - 1)
+        for block in (1, 2, 3):
+            stride = 2 if stage > 1 and block == 1 else 1
+            inner = groups * group_width * widening
+            x = aggregated_block(x, 256 * widening, inner, groups, stride, f"stage{stage}_block{block}")
+    return keras.Model(inputs, head(x, options), name=options["name"])
+
+
+@register(XIE_2016, 2016)
+def cifar_resnext29_32x4d(**options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNeXt-29, 32x4d."""
+    return resnext29(32, 4, **options)
+
+
+@register(XIE_2016, 2016)
+def cifar_resnext29_8x64d(**options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNeXt-29, 8x64d."""
+    return resnext29(8, 64, **options)
+
+
+@register(XIE_2016, 2016)
+def cifar_resnext29_16x64d(**options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNeXt-29, 16x64d."""
+    return resnext29(16, 64, **options)

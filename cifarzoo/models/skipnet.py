@@ -1,0 +1,207 @@
+"""SkipNet: residual networks whose gates decide for every image which blocks run.
+
+Papers:
+    Wang, Yu, Dou, Darrell, Gonzalez: SkipNet: Learning Dynamic Routing in Convolutional Networks, 2017
+        (https://arxiv.org/abs/1711.09485), sections 3.1 to 3.3.
+    For the pyramidal network: the MicroNet entry of 2019 that put the same gates into PyramidNet with ShakeDrop.
+
+The first block always runs; from what every block leaves, a gate decides whether the next one runs or is replaced by
+its shortcut. A "recurrent" gate is global average pooling, a linear layer to 10 numbers, and one LSTM cell with one
+linear read-out that all gates share. A "feed_forward" gate has convolutions of its own and, together, more parameters
+than the backbone. The backbone is the original ResNet with projection shortcuts. The authors' code also makes a gate
+after the last block, which nothing uses; here there is none, so that the count is smaller by that gate.
+
+This is the supervised stage: decisions are hard forward and soft backward, and `computation_cost` times the mean number
+of open gates is added to the loss. While training every block is computed for every image; `cifarzoo.models.skipping`
+runs a trained model without the skipped ones. Every block is a model of its own inside the network, so that it can be
+called on the images that need it.
+"""
+
+from typing import Unpack
+
+import keras
+from keras import layers, ops
+
+from cifarzoo.errors import ModelError
+from cifarzoo.layers import ShakeDrop, StraightThroughGate
+from cifarzoo.models.parts import ModelOptions, batch_norm, conv, head, image_input
+from cifarzoo.models.pyramidnet import FINAL_KEEP, bottleneck_branch, pyramid_shortcut, pyramid_widths
+from cifarzoo.models.registry import register
+from cifarzoo.models.resnet import projection_shortcut
+
+WANG_2017 = "SkipNet: Learning Dynamic Routing in Convolutional Networks"
+
+EMBEDDING = 10
+
+# All gates start open: an untrained network that skips at random learns little.
+OPEN_BIAS = 2.0
+
+
+class RecurrentGates:
+    """Gates that share one LSTM cell and its read-out; the cell's state goes from gate to gate."""
+
+    def __init__(self, cost):
+        self.cost = cost
+        self.cell = layers.LSTMCell(EMBEDDING, name="gate_lstm")
+        self.read_out = layers.Dense(
+            1, "sigmoid", bias_initializer=keras.initializers.Constant(OPEN_BIAS), name="gate_probability"
+        )
+        self.state = None
+
+    def __call__(self, x, name):
+        """The decision for block `name`, [batch, 1], from the features `x`."""
+        source = keras.Input(x.shape[1:])
+        pooled = layers.GlobalAveragePooling2D(name="pool")(source)
+        embedding = keras.Model(source, layers.Dense(EMBEDDING, name="linear")(pooled), name=f"{name}_gate_embedding")(
+            x
+        )
+        if self.state is None:
+            self.state = [ops.zeros_like(embedding), ops.zeros_like(embedding)]
+        output, self.state = self.cell(embedding, self.state)
+        return StraightThroughGate(self.cost, name=f"{name}_gate")(self.read_out(output))
+
+
+class FeedForwardGates:
+    """Gates with convolutions of their own: two after max pooling in the shallower networks, one in the deepest."""
+
+    def __init__(self, cost, convolutions):
+        self.cost, self.convolutions = cost, convolutions
+
+    def __call__(self, x, name):
+        """The decision for block `name`, [batch, 1], from the features `x`."""
+        source = y = keras.Input(x.shape[1:])
+        filters = x.shape[-1]
+        if self.convolutions == 2:
+            y = conv(layers.MaxPooling2D(2, name="subsample")(y), filters, 3, name="conv1")
+            y = layers.ReLU(name="relu1")(batch_norm(y, name="bn1"))
+        y = layers.ReLU(name="relu2")(batch_norm(conv(y, filters, 3, 2, name="conv2"), name="bn2"))
+        y = layers.GlobalAveragePooling2D(name="pool")(y)
+        closed_open = keras.initializers.Constant([0.0, OPEN_BIAS])
+        y = layers.Dense(2, "softmax", bias_initializer=closed_open, name="linear")(y)
+        probability = keras.Model(source, y[:, 1:], name=f"{name}_gate_network")(x)
+        return StraightThroughGate(self.cost, name=f"{name}_gate")(probability)
+
+
+def make_gates(gate, cost, convolutions):
+    """The maker of a network's gates, after checking the arguments."""
+    if isinstance(cost, bool) or not isinstance(cost, (int, float)) or cost < 0:
+        raise ModelError(f"computation_cost is a number from 0, got {cost!r}")
+    if gate == "recurrent":
+        return RecurrentGates(cost)
+    if gate == "feed_forward":
+        return FeedForwardGates(cost, convolutions)
+    raise ModelError(f"gate is 'recurrent' or 'feed_forward', got {gate!r}")
+
+
+def run_block(x, block, shortcut, gates, name):
+    """Append a block: `block(x, shortcut)`, or the shortcut alone where its gate is closed.
+
+    Args:
+        x: The features so far.
+        block: Function from features and their shortcut to what the block leaves.
+        shortcut: Function from features to their shortcut, or None for the identity.
+        gates: Maker of the gate, or None for a block that always runs.
+        name: Of the block; its parts are the layers `name`, `name_shortcut` and `name_gate`.
+    """
+    gate = None if gates is None else gates(x, name)
+    skipped = x
+    if shortcut is not None:
+        source = keras.Input(x.shape[1:])
+        skipped = keras.Model(source, shortcut(source), name=f"{name}_shortcut")(x)
+    sources = keras.Input(x.shape[1:]), keras.Input(skipped.shape[1:])
+    run = keras.Model(sources, block(*sources), name=name)([x, skipped])
+    if gate is None:
+        return run
+    gate = layers.Reshape((1, 1, 1), name=f"{name}_gate_reshape")(gate)
+    return skipped * (1 - gate) + run * gate
+
+
+def skipnet(depth, gate, computation_cost, **options: Unpack[ModelOptions]) -> keras.Model:
+    """Build the gated ResNet of `depth` weighted layers."""
+    gates = make_gates(gate, computation_cost, convolutions=1 if depth > 100 else 2)
+
+    def basic_block(filters, stride, name):
+        def block(x, skipped):
+            y = conv(x, filters, 3, stride, name=f"{name}_conv1")
+            y = layers.ReLU(name=f"{name}_relu1")(batch_norm(y, name=f"{name}_bn1"))
+            y = batch_norm(conv(y, filters, 3, name=f"{name}_conv2"), name=f"{name}_bn2")
+            return layers.ReLU(name=f"{name}_relu2")(layers.Add(name=f"{name}_add")([skipped, y]))
+
+        return block
+
+    inputs, x = image_input(options)
+    x = conv(x, 16, 3, name="stem_conv")
+    x = layers.ReLU(name="stem_relu")(batch_norm(x, name="stem_bn"))
+    for stage, filters in enumerate((16, 32, 64), start=1):
+        for block in range(1, (depth - 2) // 6 + 1):
+            name = f"stage{stage}_block{block}"
+            first, changes = stage == block == 1, stage > 1 and block == 1
+
+            def shortcut(x, filters=filters, name=name):
+                return projection_shortcut(x, filters, 2, True, name)
+
+            x = run_block(
+                x,
+                basic_block(filters, 2 if changes else 1, name),
+                shortcut if changes else None,
+                None if first else gates,
+                name,
+            )
+            if first:
+                x = layers.Identity(name="before_gates")(x)
+    x = layers.Identity(name="features")(x)
+    return keras.Model(inputs, head(x, options), name=options["name"])
+
+
+def pyramid_skipnet(depth, alpha, gate, computation_cost, **options: Unpack[ModelOptions]) -> keras.Model:
+    """Build the gated PyramidNet of bottleneck blocks with ShakeDrop: gates from the second block of stage two on."""
+    gates = make_gates(gate, computation_cost, convolutions=1)
+    per_stage = (depth - 2) // 9
+    widths = pyramid_widths(3 * per_stage, alpha)
+
+    inputs, x = image_input(options)
+    x = batch_norm(conv(x, 16, 3, name="stem_conv"), name="stem_bn")
+    for i, width in enumerate(widths):
+        stage, place = i // per_stage + 1, i % per_stage + 1
+        name, stride = f"stage{stage}_block{place}", 2 if stage > 1 and place == 1 else 1
+        keep = 1 - (i + 1) / len(widths) * (1 - FINAL_KEEP)
+
+        def block(x, skipped, width=width, stride=stride, keep=keep, name=name):
+            y = ShakeDrop(keep, name=f"{name}_shake_drop")(bottleneck_branch(x, width, stride, name))
+            return layers.Add(name=f"{name}_add")([skipped, y])
+
+        def shortcut(x, width=width, stride=stride, name=name):
+            return pyramid_shortcut(x, 4 * width, stride, name)
+
+        x = run_block(x, block, shortcut, gates if i > per_stage else None, name)
+        if i == per_stage:
+            x = layers.Identity(name="before_gates")(x)
+    x = layers.Identity(name="features")(x)
+    x = layers.ReLU(name="final_relu")(batch_norm(x, name="final_bn"))
+    return keras.Model(inputs, head(x, options), name=options["name"])
+
+
+@register(WANG_2017, 2017)
+def cifar_skipnet38(gate="recurrent", computation_cost=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNet-38 whose blocks are skipped by recurrent or feed-forward gates."""
+    return skipnet(38, gate, computation_cost, **options)
+
+
+@register(WANG_2017, 2017)
+def cifar_skipnet74(gate="recurrent", computation_cost=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNet-74 whose blocks are skipped by recurrent or feed-forward gates."""
+    return skipnet(74, gate, computation_cost, **options)
+
+
+@register(WANG_2017, 2017)
+def cifar_skipnet110(gate="recurrent", computation_cost=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNet-110 whose blocks are skipped by recurrent or feed-forward gates."""
+    return skipnet(110, gate, computation_cost, **options)
+
+
+@register(WANG_2017, 2017, aliases=("pyramid_skip",))
+def cifar_pyramid_skipnet272_a200(
+    gate="recurrent", computation_cost=1e-4, **options: Unpack[ModelOptions]
+) -> keras.Model:
+    """PyramidNet-272, alpha 200, with ShakeDrop and gates in its second and third stage."""
+    return pyramid_skipnet(272, 200, gate, computation_cost, **options)

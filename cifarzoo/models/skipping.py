@@ -1,0 +1,117 @@
+"""What the gates of a SkipNet decide, what that saves, and inference that does not compute skipped blocks.
+
+model = create_model("cifar_skipnet38", load_weights="skipnet38.weights.h5")
+decisions = gate_decisions(model, images)        # bool [images, gates]
+computation_percent(decisions)                   # 72.1
+logits = SkippingInference(model).predict(images)
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from cifarzoo.errors import ModelError
+from cifarzoo.layers import StraightThroughGate
+from cifarzoo.models.macs import macs
+
+
+def gated_blocks(model) -> list[str]:
+    """Names of a model's gated blocks, in the order in which they run.
+
+    Raises:
+        ModelError: the model has no gates.
+    """
+    gates = [layer.name for layer in model.layers if isinstance(layer, StraightThroughGate)]
+    if not gates:
+        raise ModelError(f"{model.name}: has no gates; models with gates are cifar_skipnet* and cifar_pyramid_skipnet*")
+    return [name.removesuffix("_gate") for name in gates]
+
+
+def gate_model(model) -> keras.Model:
+    """A model on the same input that gives the gates, [batch, gates]: 1 where a block runs, 0 where it is skipped."""
+    gates = [model.get_layer(f"{block}_gate").output for block in gated_blocks(model)]
+    return keras.Model(model.input, ops.concatenate(gates, axis=-1), name=f"{model.name}_gates")
+
+
+def gate_decisions(model, images, batch_size: int = 256) -> np.ndarray:
+    """Which blocks run for which image, bool [images, gates]."""
+    return gate_model(model).predict(images, batch_size=batch_size, verbose=0) > 0.5
+
+
+def computation_percent(decisions: np.ndarray) -> float:
+    """Mean percentage of blocks that run, the always running one before the first gate counted as one more block."""
+    gates = decisions.shape[1]
+    return float(100 * np.mean((decisions.sum(axis=1) + 1) / (gates + 1)))
+
+
+def executed_macs(model, decisions: np.ndarray) -> np.ndarray:
+    """Multiply-accumulates of convolutions and linear layers for every image, int64 [images]; gates are included."""
+    blocks = np.array([macs(model.get_layer(block)) for block in gated_blocks(model)], np.int64)
+    return macs(model) - (~decisions) @ blocks
+
+
+class SkippingInference:
+    """A gated model's inference, in which every block is computed for the images that need it and no others.
+
+    The images of a batch that run a block are gathered, run together and put back among those that skip it. The logits
+    are the model's own up to rounding.
+
+    Args:
+        model: A model of `cifarzoo.models.skipnet`; its weights are used as they are at the call.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self.blocks = gated_blocks(model)
+        names = {layer.name for layer in model.layers}
+        self._shortcuts = {block for block in self.blocks if f"{block}_shortcut" in names}
+        self._recurrent = "gate_lstm" in names
+        self._trunk = keras.Model(model.input, model.get_layer("before_gates").output)
+        self._tail = keras.Model(model.get_layer("features").output, model.output)
+        self._compiled = self._logits
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            signature = [tf.TensorSpec((None, *model.input_shape[1:]), model.input.dtype)]
+            self._compiled = tf.function(self._logits, input_signature=signature)
+
+    def predict(self, images, batch_size: int = 256) -> np.ndarray:
+        """Logits of images, [images, classes]."""
+        images = np.asarray(images)
+        parts = [
+            self._compiled(ops.convert_to_tensor(images[i : i + batch_size], self.model.input.dtype))
+            for i in range(0, len(images), batch_size)
+        ]
+        return np.concatenate([ops.convert_to_numpy(part) for part in parts])
+
+    def _logits(self, images):
+        x = self._trunk(images, training=False)
+        state = None
+        for block in self.blocks:
+            probability, state = self._gate(block, x, state)
+            skipped = self.model.get_layer(f"{block}_shortcut")(x) if block in self._shortcuts else x
+            x = self._run(self.model.get_layer(block), x, skipped, ops.nonzero(probability[:, 0] > 0.5)[0])
+        return self._tail(x, training=False)
+
+    @staticmethod
+    def _run(block, x, skipped, rows):
+        """The features after a block: of `rows` what it leaves, of the others their shortcut."""
+
+        def run():
+            left = block([ops.take(x, rows, axis=0), ops.take(skipped, rows, axis=0)], training=False)
+            return ops.scatter_update(skipped, ops.expand_dims(rows, 1), left)
+
+        # No backend is asked to convolve an empty batch: TensorFlow's oneDNN kernels get its shape wrong.
+        if keras.backend.backend() == "tensorflow":
+            return ops.cond(ops.shape(rows)[0] > 0, run, lambda: skipped)
+        return run() if len(rows) else skipped
+
+    def _gate(self, block, x, state):
+        """The probability to run a block, and the state for the next gate."""
+        if not self._recurrent:
+            return self.model.get_layer(f"{block}_gate_network")(x, training=False), None
+        embedding = self.model.get_layer(f"{block}_gate_embedding")(x)
+        if state is None:
+            state = [ops.zeros_like(embedding)] * 2
+        output, state = self.model.get_layer("gate_lstm")(embedding, state)
+        return self.model.get_layer("gate_probability")(output), state

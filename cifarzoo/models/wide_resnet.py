@@ -1,0 +1,101 @@
+"""Wide residual networks.
+
+Paper:
+    Zagoruyko, Komodakis: Wide Residual Networks, 2016 (https://arxiv.org/abs/1605.07146), table 1.
+
+Pre-activated basic blocks, `width` times as wide as a ResNet's, optionally with dropout between the two convolutions.
+Where the shape changes, the shortcut is a 1x1 convolution that starts after the block's first ReLU. Convolutions have
+no bias. The stride is in the first convolution.
+"""
+
+from typing import Unpack
+
+import keras
+from keras import layers
+
+from cifarzoo.errors import ModelError
+from cifarzoo.models.parts import ModelOptions, batch_norm, conv, head, image_input
+from cifarzoo.models.registry import register
+
+ZAGORUYKO_2016 = "Wide Residual Networks"
+
+
+def wide_block(x, filters, stride, dropout, name):
+    """BN-ReLU-conv, dropout after the second ReLU, conv, plus the shortcut."""
+    y = layers.ReLU(name=f"{name}_relu1")(batch_norm(x, name=f"{name}_bn1"))
+    shortcut = x
+    if stride > 1 or x.shape[-1] != filters:
+        shortcut = conv(y, filters, 1, stride, name=f"{name}_projection")
+    y = conv(y, filters, 3, stride, name=f"{name}_conv1")
+    y = layers.ReLU(name=f"{name}_relu2")(batch_norm(y, name=f"{name}_bn2"))
+    if dropout:
+        y = layers.Dropout(dropout, name=f"{name}_dropout")(y)
+    y = conv(y, filters, 3, name=f"{name}_conv2")
+    return layers.Add(name=f"{name}_add")([shortcut, y])
+
+
+def wide_resnet(depth, width, dropout, **options: Unpack[ModelOptions]) -> keras.Model:
+    """Build WRN-`depth`-`width`: three stages of (depth - 4) / 6 blocks."""
+    if isinstance(depth, bool) or not isinstance(depth, int) or depth < 10 or (depth - 4) % 6:
+        raise ModelError(f"depth is 6 n + 4 for n blocks a stage (10, 16, 22, 28, 34, 40, ...), got {depth!r}")
+    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+        raise ModelError(f"width is a positive whole number, got {width!r}")
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+        raise ModelError(f"dropout is a probability from 0 to below 1, got {dropout!r}")
+
+    inputs, x = image_input(options)
+    x = conv(x, 16, 3, name="stem_conv")
+    for stage, filters in enumerate((16 * width, 32 * width, 64 * width), start=1):
+        for block in range(1, (depth - 4) // 6 + 1):
+            stride = 2 if stage > 1 and block == 1 else 1
+            x = wide_block(x, filters, stride, dropout, f"stage{stage}_block{block}")
+    x = layers.ReLU(name="final_relu")(batch_norm(x, name="final_bn"))
+    return keras.Model(inputs, head(x, options), name=options["name"])
+
+
+@register(ZAGORUYKO_2016, 2016)
+def cifar_wide_resnet(depth=28, width=10, dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """WRN-`depth`-`width`; the paper's dropout is 0.3, and 0 in most of its tables."""
+    return wide_resnet(depth, width, dropout, **options)
+
+
+@register(ZAGORUYKO_2016, 2016, aliases=("WRN_16_4", "cifar_WRN_16_4"))
+def cifar_wrn_16_4(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """WRN-16-4."""
+    return wide_resnet(16, 4, dropout, **options)
+
+
+@register(ZAGORUYKO_2016, 2016, aliases=("WRN_16_8", "cifar_WRN_16_8"))
+def cifar_wrn_16_8(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """WRN-16-8."""
+    return wide_resnet(16, 8, dropout, **options)
+
+
+@register(ZAGORUYKO_2016, 2016, aliases=("wrn26_10", "WRN_26_10", "cifar_WRN_26_10"))
+def cifar_wrn_26_10(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """The Flax example's "WRN-26-10": three blocks a stage, WRN-22-10 by the paper's count."""
+    return wide_resnet(22, 10, dropout, **options)
+
+
+@register(ZAGORUYKO_2016, 2016, aliases=("WRN_28_10", "cifar_WRN_28_10"))
+def cifar_wrn_28_10(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """WRN-28-10."""
+    return wide_resnet(28, 10, dropout, **options)
+
+
+@register(ZAGORUYKO_2016, 2016, aliases=("WRN_40_2", "cifar_WRN_40_2"))
+def cifar_wrn_40_2(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """WRN-40-2."""
+    return wide_resnet(40, 2, dropout, **options)
+
+
+@register(ZAGORUYKO_2016, 2016, aliases=("WRN_40_4", "cifar_WRN_40_4"))
+def cifar_wrn_40_4(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """WRN-40-4."""
+    return wide_resnet(40, 4, dropout, **options)
+
+
+@register(ZAGORUYKO_2016, 2016, aliases=("WRN_40_8", "cifar_WRN_40_8"))
+def cifar_wrn_40_8(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """WRN-40-8."""
+    return wide_resnet(40, 8, dropout, **options)
