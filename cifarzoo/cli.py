@@ -90,8 +90,8 @@ def show(
     print(f"{record.name}({arguments})\n{record.summary}\n\n{record.paper} ({record.year})")
     for classes in ("10", "100"):
         print(
-            f"{classes:>3} classes: {record.trainable[classes]:,} trainable parameters, {record.total[classes]:,} in all,"
-            f" {record.macs[classes] / 1e6:,.2f} M multiply-accumulates"
+            f"{classes:>3} classes: {record.trainable[classes]:,} trainable parameters, "
+            f"{record.total[classes]:,} in all, {record.macs[classes] / 1e6:,.2f} M multiply-accumulates"
         )
     if record.aliases:
         print(f"also known as {', '.join(record.aliases)}")

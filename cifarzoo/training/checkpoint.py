@@ -77,9 +77,8 @@ def check_state(path: Path, found: dict[str, np.ndarray], expected: dict[str, np
     different = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))
     if different:
         name = different[0][0]
-        raise CheckpointError(
-            f"{path}: made for another model: {name} has shape {shapes[0].get(name)} there and {shapes[1].get(name)} here"
-        )
+        there, here = (shape.get(name) for shape in shapes)
+        raise CheckpointError(f"{path}: made for another model: {name} has shape {there} there and {here} here")
 
 
 @contextlib.contextmanager

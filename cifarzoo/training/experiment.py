@@ -150,9 +150,9 @@ class Experiment(Strict):
         finally:
             keras.config.set_dtype_policy(kept[0])
             keras.config.set_floatx(kept[1])
-        if model.output_shape[-1] != classes:
+        if (outputs := model.output_shape[-1]) != classes:
             raise ExperimentError(
-                f"model_parameters: {self.model} has {model.output_shape[-1]} outputs, {self.dataset} has {classes} classes"
+                f"model_parameters: {self.model} has {outputs} outputs, {self.dataset} has {classes} classes"
             )
         if self.init_weights:
             from cifarzoo.pretrained import load_file

@@ -73,10 +73,9 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
 
     Plan(experiment, len(dataset.split(experiment.train_split).labels))
     replicas = replica_count(experiment)
-    if experiment.train_parameters.batch_size % replicas:
-        raise ExperimentError(
-            f"batch_size: {experiment.train_parameters.batch_size} images cannot be shared evenly by {replicas} replicas"
-        )
+    batch_size = experiment.train_parameters.batch_size
+    if batch_size % replicas:
+        raise ExperimentError(f"batch_size: {batch_size} images cannot be shared evenly by {replicas} replicas")
     if is_chief():
         with locked(run_folder(experiment, experiment.seeds[0])):
             pass

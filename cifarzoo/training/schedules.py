@@ -123,7 +123,7 @@ class Cosine(Schedule):
 
 
 class PiecewiseLinear(Schedule):
-    """Straight lines through `rates_at`: pairs of a duration and the learning rate there; the last one ends training."""
+    """Straight lines through `points`: pairs of a duration and the rate there; the last one ends training."""
 
     kind: Literal["piecewise_linear"] = "piecewise_linear"
     points: list[tuple[Length, Annotated[float, Field(ge=0)]]] = Field(min_length=2)

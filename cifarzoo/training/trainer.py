@@ -74,8 +74,8 @@ def run(
         experiment: What to train.
         seed: One of its seeds.
         dataset: The arrays; must be those that `experiment.dataset` names.
-        callbacks: Keras callbacks beside the run's own. `on_train_batch_end` comes once a compiled call (with the number
-            of its last step), `on_epoch_end` once a validation.
+        callbacks: Keras callbacks beside the run's own. `on_train_batch_end` comes once a compiled call (with the
+            number of its last step), `on_epoch_end` once a validation.
         is_chief: Whether this process writes; the other workers of a multi-worker run only read.
         deadline: `time.monotonic()` at which to stop, save and raise `Interrupted`.
 
@@ -163,8 +163,8 @@ class _Run:
             if not np.isfinite(sums["loss"]):
                 kept = "; the checkpoint before it is kept" if (self.folder / checkpoint.FILE).exists() else ""
                 raise TrainingError(
-                    f"{self.experiment.name}, seed {self.seed}: the loss is {sums['loss']} between steps {self.step} and "
-                    f"{end} (learning rate {rates[-1]:.3g}){kept}; a smaller learning rate or a longer warm-up may help"
+                    f"{self.experiment.name}, seed {self.seed}: the loss is {sums['loss']} between steps {self.step} "
+                    f"and {end} (learning rate {rates[-1]:.3g}){kept}; a smaller learning rate or a longer warm-up may help"
                 )
             self.seconds += elapsed
             for key, value in sums.items():

@@ -2,9 +2,10 @@
 
 Small networks on a fast accelerator are bound by what happens between steps. Here the data set lies on the device as
 uint8, and shuffled reading, augmentation, forward, backward, update, moving average and BatchNormalization's statistics
-of many steps are one XLA program with donated state (on processors, where XLA compiles convolutions inside a loop to
-code some ten times slower and dispatch costs little, one program a step). Several devices share the batch by sharding; BatchNormalization
-then sees the whole global batch, so their number does not change the result. Nothing here needs TensorFlow.
+of many steps are one XLA program with donated state. (On processors it is one program a step: XLA compiles convolutions
+inside a loop to code some ten times slower there, and dispatch costs little.) Several devices share the batch by
+sharding; BatchNormalization then sees the whole global batch, so their number does not change the result. Nothing here
+needs TensorFlow.
 """
 
 import contextlib

@@ -66,7 +66,7 @@ def _check_tf_config():
         config["cluster"]["worker"][config["task"]["index"]]
     except (ValueError, KeyError, IndexError, TypeError):
         raise ExperimentError(
-            "distribution: multi_worker needs TF_CONFIG in the environment, on every worker the same but for the index: "
+            "distribution: multi_worker needs TF_CONFIG in the environment, differing in the index only: "
             '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}; '
             f"got {text or 'nothing'!r}"
         ) from None
