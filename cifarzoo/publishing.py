@@ -19,6 +19,7 @@ from cifarzoo.errors import WeightsError
 from cifarzoo.evaluation.evaluate import evaluate, find_subject, predict
 from cifarzoo.models import registry
 from cifarzoo.pretrained import Published
+from cifarzoo.results import results_page
 
 GOLDEN_IMAGES = 8
 WHEEL_LIMIT = 10_000_000
@@ -112,6 +113,8 @@ def publish(
         (weights / f"{published.tag}.md").write_text(card(published))
     if (readme := weights.resolve().parent / "README.md").is_file():
         update_readme(readme, entries)
+    if (anchors := weights / "anchors.yaml").is_file():
+        (weights.resolve().parent / "RESULTS.md").write_text(results_page(entries, anchors))
     return next(e for e in entries if e.tag == tag)
 
 

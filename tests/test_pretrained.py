@@ -164,6 +164,12 @@ def test_readme_table_is_generated():
     assert weights_table(SHIPPED) in (ROOT / "README.md").read_text()
 
 
+def test_results_page_is_generated():
+    from cifarzoo.results import results_page
+
+    assert results_page(SHIPPED, ROOT / "weights" / "anchors.yaml") == (ROOT / "RESULTS.md").read_text()
+
+
 def test_one_default_an_architecture_and_data_set():
     keys = [(e.model, json.dumps(e.architecture), e.dataset) for e in SHIPPED if e.default]
     assert len(keys) == len(set(keys))

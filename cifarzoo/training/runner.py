@@ -104,12 +104,15 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
     Returns:
         One outcome a run, in order. An experiment that fails its check is not trained; the others are.
     """
+    from cifarzoo.training.engines import replica_count
     from cifarzoo.training.trainer import Interrupted, run
 
     datasets: dict[tuple, Dataset] = {}
     outcomes, ready = [], []
     for experiment in experiments:
         try:
+            # First of all: a multi-worker strategy must be there before TensorFlow runs anything, TFDS included.
+            replica_count(experiment)
             key = experiment.dataset, experiment.data_dir
             if key not in datasets:
                 datasets[key] = load(experiment.dataset, experiment.data_dir)

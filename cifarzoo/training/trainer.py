@@ -164,7 +164,7 @@ class _Run:
                 kept = "; the checkpoint before it is kept" if (self.folder / checkpoint.FILE).exists() else ""
                 raise TrainingError(
                     f"{self.experiment.name}, seed {self.seed}: the loss is {sums['loss']} between steps {self.step} "
-                    f"and {end} (learning rate {rates[-1]:.3g}){kept}; a smaller learning rate or a longer warm-up may help"
+                    f"and {end} (learning rate {rates[-1]:.3g}){kept}; a smaller rate or a longer warm-up may help"
                 )
             self.seconds += elapsed
             for key, value in sums.items():

@@ -1,0 +1,81 @@
+"""RESULTS.md: the published rows beside what others report, generated from the manifest and the quoted anchors."""
+
+import json
+import statistics
+from pathlib import Path
+
+import yaml
+
+from cifarzoo.models.catalogue import find
+from cifarzoo.pretrained import Published
+
+HEADER = """# Results
+
+Generated from [weights/manifest.json](weights/manifest.json) when weights are published; not to be edited. Errors in
+percent, of the last epoch (or the averaged weights there), on all 10,000 test images, measured from the published files;
+mean and standard deviation over n seeds. Columns of others quote them ([anchors](weights/anchors.yaml)); most of their
+numbers are the best epoch on the test set.
+
+"""
+
+COLUMNS = (
+    "model",
+    "data",
+    "recipe",
+    "error",
+    "n",
+    "paper",
+    "seed repository",
+    "best other zoo",
+    "parameters",
+    "MMACs",
+    "training",
+    "MB",
+)
+
+
+def results_page(entries: list[Published], anchors_path: Path) -> str:
+    """The whole page in Markdown, one row for each architecture, data set and recipe."""
+    anchors = yaml.safe_load(anchors_path.read_text())
+    groups: dict[tuple, list[Published]] = {}
+    for entry in entries:
+        key = entry.model, json.dumps(entry.architecture, sort_keys=True), entry.dataset, entry.training["recipe"]
+        groups.setdefault(key, []).append(entry)
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    lines += ["| " + " | ".join(_cells(group, anchors)) + " |" for group in groups.values()]
+    notes = [f"* {name}: {protocol}" for name, protocol in anchors["protocols"].items()]
+    return HEADER + "\n".join(lines) + "\n\nProtocols of other zoos:\n\n" + "\n".join(notes) + "\n"
+
+
+def _cells(group, anchors):
+    entry = group[0]
+    errors = [one.metrics["error"] for one in group]
+    spread = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
+    anchor = next((row for row in anchors["rows"] if _is_about(row, entry)), {})
+    zoo = f"{anchor['zoo']} ({anchor['by']})" if "zoo" in anchor else ""
+    arguments = ", ".join(f"{key}={value!r}" for key, value in entry.architecture.items())
+    training = entry.training
+    minutes = statistics.fmean(one.training["seconds"] for one in group) / 60
+    return [
+        f"`{entry.model}({arguments})`",
+        entry.dataset,
+        training["recipe"],
+        f"{statistics.fmean(errors):.2f}{spread}",
+        str(len(group)),
+        anchor.get("paper", ""),
+        anchor.get("seed", ""),
+        zoo,
+        f"{entry.parameters:,}",
+        f"{find(entry.model).macs['100' if entry.classes == 100 else '10'] / 1e6:,.1f}",
+        f"{minutes:.0f} min, {training['device']}",
+        f"{entry.bytes / 1e6:.1f}",
+    ]
+
+
+def _is_about(anchor, entry):
+    architecture = anchor.get("architecture", {})
+    return (
+        anchor["model"] == entry.model
+        and anchor["dataset"] == entry.dataset
+        and all(entry.architecture.get(key) == value for key, value in architecture.items())
+    )
