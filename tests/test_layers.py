@@ -1,0 +1,184 @@
+"""Random and gating layers against what NumPy says of their distributions."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cifarzoo.layers import ShakeDrop, ShakeShake, StraightThroughGate
+
+IMAGES = 4000
+
+
+def shake_shake_factors(layer, first, second):
+    """Forward share of the first branch and backward shares of both, as the layer applied them, [batch, pixels]."""
+    first, second = tf.Variable(first), tf.Variable(second)
+    with tf.GradientTape() as tape:
+        output = layer([first, second], training=True)
+        total = tf.reduce_sum(output)
+    gradients = tape.gradient(total, [first, second])
+    forward = (output - second) / (first - second)
+    return forward.numpy(), gradients[0].numpy(), gradients[1].numpy()
+
+
+def shake_drop_factors(layer, inputs):
+    """Forward and backward factor, as the layer applied them, [batch, pixels]."""
+    x = tf.Variable(inputs)
+    with tf.GradientTape() as tape:
+        output = layer(x, training=True)
+        total = tf.reduce_sum(output)
+    return (output / x).numpy(), tape.gradient(total, x).numpy()
+
+
+def assert_uniform(numbers, low, high):
+    """Kolmogorov-Smirnov distance below the bound that one sample in a million exceeds."""
+    ordered = np.sort((numbers - low) / (high - low))
+    assert ordered[0] >= 0 and ordered[-1] <= 1
+    distance = np.abs(ordered - (np.arange(len(ordered)) + 0.5) / len(ordered)).max()
+    assert distance < 2.7 / np.sqrt(len(ordered))
+
+
+def assert_independent(first, second):
+    assert abs(np.corrcoef(first, second)[0, 1]) < 5 / np.sqrt(len(first))
+
+
+@pytest.fixture(scope="module")
+def branches():
+    random = np.random.default_rng(0)
+    first = random.uniform(1, 2, (IMAGES, 3)).astype("float32")
+    return first, -first[::-1].copy()
+
+
+def test_shake_shake_shares_evenly_at_inference(branches):
+    first, second = branches
+    layer = ShakeShake(seed=1)
+    np.testing.assert_allclose(layer([first, second]), (first + second) / 2, rtol=1e-6)
+    np.testing.assert_allclose(layer([first, second], training=False), (first + second) / 2, rtol=1e-6)
+
+
+def test_shake_shake_draws_a_share_for_every_image(branches):
+    forward, gradient_first, gradient_second = shake_shake_factors(ShakeShake(seed=1), *branches)
+    for factors in (forward, gradient_first, gradient_second):
+        np.testing.assert_allclose(factors, factors[:, :1] * np.ones(3), atol=1e-5)
+    alpha, beta = forward[:, 0], gradient_first[:, 0]
+    assert_uniform(alpha, 0, 1)
+    assert_uniform(beta, 0, 1)
+    np.testing.assert_allclose(gradient_second[:, 0], 1 - beta, atol=1e-6)
+    assert_independent(alpha, beta)
+    assert_independent(alpha[1:], alpha[:-1])
+
+
+def test_shake_shake_draws_anew_every_time(branches):
+    layer = ShakeShake(seed=1)
+    one, two = (shake_shake_factors(layer, *branches)[0][:, 0] for _ in range(2))
+    assert_independent(one, two)
+
+
+@pytest.mark.parametrize("mask", ["image", "batch"])
+def test_shake_drop_multiplies_by_the_expectation_at_inference(mask):
+    x = np.linspace(-1, 1, 12, dtype="float32").reshape(4, 3)
+    layer = ShakeDrop(0.7, mask, seed=1)
+    np.testing.assert_allclose(layer(x), 0.7 * x, rtol=1e-6)
+    np.testing.assert_allclose(layer(x, training=False), 0.7 * x, rtol=1e-6)
+
+
+def test_shake_drop_masks_every_image_by_itself(branches):
+    forward, backward = shake_drop_factors(ShakeDrop(0.7, seed=1), branches[0])
+    for factors in (forward, backward):
+        np.testing.assert_allclose(factors, factors[:, :1] * np.ones(3), atol=1e-5)
+    alpha, beta = forward[:, 0], backward[:, 0]
+    kept = (np.abs(alpha - 1) < 1e-6) & (np.abs(beta - 1) < 1e-6)
+    assert abs(kept.mean() - 0.7) < 5 * np.sqrt(0.7 * 0.3 / IMAGES)
+    assert_independent(kept[1:].astype(float), kept[:-1].astype(float))
+    assert_uniform(alpha[~kept], -1, 1)
+    assert_uniform(beta[~kept], 0, 1)
+    assert_independent(alpha[~kept], beta[~kept])
+    # Inference's factor is the expectation of training's.
+    assert abs(alpha.mean() - 0.7) < 5 * alpha.std() / np.sqrt(IMAGES)
+
+
+def test_shake_drop_masks_the_whole_batch():
+    layer = ShakeDrop(0.7, "batch", seed=1)
+    x = np.ones((8, 3), "float32")
+    kept = []
+    for _ in range(100):
+        forward, backward = shake_drop_factors(layer, x)
+        kept.append(bool((np.abs(forward - 1) < 1e-6).all() and (np.abs(backward - 1) < 1e-6).all()))
+        if not kept[-1]:
+            assert len(np.unique(forward[:, 0])) == len(np.unique(backward[:, 0])) == 8, "alpha, beta for every image"
+    assert abs(np.mean(kept) - 0.7) < 5 * np.sqrt(0.7 * 0.3 / 100)
+
+
+@pytest.mark.parametrize("keep, expected", [(1.0, 1), (0.0, None)])
+def test_shake_drop_extremes(keep, expected):
+    forward, backward = shake_drop_factors(ShakeDrop(keep, seed=1), np.ones((64, 1), "float32"))
+    if expected:
+        assert (forward == 1).all() and (backward == 1).all()
+    else:
+        assert (forward != 1).any(axis=1).all() and (forward < 0).any() and (backward >= 0).all()
+
+
+@pytest.mark.parametrize("make", [lambda: ShakeDrop(0.5, seed=3), lambda: ShakeShake(seed=3)], ids=["drop", "shake"])
+def test_random_numbers_repeat_from_a_seed_and_resume_from_the_state(make, branches):
+    first, second = branches
+
+    def run(layer):
+        inputs = [first, second] if isinstance(layer, ShakeShake) else first
+        return keras.ops.convert_to_numpy(layer(inputs, training=True))
+
+    layer, twin = make(), make()
+    np.testing.assert_array_equal(run(layer), run(twin))
+    (state,) = layer.variables
+    kept = state.numpy()
+    following = run(layer)
+    assert (following != run(make())).any()
+    state.assign(kept)
+    np.testing.assert_array_equal(run(layer), following)
+
+
+def test_the_state_is_a_variable_of_the_model():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, ShakeDrop(0.5)(inputs))
+    assert len(model.variables) == 1 and not model.weights and not model.trainable_variables
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [ShakeShake(seed=4), ShakeDrop(0.3, "batch", seed=4), StraightThroughGate(0.1)],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_configuration_round_trip(layer):
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert type(copy) is type(layer) and copy.get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_other_precisions(dtype):
+    x = tf.random.stateless_uniform((64, 2, 2, 3), (1, 2), 1, 2, dtype="float32")
+    x = tf.cast(x, dtype)
+    for layer, inputs in ((ShakeShake(dtype=dtype), [x, -x]), (ShakeDrop(0.5, dtype=dtype), x)):
+        output = layer(inputs, training=True)
+        assert output.dtype == dtype and output.shape == x.shape
+
+
+@pytest.mark.parametrize("arguments", [(1.5,), (-0.1,), (0.5, "pixel")])
+def test_shake_drop_refuses(arguments):
+    with pytest.raises(ValueError, match="keep is a probability|mask is 'image' or 'batch'"):
+        ShakeDrop(*arguments)
+
+
+def test_gate_is_hard_forward_and_soft_backward():
+    probabilities = tf.Variable([[0.1], [0.4999], [0.5001], [0.9]])
+    gate = StraightThroughGate(cost=0.25)
+    with tf.GradientTape() as tape:
+        gates = gate(probabilities)
+        total = tf.reduce_sum(gates * [[1.0], [2.0], [3.0], [4.0]])
+    np.testing.assert_array_equal(gates, [[0], [0], [1], [1]])
+    np.testing.assert_array_equal(tape.gradient(total, probabilities), [[1], [2], [3], [4]])
+    assert float(gate.losses[0]) == pytest.approx(0.25 * 0.5)
+
+
+def test_free_gate_adds_no_loss():
+    gate = StraightThroughGate()
+    gate(tf.constant([[0.9]]))
+    assert gate.losses == []
