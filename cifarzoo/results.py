@@ -12,9 +12,9 @@ from cifarzoo.pretrained import Published
 HEADER = """# Results
 
 Generated from [weights/manifest.json](weights/manifest.json) when weights are published; not to be edited. Errors in
-percent, of the last epoch (or the averaged weights there), on all 10,000 test images, measured from the published files;
-mean and standard deviation over n seeds. Columns of others quote them ([anchors](weights/anchors.yaml)); most of their
-numbers are the best epoch on the test set.
+percent, of the last epoch (or the averaged weights there), on all 10,000 test images, measured from the published
+files; mean and standard deviation over n seeds. Columns of others quote them ([anchors](weights/anchors.yaml)); most of
+their numbers are the best epoch on the test set.
 
 """
 

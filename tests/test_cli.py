@@ -106,6 +106,15 @@ def error_line_of_first_seed(result):
     return next(line for line in result.stderr.splitlines() if "failed: " in line)
 
 
+def test_a_crash_in_a_users_module_stops_its_own_experiment_only(tmp_path):
+    (tmp_path / "mine.py").write_text("def broken(classes):\n    raise RuntimeError('a mistake\\nin two lines')\n")
+    (tmp_path / "e.yaml").write_text("module: mine\nmodel: broken\ndataset: synthetic\n---" + TINY)
+    path = f"{ROOT}:{ROOT / 'tests'}:{tmp_path}"
+    result = run("e.yaml", "--set", "seeds=[0]", cwd=tmp_path, script=True, PYTHONPATH=path)
+    assert "document 1 (broken): check failed: RuntimeError: a mistake (--debug shows where)" in error_line(result)
+    assert (tmp_path / "runs/tiny_cnn/seed0/results.json").is_file()
+
+
 def test_missing_data_set(tmp_path):
     (tmp_path / "e.yaml").write_text(f"model: cifar_resnet20\ndata_dir: {tmp_path / 'nothing'}")
     line = error_line(run("e.yaml", cwd=tmp_path, script=True))

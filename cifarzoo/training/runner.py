@@ -121,9 +121,10 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
                 preflight(experiment, datasets[key])
                 _say(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
             ready.append((experiment, datasets[key]))
-        except CifarzooError as failure:
-            _say(f"{experiment.place}: check failed: {failure}")
-            outcomes += [Outcome(experiment, seed, error=str(failure)) for seed in experiment.seeds]
+        except Exception as failure:  # whatever a user's own module raises stops its own experiment only
+            line = _one_line(failure)
+            _say(f"{experiment.place}: check failed: {line}")
+            outcomes += [Outcome(experiment, seed, error=line) for seed in experiment.seeds]
     for experiment, dataset in ready:
         for seed in experiment.seeds:
             outcome = Outcome(experiment, seed)
@@ -134,10 +135,19 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
                 outcome.error = str(stop)
                 _say(str(stop))
                 return outcomes
-            except CifarzooError as failure:
-                outcome.error = str(failure)
-                _say(f"{experiment.place}: {failure}")
+            except Exception as failure:
+                outcome.error = _one_line(failure)
+                _say(f"{experiment.place}: failed: {outcome.error}")
     return outcomes
+
+
+def _one_line(failure):
+    if isinstance(failure, CifarzooError):
+        return str(failure)
+    if "--debug" in sys.argv:
+        traceback.print_exception(failure)
+    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
+    return f"{type(failure).__name__}: {lines[0] if lines else 'no message'} (--debug shows where)"
 
 
 def _say(line):

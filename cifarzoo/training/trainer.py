@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from cifarzoo.data import Dataset
-from cifarzoo.errors import CheckpointError, TrainingError
+from cifarzoo.errors import CheckpointError, ExperimentError, TrainingError
 from cifarzoo.evaluation.metrics import classification_metrics
 from cifarzoo.training import checkpoint
 from cifarzoo.training.engines import create_engine
@@ -32,7 +32,10 @@ class Plan:
         self._schedule = parameters.resolved_schedule()
         self.images = images
         self.batch_size = parameters.batch_size
-        self.total = self._schedule.total(self._lengths)
+        try:
+            self.total = self._schedule.total(self._lengths)
+        except ValueError as failure:
+            raise ExperimentError(f"train_parameters.schedule: {failure}") from None
         self.log, self.val, self.checkpoint = (
             max(1, self._lengths(length))
             for length in (parameters.log_interval, parameters.val_interval, parameters.checkpoint_interval)
