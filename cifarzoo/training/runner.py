@@ -4,6 +4,7 @@ import dataclasses
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import rich.table
