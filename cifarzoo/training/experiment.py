@@ -190,10 +190,12 @@ class Experiment(Strict):
     def fingerprint(self) -> str:
         """A hash of what decides the numbers of a run: a checkpoint goes on only under the same one."""
         document = self.resolved()
-        for key in ("description", "seeds", "skip_error_test", "data_dir", "distribution"):
+        # Neither how the work is spread nor which engine does it changes more than rounding: runs may move between them.
+        for key in ("description", "seeds", "skip_error_test", "data_dir", "distribution", "backend", "xla"):
             document.pop(key)
         document["train_parameters"].pop("logdir")
         document["train_parameters"].pop("checkpoint_interval")
+        document["train_parameters"].pop("eval_batch_size")
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
