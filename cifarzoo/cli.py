@@ -1,6 +1,7 @@
 """The command line: `cifarzoo list | show | train | evaluate | table | publish`."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,7 @@ DataDir = Annotated[str | None, typer.Option(help="Folder with the official arch
 
 def main() -> None:
     """Run the command line; an error that a person can put right is one line and exit status 1."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter would drown the progress
     try:
         app()
     except CifarzooError as failure:

@@ -190,7 +190,7 @@ class Experiment(Strict):
     def fingerprint(self) -> str:
         """A hash of what decides the numbers of a run: a checkpoint goes on only under the same one."""
         document = self.resolved()
-        # Neither how the work is spread nor which engine does it changes more than rounding: runs may move between them.
+        # Neither how the work is spread nor which engine does it changes more than rounding: runs may move.
         for key in ("description", "seeds", "skip_error_test", "data_dir", "distribution", "backend", "xla"):
             document.pop(key)
         document["train_parameters"].pop("logdir")
