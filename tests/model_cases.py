@@ -16,8 +16,10 @@ class Case(NamedTuple):
 
     model: str
     arguments: dict
-    feature_channels: int
+    features: tuple[int, int, int]
+    """Height, width and channels before pooling."""
     plain_keras: bool = True
+    """Whether a saved file opens without this package."""
 
     def __str__(self):
         return "-".join([self.model, *map(str, self.arguments.values())])
@@ -29,11 +31,23 @@ class Case(NamedTuple):
 
 
 CASES = [
-    Case("cifar_resnet20", {"block_type": "original", "shortcut_type": "A"}, 64),
-    Case("cifar_resnet20", {"block_type": "original", "shortcut_type": "B"}, 64),
-    Case("cifar_resnet20", {"block_type": "preactivated", "shortcut_type": "A"}, 64),
-    Case("cifar_resnet20", {"block_type": "preactivated", "shortcut_type": "B"}, 64),
+    Case("cifar_resnet20", {"block_type": "original", "shortcut_type": "A"}, (8, 8, 64)),
+    Case("cifar_resnet20", {"block_type": "original", "shortcut_type": "B"}, (8, 8, 64)),
+    Case("cifar_resnet20", {"block_type": "preactivated", "shortcut_type": "A"}, (8, 8, 64)),
+    Case("cifar_resnet20", {"block_type": "preactivated", "shortcut_type": "B"}, (8, 8, 64)),
+    Case("cifar_vgg11", {}, (1, 1, 512)),
+    Case("cifar_wide_resnet", {"depth": 10, "width": 2, "dropout": 0.3}, (8, 8, 128)),
+    Case("cifar_resnext29_32x4d", {}, (8, 8, 1024)),
+    Case("cifar_resnet18", {}, (4, 4, 512)),
+    Case("cifar_resnet9", {}, (4, 4, 512)),
+    Case("cifar_shake_shake26_2x32d", {}, (8, 8, 128), plain_keras=False),
+    Case("cifar_pyramidnet110_a48", {"shake_drop": True}, (8, 8, 64), plain_keras=False),
+    Case("cifar_skipnet38", {"gate": "recurrent"}, (8, 8, 64), plain_keras=False),
+    Case("cifar_skipnet38", {"gate": "feed_forward"}, (8, 8, 64), plain_keras=False),
 ]
+
+# The kinds of block among the smallest: what every test run can afford in a new process for every backend.
+QUICK = [CASES[1], CASES[2]]
 
 
 def pixels(count: int = 4) -> np.ndarray:

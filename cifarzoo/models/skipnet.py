@@ -51,10 +51,9 @@ class RecurrentGates:
     def __call__(self, x, name):
         """The decision for block `name`, [batch, 1], from the features `x`."""
         source = keras.Input(x.shape[1:])
-        pooled = layers.GlobalAveragePooling2D(name="pool")(source)
-        embedding = keras.Model(source, layers.Dense(EMBEDDING, name="linear")(pooled), name=f"{name}_gate_embedding")(
-            x
-        )
+        pooled = layers.GlobalAveragePooling2D(name=f"{name}_gate_pool")(source)
+        linear = layers.Dense(EMBEDDING, name=f"{name}_gate_linear")
+        embedding = keras.Model(source, linear(pooled), name=f"{name}_gate_embedding")(x)
         if self.state is None:
             self.state = [ops.zeros_like(embedding), ops.zeros_like(embedding)]
         output, self.state = self.cell(embedding, self.state)
@@ -70,15 +69,15 @@ class FeedForwardGates:
     def __call__(self, x, name):
         """The decision for block `name`, [batch, 1], from the features `x`."""
         source = y = keras.Input(x.shape[1:])
-        filters = x.shape[-1]
+        filters, gate = x.shape[-1], f"{name}_gate"
         if self.convolutions == 2:
-            y = conv(layers.MaxPooling2D(2, name="subsample")(y), filters, 3, name="conv1")
-            y = layers.ReLU(name="relu1")(batch_norm(y, name="bn1"))
-        y = layers.ReLU(name="relu2")(batch_norm(conv(y, filters, 3, 2, name="conv2"), name="bn2"))
-        y = layers.GlobalAveragePooling2D(name="pool")(y)
+            y = conv(layers.MaxPooling2D(2, name=f"{gate}_subsample")(y), filters, 3, name=f"{gate}_conv1")
+            y = layers.ReLU(name=f"{gate}_relu1")(batch_norm(y, name=f"{gate}_bn1"))
+        y = batch_norm(conv(y, filters, 3, 2, name=f"{gate}_conv2"), name=f"{gate}_bn2")
+        y = layers.GlobalAveragePooling2D(name=f"{gate}_pool")(layers.ReLU(name=f"{gate}_relu2")(y))
         closed_open = keras.initializers.Constant([0.0, OPEN_BIAS])
-        y = layers.Dense(2, "softmax", bias_initializer=closed_open, name="linear")(y)
-        probability = keras.Model(source, y[:, 1:], name=f"{name}_gate_network")(x)
+        y = layers.Dense(2, "softmax", bias_initializer=closed_open, name=f"{gate}_linear")(y)
+        probability = keras.Model(source, y[:, 1:], name=f"{gate}_network")(x)
         return StraightThroughGate(self.cost, name=f"{name}_gate")(probability)
 
 
