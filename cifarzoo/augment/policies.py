@@ -154,19 +154,23 @@ class Policy(Augmentation):
     def __call__(self, images, labels, draws):
         """Transform a batch of uint8 images."""
         _, height, width, _ = images.shape
-        numbers = draws.uniform(4 * self.slots)
-        x = ops.cast(images, "int32")
-        for slot in range(self.slots):
-            choice, whether, first, second = (numbers[:, 4 * slot + place] for place in range(4))
-            if not self.redrawn:
-                choice = numbers[:, 0]
-            parameters = _compiled(self.operations(0 if self.redrawn else slot, width), height, width)
-            count = len(parameters.probabilities)
+        choices = [self.operations(slot, width) for slot in range(1 if self.redrawn else self.slots)]
+        count = len(choices[0])
+        parameters = _compiled(sum(choices, ()), height, width)
+        numbers = ops.reshape(draws.uniform(4 * self.slots), (-1, self.slots, 4))
+
+        def fill_slot(slot, x):
+            drawn = ops.take(numbers, slot, axis=1)
+            choice = drawn[:, 0] if self.redrawn else numbers[:, 0, 0]
             number = ops.minimum(ops.cast(choice * count, "int32"), count - 1)
-            applied = whether < ops.take(ops.convert_to_tensor(parameters.probabilities), number)
-            rows = ops.where(applied, 2 * number + ops.cast(first < 0.5, "int32"), 2 * count)
-            corner = ops.stack([first, second], axis=1)
-            x = apply(x, rows, corner, parameters, self.fill_colour, CIFAR10_MEAN)
+            number = number if self.redrawn else number + slot * count
+            applied = drawn[:, 1] < ops.take(ops.convert_to_tensor(parameters.probabilities), number)
+            mirrored = 2 * number + ops.cast(drawn[:, 2] < 0.5, "int32")
+            rows = ops.where(applied, mirrored, 2 * len(parameters.probabilities))
+            return apply(x, rows, drawn[:, 2:], parameters, self.fill_colour, CIFAR10_MEAN)
+
+        # A loop, although short: the kernels are compiled once instead of once a slot.
+        x = ops.fori_loop(0, self.slots, fill_slot, ops.cast(images, "int32"))
         return ops.cast(x, images.dtype), labels
 
 

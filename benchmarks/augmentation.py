@@ -1,0 +1,229 @@
+"""Images a second of every augmentation, inside a compiled function, beside what else there is on the same machine.
+
+    python benchmarks/augmentation.py [--batch 128] [--seconds 2] [--names autoaugment ...] [--data FOLDER]
+
+Others: Keras' RandAugment layer in a `tf.function`; the same policies one image after another with Pillow, as the
+papers' code has it, in one process a core; and torchvision's and timm's transforms in the same way, where those are
+installed. Rounds of all contestants take turns, so that whatever else the machine does hits them alike; compare ratios
+of one run, not numbers of two.
+
+Expected before measuring, two cores: standard augmentation 10 times as fast as with Pillow or more; policies a few
+times, because the kernels go over the whole batch where Pillow runs the one or two operations that an image drew.
+"""
+
+import argparse
+import importlib.util
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+PILLOW = {
+    "cutout": (),
+    "autoaugment": ("AutoAugment", {}),
+    "randaugment": ("RandAugment", {}),
+    "trivialaugment": ("TrivialAugment", {}),
+}
+
+
+def real_or_drawn_images(count, folder):
+    """CIFAR-10's first training images, or synthetic ones."""
+    from cifarzoo.data import load
+
+    split = load("cifar10", folder).train if folder else load("synthetic").train
+    return split.images[:count], split.labels[:count].astype("int32")
+
+
+def ours(name, images, labels):
+    """A pipeline as the TensorFlow engine runs it: a batch per call."""
+    import tensorflow as tf
+
+    from cifarzoo.augment.pipeline import build
+    from cifarzoo.augment.random import Draws
+
+    pipeline = build(name)
+    batch = tf.constant(images), tf.constant(labels), tf.range(len(images))
+    run = tf.function(lambda x, y, index, step: pipeline(x, y, Draws(0, step, index)), autograph=False)
+    step = iter(range(1 << 30))
+    return lambda: run(*batch, tf.constant(next(step)))[0].numpy()
+
+
+def keras_randaugment(images):
+    """Keras' own layer; it draws one sequence of operations for the whole batch."""
+    import keras
+    import tensorflow as tf
+
+    layer = keras.layers.RandAugment(value_range=(0, 255), num_ops=3, factor=0.5)
+    batch = tf.constant(images)
+    run = tf.function(lambda x: layer(x, training=True), autograph=False)
+    return lambda: run(batch).numpy()
+
+
+def with_pillow(name, images):
+    """Crop, flip, Cutout and a policy, one image at a time with Pillow and NumPy."""
+    from PIL import Image, ImageEnhance, ImageOps
+
+    from cifarzoo.augment import policies
+
+    class_name, parameters = PILLOW[name] or (None, None)
+    policy = getattr(policies, class_name)(**parameters) if class_name else None
+    choices = [policy.operations(slot, 32) for slot in range(policy.slots)] if policy else []
+    random = np.random.default_rng(0)
+
+    def operate(image, name, value):
+        if name in ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"):
+            value = value if random.random() < 0.5 else -value
+        if name == "Rotate":
+            return image.rotate(value)
+        if name in ("Contrast", "Color", "Brightness", "Sharpness"):
+            return getattr(ImageEnhance, name)(image).enhance(value)
+        if name in ("Solarize", "Posterize"):
+            return getattr(ImageOps, name.lower())(image, value)
+        if name in ("AutoContrast", "Equalize", "Invert"):
+            return getattr(ImageOps, name.lower())(image)
+        matrix = {
+            "ShearX": (1, value, 0, 0, 1, 0),
+            "ShearY": (1, 0, 0, value, 1, 0),
+            "TranslateX": (1, 0, value, 0, 1, 0),
+            "TranslateY": (1, 0, 0, 0, 1, value),
+            "Identity": (1, 0, 0, 0, 1, 0),
+        }[name]
+        return image.transform(image.size, Image.Transform.AFFINE, matrix)
+
+    def one(array):
+        image = Image.fromarray(array)
+        place = random.integers(len(choices[0])) if choices else 0
+        for slot in choices:
+            operation, chance, value = slot[random.integers(len(slot)) if policy.redrawn else place]
+            if random.random() < chance:
+                image = operate(image, operation, value)
+        top, left = random.integers(9, size=2)
+        image = ImageOps.expand(image, 4).crop((left, top, left + 32, top + 32))
+        if random.random() < 0.5:
+            image = ImageOps.mirror(image)
+        result = np.array(image)
+        y, x = random.integers(32, size=2)
+        result[max(0, y - 8) : y + 8, max(0, x - 8) : x + 8] = (125, 123, 114)
+        return result
+
+    return lambda: np.stack([one(array) for array in images])
+
+
+def with_torchvision(name, images):
+    """What torchvision has, on PIL images, on PIL images, as a data loader's worker runs it; Cutout is left out."""
+    import torch
+    from PIL import Image
+    from torchvision import transforms
+
+    policy = {
+        "cutout": [],
+        "autoaugment": [transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10)],
+        "randaugment": [transforms.RandAugment(3, 5, 11)],
+        "trivialaugment": [transforms.TrivialAugmentWide()],
+    }[name]
+    rest = [transforms.RandomCrop(32, 4), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
+    run = transforms.Compose([*policy, *rest])
+    return lambda: torch.stack([run(Image.fromarray(array)) for array in images]).numpy()
+
+
+def with_timm(name, images):
+    """The AutoAugment and RandAugment of timm on PIL images, without crop and flip."""
+    from PIL import Image
+    from timm.data.auto_augment import auto_augment_transform, rand_augment_transform
+
+    settings = {"img_mean": (125, 123, 114)}
+    policy = (
+        auto_augment_transform("original", settings)
+        if name == "autoaugment"
+        else rand_augment_transform("rand-m5-n3", settings)
+    )
+    return lambda: np.stack([np.asarray(policy(Image.fromarray(array))) for array in images])
+
+
+def _work(maker, name, images, seconds, results):
+    run = maker(name, images)
+    run()
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        run()
+        done += len(images)
+    results.put(done / (time.perf_counter() - started))
+
+
+def rate_of_processes(maker, name, images, seconds, processes):
+    """Images a second of so many processes at once, transport between them not counted."""
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    workers = [context.Process(target=_work, args=(maker, name, images, seconds, results)) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    rates = [results.get() for _ in workers]
+    for worker in workers:
+        worker.join()
+    return sum(rates)
+
+
+def rate(run: Callable, batch: int, seconds: float) -> float:
+    """Images a second of a function that augments one batch."""
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        run()
+        done += batch
+    return done / (time.perf_counter() - started)
+
+
+def main():
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--seconds", type=float, default=2.0, help="per contestant and round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--names", nargs="*", help="pipelines; by default all")
+    parser.add_argument("--data", help="folder with CIFAR-10; by default the synthetic images")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="of Pillow's and torchvision's pipelines")
+    arguments = parser.parse_args()
+
+    from cifarzoo.augment.pipeline import NAMED
+
+    images, labels = real_or_drawn_images(arguments.batch, arguments.data)
+    names = arguments.names or [name for name in NAMED if name != "none"]
+    compiled = {name: ours(name, images, labels) for name in names}
+    compiled["Keras RandAugment"] = keras_randaugment(images)
+    others = {("Pillow", name): with_pillow for name in names if name in PILLOW}
+    if importlib.util.find_spec("torchvision"):
+        others |= {("torchvision", name): with_torchvision for name in names if name in PILLOW}
+    if importlib.util.find_spec("timm"):
+        others |= {("timm", name): with_timm for name in names if name in ("autoaugment", "randaugment")}
+
+    for run in compiled.values():
+        run()
+    rates = {key: [] for key in (*compiled, *others)}
+    for _ in range(arguments.rounds):
+        for key, run in compiled.items():
+            rates[key].append(rate(run, arguments.batch, arguments.seconds))
+        for key, maker in others.items():
+            measured = rate_of_processes(maker, key[1], images, arguments.seconds, arguments.processes)
+            rates[key].append(measured)
+    rates = {key: statistics.median(values) for key, values in rates.items()}
+
+    print(f"images/s, batch {arguments.batch}, {os.cpu_count()} cores, median of {arguments.rounds} rounds")
+    libraries = sorted({library for library, _ in others})
+    print(f"{'pipeline':<18}{'cifarzoo':>12}" + "".join(f"{library:>14}{'ratio':>8}" for library in libraries))
+    for name in names:
+        line = f"{name:<18}{rates[name]:>12,.0f}"
+        for library in libraries:
+            other = rates.get((library, name))
+            line += f"{other:>14,.0f}{rates[name] / other:>8.1f}" if other else f"{'':>22}"
+        print(line)
+    layer = rates["Keras RandAugment"]
+    print(
+        f"{'Keras RandAugment':<18}{layer:>12,.0f}"
+        + "".join(f"; {name} is {rates[name] / layer:.1f} times as fast" for name in names if name == "randaugment")
+    )
+
+
+if __name__ == "__main__":
+    main()
