@@ -122,6 +122,7 @@ def train(
     from cifarzoo.training import runner
     from cifarzoo.training.experiment import quickstart_experiment, read_experiments
 
+    sys.path.insert(0, str(file.resolve().parent))  # for a `module` that lies beside the file
     experiments = [quickstart_experiment(set_)] if quickstart else read_experiments(file, set_)
     experiments = runner.only_named(experiments, only, file)
     runner.set_backend(experiments)
@@ -154,14 +155,13 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Measure error, likelihood and calibration on a whole split."""
-    import yaml
-
     from cifarzoo.evaluation.evaluate import evaluate_named
+    from cifarzoo.training.experiment import parse_yaml
 
     arguments = {}
     for item in argument:
         key, _, value = item.partition("=")
-        arguments[key] = yaml.safe_load(value)
+        arguments[key] = parse_yaml(value, f"--argument {item}")
     found = evaluate_named(model, dataset, data_dir, tag=weights, arguments=arguments, split=split)
     if as_json:
         print(json.dumps(found, indent=2))
@@ -191,13 +191,12 @@ def augment(
     debug: Debug = False,
 ) -> None:
     """Draw a gallery of augmented training images."""
-    import yaml
-
     from cifarzoo.augment.preview import draw_gallery
     from cifarzoo.data import load
+    from cifarzoo.training.experiment import parse_yaml
 
     split = load(dataset, data_dir).train
-    draw_gallery(yaml.safe_load(preview), split.images[:8], split.labels[:8], out)
+    draw_gallery(parse_yaml(preview, "--preview"), split.images[:8], split.labels[:8], out)
     print(out)
 
 
@@ -229,6 +228,8 @@ def publish(
     run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
     tag: Annotated[str, typer.Argument(help="Name of the weights.")],
     weights: Annotated[Path, typer.Option(help="The weights folder.")] = Path("weights"),
+    recipe: Annotated[str, typer.Option(help="What the way of training is called in the table.")] = "",
+    default: Annotated[bool, typer.Option("--default", help="Make it what load_weights=True loads.")] = False,
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
@@ -243,5 +244,5 @@ def publish(
         yaml.safe_load((run / "config.yaml").read_text())["dataset"] if (run / "config.yaml").is_file() else "cifar10"
     )
     golden = load("synthetic").test.images[:GOLDEN_IMAGES]
-    entry = publish_run(run, tag, load(name, data_dir), weights, golden)
+    entry = publish_run(run, tag, load(name, data_dir), weights, golden, recipe, default)
     print(f"{entry.tag}: error {entry.metrics['error']:.2f} % of {entry.metrics['n']} test images")

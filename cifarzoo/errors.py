@@ -1,5 +1,8 @@
 """The one exception type that the command line turns into a single line instead of a traceback."""
 
+import sys
+import traceback
+
 
 class CifarzooError(Exception):
     """Something a person can put right: bad input, a missing file, an interrupted run.
@@ -30,3 +33,13 @@ class CheckpointError(CifarzooError):
 
 class TrainingError(CifarzooError):
     """Training cannot go on, for example because the loss is not finite."""
+
+
+def one_line(failure: Exception) -> str:
+    """What to tell a person of any exception; `--debug` on the command line prints the traceback of foreign ones."""
+    if isinstance(failure, CifarzooError):
+        return str(failure)
+    if "--debug" in sys.argv:
+        traceback.print_exception(failure)
+    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
+    return f"{type(failure).__name__}: {lines[0] if lines else 'no message'} (--debug shows where)"

@@ -14,7 +14,7 @@ import yaml
 
 from cifarzoo import pretrained
 from cifarzoo.data import load
-from cifarzoo.errors import CifarzooError, ExperimentError
+from cifarzoo.errors import ExperimentError, one_line
 from cifarzoo.models.catalogue import find
 from cifarzoo.publishing import GOLDEN_IMAGES, publish
 from cifarzoo.training import checkpoint
@@ -135,8 +135,8 @@ class Factory:
             except Interrupted as stop:
                 _say(str(stop))
                 break
-            except CifarzooError as failure:
-                _say(f"{row.tag}: {failure}")
+            except Exception as failure:  # one row must not end the others' time
+                _say(f"{row.tag}: {one_line(failure)}")
                 failed.add(row.tag)
         if rows := self.open_rows():
             _say(f"next: {', '.join(row.tag for row in rows[:3])}; {len(rows)} rows are open")

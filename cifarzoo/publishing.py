@@ -5,7 +5,7 @@ The error that is published is measured here, once, on all test images, from the
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import h5py
@@ -20,6 +20,8 @@ from cifarzoo.evaluation.evaluate import evaluate, find_subject, predict
 from cifarzoo.models import registry
 from cifarzoo.pretrained import Published
 from cifarzoo.results import results_page
+from cifarzoo.training.experiment import experiment_from
+from cifarzoo.training.trainer import Plan
 
 GOLDEN_IMAGES = 8
 WHEEL_LIMIT = 10_000_000
@@ -28,7 +30,13 @@ README_MARKS = ("<!-- weights:begin -->", "<!-- weights:end -->")
 
 
 def publish(
-    run: Path, tag: str, dataset: Dataset, weights: Path, golden_images: np.ndarray, recipe: str = ""
+    run: Path,
+    tag: str,
+    dataset: Dataset,
+    weights: Path,
+    golden_images: np.ndarray,
+    recipe: str = "",
+    default: bool = False,
 ) -> Published:
     """Publish a finished run.
 
@@ -39,12 +47,15 @@ def publish(
         weights: The weights folder with the manifest.
         golden_images: uint8 [n, 32, 32, 3]; their logits are kept beside the file.
         recipe: What the way of training is called in the table.
+        default: Make it what `load_weights=True` loads; the first file of an architecture and data set is that anyway.
+            Never decided by the test error, which would make the best of several runs look like one.
 
     Returns:
-        The new manifest entry; it is the default of its architecture if its error is the lowest there.
+        The new manifest entry.
 
     Raises:
-        WeightsError: the run is not finished, was trained on part of the training images, or the tag is taken.
+        WeightsError: the run is not finished or was stopped early, was trained on part of the training images or from
+            other weights, or the tag is taken.
     """
     if not (run / "results.json").is_file():
         raise WeightsError(f"{run}: not a finished run, results.json is missing")
@@ -54,6 +65,9 @@ def publish(
         raise WeightsError(
             f"{run}: published weights are trained on all of {dataset.name}, not {config['train_split']}"
         )
+    planned = Plan(experiment_from([config], str(run)), len(dataset.train)).total
+    if results["steps"] < planned or config["init_weights"]:
+        raise WeightsError(f"{run}: stopped early or not trained from fresh weights, so its error is not a recipe's")
     path = weights / "manifest.json"
     entries = pretrained.read_manifest(path)
     if any(entry.tag == tag for entry in entries):
@@ -78,7 +92,7 @@ def publish(
         architecture=registered.architecture(config["model_parameters"]),
         classes=dataset.classes,
         dataset=dataset.name,
-        default=True,
+        default=False,
         sha256=pretrained.sha256(file),
         bytes=size,
         parameters=int(subject.model.count_params()),
@@ -105,7 +119,7 @@ def publish(
         },
     )
     shutil.copyfile(run / "log.tsv", weights / f"{tag}.log.tsv")
-    entries = _with_defaults([*entries, entry])
+    entries = _with_default([*entries, entry], entry, default)
     temporary = path.with_suffix(".json.part")
     temporary.write_text(json.dumps([asdict(e) for e in entries], indent=2) + "\n")
     temporary.replace(path)
@@ -152,16 +166,21 @@ def halve(source: Path, target: Path) -> None:
     target.with_suffix(".part").replace(target)
 
 
-def _with_defaults(entries):
-    """The same entries, sorted; of those for one architecture and data set the one of lowest error is the default."""
-    best = {}
-    for entry in entries:
-        key = entry.model, json.dumps(entry.architecture, sort_keys=True), entry.dataset
-        if key not in best or entry.metrics["error"] < best[key].metrics["error"]:
-            best[key] = entry
-    chosen = {entry.tag for entry in best.values()}
-    entries = [Published(**asdict(entry) | {"default": entry.tag in chosen}) for entry in entries]
-    return sorted(entries, key=lambda e: (e.dataset, e.parameters, e.tag))
+def _with_default(entries, new, wanted):
+    """The entries, sorted; the new one is the default of its architecture and data set if wanted or if it is alone."""
+    rivals = {
+        e.tag
+        for e in entries
+        if e.tag != new.tag and (e.model, e.architecture, e.dataset) == (new.model, new.architecture, new.dataset)
+    }
+    default = wanted or not rivals
+    chosen = [
+        replace(e, default=default)
+        if e.tag == new.tag
+        else replace(e, default=e.default and not (default and e.tag in rivals))
+        for e in entries
+    ]
+    return sorted(chosen, key=lambda e: (e.dataset, e.parameters, e.tag))
 
 
 def weights_table(entries: list[Published]) -> str:

@@ -45,7 +45,9 @@ def error_line(result):
 def batch(tmp_path_factory):
     """A finished batch of a good experiment with two seeds and one that cannot be built."""
     folder = tmp_path_factory.mktemp("batch")
-    (folder / "experiments.yaml").write_text(TINY + "---\nmodel: cifar_resnet20\nmodel_parameters: {block_type: x}\n")
+    (folder / "experiments.yaml").write_text(
+        TINY + "---\nmodel: cifar_resnet20\ndataset: synthetic\nmodel_parameters: {block_type: x}\n"
+    )
     return folder, run(cwd=folder, script=True)
 
 

@@ -27,8 +27,8 @@ def main():
     from cifarzoo.data import load
     from cifarzoo.errors import CifarzooError
     from cifarzoo.training.checkpoint import load as load_checkpoint
+    from cifarzoo.training.engines import is_chief
     from cifarzoo.training.experiment import Experiment
-    from cifarzoo.training.runner import is_chief
     from cifarzoo.training.trainer import run, run_folder
 
     experiment = Experiment.model_validate(options.document)
@@ -41,7 +41,7 @@ def main():
             losses.append(logs["loss"])
 
     try:
-        results = run(experiment, experiment.seeds[0], load("synthetic"), [Losses()], is_chief())
+        results = run(experiment, experiment.seeds[0], load("synthetic"), [Losses()], is_chief(experiment))
     except CifarzooError as failure:
         print(json.dumps({"error": str(failure), "type": type(failure).__name__}))
         return

@@ -53,6 +53,8 @@ def find_subject(name: str, tag: str | None = None, arguments: dict | None = Non
             f"load_weights, as in `cifarzoo evaluate MODEL --weights {path}`"
         )
     if entry is not None:
+        if path.is_file() and pretrained.sha256(path) != entry.sha256:
+            raise WeightsError(f"{path}: has the name of published weights, but not their sha256")
         weights = name if path.is_file() else entry.tag
         model = registry.create_model(entry.model, classes=entry.classes, load_weights=weights, **entry.architecture)
         return Subject(model, entry.dataset, entry.tag)
@@ -70,12 +72,12 @@ def find_subject(name: str, tag: str | None = None, arguments: dict | None = Non
 
 def _run(folder):
     from cifarzoo.pretrained import load_file
-    from cifarzoo.training.experiment import Experiment
+    from cifarzoo.training.experiment import experiment_from
 
     config = next((p for p in (folder / "config.yaml", folder.parent / "config.yaml") if p.is_file()), None)
     if config is None or not (folder / "final.weights.h5").is_file():
         raise DataError(f"{folder}: not a finished run: config.yaml and final.weights.h5 are expected there")
-    experiment = Experiment.model_validate(yaml.safe_load(config.read_text()))
+    experiment = experiment_from([yaml.safe_load(config.read_text())], str(config))
     experiment = experiment.model_copy(update={"precision": "float32", "init_weights": None})
     classes = 100 if experiment.dataset == "cifar100" else 10
     model = experiment.build_model(classes, seed=0)

@@ -51,11 +51,12 @@ class TrainParameters(Strict):
         stepped = self.lr_values is not None or self.lr_boundaries is not None
         if stepped and self.schedule is not None:
             raise ValueError("give either schedule or lr_values and lr_boundaries, not both")
-        if stepped and (len(self.lr_values or Stepped().values)) != len(self.lr_boundaries or Stepped().boundaries):
+        values = Stepped().values if self.lr_values is None else self.lr_values
+        boundaries = Stepped().boundaries if self.lr_boundaries is None else self.lr_boundaries
+        if stepped and (len(values) != len(boundaries) or not values):
             raise ValueError(
                 "lr_values and lr_boundaries must be equally long, the last boundary being the end of training; got "
-                f"{len(self.lr_values or Stepped().values)} values and "
-                f"{len(self.lr_boundaries or Stepped().boundaries)} boundaries"
+                f"{len(values)} values and {len(boundaries)} boundaries"
             )
         return self
 
@@ -165,6 +166,11 @@ class Experiment(Strict):
         if self.module in (None, "cifarzoo", "cifarzoo.models"):
             from cifarzoo.models import registry
 
+            for key in self.model_parameters:
+                if key in registry.COMMON_ARGUMENTS:
+                    raise ExperimentError(
+                        f"model_parameters.{key}: the runner sets it; here are arguments of the architecture only"
+                    )
             return registry.get(self.model).factory
         import importlib
 
@@ -282,7 +288,10 @@ def _first_problem(failure):
     where = ".".join(str(part) for part in problem["loc"] if part not in ("function-after", "list"))
     message = re.sub("^Value error, ", "", problem["msg"])
     if problem["type"] == "extra_forbidden":
-        section = TrainParameters if problem["loc"][0] == "train_parameters" else Experiment
+        depth = len(problem["loc"])
+        if depth > 2 or (depth == 2 and problem["loc"][0] != "train_parameters"):
+            return f"{where}: unknown key"
+        section = TrainParameters if depth == 2 else Experiment
         return f"{where}: unknown key; known are {', '.join(section.model_fields)}"
     if problem["type"] == "missing":
         return f"{where}: missing, and required"
@@ -299,12 +308,20 @@ def _with_recipe(path, place, document):
     candidates = [path.parent / f"{name}", path.parent / "recipes" / f"{name}.yaml"]
     for candidate in candidates:
         if candidate.is_file():
-            base = yaml.safe_load(candidate.read_text())
+            base = parse_yaml(candidate.read_text(), f"{place}: recipe {candidate}")
             if not isinstance(base, dict):
                 raise ExperimentError(f"{place}: recipe {candidate} must be one YAML mapping")
             return _merge(base, document)
     looked = " and ".join(str(c) for c in candidates)
     raise ExperimentError(f"{place}: recipe {name!r} not found; looked for {looked}")
+
+
+def parse_yaml(text: str, place: str):
+    """The value of a YAML text; ExperimentError with `place` where it is none."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as failure:
+        raise ExperimentError(f"{place}: not valid YAML: {getattr(failure, 'problem', failure)}") from None
 
 
 def _merge(base, top):
@@ -325,7 +342,7 @@ def _apply_override(document, override):
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
             raise ExperimentError(f"--set {override}: {section} is not a section")
-    target[last] = yaml.safe_load(value)
+    target[last] = parse_yaml(value, f"--set {override}")
 
 
 def quickstart_experiment(overrides: list[str] = ()) -> Experiment:

@@ -14,6 +14,8 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
     Returns:
         A scalar of the logits' dtype.
     """
+    if "float16" in str(logits.dtype):  # bfloat16 too: its eight bits are too few for a mean of logarithms
+        logits = ops.cast(logits, "float32")
     classes = logits.shape[-1]
     log_probabilities = ops.log_softmax(logits)
     targets = labels if len(labels.shape) == 2 else ops.one_hot(labels, classes)

@@ -62,6 +62,8 @@ def _version(package):
 
 def _revision():
     folder = Path(__file__).resolve().parent
+    if not (folder.parent.parent / ".git").exists():
+        return None  # installed: a repository further up is somebody else's
     try:
         revision = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=10

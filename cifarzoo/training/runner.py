@@ -4,13 +4,12 @@ import dataclasses
 import os
 import sys
 import time
-import traceback
 from pathlib import Path
 
 import rich.table
 
 from cifarzoo.data import Dataset, load
-from cifarzoo.errors import CifarzooError, ExperimentError
+from cifarzoo.errors import ExperimentError, one_line
 from cifarzoo.training.experiment import Experiment
 
 PREFLIGHT_STEPS = 2
@@ -52,14 +51,6 @@ def set_backend(experiments: list[Experiment]) -> None:
     os.environ["KERAS_BACKEND"] = backend
 
 
-def is_chief() -> bool:
-    """Whether this process writes files; of a multi-worker run only the first does."""
-    import json
-
-    task = json.loads(os.environ.get("TF_CONFIG") or "{}").get("task", {})
-    return task.get("type", "chief") == "chief" or task.get("index", 0) == 0
-
-
 def preflight(experiment: Experiment, dataset: Dataset) -> None:
     """Build the model, take two steps on five images a replica and predict ten; nothing is kept.
 
@@ -69,7 +60,7 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
     import numpy as np
 
     from cifarzoo.training.checkpoint import locked
-    from cifarzoo.training.engines import create_engine, replica_count
+    from cifarzoo.training.engines import create_engine, is_chief, replica_count
     from cifarzoo.training.trainer import Plan, run_folder
 
     Plan(experiment, len(dataset.split(experiment.train_split).labels))
@@ -77,7 +68,7 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
     batch_size = experiment.train_parameters.batch_size
     if batch_size % replicas:
         raise ExperimentError(f"batch_size: {batch_size} images cannot be shared evenly by {replicas} replicas")
-    if is_chief():
+    if is_chief(experiment):
         with locked(run_folder(experiment, experiment.seeds[0])):
             pass
     batch = PREFLIGHT_BATCH * replicas
@@ -105,7 +96,7 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
     Returns:
         One outcome a run, in order. An experiment that fails its check is not trained; the others are.
     """
-    from cifarzoo.training.engines import replica_count
+    from cifarzoo.training.engines import is_chief, replica_count
     from cifarzoo.training.trainer import Interrupted, run
 
     datasets: dict[tuple, Dataset] = {}
@@ -123,7 +114,7 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
                 _say(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
             ready.append((experiment, datasets[key]))
         except Exception as failure:  # whatever a user's own module raises stops its own experiment only
-            line = _one_line(failure)
+            line = one_line(failure)
             _say(f"{experiment.place}: check failed: {line}")
             outcomes += [Outcome(experiment, seed, error=line) for seed in experiment.seeds]
     for experiment, dataset in ready:
@@ -131,24 +122,15 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
             outcome = Outcome(experiment, seed)
             outcomes.append(outcome)
             try:
-                outcome.results = run(experiment, seed, dataset, callbacks, is_chief())
+                outcome.results = run(experiment, seed, dataset, callbacks, is_chief(experiment))
             except Interrupted as stop:
                 outcome.error = str(stop)
                 _say(str(stop))
                 return outcomes
             except Exception as failure:
-                outcome.error = _one_line(failure)
+                outcome.error = one_line(failure)
                 _say(f"{experiment.place}: failed: {outcome.error}")
     return outcomes
-
-
-def _one_line(failure):
-    if isinstance(failure, CifarzooError):
-        return str(failure)
-    if "--debug" in sys.argv:
-        traceback.print_exception(failure)
-    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
-    return f"{type(failure).__name__}: {lines[0] if lines else 'no message'} (--debug shows where)"
 
 
 def _say(line):

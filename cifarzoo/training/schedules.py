@@ -114,6 +114,13 @@ class Cosine(Schedule):
     duration: Length
     final: float = Field(0.0, ge=0)
 
+    def total(self, lengths):
+        """See `Schedule.total`; raises ValueError where nothing is left after the warm-up."""
+        warmup, total = lengths(self.warmup), lengths(self.duration)
+        if warmup >= total:
+            raise ValueError(f"the warm-up of {warmup} steps must be shorter than the duration of {total}")
+        return total
+
     def rates(self, steps, lengths):
         """See `Schedule.rates`."""
         warmup, total = lengths(self.warmup), lengths(self.duration)

@@ -95,7 +95,7 @@ def run(
             return _Run(experiment, seed, dataset, folder, callbacks, is_chief, deadline).train()
         except OSError as failure:
             raise CheckpointError(
-                f"{folder}: {failure.strerror or failure}; what the last checkpoint holds is safe"
+                f"{failure.filename or folder}: {failure.strerror or failure}; what the last checkpoint holds is safe"
             ) from None
 
 
@@ -160,13 +160,15 @@ class _Run:
             )
             if self.step % plan.val == 0:
                 callbacks.on_epoch_begin(self.step // plan.val)
+            callbacks.on_train_batch_begin(self.step)
             started = time.perf_counter()
             sums = self.engine.train(self.step, places.reshape(-1, plan.batch_size), rates)
             elapsed = time.perf_counter() - started
-            if not np.isfinite(sums["loss"]):
+            if not (np.isfinite(sums["loss"]) and np.isfinite(sums["gradient_norm"])):
+                what = "loss" if not np.isfinite(sums["loss"]) else "gradient"
                 kept = "; the checkpoint before it is kept" if (self.folder / checkpoint.FILE).exists() else ""
                 raise TrainingError(
-                    f"{self.experiment.name}, seed {self.seed}: the loss is {sums['loss']} between steps {self.step} "
+                    f"{self.experiment.name}, seed {self.seed}: the {what} is not finite between steps {self.step} "
                     f"and {end} (learning rate {rates[-1]:.3g}){kept}; a smaller rate or a longer warm-up may help"
                 )
             self.seconds += elapsed

@@ -31,3 +31,16 @@ def replica_count(experiment) -> int:
     from cifarzoo.training.engines.jax import device_count
 
     return device_count(experiment)
+
+
+def is_chief(experiment) -> bool:
+    """Whether this process writes the files of a run; of several workers only one does."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        from cifarzoo.training.engines.tensorflow import is_chief as is_tensorflow_chief
+
+        return is_tensorflow_chief(experiment)
+    import jax
+
+    return jax.process_index() == 0

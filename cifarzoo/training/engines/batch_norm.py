@@ -107,12 +107,15 @@ def fused_batch_normalization(synchronized: bool = False):
             local.statistics = MovingStatistics()
         return local.statistics
 
+    original = keras.layers.BatchNormalization.call
+
     def call(self, inputs, training=None, mask=None):
+        if mask is not None or self.axis not in (-1, len(inputs.shape) - 1):
+            return original(self, inputs, training=training, mask=mask)
         if not (training and self.trainable):
             return _infer(self, inputs)
         return (_train_synchronized if synchronized else _train)(self, inputs, statistics())
 
-    original = keras.layers.BatchNormalization.call
     keras.layers.BatchNormalization.call = call
     try:
         yield statistics

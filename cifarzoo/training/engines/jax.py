@@ -74,13 +74,13 @@ class JaxEngine:
         self._state = {
             "trainable": trainable,
             "others": [self._put(v.value) for v in self._others],
-            "velocities": [jnp.zeros_like(v) for v in trainable],
+            "velocities": [self._put(np.zeros(v.shape, v.dtype)) for v in trainable],
             "averages": [self._put(v.value) for v in self.model.weights] if self.parameters.ema_decay else [],
         }
         self._model_is_current = True
         self.loops_on_device = jax.default_backend() != "cpu"
-        self._compiled_train = jax.jit(self._train_steps, donate_argnums=0)
-        self._compiled_step = jax.jit(self._train_step, donate_argnums=0)
+        self._compiled_train = jax.jit(self._train_steps, donate_argnums=0, out_shardings=self._whole)
+        self._compiled_step = jax.jit(self._train_step, donate_argnums=0, out_shardings=self._whole)
         self._compiled_predict = jax.jit(self._predict_batch, out_shardings=self._whole)
 
     # ------------------------------------------------------------------------------------------------ training
@@ -164,7 +164,7 @@ class JaxEngine:
         """While active, the model holds the averaged weights; without averaging it changes nothing."""
         self._make_model_current()
         for variable, average in zip(self.model.weights, self._state["averages"], strict=False):
-            variable.assign(np.asarray(average))
+            variable.assign(np.array(average))
         try:
             yield self.model
         finally:
@@ -182,7 +182,7 @@ class JaxEngine:
             "averages": self._state["averages"],
             "random_states": [self._value_of(v, self._state) for v in self._random_states],
         }
-        return {f"{group}/{n:04d}": np.asarray(v) for group, values in groups.items() for n, v in enumerate(values)}
+        return {f"{group}/{n:04d}": np.array(v) for group, values in groups.items() for n, v in enumerate(values)}
 
     def restore(self, state: dict[str, np.ndarray]):
         """Set what `state` returned, of this engine or of TensorFlow's."""
@@ -227,7 +227,7 @@ class JaxEngine:
         # Copies, because the next call donates the state's buffers.
         for variables, group in ((self._trainable, "trainable"), (self._others, "others")):
             for variable, value in zip(variables, self._state[group], strict=True):
-                variable.assign(np.asarray(value))
+                variable.assign(np.array(value))
         self._model_is_current = True
 
     # ------------------------------------------------------------------------------------------------ devices

@@ -32,7 +32,7 @@ def get_strategy(distribution: str):
     if distribution == "auto":
         if os.environ.get("TF_CONFIG"):
             return get_strategy("multi_worker")
-        if tf.config.list_logical_devices("TPU"):
+        if os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"):
             return get_strategy("tpu")
         return get_strategy("mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "none")
     if distribution == "mirrored":
@@ -48,7 +48,7 @@ def get_strategy(distribution: str):
         return tf.distribute.MultiWorkerMirroredStrategy()
     if distribution == "tpu":
         try:
-            resolver = tf.distribute.cluster_resolver.TPUClusterResolver(os.environ.get("TPU_NAME", ""))
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver(os.environ.get("TPU_NAME", "local"))
             tf.config.experimental_connect_to_cluster(resolver)
             tf.tpu.experimental.initialize_tpu_system(resolver)
             return tf.distribute.TPUStrategy(resolver)
@@ -63,13 +63,23 @@ def _check_tf_config():
     text = os.environ.get("TF_CONFIG", "")
     try:
         config = json.loads(text)
-        config["cluster"]["worker"][config["task"]["index"]]
+        config["cluster"][config["task"]["type"]][config["task"]["index"]]
     except (ValueError, KeyError, IndexError, TypeError):
         raise ExperimentError(
             "distribution: multi_worker needs TF_CONFIG in the environment, differing in the index only: "
             '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}; '
             f"got {text or 'nothing'!r}"
         ) from None
+
+
+def is_chief(experiment) -> bool:
+    """Whether this process writes files: of a multi-worker run only the chief, or worker 0 where there is none."""
+    strategy = get_strategy(experiment.distribution)
+    resolver = strategy and strategy.cluster_resolver
+    if not resolver or not resolver.task_type:
+        return True
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
 
 
 class TensorFlowEngine:
@@ -92,6 +102,8 @@ class TensorFlowEngine:
             raise ExperimentError(
                 f"batch_size: {self.parameters.batch_size} images cannot be shared evenly by {self.replicas} replicas"
             )
+        if experiment.xla and self.replicas > 1:
+            raise ExperimentError("xla: works on one device; a TPU compiles by itself, and so needs no xla: true")
         self._augment = build_augmentation(experiment.augmentation, dataset.classes, mean_colour(experiment.dataset))
         self._optimizer = experiment.optimizer
         with self._scope():
@@ -100,6 +112,7 @@ class TensorFlowEngine:
             averaged = self.model.weights if self.parameters.ema_decay else []
             self._averages = [self._slot(v.value) for v in averaged]
         self._random_states = [v for v in self.model.variables if not any(v is w for w in self.model.weights)]
+        self._spread_random_states()
         self._splits = {}
         self._dataset = dataset
         self._compiled_train = tf.function(self._train_steps)
@@ -185,8 +198,7 @@ class TensorFlowEngine:
         """Logits of a whole split, float32 [images, classes]; of the averaged weights if `average`."""
         count = len(self._dataset.split(split).labels)
         images, _ = self._on_devices(split)
-        batch = min(self.parameters.eval_batch_size, count + -count % self.replicas)
-        batch -= batch % self.replicas
+        batch = -(-min(self.parameters.eval_batch_size, count) // self.replicas) * self.replicas
         with self.averaged_weights() if average else contextlib.nullcontext():
             # The last batch is filled up with the last image, so that every call has the same shape.
             places = np.minimum(np.arange(count + -count % batch), count - 1).astype(np.int32)
@@ -228,6 +240,7 @@ class TensorFlowEngine:
         """Set what `state` returned; shapes and names are checked by the caller."""
         for name, variable in self._named_state():
             variable.assign(state[name])
+        self._spread_random_states()
 
     def _named_state(self):
         groups = {
@@ -255,12 +268,29 @@ class TensorFlowEngine:
                 self._splits[split] = tuple(tf.constant(array) for array in pair)
             else:
                 self._splits[split] = tuple(
-                    self.strategy.experimental_distribute_values_from_function(
-                        lambda _, array=array: tf.constant(array)
-                    )
+                    self.strategy.experimental_distribute_values_from_function(functools.partial(self._copy, array))
                     for array in pair
                 )
         return self._splits[split]
+
+    def _copy(self, array, context):
+        """A tensor on the device of one replica."""
+        devices = self.strategy.extended.worker_devices
+        with tf.device(devices[context.replica_id_in_sync_group % len(devices)]):
+            return tf.constant(array)
+
+    def _spread_random_states(self):
+        """Give every replica random layers of its own: one seed would drop the same units in every share of a batch."""
+        if self.replicas == 1 or not self._random_states:
+            return
+
+        def spread():
+            replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
+            for state in self._random_states:
+                offset = tf.stack([replica * 7919, tf.zeros((), tf.int64)])
+                state.assign(state.value + tf.cast(offset, state.value.dtype))
+
+        self.strategy.run(spread)
 
     def _share(self, indices):
         """Places in the global batch and indices of this replica's equal share of it."""
