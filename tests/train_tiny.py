@@ -6,6 +6,8 @@ Prints one JSON line with the results and a checksum of all state. Options: --cp
 import argparse
 import hashlib
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +18,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("document", type=json.loads)
     parser.add_argument("--cpus", type=int, default=1)
+    parser.add_argument("--interrupt-after", type=int, help="press Ctrl-C after so many steps")
     options = parser.parse_args()
     if options.cpus > 1:
         import tensorflow as tf
@@ -39,6 +42,8 @@ def main():
     class Losses(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             losses.append(logs["loss"])
+            if batch + 1 == options.interrupt_after:
+                os.kill(os.getpid(), signal.SIGINT)
 
     try:
         results = run(experiment, experiment.seeds[0], load("synthetic"), [Losses()], is_chief(experiment))
