@@ -17,13 +17,18 @@ def _has_own_kernel(dtype: str) -> bool:
     """Whether TensorFlow can run a grouped convolution forward and backward on this machine."""
     import tensorflow as tf
 
+    # No gradient tape records within `init_scope`, so the gradient's two kernels are called by name.
     with tf.init_scope():
-        image, kernel = tf.ones((1, 2, 2, 4), dtype), tf.ones((1, 1, 2, 2), dtype)
+        image, kernel, output = tf.ones((1, 4, 4, 4), dtype), tf.ones((3, 3, 2, 4), dtype), tf.ones((1, 2, 2, 4), dtype)
+        shape = {"strides": [1, 1, 1, 1], "padding": "VALID"}
         try:
-            with tf.GradientTape() as tape:
-                tape.watch([image, kernel])
-                total = tf.reduce_sum(tf.nn.conv2d(image, kernel, 1, "VALID"))
-            tape.gradient(total, [image, kernel])
+            tf.raw_ops.Conv2D(input=image, filter=kernel, **shape)
+            tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=image.shape.as_list(), filter=kernel, out_backprop=output, **shape
+            )
+            tf.raw_ops.Conv2DBackpropFilter(
+                input=image, filter_sizes=kernel.shape.as_list(), out_backprop=output, **shape
+            )
         except tf.errors.OpError:
             return False
     return True
