@@ -64,30 +64,34 @@ def fill_box(images, inside, fill):
     return ops.where(inside, ops.convert_to_tensor(fill, "int32"), images)
 
 
-def where_needed(needed, compute, arguments, otherwise):
-    """`compute(*arguments)` for the entries of the batch that need it, `otherwise` for the rest.
+def where_needed(needed, kernel, images, arguments=()):
+    """Images that need a kernel with it applied, the others as they are.
 
     An eighth of the batch at a time, those that need it first, until none is left: the cost follows their number.
 
     Args:
         needed: bool [batch].
-        compute: A function of batches of any size that treats each entry on its own.
+        kernel: A function of int32 images and of `arguments` that treats each image on its own.
+        images: uint8 [batch, height, width, 3].
         arguments: Tensors [batch, ...].
-        otherwise: Tensor [batch, ...] of the shape of the result.
     """
-    batch = otherwise.shape[0]
+    batch = images.shape[0]
+    if batch is None:  # a size that is only known at run time cannot be cut into pieces of a fixed one
+        after = ops.cast(kernel(ops.cast(images, "int32"), *arguments), "uint8")
+        return ops.where(needed[:, None, None, None], after, images)
     chunk = min(batch, max(8, batch // 8))
     order = ops.cast(ops.argsort(ops.where(needed, 0, 1)), "int32")
     count = ops.sum(ops.cast(needed, "int32"))
 
-    def some(start, result):
+    def some(start, images):
         place = ops.slice(order, (ops.minimum(start, batch - chunk),), (chunk,))
-        computed = compute(*(ops.take(argument, place, axis=0) for argument in arguments))
-        chosen = ops.reshape(ops.take(needed, place), (chunk,) + (1,) * (len(otherwise.shape) - 1))
-        computed = ops.where(chosen, computed, ops.take(result, place, axis=0))
-        return start + chunk, ops.scatter_update(result, place[:, None], computed)
+        before = ops.take(images, place, axis=0)
+        after = kernel(ops.cast(before, "int32"), *(ops.take(argument, place, axis=0) for argument in arguments))
+        chosen = ops.take(needed, place)[:, None, None, None]
+        after = ops.where(chosen, ops.cast(after, "uint8"), before)
+        return start + chunk, ops.scatter_update(images, place[:, None], after)
 
-    return ops.while_loop(lambda start, _: start < count, some, (ops.zeros((), "int32"), otherwise))[1]
+    return ops.while_loop(lambda start, _: start < count, some, (ops.zeros((), "int32"), images))[1]
 
 
 def grey(images):

@@ -21,9 +21,15 @@ PER_CHANNEL = ("AutoContrast", "Invert", "Equalize", "Solarize", "Posterize", "C
 BLENDING = ("Color", "Sharpness")
 OPERATIONS = (*GEOMETRIC, *PER_CHANNEL, *BLENDING, "Cutout")
 
-# Which table an image gets from the look-up kernel, and which degenerate image from the blending one.
-FIXED, CONTRAST, AUTOCONTRAST, EQUALIZE = range(4)
-NOTHING, COLOR, SHARPNESS = range(3)
+# What has to be done to an image.
+NOTHING, WARP, FIXED_TABLE, CONTRAST, AUTOCONTRAST, EQUALIZE, COLOR, SHARPNESS, CUTOUT = range(9)
+KINDS = {
+    "Identity": NOTHING,
+    **dict.fromkeys(GEOMETRIC, WARP),
+    **dict.fromkeys(PER_CHANNEL, FIXED_TABLE),
+    **{"Contrast": CONTRAST, "AutoContrast": AUTOCONTRAST, "Equalize": EQUALIZE},
+    **{"Color": COLOR, "Sharpness": SHARPNESS, "Cutout": CUTOUT},
+}
 
 
 class Operation(NamedTuple):
@@ -46,16 +52,15 @@ class Table:
     """Kernel parameters of many operations, for images of one size.
 
     Attributes:
-        names: Which operations occur; kernels that none of them needs are left out.
+        kinds: Which kinds of work occur; kernels that none of them needs are left out.
         probabilities: float32 [operations].
-        rows: int32 [2 * operations + 1, 12]; an operation's row, the row of its mirrored form (the same where there is
-            none), ..., and last the row that changes nothing. Columns: six of the matrix times 65536, number of a
-            look-up table, kind of look-up, factor times 2^20, kind of blend, side of the box in whole pixels (-1 for
-            none) and half the side times 65536.
+        rows: int32 [2 * operations + 1, 11]; an operation's row, the row of its mirrored form (the same where there is
+            none), ..., and last the row that changes nothing. Columns: six of the matrix times 65536, the kind, number
+            of a look-up table, factor times 2^20, side of the box in whole pixels and half the side times 65536.
         look_ups: int32 [tables, 256].
     """
 
-    names: frozenset[str]
+    kinds: frozenset[int]
     probabilities: np.ndarray
     rows: np.ndarray
     look_ups: np.ndarray
@@ -80,7 +85,7 @@ def table(operations: Sequence[Operation], height: int, width: int) -> Table:
         ]
     rows.append(_row("Identity", 0.0, height, width, look_ups))
     return Table(
-        frozenset(operation.name for operation in operations),
+        frozenset(KINDS[operation.name] for operation in operations),
         np.array([operation.probability for operation in operations], "float32"),
         np.array(rows, "int32"),
         np.array(list(look_ups), "int32"),
@@ -90,12 +95,11 @@ def table(operations: Sequence[Operation], height: int, width: int) -> Table:
 def _row(name, value, height, width, look_ups):
     matrix = _matrix(name, value, height, width)
     entries = tuple(_fixed_table(name, value))
-    kind = {"Contrast": CONTRAST, "AutoContrast": AUTOCONTRAST, "Equalize": EQUALIZE}.get(name, FIXED)
     factor = round(value * (1 << kernels.FACTOR_BITS)) if name in ("Contrast", "Color", "Sharpness") else 0
-    degenerate = {"Color": COLOR, "Sharpness": SHARPNESS}.get(name, NOTHING)
-    side = math.floor(value) if name == "Cutout" and value > 0 else -1
-    half = round(value * (1 << 15)) if side >= 0 else 0
-    return [*matrix, look_ups.setdefault(entries, len(look_ups)), kind, factor, degenerate, side, half]
+    cut = name == "Cutout" and value > 0
+    kind = NOTHING if name == "Cutout" and not cut else KINDS[name]
+    box_parameters = (math.floor(value), round(value * (1 << 15))) if cut else (0, 0)
+    return [*matrix, kind, look_ups.setdefault(entries, len(look_ups)), factor, *box_parameters]
 
 
 def _matrix(name, value, height, width):
@@ -134,57 +138,70 @@ def _fixed_table(name, value):
 
 
 def apply(images, rows, corner, parameters: Table, fill, box_fill):
-    """Run the kernels that `parameters` needs, each image with its own row.
+    """Do to each image what its row says; every kernel only sees the images that need it.
 
     Args:
-        images: int32 [batch, height, width, 3].
+        images: uint8 [batch, height, width, 3].
         rows: int32 [batch], which row of the table.
         corner: float32 [batch, 2] in [0, 1), where Cutout's centre goes: column and row.
         parameters: The table.
         fill: Colour outside of a warped image.
         box_fill: Colour of Cutout.
     """
-    names = parameters.names
-    _, height, width, _ = images.shape
     row = ops.take(ops.convert_to_tensor(parameters.rows, "int32"), rows, axis=0)
-    if names.intersection(GEOMETRIC):
-        images = kernels.warp(images, row[:, :6], fill)
-    if names.intersection(PER_CHANNEL):
-        images = kernels.look_up(images, _tables(images, row, parameters))
-    if names.intersection(BLENDING):
-        factor, kind = row[:, 8, None, None, None], row[:, 9, None, None, None]
-        if "Color" in names:
-            blended = kernels.blend(images, kernels.grey(images), factor)
-            images = ops.where(ops.equal(kind, COLOR), blended, images)
-        if "Sharpness" in names:
+    look_ups = ops.convert_to_tensor(parameters.look_ups, "int32")
 
-            def sharpen(images, factor):
-                return kernels.blend(images, kernels.smooth(images), factor)
+    def warp(x, row):
+        return kernels.warp(x, row[:, :6], fill)
 
-            needed = ops.equal(row[:, 9], SHARPNESS)
-            images = kernels.where_needed(needed, sharpen, (images, factor), images)
-    if "Cutout" in names:
-        scale = ops.convert_to_tensor([width * 65536.0, height * 65536.0])
-        first = ops.cast(corner * scale, "int32") - row[:, 11:12]
-        first = ops.right_shift(ops.maximum(first, 0), 16)
-        last = first + row[:, 10:11] + 1  # Pillow's rectangles include their last row and column
-        inside = box(first[:, 1:], last[:, 1:], first[:, :1], last[:, :1], height, width)
-        images = kernels.fill_box(images, inside, box_fill)
+    def look_up(x, row):
+        return kernels.look_up(x, _light_tables(x, row, look_ups, parameters.kinds))
+
+    def equalize(x):
+        return kernels.look_up(x, kernels.equalizing(x))
+
+    def colour(x, row):
+        return kernels.blend(x, kernels.grey(x), row[:, 8, None, None, None])
+
+    def sharpen(x, row):
+        return kernels.blend(x, kernels.smooth(x), row[:, 8, None, None, None])
+
+    def cut(x, row, corner):
+        return kernels.fill_box(x, _box(row, corner, *x.shape[1:3]), box_fill)
+
+    work = [
+        (warp, {WARP}, (row,)),
+        (look_up, {FIXED_TABLE, CONTRAST, AUTOCONTRAST}, (row,)),
+        (equalize, {EQUALIZE}, ()),
+        (colour, {COLOR}, (row,)),
+        (sharpen, {SHARPNESS}, (row,)),
+        (cut, {CUTOUT}, (row, corner)),
+    ]
+    for function, kinds, arguments in work:
+        if parameters.kinds & kinds:
+            needed = ops.logical_and(row[:, 6] >= min(kinds), row[:, 6] <= max(kinds))
+            images = kernels.where_needed(needed, function, images, arguments)
     return images
 
 
-def _tables(images, row, parameters):
-    """Each image's look-up table: int32 [batch, 3, 256]."""
-    names = parameters.names
-    kind = row[:, 7]
-    tables = ops.take(ops.convert_to_tensor(parameters.look_ups, "int32"), row[:, 6], axis=0)
-    if "Contrast" in names:
+def _light_tables(images, row, look_ups, kinds):
+    """Each image's look-up table, but for equalisation: int32 [batch, 3, 256]."""
+    kind = row[:, 6, None]
+    tables = ops.take(look_ups, row[:, 7], axis=0)
+    if CONTRAST in kinds:
         values = ops.arange(256, dtype="int32")
-        contrast = kernels.blend(values, kernels.mean_grey(images), row[:, 8:9])
-        tables = ops.where(ops.equal(kind, CONTRAST)[:, None], contrast, tables)
-    tables = tables[:, None, :] + ops.zeros((1, 3, 1), "int32")
-    if "AutoContrast" in names:
-        tables = ops.where(ops.equal(kind, AUTOCONTRAST)[:, None, None], kernels.stretching(images), tables)
-    if "Equalize" in names:
-        tables = kernels.where_needed(ops.equal(kind, EQUALIZE), kernels.equalizing, (images,), tables)
+        contrast = kernels.blend(values, kernels.mean_grey(images), row[:, 8, None])
+        tables = ops.where(ops.equal(kind, CONTRAST), contrast, tables)
+    tables = ops.broadcast_to(tables[:, None], (ops.shape(tables)[0], 3, 256))
+    if AUTOCONTRAST in kinds:
+        tables = ops.where(ops.equal(kind[:, None], AUTOCONTRAST), kernels.stretching(images), tables)
     return tables
+
+
+def _box(row, corner, height, width):
+    """The pixels of Cutout's box: bool [batch, height, width, 1]."""
+    scale = ops.convert_to_tensor([width * 65536.0, height * 65536.0])
+    first = ops.cast(corner * scale, "int32") - row[:, 10:11]
+    first = ops.right_shift(ops.maximum(first, 0), 16)
+    last = first + row[:, 9:10] + 1  # Pillow's rectangles include their last row and column
+    return box(first[:, 1:], last[:, 1:], first[:, :1], last[:, :1], height, width)

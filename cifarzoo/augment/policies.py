@@ -170,7 +170,7 @@ class Policy(Augmentation):
             return apply(x, rows, drawn[:, 2:], parameters, self.fill_colour, CIFAR10_MEAN)
 
         # A loop, although short: the kernels are compiled once instead of once a slot.
-        x = ops.fori_loop(0, self.slots, fill_slot, ops.cast(images, "int32"))
+        x = ops.fori_loop(0, self.slots, fill_slot, ops.cast(images, "uint8"))
         return ops.cast(x, images.dtype), labels
 
 
