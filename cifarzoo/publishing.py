@@ -100,7 +100,7 @@ def publish(
         metrics=metrics,
         training={
             "recipe": recipe,
-            "experiment": config,
+            "experiment": _without_places(config),
             **{
                 key: results[key]
                 for key in (
@@ -130,6 +130,12 @@ def publish(
     if (anchors := weights / "anchors.yaml").is_file():
         (weights.resolve().parent / "RESULTS.md").write_text(results_page(entries, anchors))
     return next(e for e in entries if e.tag == tag)
+
+
+def _without_places(config):
+    """An experiment without the folders of the machine that it ran on."""
+    parameters = {key: value for key, value in config["train_parameters"].items() if key != "logdir"}
+    return {key: value for key, value in config.items() if key != "data_dir"} | {"train_parameters": parameters}
 
 
 def _measure(subject, file, dataset):
