@@ -72,6 +72,12 @@ def fill(model) -> None:
         weight.assign(values.astype("float32"))
 
 
+def assert_close(found, expected, tolerance: float = 1e-4, message: str = "") -> None:
+    """Largest difference below `tolerance` of the largest expected number: logits of made-up weights may be large."""
+    expected = np.asarray(expected)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max(), err_msg=message)
+
+
 def run_python(code: str, *arguments: str, backend: str = "tensorflow", with_package: bool = True) -> str:
     """Run code in a fresh interpreter and return what it prints; without the package it cannot be imported at all."""
     environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from model_cases import CASES, fill, pixels
+from model_cases import CASES, assert_close, fill, pixels
 
 from cifarzoo.errors import ModelError
 from cifarzoo.models.registry import create_model
@@ -37,7 +37,7 @@ def test_normalises_inside(case, model):
     mean = np.array([125.306918046875, 122.950394140625, 113.86538318359375])
     std = np.array([62.9932192781369, 62.0887076400142, 66.7048996406309])
     normalised = ((images - mean) / std).astype("float32")
-    np.testing.assert_allclose(bare(normalised), model(images), rtol=1e-4, atol=1e-4)
+    assert_close(bare(normalised), model(images))
 
 
 def test_every_variable_gets_a_gradient(case):
@@ -66,7 +66,7 @@ def test_without_top_ends_with_the_feature_map(case, model):
     pooled = pool(features(images).numpy(), axis=(1, 2))
     kernel, *bias = (weight.numpy() for weight in model.get_layer("logits").weights)
     logits = (pooled @ kernel + sum(bias)) * scale
-    np.testing.assert_allclose(logits, model(images), rtol=1e-4, atol=1e-4)
+    assert_close(logits, model(images))
 
 
 def test_other_number_of_classes(case):
@@ -89,7 +89,7 @@ def test_mixed_precision_gives_float32_logits(case, model):
     assert {weight.dtype for weight in mixed.trainable_weights} == {"float32"}
     if "skipnet" not in case.model:  # a gate near one half may decide otherwise
         reference = model(pixels()).numpy()
-        assert np.abs(logits - reference).max() < 0.1 * np.abs(reference).max()
+        assert np.corrcoef(np.ravel(logits), np.ravel(reference))[0, 1] > 0.95
 
 
 @pytest.mark.parametrize("classes", [0, -1, 2.5, "10", True])

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from model_cases import CASES, QUICK, fill, pixels, run_python
+from model_cases import CASES, QUICK, assert_close, fill, pixels, run_python
 
 # Keras reads TensorFlow's variables through NumPy, whose newest version dislikes how they answer.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -59,7 +59,7 @@ def golden():
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_logits_from_sequential_weights_stay_the_same(case, models, golden):
     """Weight files know layers by class and order only, so a changed order would load without complaint."""
-    np.testing.assert_allclose(models[str(case)](pixels()), golden[str(case)], rtol=1e-3, atol=1e-3)
+    assert_close(models[str(case)](pixels()), golden[str(case)], 1e-3)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -78,7 +78,7 @@ def test_keras_files_open_with_keras_alone(cases, models, tmp_path):
         models[name].save(tmp_path / f"{name}.keras")
     run_python(WITHOUT_PACKAGE, str(tmp_path), *plain, with_package=False)
     for name in plain:
-        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), models[name](pixels()), rtol=1e-5, atol=1e-5)
+        assert_close(np.load(tmp_path / f"{name}.npy"), models[name](pixels()), 1e-5)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.plain_keras], ids=str)
@@ -97,8 +97,7 @@ def test_same_logits_on_every_backend(backend, cases, models, tmp_path):
         models[name].save_weights(tmp_path / f"{name}.weights.h5")
     run_python(ON_BACKEND, str(tmp_path), backend, *names, backend=backend)
     for name in names:
-        logits = np.load(tmp_path / f"{name}.npy")
-        np.testing.assert_allclose(logits, models[name](pixels()), rtol=1e-4, atol=1e-4, err_msg=name)
+        assert_close(np.load(tmp_path / f"{name}.npy"), models[name](pixels()), message=name)
 
 
 def write_golden():

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from model_cases import fill, pixels
+from model_cases import assert_close, fill, pixels
 
 from cifarzoo.errors import ModelError
 from cifarzoo.models.macs import macs
@@ -46,8 +46,8 @@ def test_inference_without_skipped_blocks_gives_the_same_logits(model):
     images = pixels(24)
     expected = model.predict(images, batch_size=24, verbose=0)
     skipping = SkippingInference(model)
-    np.testing.assert_allclose(skipping.predict(images, batch_size=24), expected, atol=1e-4)
-    np.testing.assert_allclose(skipping.predict(images, batch_size=5), expected, atol=1e-4)
+    assert_close(skipping.predict(images, batch_size=24), expected)
+    assert_close(skipping.predict(images, batch_size=5), expected)
 
 
 @pytest.mark.parametrize("open_gates", [True, False])
@@ -59,7 +59,7 @@ def test_computation_and_macs_at_the_extremes(model, open_gates):
     skipped = SkippingInference(model).predict(images)
     set_bias(model, 0)
     assert decisions.all() if open_gates else not decisions.any()
-    np.testing.assert_allclose(skipped, expected, atol=1e-4)
+    assert_close(skipped, expected)
     assert computation_percent(decisions) == pytest.approx(100 if open_gates else 100 / 18)
     blocks = sum(macs(model.get_layer(name)) for name in gated_blocks(model))
     assert executed_macs(model, decisions).tolist() == [macs(model) - (0 if open_gates else blocks)] * 3
@@ -83,7 +83,7 @@ def test_with_open_gates_it_is_the_resnet():
                 inner.set_weights(backbone.get_layer(inner.name).get_weights())
                 copied += len(inner.weights)
     assert copied == len(backbone.weights)
-    np.testing.assert_allclose(gated(pixels()), backbone(pixels()), rtol=1e-4, atol=1e-4)
+    assert_close(gated(pixels()), backbone(pixels()))
 
 
 def test_open_gates_cost():
@@ -111,4 +111,4 @@ def test_pyramid_gates_begin_with_the_second_block_of_the_second_stage():
     assert blocks[0] == "stage2_block2" and blocks[-1] == "stage3_block30" and len(blocks) == 59
     set_bias(model, 0)
     images = pixels(4)
-    np.testing.assert_allclose(SkippingInference(model).predict(images), model(images), rtol=1e-3, atol=1e-3)
+    assert_close(SkippingInference(model).predict(images), model(images), 1e-3)
