@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from model_cases import run_python
 
 from cifarzoo.layers import ShakeDrop, ShakeShake, StraightThroughGate
 
@@ -182,3 +183,40 @@ def test_free_gate_adds_no_loss():
     gate = StraightThroughGate()
     gate(tf.constant([[0.9]]))
     assert gate.losses == []
+
+
+# Gradients of the same layers under the other backends' automatic differentiation.
+ON_BACKEND = """
+import sys
+import keras, numpy as np
+from cifarzoo.layers import ShakeDrop, ShakeShake
+
+def gradient(layer, x):
+    if keras.backend.backend() == "jax":
+        import jax
+        layer.build(x.shape)
+        state = [v.value for v in layer.non_trainable_variables]
+        total = lambda x: (layer.stateless_call([], state, split(layer, x), training=True)[0]).sum()
+        return np.asarray(jax.grad(total)(x))
+    import torch
+    x = torch.tensor(x, requires_grad=True)
+    layer(split(layer, x), training=True).sum().backward()
+    return x.grad.numpy()
+
+def split(layer, x):
+    return [x, -x] if isinstance(layer, ShakeShake) else x
+
+x = np.ones((2000, 1), "float32")
+beta = gradient(ShakeDrop(0.7, seed=1), x)[:, 0]
+kept = np.abs(beta - 1) < 1e-6
+assert abs(kept.mean() - 0.7) < 0.06 and beta.min() >= 0 and abs(beta[~kept].mean() - 0.5) < 0.06
+assert beta[~kept].min() < 0.05 and beta[~kept].max() > 0.95
+beta = (gradient(ShakeShake(seed=1), x)[:, 0] + 1) / 2  # of [x, -x]: beta - (1 - beta)
+assert beta.min() >= 0 and beta.max() <= 1 and abs(beta.mean() - 0.5) < 0.04 and abs(beta.std() - 12**-0.5) < 0.02
+"""
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_backward_shares_on_other_backends(backend):
+    pytest.importorskip(backend)
+    run_python(ON_BACKEND, backend=backend)
