@@ -53,7 +53,7 @@ def load(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         return arrays, json.loads(str(arrays.pop("__meta__")))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as failure:
@@ -65,7 +65,7 @@ def load(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:
 def read_meta(folder: Path) -> dict | None:
     """Only the meta data of a folder's checkpoint, or None if it has none that can be read."""
     try:
-        with np.load(folder / FILE, allow_pickle=False) as archive:
+        with open(folder / FILE, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return json.loads(str(archive["__meta__"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

@@ -4,6 +4,7 @@ The keys `module`, `model`, `model_parameters`, `train_parameters` and `skip_err
 cifar-vs-tensorflow2; its files run unchanged. An error names the file, the document and the key.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -140,17 +141,8 @@ class Experiment(Strict):
         import keras
 
         keras.utils.set_random_seed(seed)
-        policy = {"bfloat16": "mixed_bfloat16"}.get(self.precision, self.precision)
-        kept = keras.config.dtype_policy(), keras.config.floatx()
-        keras.config.set_dtype_policy(policy)
-        if self.precision == "float64":
-            keras.config.set_floatx("float64")
-        try:
-            parameters = {"classes": classes} | self.model_parameters
-            model = self.model_factory()(**parameters)
-        finally:
-            keras.config.set_dtype_policy(kept[0])
-            keras.config.set_floatx(kept[1])
+        with self.arithmetic():
+            model = self.model_factory()(**{"classes": classes} | self.model_parameters)
         if (outputs := model.output_shape[-1]) != classes:
             raise ExperimentError(
                 f"model_parameters: {self.model} has {outputs} outputs, {self.dataset} has {classes} classes"
@@ -160,6 +152,24 @@ class Experiment(Strict):
 
             load_file(model, Path(self.init_weights))
         return model
+
+    @contextlib.contextmanager
+    def arithmetic(self):
+        """While active, Keras builds and traces in this experiment's precision.
+
+        Tracing too: with its default of float32, Keras' BatchNormalization rounds float64 input.
+        """
+        import keras
+
+        kept = keras.config.dtype_policy(), keras.config.floatx()
+        keras.config.set_dtype_policy({"bfloat16": "mixed_bfloat16"}.get(self.precision, self.precision))
+        if self.precision == "float64":
+            keras.config.set_floatx("float64")
+        try:
+            yield
+        finally:
+            keras.config.set_dtype_policy(kept[0])
+            keras.config.set_floatx(kept[1])
 
     def model_factory(self):
         """The function that builds the model: of the zoo, or of the user's own `module`."""

@@ -43,7 +43,8 @@ class SGD:
                 gradient = gradient + self.weight_decay * weight
             velocity = self.momentum * velocity + gradient
             step = gradient + self.momentum * velocity if self.nesterov else velocity
-            new_weights.append(weight - ops.cast(learning_rate, weight.dtype) * step)
+            # Not `ops.cast`, which takes a Python number through float32.
+            new_weights.append(weight - ops.convert_to_tensor(learning_rate, weight.dtype) * step)
             new_velocities.append(velocity)
         return new_weights, new_velocities, norm
 

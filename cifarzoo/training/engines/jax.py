@@ -115,7 +115,11 @@ class JaxEngine:
         dtype = state["trainable"][0].dtype
         return jax.lax.fori_loop(0, steps, body, (state, jnp.zeros(3, dtype)))
 
-    def _train_step(self, state, images, labels, step, indices, learning_rate):
+    def _train_step(self, *args):
+        with self.experiment.arithmetic():  # only while tracing
+            return self._step(*args)
+
+    def _step(self, state, images, labels, step, indices, learning_rate):
         place = jax.lax.with_sharding_constraint(jnp.arange(len(indices), dtype=jnp.int32), self._shared)
         indices = jax.lax.with_sharding_constraint(indices, self._shared)
         epoch = (step * self.parameters.batch_size + place[:, None]) // len(images)
@@ -157,7 +161,8 @@ class JaxEngine:
 
     def _predict_batch(self, trainable, others, images, indices):
         indices = jax.lax.with_sharding_constraint(indices, self._shared)
-        return self.model.stateless_call(trainable, others, self._as_input(images[indices]), training=False)[0]
+        with self.experiment.arithmetic():
+            return self.model.stateless_call(trainable, others, self._as_input(images[indices]), training=False)[0]
 
     @contextlib.contextmanager
     def averaged_weights(self):
