@@ -15,7 +15,7 @@ def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pair")
     changes = {
         "model": "tiny_resnet",
-        "train_parameters": {"schedule": {"kind": "cosine", "peak": 0.1, "duration": 50}},
+        "train_parameters": {"schedule": {"kind": "cosine", "peak": 0.01, "duration": 50}},
     }
     first = document(folder / "start", **changes | {"train_parameters": {"schedule": {"kind": "constant",
                      "learning_rate": 1e-9, "duration": 1}, "ema_decay": 0}})  # fmt: skip

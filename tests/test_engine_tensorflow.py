@@ -151,7 +151,9 @@ def test_interrupted_run_saves_and_says_how_to_go_on(tmp_path):
 
 
 def test_loss_that_is_not_finite_stops_with_the_checkpoint_kept(tmp_path):
-    description = document(tmp_path, model="exploding", train_parameters={"ema_decay": 0, "checkpoint_interval": 1})
+    description = document(
+        tmp_path, model="exploding", precision="float32", train_parameters={"ema_decay": 0, "checkpoint_interval": 1}
+    )
     found = finish(start(description))
     assert (
         found["type"] == "TrainingError"
