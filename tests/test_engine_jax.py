@@ -29,7 +29,7 @@ def pair(tmp_path_factory):
 def test_both_engines_give_the_same_losses(pair):
     tensorflow, jax, _ = pair
     assert len(jax["losses"]) == 50
-    np.testing.assert_allclose(jax["losses"], tensorflow["losses"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(jax["losses"], tensorflow["losses"], rtol=0, atol=1e-5)
     assert jax["results"]["test"]["error"] == tensorflow["results"]["test"]["error"]
     assert jax["results"]["test"]["nll"] == pytest.approx(tensorflow["results"]["test"]["nll"], abs=1e-5)
 
@@ -52,7 +52,7 @@ def test_a_checkpoint_crosses_engines(pair, tmp_path):
         stopped = finish(start(half, "--interrupt-after", "20", environment=first))
         assert stopped["type"] == "Interrupted"
         rest = finish(start(half, environment=second))
-        np.testing.assert_allclose(rest["losses"], tensorflow["losses"][-len(rest["losses"]) :], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(rest["losses"], tensorflow["losses"][-len(rest["losses"]) :], rtol=0, atol=1e-5)
         assert 25 <= len(rest["losses"]) <= 30
 
 

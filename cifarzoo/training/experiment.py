@@ -157,19 +157,24 @@ class Experiment(Strict):
     def arithmetic(self):
         """While active, Keras builds and traces in this experiment's precision.
 
-        Tracing too: with its default of float32, Keras' BatchNormalization rounds float64 input.
+        Tracing too. On other backends than TensorFlow, Keras' table of result types makes float32 of float64, so that
+        BatchNormalization and means round; the comparisons that float64 is for need the table without that entry.
         """
         import keras
 
         kept = keras.config.dtype_policy(), keras.config.floatx()
         keras.config.set_dtype_policy({"bfloat16": "mixed_bfloat16"}.get(self.precision, self.precision))
+        narrowed = keras.src.backend.common.dtypes.BIT64_TO_BIT32_DTYPE
+        kept_float64 = narrowed["float64"]
         if self.precision == "float64":
             keras.config.set_floatx("float64")
+            narrowed["float64"] = "float64"
         try:
             yield
         finally:
             keras.config.set_dtype_policy(kept[0])
             keras.config.set_floatx(kept[1])
+            narrowed["float64"] = kept_float64
 
     def model_factory(self):
         """The function that builds the model: of the zoo, or of the user's own `module`."""
