@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_engine_tensorflow import document, finish, start
+from test_engine_tensorflow import document, finish, start, two_workers
 
 JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
 
@@ -29,9 +29,9 @@ def pair(tmp_path_factory):
 def test_both_engines_give_the_same_losses(pair):
     tensorflow, jax, _ = pair
     assert len(jax["losses"]) == 50
-    np.testing.assert_allclose(jax["losses"], tensorflow["losses"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(jax["losses"], tensorflow["losses"], rtol=0, atol=1e-9)
     assert jax["results"]["test"]["error"] == tensorflow["results"]["test"]["error"]
-    assert jax["results"]["test"]["nll"] == pytest.approx(tensorflow["results"]["test"]["nll"], abs=1e-5)
+    assert jax["results"]["test"]["nll"] == pytest.approx(tensorflow["results"]["test"]["nll"], abs=1e-9)
 
 
 def test_four_devices_give_the_losses_of_one(pair, tmp_path):
@@ -44,6 +44,16 @@ def test_four_devices_give_the_losses_of_one(pair, tmp_path):
     np.testing.assert_allclose(four["losses"], jax["losses"], rtol=1e-8)
 
 
+def test_two_processes_give_the_losses_of_one(pair, tmp_path):
+    _, jax, changes = pair
+    description = document(tmp_path, distribution="multi_worker", **changes)
+    processes = [start(description, environment=JAX | worker) for worker in two_workers()]
+    chief = finish(processes[0])
+    processes[1].communicate(timeout=60)
+    assert processes[1].returncode == 0
+    np.testing.assert_allclose(chief["losses"], jax["losses"], rtol=1e-8)
+
+
 def test_a_checkpoint_crosses_engines(pair, tmp_path):
     """Half on one engine, half on the other: the losses of either alone."""
     tensorflow, _, changes = pair
@@ -52,7 +62,7 @@ def test_a_checkpoint_crosses_engines(pair, tmp_path):
         stopped = finish(start(half, "--interrupt-after", "20", environment=first))
         assert stopped["type"] == "Interrupted"
         rest = finish(start(half, environment=second))
-        np.testing.assert_allclose(rest["losses"], tensorflow["losses"][-len(rest["losses"]) :], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(rest["losses"], tensorflow["losses"][-len(rest["losses"]) :], rtol=0, atol=1e-9)
         assert 25 <= len(rest["losses"]) <= 30
 
 

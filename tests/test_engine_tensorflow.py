@@ -70,26 +70,50 @@ def test_two_replicas_give_the_losses_of_one(one_device, tmp_path):
     assert two["results"]["test"]["n"] == 2000
 
 
-def test_two_workers_give_the_losses_of_one_device(one_device, tmp_path):
+def two_workers():
+    """The environments of two workers on loopback."""
     ports = []
     for _ in range(2):
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             ports.append(s.getsockname()[1])
     workers = [f"127.0.0.1:{port}" for port in ports]
-    processes = [
-        start(
-            document(tmp_path, distribution="auto"),
-            environment={
-                "TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
-            },
-        )
+    return [
+        {"TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})}
         for index in range(2)
     ]
+
+
+def test_two_workers_give_the_losses_of_one_device(one_device, tmp_path):
+    processes = [start(document(tmp_path, distribution="auto"), environment=worker) for worker in two_workers()]
     chief = finish(processes[0])
     processes[1].communicate(timeout=60)
     assert processes[1].returncode == 0
     np.testing.assert_allclose(chief["losses"], one_device["losses"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_two_workers_run_one_file(tmp_path, backend):
+    """run_experiments.py itself: two experiments, each checked and trained by both processes; only the chief writes."""
+    experiments = [document("runs", distribution="multi_worker", seeds=[0]) for _ in range(2)]
+    for number, experiment in enumerate(experiments):
+        experiment["train_parameters"]["run_name"] = f"run{number}"
+    (tmp_path / "two.yaml").write_text("\n---\n".join(json.dumps(experiment) for experiment in experiments))
+    command = [sys.executable, str(HERE.parent / "run_experiments.py"), "two.yaml"]
+    common = os.environ | {
+        "PYTHONPATH": f"{HERE.parent}:{HERE}",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "KERAS_BACKEND": backend,
+        "JAX_PLATFORMS": "cpu",
+    }
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    processes = [subprocess.Popen(command, cwd=tmp_path, env=common | worker, **pipes) for worker in two_workers()]
+    for process in processes:
+        out = process.communicate(timeout=900)[0]
+        assert process.returncode == 0, out[-3000:]
+    for number in range(2):
+        results = json.loads((tmp_path / f"runs/run{number}/seed0/results.json").read_text())
+        assert results["steps"] == 24 and results["test"]["n"] == 2000 and results["backend"] == backend
 
 
 def test_xla_gives_the_same_losses(one_device, tmp_path):

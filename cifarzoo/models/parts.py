@@ -7,6 +7,7 @@ import functools
 from typing import TypedDict
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from cifarzoo.data.statistics import channel_statistics
@@ -31,9 +32,13 @@ def image_input(options: ModelOptions):
     if not options["include_preprocessing"]:
         return inputs, inputs
     mean, std = channel_statistics(options["statistics"])
-    # At least float32: bfloat16 keeps only 8 bits of (pixel - mean).
     normalization = layers.Normalization(
-        mean=mean, variance=[s * s for s in std], dtype=keras.config.dtype_policy().variable_dtype, name="normalization"
+        # Arrays, because TensorFlow makes float32 of lists.
+        mean=np.array(mean),
+        variance=np.square(std),
+        # At least float32: bfloat16 keeps only 8 bits of (pixel - mean).
+        dtype=keras.config.dtype_policy().variable_dtype,
+        name="normalization",
     )
     return inputs, normalization(inputs)
 

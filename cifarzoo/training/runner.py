@@ -61,13 +61,12 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
 
     from cifarzoo.training.checkpoint import locked
     from cifarzoo.training.engines import create_engine, is_chief, replica_count
+    from cifarzoo.training.engines.batches import check_shares
     from cifarzoo.training.trainer import Plan, run_folder
 
     Plan(experiment, len(dataset.split(experiment.train_split).labels))
     replicas = replica_count(experiment)
-    batch_size = experiment.train_parameters.batch_size
-    if batch_size % replicas:
-        raise ExperimentError(f"batch_size: {batch_size} images cannot be shared evenly by {replicas} replicas")
+    check_shares(experiment.train_parameters.batch_size, replicas)
     if is_chief(experiment):
         with locked(run_folder(experiment, experiment.seeds[0])):
             pass

@@ -43,4 +43,7 @@ def is_chief(experiment) -> bool:
         return is_tensorflow_chief(experiment)
     import jax
 
+    from cifarzoo.training.engines.jax import device_count
+
+    device_count(experiment)  # joins the other workers, if there are any
     return jax.process_index() == 0

@@ -20,23 +20,34 @@ from cifarzoo.augment.pipeline import build as build_augmentation
 from cifarzoo.augment.random import Draws
 from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import ExperimentError
+from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
+from cifarzoo.training.engines.cluster import is_described, read_cluster
 from cifarzoo.training.losses import cross_entropy, error
 from cifarzoo.training.optimizer import moving_average
 
 
 def device_count(experiment) -> int:
-    """Over how many devices a batch is spread: all with `auto` and `mirrored`, one with `none`.
+    """Over how many devices a batch is spread: with `none` one, else all, of other processes too.
+
+    The first call of a process that TF_CONFIG makes a worker joins the others; nothing may have used JAX before.
 
     Raises:
-        ExperimentError: a distribution that this engine does not have.
+        ExperimentError: a distribution that this engine does not have, or a malformed TF_CONFIG.
     """
-    if experiment.distribution in ("multi_worker", "tpu"):
-        raise ExperimentError(
-            f"distribution: {experiment.distribution} is the TensorFlow engine's; with JAX `auto` takes all devices"
-        )
+    if experiment.distribution == "tpu":
+        raise ExperimentError("distribution: tpu is the TensorFlow engine's; with JAX `auto` takes all devices")
     if experiment.distribution == "none":
         return 1
+    if experiment.distribution == "multi_worker" or (experiment.distribution == "auto" and is_described()):
+        _join()
     return jax.device_count()
+
+
+@functools.cache
+def _join():
+    cluster = read_cluster()
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(cluster.addresses[0], len(cluster.addresses), cluster.index)
 
 
 class JaxEngine:
@@ -57,10 +68,7 @@ class JaxEngine:
             jax.config.update("jax_enable_x64", True)
         self.experiment, self.parameters, self.seed = experiment, experiment.train_parameters, seed
         self.replicas = device_count(experiment)
-        if self.parameters.batch_size % self.replicas:
-            raise ExperimentError(
-                f"batch_size: {self.parameters.batch_size} images cannot be shared evenly by {self.replicas} devices"
-            )
+        check_shares(self.parameters.batch_size, self.replicas)
         mesh = Mesh(np.array(jax.devices()[: self.replicas]), ("batch",))
         self._whole, self._shared = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
         self._augment = build_augmentation(experiment.augmentation, dataset.classes, mean_colour(experiment.dataset))
@@ -69,7 +77,8 @@ class JaxEngine:
         self.model = experiment.build_model(dataset.classes, seed)
         self._trainable = list(self.model.trainable_variables)
         self._others = list(self.model.non_trainable_variables)
-        self._random_states = [v for v in self._others if not any(v is w for w in self.model.weights)]
+        weights = {id(v) for v in self.model.weights}
+        self._random_states = [v for v in self._others if id(v) not in weights]
         trainable = [self._put(v.value) for v in self._trainable]
         self._state = {
             "trainable": trainable,
@@ -91,11 +100,14 @@ class JaxEngine:
         steps, longest = len(indices), self.parameters.steps_per_call
         self._model_is_current = False
         if self.loops_on_device:
-            # Always the same shape, so that a call of fewer steps is not compiled anew.
-            padded = np.zeros((longest, indices.shape[1]), np.int32), np.zeros(longest)
-            padded[0][:steps], padded[1][:steps] = indices, learning_rates
             self._state, sums = self._compiled_train(
-                self._state, images, labels, np.int32(first_step), np.int32(steps), *padded
+                self._state,
+                images,
+                labels,
+                np.int32(first_step),
+                np.int32(steps),
+                padded(indices, longest),
+                padded(learning_rates, longest),
             )
         else:
             sums = 0
@@ -149,9 +161,7 @@ class JaxEngine:
         """Logits of a whole split, float32 [images, classes]; of the averaged weights if `average`."""
         images, _ = self._on_device(split)
         count = len(images)
-        batch = -(-min(self.parameters.eval_batch_size, count) // self.replicas) * self.replicas
-        # The last batch is filled up with the last image, so that all have the same shape.
-        places = np.minimum(np.arange(count + -count % batch), count - 1).astype(np.int32).reshape(-1, batch)
+        places = evaluation_places(count, self.parameters.eval_batch_size, self.replicas)
         trainable, others = self._state["trainable"], self._state["others"]
         if average and self._state["averages"]:
             trainable, others = self._averaged()

@@ -7,7 +7,6 @@ step are one graph. The global batch and its order do not depend on the number o
 
 import contextlib
 import functools
-import json
 import os
 
 import numpy as np
@@ -18,6 +17,8 @@ from cifarzoo.augment.random import Draws
 from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import ExperimentError
 from cifarzoo.training.engines.batch_norm import fused_batch_normalization
+from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
+from cifarzoo.training.engines.cluster import is_described, read_cluster
 from cifarzoo.training.losses import cross_entropy, error
 from cifarzoo.training.optimizer import moving_average
 
@@ -30,7 +31,7 @@ def get_strategy(distribution: str):
         ExperimentError: the distribution needs what this machine or its environment does not have.
     """
     if distribution == "auto":
-        if os.environ.get("TF_CONFIG"):
+        if is_described():
             return get_strategy("multi_worker")
         if os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"):
             return get_strategy("tpu")
@@ -44,7 +45,7 @@ def get_strategy(distribution: str):
             )
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     if distribution == "multi_worker":
-        _check_tf_config()
+        read_cluster()
         return tf.distribute.MultiWorkerMirroredStrategy()
     if distribution == "tpu":
         try:
@@ -57,19 +58,6 @@ def get_strategy(distribution: str):
                 f"distribution: tpu, but no TPU answers here ({str(failure).splitlines()[0]})"
             ) from None
     return None
-
-
-def _check_tf_config():
-    text = os.environ.get("TF_CONFIG", "")
-    try:
-        config = json.loads(text)
-        config["cluster"][config["task"]["type"]][config["task"]["index"]]
-    except (ValueError, KeyError, IndexError, TypeError):
-        raise ExperimentError(
-            "distribution: multi_worker needs TF_CONFIG in the environment, differing in the index only: "
-            '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}; '
-            f"got {text or 'nothing'!r}"
-        ) from None
 
 
 def is_chief(experiment) -> bool:
@@ -98,10 +86,7 @@ class TensorFlowEngine:
         self.experiment, self.parameters, self.seed = experiment, experiment.train_parameters, seed
         self.strategy = get_strategy(experiment.distribution)
         self.replicas = self.strategy.num_replicas_in_sync if self.strategy else 1
-        if self.parameters.batch_size % self.replicas:
-            raise ExperimentError(
-                f"batch_size: {self.parameters.batch_size} images cannot be shared evenly by {self.replicas} replicas"
-            )
+        check_shares(self.parameters.batch_size, self.replicas)
         if experiment.xla and self.replicas > 1:
             raise ExperimentError("xla: works on one device; a TPU compiles by itself, and so needs no xla: true")
         self._augment = build_augmentation(experiment.augmentation, dataset.classes, mean_colour(experiment.dataset))
@@ -111,12 +96,14 @@ class TensorFlowEngine:
             self._velocities = [self._slot(tf.zeros(v.shape, v.dtype)) for v in self.model.trainable_variables]
             averaged = self.model.weights if self.parameters.ema_decay else []
             self._averages = [self._slot(v.value) for v in averaged]
-        self._random_states = [v for v in self.model.variables if not any(v is w for w in self.model.weights)]
+        weights = {id(v) for v in self.model.weights}
+        self._random_states = [v for v in self.model.variables if id(v) not in weights]
         self._spread_random_states()
         self._splits = {}
         self._dataset = dataset
-        self._compiled_train = tf.function(self._train_steps)
-        self._compiled_predict = tf.function(self._predict_batch)
+        # Nothing here is for autograph, which would only convert it all anew in every process.
+        self._compiled_train = tf.function(self._train_steps, autograph=False)
+        self._compiled_predict = tf.function(self._predict_batch, autograph=False)
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -132,30 +119,29 @@ class TensorFlowEngine:
             Sums over the steps of `loss`, `error` and `gradient_norm`.
         """
         images, labels = self._on_devices(self.experiment.train_split)
-        steps, longest = len(indices), self.parameters.steps_per_call
-        # Always the same shape, so that a call of fewer steps is not traced anew.
-        padded = np.zeros((longest, indices.shape[1]), np.int32), np.zeros(longest)
-        padded[0][:steps], padded[1][:steps] = indices, learning_rates
+        longest = self.parameters.steps_per_call
         with fused_batch_normalization(synchronized=self.replicas > 1) as self._moving_statistics:
             sums = self._compiled_train(
                 images,
                 labels,
                 tf.constant(first_step, tf.int32),
-                tf.constant(steps, tf.int32),
-                tf.constant(padded[0]),
-                tf.constant(padded[1], self.model.trainable_variables[0].dtype),
+                tf.constant(len(indices), tf.int32),
+                tf.constant(padded(indices, longest)),
+                tf.constant(padded(learning_rates, longest), self.model.trainable_variables[0].dtype),
             )
         return dict(zip(("loss", "error", "gradient_norm"), (float(v) for v in sums.numpy()), strict=True))
 
     def _train_steps(self, images, labels, first_step, steps, indices, learning_rates):
-        sums = tf.zeros([3], learning_rates.dtype)
-        for k in tf.range(steps):
-            sums += self._run(self._train_step, images, labels, first_step + k, indices[k], learning_rates[k])
-        return sums
+        def body(k, sums):
+            found = self._run(self._train_step, images, labels, first_step + k, indices[k], learning_rates[k])
+            return k + 1, sums + found
+
+        start = tf.constant(0), tf.zeros([3], learning_rates.dtype)
+        return tf.while_loop(lambda k, sums: k < steps, body, start)[1]
 
     def _run(self, step, *args):
         """One replicated step; its results are equal on all replicas, so the first one's count."""
-        function = tf.function(step, jit_compile=True) if self.experiment.xla else step
+        function = tf.function(step, jit_compile=True, autograph=False) if self.experiment.xla else step
         if self.strategy is None:
             return function(*args)
         results = self.strategy.run(function, args=args)
@@ -198,14 +184,9 @@ class TensorFlowEngine:
         """Logits of a whole split, float32 [images, classes]; of the averaged weights if `average`."""
         count = len(self._dataset.split(split).labels)
         images, _ = self._on_devices(split)
-        batch = -(-min(self.parameters.eval_batch_size, count) // self.replicas) * self.replicas
-        with self.averaged_weights() if average else contextlib.nullcontext():
-            # The last batch is filled up with the last image, so that every call has the same shape.
-            places = np.minimum(np.arange(count + -count % batch), count - 1).astype(np.int32)
-            with fused_batch_normalization():
-                logits = [
-                    self._compiled_predict(images, tf.constant(part)).numpy() for part in places.reshape(-1, batch)
-                ]
+        places = evaluation_places(count, self.parameters.eval_batch_size, self.replicas)
+        with self.averaged_weights() if average else contextlib.nullcontext(), fused_batch_normalization():
+            logits = [self._compiled_predict(images, tf.constant(part)).numpy() for part in places]
         return np.concatenate(logits)[:count].astype(np.float32)
 
     def _predict_batch(self, images, indices):
