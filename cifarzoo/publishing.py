@@ -73,14 +73,14 @@ def publish(
     if any(entry.tag == tag for entry in entries):
         raise WeightsError(f"{tag}: published already; choose another tag")
     subject = find_subject(str(run))
-    source = _smallest(run / "final.weights.h5", subject, dataset)
+    source, metrics = _smallest(run / "final.weights.h5", subject, dataset)
     size = source.stat().st_size
     folder = weights if size < WHEEL_LIMIT else weights / "large"
     folder.mkdir(exist_ok=True)
     file = folder / f"{tag}.weights.h5"
     shutil.copyfile(source, file)
 
-    metrics = _measure(subject, file, dataset)
+    pretrained.load_file(subject.model, file)
     golden = predict(subject.model, golden_images)
     np.savez_compressed(weights / f"{tag}.golden.npz", images=golden_images, logits=golden)
 
@@ -146,11 +146,15 @@ def _measure(subject, file, dataset):
 
 
 def _smallest(file, subject, dataset):
-    """A copy in half precision if its error is the same to HALF_PRECISION_TOLERANCE points, else the file itself."""
+    """The file to publish and its metrics: a copy in half precision if its error is that of the file itself.
+
+    To HALF_PRECISION_TOLERANCE points; else the file itself.
+    """
     half = file.with_name("half.weights.h5")
     halve(file, half)
-    errors = [_measure(subject, path, dataset)["error"] for path in (file, half)]
-    return half if abs(errors[0] - errors[1]) <= HALF_PRECISION_TOLERANCE else file
+    found = [(path, _measure(subject, path, dataset)) for path in (file, half)]
+    errors = [metrics["error"] for _, metrics in found]
+    return found[1] if abs(errors[0] - errors[1]) <= HALF_PRECISION_TOLERANCE else found[0]
 
 
 def halve(source: Path, target: Path) -> None:

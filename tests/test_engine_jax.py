@@ -7,6 +7,7 @@ import pytest
 from test_engine_tensorflow import document, finish, start, two_workers
 
 JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+ENVIRONMENTS = {"tensorflow": {}, "jax": JAX}
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,7 @@ def pair(tmp_path_factory):
     return tensorflow, jax, changes
 
 
+@pytest.mark.xdist_group("jax_tensorflow")
 def test_both_engines_give_the_same_losses(pair):
     tensorflow, jax, _ = pair
     assert len(jax["losses"]) == 50
@@ -34,44 +36,49 @@ def test_both_engines_give_the_same_losses(pair):
     assert jax["results"]["test"]["nll"] == pytest.approx(tensorflow["results"]["test"]["nll"], abs=1e-9)
 
 
-def test_four_devices_give_the_losses_of_one(pair, tmp_path):
-    _, jax, changes = pair
-    four = finish(
-        start(
-            document(tmp_path, **changes), environment=JAX | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-        )
-    )
-    np.testing.assert_allclose(four["losses"], jax["losses"], rtol=1e-8)
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    return finish(start(document(tmp_path_factory.mktemp("one")), environment=JAX))
 
 
-def test_two_processes_give_the_losses_of_one(pair, tmp_path):
-    _, jax, changes = pair
-    description = document(tmp_path, distribution="multi_worker", **changes)
+@pytest.mark.xdist_group("jax_devices")
+def test_four_devices_give_the_losses_of_one(one_device, tmp_path):
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    four = finish(start(document(tmp_path), environment=JAX | flags))
+    np.testing.assert_allclose(four["losses"], one_device["losses"], rtol=1e-8)
+
+
+@pytest.mark.xdist_group("jax_devices")
+def test_two_processes_give_the_losses_of_one(one_device, tmp_path):
+    description = document(tmp_path, distribution="multi_worker")
     processes = [start(description, environment=JAX | worker) for worker in two_workers()]
     chief = finish(processes[0])
     processes[1].communicate(timeout=60)
     assert processes[1].returncode == 0
-    np.testing.assert_allclose(chief["losses"], jax["losses"], rtol=1e-8)
+    np.testing.assert_allclose(chief["losses"], one_device["losses"], rtol=1e-8)
 
 
-def test_a_checkpoint_crosses_engines(pair, tmp_path):
+@pytest.mark.xdist_group("jax_tensorflow")
+@pytest.mark.parametrize("first", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
+def test_a_checkpoint_crosses_engines(pair, tmp_path, first):
     """Half on one engine, half on the other: the losses of either alone."""
     tensorflow, _, changes = pair
-    for name, first, second in (("there", {}, JAX), ("back", JAX, {})):
-        half = document(tmp_path / name, **changes)
-        stopped = finish(start(half, "--interrupt-after", "20", environment=first))
-        assert stopped["type"] == "Interrupted"
-        rest = finish(start(half, environment=second))
-        np.testing.assert_allclose(rest["losses"], tensorflow["losses"][-len(rest["losses"]) :], rtol=0, atol=1e-9)
-        assert 25 <= len(rest["losses"]) <= 30
+    half = document(tmp_path, **changes)
+    stopped = finish(start(half, "--interrupt-after", "20", environment=ENVIRONMENTS[first]))
+    assert stopped["type"] == "Interrupted"
+    rest = finish(start(half, environment=ENVIRONMENTS["jax" if first == "tensorflow" else "tensorflow"]))
+    np.testing.assert_allclose(rest["losses"], tensorflow["losses"][-len(rest["losses"]) :], rtol=0, atol=1e-9)
+    assert 25 <= len(rest["losses"]) <= 30
 
 
-def test_random_states_cross_engines(tmp_path):
+@pytest.mark.parametrize("first", ["jax", pytest.param("tensorflow", marks=pytest.mark.slow)])
+def test_random_states_cross_engines(tmp_path, first):
     """Dropout's seeds are saved in other types by each backend; both must take the other's."""
-    for name, first, second in (("there", {}, JAX), ("back", JAX, {})):
-        description = document(tmp_path / name, model_parameters={"dropout": 0.3})
-        assert finish(start(description, "--interrupt-after", "10", environment=first))["type"] == "Interrupted"
-        assert finish(start(description, environment=second))["step"] == 24
+    description = document(tmp_path, model_parameters={"dropout": 0.3})
+    stopped = finish(start(description, "--interrupt-after", "10", environment=ENVIRONMENTS[first]))
+    assert stopped["type"] == "Interrupted"
+    rest = finish(start(description, environment=ENVIRONMENTS["jax" if first == "tensorflow" else "tensorflow"]))
+    assert rest["step"] == 24
 
 
 def test_no_tensorflow_on_this_path(tmp_path):
@@ -92,6 +99,48 @@ def test_no_tensorflow_on_this_path(tmp_path):
     assert json.loads((tmp_path / "run/tiny_cnn/seed0/results.json").read_text())["steps"] == 24
 
 
+def test_seeds_at_once_are_the_seeds_alone(tmp_path):
+    """Three seeds in one program, one of them already half way: each ends with the weights that it gets by itself."""
+    import os
+    import subprocess
+    import sys
+
+    from test_engine_tensorflow import HERE
+
+    code = """
+import json, sys, time
+import numpy as np
+from cifarzoo.data import load
+from cifarzoo.training import checkpoint
+from cifarzoo.training.experiment import Experiment
+from cifarzoo.training.trainer import run, run_folder, run_together
+alone, together = (Experiment.model_validate(json.loads(text)) for text in sys.argv[1:])
+data = load("synthetic")
+for seed in alone.seeds:
+    run(alone, seed, data)
+try:
+    run(together, 1, data, deadline=time.monotonic())  # stops after one call
+except Exception as stop:
+    print(stop)
+outcomes = run_together(together, together.seeds, data)
+assert all(isinstance(found, dict) for found in outcomes), outcomes
+for seed in alone.seeds:
+    one, other = (checkpoint.load(run_folder(e, seed))[0] for e in (alone, together))
+    for name in one:
+        np.testing.assert_allclose(other[name], one[name], rtol=1e-9, atol=1e-12, err_msg=name)
+"""
+    documents = [
+        json.dumps(document(tmp_path / name, model="tiny_mlp", seeds=[0, 1, 2], seeds_at_once=3))
+        for name in ("alone", "together")
+    ]
+    environment = os.environ | JAX | {"PYTHONPATH": f"{HERE.parent}:{HERE}"}
+    found = subprocess.run(
+        [sys.executable, "-c", code, *documents], capture_output=True, text=True, env=environment, timeout=900
+    )
+    assert found.returncode == 0, found.stderr[-3000:]
+    assert "stopped and saved" in found.stdout
+
+
 def test_one_program_for_many_steps_equals_one_program_a_step(tmp_path):
     """What accelerators run, on a network without convolutions; in a process of its own for the backend."""
     import os
@@ -104,18 +153,25 @@ def test_one_program_for_many_steps_equals_one_program_a_step(tmp_path):
 import json, sys
 import numpy as np
 from cifarzoo.data import load
-from cifarzoo.training.engines import create_engine
+from cifarzoo.training.engines import create_engine, create_group
 from cifarzoo.training.experiment import Experiment
 losses = []
-for looped in (False, True):
+for looped, grouped in ((False, False), (True, False), (True, True)):
     experiment = Experiment.model_validate(json.loads(sys.argv[1]))
-    engine = create_engine(experiment, load("synthetic"), 3)
-    engine.loops_on_device = looped
+    engines = [create_engine(experiment, load("synthetic"), seed) for seed in (3, 4)]
+    for engine in engines:
+        engine.loops_on_device = looped
+    group = create_group(engines) if grouped else None
     found = []
     for first, steps in ((0, 5), (5, 3), (8, 5)):  # a shorter call between two full ones
         places = np.arange(first * 32, (first + steps) * 32, dtype=np.int32).reshape(steps, 32)
-        found.append(engine.train(first, places, np.full(steps, 0.01))["loss"])
-    losses.append(found + [float(np.abs(v).sum()) for v in engine.state().values()])
+        rates = np.full(steps, 0.01)
+        if grouped:
+            sums = group.train(first, np.stack([places, places]), rates)
+        else:
+            sums = [engine.train(first, places, rates) for engine in engines]
+        found += [s["loss"] for s in sums]
+    losses.append(found + [float(np.abs(v).sum()) for e in engines for v in e.state().values()])
 print(json.dumps(losses))
 """
     description = document(tmp_path, model="tiny_mlp", train_parameters={"steps_per_call": 5})
@@ -128,5 +184,6 @@ print(json.dumps(losses))
         timeout=900,
     )
     assert out.returncode == 0, out.stderr[-3000:]
-    by_step, looped = json.loads(out.stdout.strip().splitlines()[-1])
+    by_step, looped, grouped = json.loads(out.stdout.strip().splitlines()[-1])
     np.testing.assert_allclose(looped, by_step, rtol=1e-10)
+    np.testing.assert_allclose(grouped, by_step, rtol=1e-10)

@@ -51,7 +51,7 @@ class Draws:
     """Where an augmentation gets its random numbers from.
 
     Attributes:
-        seed: The experiment's seed, a Python integer.
+        seed: The experiment's seed, an integer or an int32 scalar.
         step: The training step, an int32 scalar.
         index: The places of these images in the global batch, int32 [batch].
         epoch: How often the data set has been gone through, an int32 scalar; only the alternating flip asks.
@@ -61,7 +61,7 @@ class Draws:
             batch's: float32 [batch, n] and [n].
     """
 
-    seed: int
+    seed: Any
     step: Any
     index: Any
     epoch: Any = 0
@@ -121,7 +121,8 @@ class Draws:
             return [None] * len(wanted)
         first = [number * PAIRS_PER_STREAM for number, _ in wanted]
         columns = np.concatenate([np.arange(n) + start for start, n in zip(first, pairs, strict=True)]).astype("int32")
-        key = ops.convert_to_tensor(_int32(self.seed), "int32"), ops.cast(self.step, "int32")
+        seed = _int32(self.seed) if isinstance(self.seed, int) else self.seed
+        key = ops.convert_to_tensor(seed, "int32"), ops.cast(self.step, "int32")
         words = threefry(key, (ops.reshape(places, (-1, 1)), ops.convert_to_tensor(columns[None], "int32")))
         bits = ops.reshape(ops.stack(words, axis=-1), (-1, 2 * len(columns)))
         bits = ops.bitwise_and(ops.right_shift(bits, ops.cast(8, "int32")), (1 << 24) - 1)

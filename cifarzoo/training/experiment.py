@@ -84,6 +84,7 @@ class Experiment(Strict):
     val_split: Literal["test", "validation"] = "test"
     augmentation: Description = "standard"
     seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field([0], min_length=1)
+    seeds_at_once: PositiveInt = 1
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
     distribution: Literal["none", "mirrored", "multi_worker", "tpu", "auto"] = "auto"
     backend: Literal["tensorflow", "jax"] | None = None
@@ -212,7 +213,16 @@ class Experiment(Strict):
         """A hash of what decides the numbers of a run: a checkpoint goes on only under the same one."""
         document = self.resolved()
         # Neither how the work is spread nor which engine does it changes more than rounding: runs may move.
-        for key in ("description", "seeds", "skip_error_test", "data_dir", "distribution", "backend", "xla"):
+        for key in (
+            "description",
+            "seeds",
+            "seeds_at_once",
+            "skip_error_test",
+            "data_dir",
+            "distribution",
+            "backend",
+            "xla",
+        ):
             document.pop(key)
         document["train_parameters"].pop("logdir")
         document["train_parameters"].pop("checkpoint_interval")

@@ -60,7 +60,7 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
     import numpy as np
 
     from cifarzoo.training.checkpoint import locked
-    from cifarzoo.training.engines import create_engine, is_chief, replica_count
+    from cifarzoo.training.engines import create_engine, create_group, is_chief, replica_count
     from cifarzoo.training.engines.batches import check_shares
     from cifarzoo.training.trainer import Plan, run_folder
 
@@ -79,10 +79,14 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
     few = dataclasses.replace(
         dataset, train=dataset.train.take(slice(400)), test=dataset.test.take(slice(10 * replicas))
     )
-    engine = create_engine(small, few, experiment.seeds[0])
+    engines = [create_engine(small, few, seed) for seed in experiment.seeds[: experiment.seeds_at_once]]
     places = np.arange(PREFLIGHT_STEPS * batch, dtype=np.int32).reshape(PREFLIGHT_STEPS, batch)
-    engine.train(0, places, np.full(PREFLIGHT_STEPS, 0.01))
-    engine.predict(experiment.val_split)
+    rates = np.full(PREFLIGHT_STEPS, 0.01)
+    if len(engines) > 1:
+        create_group(engines).train(0, np.stack([places] * len(engines)), rates)
+    else:
+        engines[0].train(0, places, rates)
+    engines[0].predict(experiment.val_split)
 
 
 def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
@@ -96,7 +100,7 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
         One outcome a run, in order. An experiment that fails its check is not trained; the others are.
     """
     from cifarzoo.training.engines import is_chief, replica_count
-    from cifarzoo.training.trainer import Interrupted, run
+    from cifarzoo.training.trainer import Interrupted, run_together
 
     datasets: dict[tuple, Dataset] = {}
     outcomes, ready = [], []
@@ -117,19 +121,24 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
             _say(f"{experiment.place}: check failed: {line}")
             outcomes += [Outcome(experiment, seed, error=line) for seed in experiment.seeds]
     for experiment, dataset in ready:
-        for seed in experiment.seeds:
-            outcome = Outcome(experiment, seed)
-            outcomes.append(outcome)
-            try:
-                outcome.results = run(experiment, seed, dataset, callbacks, is_chief(experiment))
-            except Interrupted as stop:
-                outcome.error = str(stop)
-                _say(str(stop))
+        size = experiment.seeds_at_once
+        for seeds in (experiment.seeds[first : first + size] for first in range(0, len(experiment.seeds), size)):
+            found = run_together(experiment, seeds, dataset, callbacks, is_chief(experiment))
+            outcomes += [_outcome(experiment, seed, result) for seed, result in zip(seeds, found, strict=True)]
+            if any(isinstance(result, Interrupted) for result in found):
                 return outcomes
-            except Exception as failure:
-                outcome.error = one_line(failure)
-                _say(f"{experiment.place}: failed: {outcome.error}")
     return outcomes
+
+
+def _outcome(experiment, seed, result):
+    """The outcome of a run that returned or raised `result`; what failed is said at once."""
+    from cifarzoo.training.trainer import Interrupted
+
+    if not isinstance(result, Exception):
+        return Outcome(experiment, seed, results=result)
+    line = one_line(result)
+    _say(line if isinstance(result, Interrupted) else f"{experiment.place}: failed: {line}")
+    return Outcome(experiment, seed, error=line)
 
 
 def _say(line):

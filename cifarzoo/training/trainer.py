@@ -5,6 +5,7 @@ import json
 import signal
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import yaml
@@ -13,7 +14,7 @@ from cifarzoo.data import Dataset
 from cifarzoo.errors import CheckpointError, ExperimentError, TrainingError
 from cifarzoo.evaluation.metrics import classification_metrics
 from cifarzoo.training import checkpoint
-from cifarzoo.training.engines import create_engine
+from cifarzoo.training.engines import create_engine, create_group
 from cifarzoo.training.experiment import Experiment, stream_indices
 from cifarzoo.training.logs import default_callbacks
 from cifarzoo.training.provenance import provenance
@@ -89,27 +90,131 @@ def run(
         TrainingError: the loss is not finite. Interrupted: stopped and saved.
         CheckpointError: the folder is in use, cannot be written, or belongs to another experiment.
     """
-    folder = run_folder(experiment, seed)
-    with checkpoint.locked(folder) if is_chief else contextlib.nullcontext():
+    (outcome,) = run_together(experiment, [seed], dataset, callbacks, is_chief, deadline)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def run_together(
+    experiment: Experiment,
+    seeds: list[int],
+    dataset: Dataset,
+    callbacks=(),
+    is_chief: bool = True,
+    deadline: float | None = None,
+) -> list[dict | Exception]:
+    """Train several seeds side by side, those that stand at the same step in one program; see `run`.
+
+    Returns:
+        For every seed its results, or the exception that ended it; the others go on.
+    """
+    stop = StopRequest()
+    runs = [_Run(experiment, seed, dataset, callbacks, is_chief, deadline, stop) for seed in seeds]
+    with stop.on_signals():
+        return _drive(runs)
+
+
+class StopRequest:
+    """Whether somebody has asked to stop.
+
+    Attributes:
+        signal: Number of the signal, None before any.
+    """
+
+    def __init__(self):
+        self.signal = None
+
+    @contextlib.contextmanager
+    def on_signals(self):
+        """While active, Ctrl-C and SIGTERM stop at the end of the compiled call; a second one stops at once."""
+
+        def ask_to_stop(number, frame):
+            if self.signal:
+                raise KeyboardInterrupt
+            self.signal = number
+
         try:
-            return _Run(experiment, seed, dataset, folder, callbacks, is_chief, deadline).train()
-        except OSError as failure:
-            raise CheckpointError(
-                f"{failure.filename or folder}: {failure.strerror or failure}; what the last checkpoint holds is safe"
-            ) from None
+            kept = [(number, signal.signal(number, ask_to_stop)) for number in (signal.SIGINT, signal.SIGTERM)]
+        except ValueError:  # not the main thread: whoever started it must care for signals
+            kept = []
+        try:
+            yield
+        finally:
+            for number, handler in kept:
+                signal.signal(number, handler)
+
+
+def _drive(runs):
+    """Compute the calls that the runs ask for, the earliest first; the outcome of each in order."""
+    generators, pending, outcomes, groups = {run: run.train() for run in runs}, {}, {}, {}
+
+    def advance(run, resume, value):
+        pending.pop(run, None)
+        try:
+            pending[run] = resume(value)
+        except StopIteration as end:
+            outcomes[run] = end.value
+        except Exception as failure:
+            outcomes[run] = failure
+
+    for run in runs:
+        advance(run, generators[run].send, None)
+    while pending:
+        earliest = min(call.first_step for call in pending.values())
+        together = tuple(run for run, call in pending.items() if call.first_step == earliest)
+        calls = [pending[run] for run in together]
+        try:
+            if len(together) == 1:
+                sums = [together[0].engine.train(*calls[0])]
+            else:
+                if together not in groups:
+                    groups[together] = create_group([run.engine for run in together])
+                places = np.stack([call.places for call in calls])
+                sums = groups[together].train(calls[0].first_step, places, calls[0].learning_rates)
+        except Exception as failure:
+            for run in together:
+                advance(run, generators[run].throw, failure)
+            continue
+        for run, found in zip(together, sums, strict=True):
+            advance(run, generators[run].send, found)
+    return [outcomes[run] for run in runs]
+
+
+class Call(NamedTuple):
+    """What a run asks its engine to train next: the arguments of `train`."""
+
+    first_step: int
+    places: np.ndarray
+    learning_rates: np.ndarray
 
 
 class _Run:
-    def __init__(self, experiment, seed, dataset, folder, callbacks, is_chief, deadline):
-        self.experiment, self.seed, self.dataset, self.folder = experiment, seed, dataset, folder
-        self.user_callbacks, self.is_chief = list(callbacks), is_chief
+    def __init__(self, experiment, seed, dataset, callbacks, is_chief, deadline, stop):
+        self.experiment, self.seed, self.dataset = experiment, seed, dataset
+        self.folder = run_folder(experiment, seed)
+        self.user_callbacks, self.is_chief, self.stop = list(callbacks), is_chief, stop
         self.deadline = float("inf") if deadline is None else deadline
         self.plan = Plan(experiment, len(dataset.split(experiment.train_split).labels))
         self.step, self.seconds = 0, 0.0
         self.sums = {"loss": 0.0, "error": 0.0, "gradient_norm": 0.0, "steps": 0}
-        self.stop_signal = None
+        self.validated = None, {}
 
     def train(self):
+        """A generator of `Call`s, each to be answered with the sums that `train` of the engine returns.
+
+        Its own value is what results.json holds.
+        """
+        with checkpoint.locked(self.folder) if self.is_chief else contextlib.nullcontext():
+            try:
+                return (yield from self._train())
+            except OSError as failure:
+                raise CheckpointError(
+                    f"{failure.filename or self.folder}: {failure.strerror or failure}; what the last checkpoint "
+                    "holds is safe"
+                ) from None
+
+    def _train(self):
         import keras
 
         # -------------------------------------------------------------- finished already, or to be continued?
@@ -139,8 +244,7 @@ class _Run:
         self.engine.model.stop_training = False  # callbacks may set it, as under fit
         callbacks.on_train_begin()
         try:
-            with self._signals():
-                self._loop(callbacks)
+            yield from self._loop(callbacks)
             results = self._results()
         finally:
             callbacks.on_train_end()
@@ -162,7 +266,7 @@ class _Run:
                 callbacks.on_epoch_begin(self.step // plan.val)
             callbacks.on_train_batch_begin(self.step)
             started = time.perf_counter()
-            sums = self.engine.train(self.step, places.reshape(-1, plan.batch_size), rates)
+            sums = yield Call(self.step, places.reshape(-1, plan.batch_size), rates)
             elapsed = time.perf_counter() - started
             if not (np.isfinite(sums["loss"]) and np.isfinite(sums["gradient_norm"])):
                 what = "loss" if not np.isfinite(sums["loss"]) else "gradient"
@@ -179,13 +283,18 @@ class _Run:
             self.step = end
             logs = self._means() | {"learning_rate": float(rates[-1]), "images_per_second": images_per_second}
             if plan.is_due(plan.val, end):
-                logs |= self._validate()
+                found = self._validate()
+                logs |= {
+                    "val_loss": found["nll"],
+                    "val_error": found["error"],
+                    "val_accuracy": 1 - found["error"] / 100,
+                }
             callbacks.on_train_batch_end(end - 1, logs)
             if plan.is_due(plan.val, end):
                 callbacks.on_epoch_end((end - 1) // plan.val, logs)
             if plan.is_due(plan.log, end):
                 self.sums = dict.fromkeys(self.sums, 0)
-            stopping = self.stop_signal or time.monotonic() > self.deadline
+            stopping = self.stop.signal or time.monotonic() > self.deadline
             if plan.is_due(plan.checkpoint, end) or stopping:
                 self._save()
             if stopping and end < plan.total:
@@ -200,16 +309,13 @@ class _Run:
         return means | {"error": 100 * means["error"], "accuracy": 1 - means["error"]}
 
     def _validate(self):
-        labels = self.dataset.split(self.experiment.val_split).labels
-        logits = self.engine.predict(
-            self.experiment.val_split, average=bool(self.experiment.train_parameters.ema_decay)
-        )
-        metrics = classification_metrics(logits, labels)
-        return {
-            "val_loss": metrics["nll"],
-            "val_error": metrics["error"],
-            "val_accuracy": 1 - metrics["error"] / 100,
-        }
+        """Metrics on the validation split; the last step's are asked for twice and computed once."""
+        if self.validated[0] != self.step:
+            split = self.experiment.val_split
+            average = bool(self.experiment.train_parameters.ema_decay)
+            labels = self.dataset.split(split).labels
+            self.validated = self.step, classification_metrics(self.engine.predict(split, average), labels)
+        return self.validated[1]
 
     # ------------------------------------------------------------------------------------------------ saved state
 
@@ -255,7 +361,6 @@ class _Run:
     def _results(self):
         experiment, engine = self.experiment, self.engine
         average = bool(experiment.train_parameters.ema_decay)
-        labels = self.dataset.split(experiment.val_split).labels
         results = {
             "name": experiment.name,
             "seed": self.seed,
@@ -264,7 +369,7 @@ class _Run:
             "train_split": experiment.train_split,
             "steps": self.step,
             "images": self.step * self.plan.batch_size,
-            experiment.val_split: classification_metrics(engine.predict(experiment.val_split, average), labels),
+            experiment.val_split: self._validate(),
             "weights": "exponential moving average" if average else "last step",
             "parameters": int(engine.model.count_params()),
             "seconds": round(self.seconds, 1),
@@ -278,25 +383,6 @@ class _Run:
             temporary.write_text(json.dumps(results, indent=2) + "\n")
             temporary.replace(self.folder / "results.json")
         return results
-
-    @contextlib.contextmanager
-    def _signals(self):
-        """Ctrl-C and SIGTERM stop at the end of the compiled call; a second one stops at once."""
-
-        def ask_to_stop(number, frame):
-            if self.stop_signal:
-                raise KeyboardInterrupt
-            self.stop_signal = number
-
-        try:
-            kept = [(number, signal.signal(number, ask_to_stop)) for number in (signal.SIGINT, signal.SIGTERM)]
-        except ValueError:  # not the main thread: whoever started it must care for signals
-            kept = []
-        try:
-            yield
-        finally:
-            for number, handler in kept:
-                signal.signal(number, handler)
 
 
 def _flat(tree, prefix=""):

@@ -19,6 +19,21 @@ def create_engine(experiment, dataset, seed):
     raise ExperimentError(f"backend: training runs on tensorflow or jax, but Keras was started with {backend!r}")
 
 
+def create_group(engines):
+    """What trains several engines of one experiment, which differ in the seed, in one program: JAX only.
+
+    Raises:
+        ExperimentError: on another backend.
+    """
+    import keras
+
+    if keras.backend.backend() != "jax":
+        raise ExperimentError("seeds_at_once: several seeds in one program need backend: jax")
+    from cifarzoo.training.engines.seeds import SeedGroup
+
+    return SeedGroup(engines)
+
+
 def replica_count(experiment) -> int:
     """Over how many devices the active backend would spread a batch of this experiment."""
     import keras

@@ -89,14 +89,14 @@ class JaxEngine:
         self._model_is_current = True
         self.loops_on_device = jax.default_backend() != "cpu"
         self._compiled_train = jax.jit(self._train_steps, donate_argnums=0, out_shardings=self._whole)
-        self._compiled_step = jax.jit(self._train_step, donate_argnums=0, out_shardings=self._whole)
+        self._compiled_step = jax.jit(self.step, donate_argnums=0, out_shardings=self._whole)
         self._compiled_predict = jax.jit(self._predict_batch, out_shardings=self._whole)
 
     # ------------------------------------------------------------------------------------------------ training
 
     def train(self, first_step: int, indices: np.ndarray, learning_rates: np.ndarray) -> dict[str, float]:
         """Train `len(indices)` steps in one compiled call; see `TensorFlowEngine.train`."""
-        images, labels = self._on_device(self.experiment.train_split)
+        images, labels = self.training_arrays()
         steps, longest = len(indices), self.parameters.steps_per_call
         self._model_is_current = False
         if self.loops_on_device:
@@ -113,7 +113,7 @@ class JaxEngine:
             sums = 0
             for k in range(steps):
                 self._state, found = self._compiled_step(
-                    self._state, images, labels, np.int32(first_step + k), indices[k], learning_rates[k]
+                    self._state, images, labels, np.int32(first_step + k), indices[k], learning_rates[k], self.seed
                 )
                 sums = sums + found
         return dict(zip(("loss", "error", "gradient_norm"), map(float, np.asarray(sums)), strict=True))
@@ -121,21 +121,26 @@ class JaxEngine:
     def _train_steps(self, state, images, labels, first_step, steps, indices, learning_rates):
         def body(k, carry):
             state, sums = carry
-            state, found = self._train_step(state, images, labels, first_step + k, indices[k], learning_rates[k])
+            state, found = self.step(state, images, labels, first_step + k, indices[k], learning_rates[k], self.seed)
             return state, sums + found
 
         dtype = state["trainable"][0].dtype
         return jax.lax.fori_loop(0, steps, body, (state, jnp.zeros(3, dtype)))
 
-    def _train_step(self, *args):
-        with self.experiment.arithmetic():  # only while tracing
+    def step(self, *args):
+        """One training step, to be traced; see `_step`."""
+        with self.experiment.arithmetic():
             return self._step(*args)
 
-    def _step(self, state, images, labels, step, indices, learning_rate):
+    def training_arrays(self):
+        """Images and labels to train on, on the device."""
+        return self._on_device(self.experiment.train_split)
+
+    def _step(self, state, images, labels, step, indices, learning_rate, seed):
         place = jax.lax.with_sharding_constraint(jnp.arange(len(indices), dtype=jnp.int32), self._shared)
         indices = jax.lax.with_sharding_constraint(indices, self._shared)
         epoch = (step * self.parameters.batch_size + place[:, None]) // len(images)
-        draws = Draws(self.seed, step, place, epoch, indices)
+        draws = Draws(seed, step, place, epoch, indices)
         batch_images, batch_labels = self._augment(images[indices], labels[indices], draws)
 
         def objective(trainable):
@@ -216,6 +221,18 @@ class JaxEngine:
         }
         self._model_is_current = False
         self._make_model_current()
+
+    def take_state(self):
+        """The state on the device; the engine is not to be used until `put_state`."""
+        return self._state
+
+    def put_state(self, state):
+        """Set what `take_state` returned, trained further."""
+        self._state, self._model_is_current = state, False
+
+    def share_with(self, other):
+        """Use the data on the device and the compiled functions of an engine of the same network."""
+        self._splits, self._compiled_predict = other._splits, other._compiled_predict
 
     @functools.cached_property
     def _slots(self):

@@ -1,0 +1,70 @@
+"""Several seeds of one experiment in one JAX program: small networks leave most of a large accelerator idle."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cifarzoo.training.engines.batches import padded
+
+
+class SeedGroup:
+    """Engines of the same experiment with different seeds, mapped over by `jax.vmap`.
+
+    Between calls every engine holds its own state, so that all else is done by each alone.
+
+    Args:
+        engines: `JaxEngine` objects; the first one's traced step serves all.
+    """
+
+    def __init__(self, engines):
+        self._engines, self._leader = engines, engines[0]
+        self._seeds = np.array([engine.seed for engine in engines], np.int32)
+        for engine in engines[1:]:
+            engine.share_with(self._leader)
+        # Over states, order of images and seeds.
+        self._step = jax.vmap(self._leader.step, in_axes=(0, None, None, None, 0, None, 0))
+        self._compiled_step = jax.jit(self._step, donate_argnums=0)
+        self._compiled_train = jax.jit(self._train_steps, donate_argnums=0)
+
+    def train(self, first_step: int, indices: np.ndarray, learning_rates: np.ndarray) -> list[dict[str, float]]:
+        """Train every seed; see `TensorFlowEngine.train`.
+
+        Args:
+            first_step: Number of the first step.
+            indices: int32 [seeds, steps, batch_size].
+            learning_rates: float64 [steps], of all seeds.
+
+        Returns:
+            For every seed the sums over the steps of `loss`, `error` and `gradient_norm`.
+        """
+        images, labels = self._leader.training_arrays()
+        state = jax.tree.map(lambda *values: jnp.stack(values), *[engine.take_state() for engine in self._engines])
+        steps, longest = indices.shape[1], self._leader.parameters.steps_per_call
+        if self._leader.loops_on_device:
+            places = np.stack([padded(one, longest) for one in indices])
+            rates = padded(learning_rates, longest)
+            state, sums = self._compiled_train(
+                state, images, labels, np.int32(first_step), np.int32(steps), places, rates
+            )
+        else:
+            sums = 0
+            for k in range(steps):
+                state, found = self._compiled_step(
+                    state, images, labels, np.int32(first_step + k), indices[:, k], learning_rates[k], self._seeds
+                )
+                sums = sums + found
+        for number, engine in enumerate(self._engines):
+            engine.put_state(jax.tree.map(lambda value, number=number: value[number], state))
+        names = ("loss", "error", "gradient_norm")
+        return [dict(zip(names, map(float, found), strict=True)) for found in np.asarray(sums)]
+
+    def _train_steps(self, state, images, labels, first_step, steps, indices, learning_rates):
+        def body(k, carry):
+            state, sums = carry
+            state, found = self._step(
+                state, images, labels, first_step + k, indices[:, k], learning_rates[k], self._seeds
+            )
+            return state, sums + found
+
+        start = jnp.zeros((len(self._seeds), 3), state["trainable"][0].dtype)
+        return jax.lax.fori_loop(0, steps, body, (state, start))
