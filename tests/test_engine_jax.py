@@ -142,7 +142,10 @@ for seed in alone.seeds:
 
 
 def test_one_program_for_many_steps_equals_one_program_a_step(tmp_path):
-    """What accelerators run, on a network without convolutions; in a process of its own for the backend."""
+    """What accelerators run, repeated blocks as a loop, on a network without convolutions.
+
+    In a process of its own for the backend.
+    """
     import os
     import subprocess
     import sys
@@ -171,10 +174,12 @@ for looped, grouped in ((False, False), (True, False), (True, True)):
         else:
             sums = [engine.train(first, places, rates) for engine in engines]
         found += [s["loss"] for s in sums]
-    losses.append(found + [float(np.abs(v).sum()) for e in engines for v in e.state().values()])
+    found += [float(np.abs(v).sum()) for e in engines for v in e.state().values()]
+    losses.append(found + engines[0].predict("test").ravel()[:50].tolist())
 print(json.dumps(losses))
 """
-    description = document(tmp_path, model="tiny_mlp", train_parameters={"steps_per_call": 5})
+    parameters = {"model_parameters": {"blocks": 13}, "train_parameters": {"steps_per_call": 5}}
+    description = document(tmp_path, model="tiny_mlp", **parameters)
     environment = os.environ | JAX | {"PYTHONPATH": f"{HERE.parent}:{HERE}"}
     out = subprocess.run(
         [sys.executable, "-c", code, json.dumps(description)],

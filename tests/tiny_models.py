@@ -32,9 +32,11 @@ def tiny_resnet(classes=10):
     return resnet(8, "original", "B", **options)
 
 
-def tiny_mlp(classes=10):
-    """No convolutions: BatchNormalization and dropout between two linear layers."""
+def tiny_mlp(classes=10, blocks=0):
+    """No convolutions: BatchNormalization and dropout between two linear layers, and residual blocks if wanted."""
     inputs = keras.Input((32, 32, 3))
     x = layers.Dense(16, activation="relu")(layers.Flatten()(layers.Rescaling(1 / 64, offset=-2)(inputs)))
+    for _ in range(blocks):
+        x = layers.Add()([x, layers.Dense(16)(layers.ReLU()(layers.BatchNormalization()(x)))])
     x = layers.Dropout(0.2)(layers.BatchNormalization()(x))
     return keras.Model(inputs, layers.Dense(classes)(x))

@@ -29,6 +29,15 @@ class MovingStatistics:
         updates, self.updates = self.updates, []
         return updates
 
+    @contextlib.contextmanager
+    def apart(self):
+        """While active, record into an empty list, which is yielded: for the body of a loop."""
+        kept, self.updates = self.updates, []
+        try:
+            yield self.updates
+        finally:
+            self.updates = kept
+
 
 def _is_fusable(layer, x):
     return (

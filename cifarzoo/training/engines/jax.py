@@ -22,6 +22,7 @@ from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import ExperimentError
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
+from cifarzoo.training.engines.repeats import looped, raw_value
 from cifarzoo.training.losses import cross_entropy, error
 from cifarzoo.training.optimizer import moving_average
 
@@ -48,6 +49,23 @@ def _join():
     cluster = read_cluster()
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(cluster.addresses[0], len(cluster.addresses), cluster.index)
+
+
+def scan_copies(repeat, x, call):
+    """Run the copies of a block one after another; see `cifarzoo.training.engines.repeats.looped`."""
+    copies = [repeat.variables(number) for number in range(len(repeat.copies))]
+    stacks = [jnp.stack([raw_value(variable) for variable in same]) for same in zip(*copies, strict=True)]
+    moving = [place for place, variable in enumerate(copies[0]) if not variable.trainable]
+
+    def body(x, values):
+        y, scope = call(x, values)
+        return y, [scope.get_current_value(copies[0][place]) for place in moving]
+
+    x, found = jax.lax.scan(body, x, stacks)
+    for place, values in zip(moving, found, strict=True):
+        for number, copy in enumerate(copies):
+            copy[place].assign(values[number])
+    return x
 
 
 class JaxEngine:
@@ -144,9 +162,10 @@ class JaxEngine:
         batch_images, batch_labels = self._augment(images[indices], labels[indices], draws)
 
         def objective(trainable):
-            logits, others, extra = self.model.stateless_call(
-                trainable, state["others"], self._as_input(batch_images), training=True, return_losses=True
-            )
+            with self._loops():
+                logits, others, extra = self.model.stateless_call(
+                    trainable, state["others"], self._as_input(batch_images), training=True, return_losses=True
+                )
             loss = cross_entropy(logits, batch_labels, self.parameters.label_smoothing)
             return loss + sum(jnp.asarray(e, loss.dtype) for e in extra), (loss, logits, others)
 
@@ -176,8 +195,12 @@ class JaxEngine:
 
     def _predict_batch(self, trainable, others, images, indices):
         indices = jax.lax.with_sharding_constraint(indices, self._shared)
-        with self.experiment.arithmetic():
+        with self.experiment.arithmetic(), self._loops():
             return self.model.stateless_call(trainable, others, self._as_input(images[indices]), training=False)[0]
+
+    def _loops(self):
+        """While active, the model's repeated blocks are traced as loops, if loops are fast here."""
+        return looped(self.model, scan_copies) if self.loops_on_device else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def averaged_weights(self):

@@ -19,6 +19,7 @@ from cifarzoo.errors import ExperimentError
 from cifarzoo.training.engines.batch_norm import fused_batch_normalization
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
+from cifarzoo.training.engines.repeats import looped, raw_value
 from cifarzoo.training.losses import cross_entropy, error
 from cifarzoo.training.optimizer import moving_average
 
@@ -120,7 +121,7 @@ class TensorFlowEngine:
         """
         images, labels = self._on_devices(self.experiment.train_split)
         longest = self.parameters.steps_per_call
-        with fused_batch_normalization(synchronized=self.replicas > 1) as self._moving_statistics:
+        with fused_batch_normalization(self.replicas > 1) as self._moving_statistics, self._loops(True):
             sums = self._compiled_train(
                 images,
                 labels,
@@ -178,6 +179,43 @@ class TensorFlowEngine:
             variable.assign(value)
         return tf.stack([loss, wrong, tf.cast(norm, learning_rate.dtype)])
 
+    def _loops(self, training):
+        """While active, the model's repeated blocks are traced as loops."""
+        if training and self.replicas > 1:
+            return contextlib.nullcontext()  # replicas cannot meet inside a loop
+        return looped(self.model, self._loop)
+
+    def _loop(self, repeat, x, call):
+        """Run the copies of a block one after another; see `cifarzoo.training.engines.repeats.looped`."""
+        copies = [repeat.variables(number) for number in range(len(repeat.copies))]
+        stacks = [self._array([raw_value(variable) for variable in same]) for same in zip(*copies, strict=True)]
+        moving = [place for place, variable in enumerate(copies[0]) if not variable.trainable]
+        found = [tf.TensorArray(copies[0][p].dtype, len(copies), element_shape=copies[0][p].shape) for p in moving]
+        updated = []
+
+        def body(number, x, found):
+            with self._moving_statistics().apart() as updates:
+                y, _ = call(x, [stack.read(number) for stack in stacks])
+            new = {id(variable): value for variable, value in updates}
+            updated[:] = new
+            if new:
+                found = [array.write(number, new[id(copies[0][p])]) for p, array in zip(moving, found, strict=True)]
+            return number + 1, tf.ensure_shape(y, x.shape), found
+
+        limit = len(copies)
+        start = tf.constant(0), x, found
+        _, x, found = tf.while_loop(lambda number, *_: number < limit, body, start, maximum_iterations=limit)
+        if updated:
+            for p, array in zip(moving, found, strict=True):
+                values = tf.unstack(array.stack(), limit)
+                self._moving_statistics().updates += [(copy[p], v) for copy, v in zip(copies, values, strict=True)]
+        return x
+
+    @staticmethod
+    def _array(values):
+        array = tf.TensorArray(values[0].dtype, len(values), element_shape=values[0].shape, clear_after_read=False)
+        return array.unstack(tf.stack(values))
+
     # ------------------------------------------------------------------------------------------------ evaluation
 
     def predict(self, split: str, average: bool = False) -> np.ndarray:
@@ -185,7 +223,8 @@ class TensorFlowEngine:
         count = len(self._dataset.split(split).labels)
         images, _ = self._on_devices(split)
         places = evaluation_places(count, self.parameters.eval_batch_size, self.replicas)
-        with self.averaged_weights() if average else contextlib.nullcontext(), fused_batch_normalization():
+        weights = self.averaged_weights() if average else contextlib.nullcontext()
+        with weights, fused_batch_normalization() as self._moving_statistics, self._loops(False):
             logits = [self._compiled_predict(images, tf.constant(part)).numpy() for part in places]
         return np.concatenate(logits)[:count].astype(np.float32)
 

@@ -1,0 +1,80 @@
+"""Repeated blocks as loops: where they are found, and that they compute what the unrolled network computes."""
+
+import numpy as np
+import pytest
+
+from cifarzoo.data import load
+from cifarzoo.models.registry import create_model
+from cifarzoo.training.engines import repeats
+from cifarzoo.training.experiment import Experiment
+
+
+def found_in(model):
+    return [
+        (len(part.copies), part.copies[0][0].operation.name)
+        for part in repeats.plan(model)
+        if isinstance(part, repeats.Repeat)
+    ]
+
+
+def test_blocks_of_a_deep_network_are_found():
+    """Eighteen blocks a stage, of which the first differs by its shortcut or stride (He et al. 2016)."""
+    model = create_model("cifar_resnet110")
+    assert found_in(model) == [(17, f"stage{stage}_block2_bn1") for stage in (1, 2, 3)]
+    parts = repeats.plan(model)
+    nodes = [n for part in parts for n in (sum(part.copies, []) if isinstance(part, repeats.Repeat) else [part])]
+    assert nodes == repeats.graph_nodes(model)
+
+
+@pytest.mark.parametrize("name", ["cifar_resnet20", "cifar_vgg11", "cifar_shake_shake26_2x32d"])
+def test_shallow_networks_have_none(name):
+    assert found_in(create_model(name)) == []
+
+
+def test_random_layers_and_shared_layers_do_not_repeat():
+    import keras
+
+    shared = keras.layers.Dense(4)
+    for layer in (lambda: keras.layers.Dropout(0.5), lambda: shared):
+        x = inputs = keras.Input((4,))
+        for _ in range(20):
+            x = layer()(x)
+        assert found_in(keras.Model(inputs, x)) == []
+
+
+def test_a_tensor_that_skips_a_block_forbids_the_loop():
+    import keras
+
+    x = before = inputs = keras.Input((4,))
+    for _ in range(20):
+        x, before = keras.layers.Add()([keras.layers.Dense(4)(x), before]), x
+    assert found_in(keras.Model(inputs, x)) == []
+
+
+def test_loops_compute_what_the_unrolled_network_computes(monkeypatch):
+    from cifarzoo.training.engines.tensorflow import TensorFlowEngine
+
+    experiment = Experiment.model_validate(
+        {
+            "module": "tiny_models",
+            "model": "tiny_mlp",
+            "model_parameters": {"blocks": 13},
+            "dataset": "synthetic",
+            "precision": "float64",
+            "train_parameters": {"batch_size": 16, "steps_per_call": 2, "ema_decay": 0.9, "weight_decay": 0.01},
+        }
+    )
+    places = np.arange(64, dtype=np.int32).reshape(4, 16)
+    results = []
+    for fewest in (repeats.FEWEST_COPIES, 100):
+        monkeypatch.setattr(repeats, "FEWEST_COPIES", fewest)
+        engine = TensorFlowEngine(experiment, load("synthetic"), 0)
+        assert len(found_in(engine.model)) == (fewest < 100)
+        sums = [engine.train(first, places[first : first + 2], np.full(2, 0.1)) for first in (0, 2)]
+        results.append((sums, engine.state(), engine.predict("test", average=True)))
+    (sums, state, logits), (sums_unrolled, state_unrolled, logits_unrolled) = results
+    for one, other in zip(sums, sums_unrolled, strict=True):
+        assert one == pytest.approx(other, rel=1e-6)
+    for name, value in state_unrolled.items():
+        np.testing.assert_allclose(state[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+    np.testing.assert_allclose(logits, logits_unrolled, rtol=1e-5, atol=1e-6)
