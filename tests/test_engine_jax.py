@@ -27,7 +27,6 @@ def pair(tmp_path_factory):
     return tensorflow, jax, changes
 
 
-@pytest.mark.xdist_group("jax_tensorflow")
 def test_both_engines_give_the_same_losses(pair):
     tensorflow, jax, _ = pair
     assert len(jax["losses"]) == 50
@@ -41,14 +40,12 @@ def one_device(tmp_path_factory):
     return finish(start(document(tmp_path_factory.mktemp("one")), environment=JAX))
 
 
-@pytest.mark.xdist_group("jax_devices")
 def test_four_devices_give_the_losses_of_one(one_device, tmp_path):
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     four = finish(start(document(tmp_path), environment=JAX | flags))
     np.testing.assert_allclose(four["losses"], one_device["losses"], rtol=1e-8)
 
 
-@pytest.mark.xdist_group("jax_devices")
 def test_two_processes_give_the_losses_of_one(one_device, tmp_path):
     description = document(tmp_path, distribution="multi_worker")
     processes = [start(description, environment=JAX | worker) for worker in two_workers()]
@@ -58,7 +55,6 @@ def test_two_processes_give_the_losses_of_one(one_device, tmp_path):
     np.testing.assert_allclose(chief["losses"], one_device["losses"], rtol=1e-8)
 
 
-@pytest.mark.xdist_group("jax_tensorflow")
 @pytest.mark.parametrize("first", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_a_checkpoint_crosses_engines(pair, tmp_path, first):
     """Half on one engine, half on the other: the losses of either alone."""

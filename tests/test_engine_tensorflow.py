@@ -59,13 +59,11 @@ def one_device(tmp_path_factory):
     return finish(start(document(tmp_path_factory.mktemp("one"))))
 
 
-@pytest.mark.xdist_group("tensorflow_devices")
 def test_it_learns(one_device):
     assert len(one_device["losses"]) == 24
     assert one_device["losses"][-1] < one_device["losses"][0]
 
 
-@pytest.mark.xdist_group("tensorflow_devices")
 def test_two_replicas_give_the_losses_of_one(one_device, tmp_path):
     two = finish(start(document(tmp_path, distribution="mirrored"), "--cpus", "2"))
     np.testing.assert_allclose(two["losses"], one_device["losses"], rtol=1e-9)
@@ -87,7 +85,6 @@ def two_workers():
     ]
 
 
-@pytest.mark.xdist_group("tensorflow_devices")
 def test_two_workers_give_the_losses_of_one_device(one_device, tmp_path):
     processes = [start(document(tmp_path, distribution="auto"), environment=worker) for worker in two_workers()]
     chief = finish(processes[0])
@@ -120,13 +117,11 @@ def test_two_workers_run_one_file(tmp_path, backend):
         assert results["steps"] == 24 and results["test"]["n"] == 2000 and results["backend"] == backend
 
 
-@pytest.mark.xdist_group("tensorflow_devices")
 def test_xla_gives_the_same_losses(one_device, tmp_path):
     compiled = finish(start(document(tmp_path, xla=True)))
     np.testing.assert_allclose(compiled["losses"], one_device["losses"], rtol=1e-7)
 
 
-@pytest.mark.xdist_group("tensorflow_devices")
 def test_steps_per_call_does_not_change_the_result(one_device, tmp_path):
     long_calls = finish(start(document(tmp_path, train_parameters={"steps_per_call": 7})))
     assert long_calls["sha256"] == one_device["sha256"]
