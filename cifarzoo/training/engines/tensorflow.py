@@ -103,8 +103,9 @@ class TensorFlowEngine:
         self._splits = {}
         self._dataset = dataset
         # Nothing here is for autograph, which would only convert it all anew in every process.
-        self._compiled_train = tf.function(self._train_steps, autograph=False)
-        self._compiled_predict = tf.function(self._predict_batch, autograph=False)
+        # `partial`, because TensorFlow takes another engine's method for this one, traced again, and warns.
+        self._compiled_train = tf.function(functools.partial(self._train_steps), autograph=False)
+        self._compiled_predict = tf.function(functools.partial(self._predict_batch), autograph=False)
 
     # ------------------------------------------------------------------------------------------------ training
 
