@@ -61,18 +61,17 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
 
     from cifarzoo.training.checkpoint import locked
     from cifarzoo.training.engines import create_engine, is_chief, replica_count
+    from cifarzoo.training.gradients import check_shares
     from cifarzoo.training.trainer import Plan, run_folder
 
     Plan(experiment, len(dataset.split(experiment.train_split).labels))
     replicas = replica_count(experiment)
-    batch_size = experiment.train_parameters.batch_size
-    if batch_size % replicas:
-        raise ExperimentError(f"batch_size: {batch_size} images cannot be shared evenly by {replicas} replicas")
+    check_shares(experiment.train_parameters, replicas)
     if is_chief(experiment):
         with locked(run_folder(experiment, experiment.seeds[0])):
             pass
     batch = PREFLIGHT_BATCH * replicas
-    parameters = {"batch_size": batch, "eval_batch_size": 10, "steps_per_call": PREFLIGHT_STEPS}
+    parameters = {"batch_size": batch, "accumulate": 1, "eval_batch_size": 10, "steps_per_call": PREFLIGHT_STEPS}
     small = experiment.model_copy(
         update={"train_parameters": experiment.train_parameters.model_copy(update=parameters)}
     )

@@ -20,7 +20,7 @@ from cifarzoo.augment.pipeline import build as build_augmentation
 from cifarzoo.augment.random import Draws
 from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import ExperimentError
-from cifarzoo.training.losses import cross_entropy, error
+from cifarzoo.training.gradients import check_shares, objective, step_gradients
 from cifarzoo.training.optimizer import moving_average
 
 
@@ -57,10 +57,7 @@ class JaxEngine:
             jax.config.update("jax_enable_x64", True)
         self.experiment, self.parameters, self.seed = experiment, experiment.train_parameters, seed
         self.replicas = device_count(experiment)
-        if self.parameters.batch_size % self.replicas:
-            raise ExperimentError(
-                f"batch_size: {self.parameters.batch_size} images cannot be shared evenly by {self.replicas} devices"
-            )
+        check_shares(self.parameters, self.replicas)
         mesh = Mesh(np.array(jax.devices()[: self.replicas]), ("batch",))
         self._whole, self._shared = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
         self._augment = build_augmentation(experiment.augmentation, dataset.classes, mean_colour(experiment.dataset))
@@ -126,22 +123,27 @@ class JaxEngine:
         draws = Draws(self.seed, step, place, epoch, indices)
         batch_images, batch_labels = self._augment(images[indices], labels[indices], draws)
 
-        def objective(trainable):
-            logits, others, extra = self.model.stateless_call(
-                trainable, state["others"], self._as_input(batch_images), training=True, return_losses=True
-            )
-            loss = cross_entropy(logits, batch_labels, self.parameters.label_smoothing)
-            return loss + sum(jnp.asarray(e, loss.dtype) for e in extra), (loss, logits, others)
-
-        gradients, (loss, logits, others) = jax.grad(objective, has_aux=True)(state["trainable"])
+        gradients, loss, wrong, others = step_gradients(
+            self.parameters,
+            self._differentiate,
+            _after,
+            state["trainable"],
+            state["others"],
+            batch_images,
+            batch_labels,
+        )
         trainable, velocities, norm = self._optimizer.update(
             state["trainable"], gradients, state["velocities"], learning_rate
         )
         new = {"trainable": trainable, "others": others, "velocities": velocities, "averages": state["averages"]}
         if state["averages"]:
             new["averages"] = moving_average(state["averages"], self._weights(new), self.parameters.ema_decay)
-        found = [jnp.asarray(v, loss.dtype) for v in (loss, error(logits, batch_labels), norm)]
-        return new, jnp.stack(found)
+        return new, jnp.stack([jnp.asarray(v, loss.dtype) for v in (loss, wrong, norm)])
+
+    def _differentiate(self, weights, others, images, labels):
+        """Gradients of `objective` and what it returns beside the loss."""
+        function = functools.partial(objective, self.model, self.parameters)
+        return jax.grad(function, has_aux=True)(weights, others, images, labels)
 
     # ------------------------------------------------------------------------------------------------ evaluation
 
@@ -248,3 +250,8 @@ class JaxEngine:
             arrays = self._dataset.split(split)
             self._splits[split] = self._put(arrays.images), self._put(arrays.labels.astype(np.int32))
         return self._splits[split]
+
+
+def _after(values, earlier):
+    """The values, not to be had before the earlier ones are computed."""
+    return jax.lax.optimization_barrier((values, earlier))[0]

@@ -18,7 +18,7 @@ from cifarzoo.augment.random import Draws
 from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import ExperimentError
 from cifarzoo.training.engines.batch_norm import fused_batch_normalization
-from cifarzoo.training.losses import cross_entropy, error
+from cifarzoo.training.gradients import check_shares, objective, step_gradients
 from cifarzoo.training.optimizer import moving_average
 
 
@@ -98,10 +98,7 @@ class TensorFlowEngine:
         self.experiment, self.parameters, self.seed = experiment, experiment.train_parameters, seed
         self.strategy = get_strategy(experiment.distribution)
         self.replicas = self.strategy.num_replicas_in_sync if self.strategy else 1
-        if self.parameters.batch_size % self.replicas:
-            raise ExperimentError(
-                f"batch_size: {self.parameters.batch_size} images cannot be shared evenly by {self.replicas} replicas"
-            )
+        check_shares(self.parameters, self.replicas)
         if experiment.xla and self.replicas > 1:
             raise ExperimentError("xla: works on one device; a TPU compiles by itself, and so needs no xla: true")
         self._augment = build_augmentation(experiment.augmentation, dataset.classes, mean_colour(experiment.dataset))
@@ -136,7 +133,7 @@ class TensorFlowEngine:
         # Always the same shape, so that a call of fewer steps is not traced anew.
         padded = np.zeros((longest, indices.shape[1]), np.int32), np.zeros(longest)
         padded[0][:steps], padded[1][:steps] = indices, learning_rates
-        with fused_batch_normalization(synchronized=self.replicas > 1) as self._moving_statistics:
+        with fused_batch_normalization(synchronized=self.replicas > 1):
             sums = self._compiled_train(
                 images,
                 labels,
@@ -166,31 +163,36 @@ class TensorFlowEngine:
         epoch = (step * self.parameters.batch_size + place[:, None]) // images.shape[0]
         images, labels = tf.gather(images, indices), tf.gather(labels, indices)
         images, labels = self._augment(images, labels, Draws(self.seed, step, place, epoch, indices))
-        variables = [v.value for v in self.model.trainable_variables]
-        with tf.GradientTape() as tape:
-            logits = self.model(tf.cast(images, self.model.inputs[0].dtype), training=True)
-            loss = cross_entropy(logits, labels, self.parameters.label_smoothing)
-            total = loss + sum(tf.cast(extra, loss.dtype) for extra in self.model.losses)
-        gradients = tape.gradient(total, variables)
-        loss, wrong = tf.cast(loss, learning_rate.dtype), tf.cast(error(logits, labels), learning_rate.dtype)
-        if self.replicas > 1:
-            replica = tf.distribute.get_replica_context()
-            gradients, loss, wrong = replica.all_reduce(tf.distribute.ReduceOp.MEAN, [gradients, loss, wrong])
-        weights, velocities, norm = self._optimizer.update(
-            [tf.convert_to_tensor(v) for v in variables], gradients, self._velocities, learning_rate
+        model = self.model
+        weights = [tf.convert_to_tensor(v.value) for v in model.trainable_variables]
+        others = [tf.convert_to_tensor(v.value) for v in model.non_trainable_variables]
+        gradients, loss, wrong, new_others = step_gradients(
+            self.parameters, self._differentiate, _after, weights, others, images, labels
         )
-        updates = list(zip(self.model.trainable_variables, weights, strict=True))
-        updates += self._moving_statistics().take()
-        updates += zip(self._velocities, velocities, strict=True)
+        new_weights, velocities, norm = self._optimizer.update(weights, gradients, self._velocities, learning_rate)
+        updates = list(zip(model.trainable_variables, new_weights, strict=True))
+        updates += zip(model.non_trainable_variables, new_others, strict=True)
         if self._averages:
             new = {id(variable): value for variable, value in updates}
-            values = [new.get(id(v), v.value) for v in self.model.weights]
+            values = [new[id(v)] for v in model.weights]
             updates += zip(
                 self._averages, moving_average(self._averages, values, self.parameters.ema_decay), strict=True
             )
+        updates += zip(self._velocities, velocities, strict=True)
         for variable, value in updates:
             variable.assign(value)
-        return tf.stack([loss, wrong, tf.cast(norm, learning_rate.dtype)])
+        return tf.stack([tf.cast(value, learning_rate.dtype) for value in (loss, wrong, norm)])
+
+    def _differentiate(self, weights, others, images, labels):
+        """Gradients of `objective` and what it returns beside the loss, as means over all replicas."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            total, (loss, wrong, others) = objective(self.model, self.parameters, weights, others, images, labels)
+        gradients = tape.gradient(total, weights)
+        if self.replicas > 1:
+            replica = tf.distribute.get_replica_context()
+            gradients, loss, wrong = replica.all_reduce(tf.distribute.ReduceOp.MEAN, [gradients, loss, wrong])
+        return gradients, (loss, wrong, others)
 
     # ------------------------------------------------------------------------------------------------ evaluation
 
@@ -298,3 +300,9 @@ class TensorFlowEngine:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group if self.strategy else 0
         first = tf.cast(replica, tf.int32) * size
         return first + tf.range(size), tf.slice(indices, [first], [size])
+
+
+def _after(values, earlier):
+    """The values, not to be had before the earlier ones are computed."""
+    with tf.control_dependencies(earlier):
+        return [tf.identity(value) for value in values]
