@@ -150,6 +150,9 @@ def evaluate(
     ] = None,
     argument: Annotated[list[str], typer.Option(help="KEY=VALUE for the factory; may be repeated.")] = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="train, test, train45k or validation.")] = "test",
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Average the logits of each image and its mirror image.")
+    ] = False,
     data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Debug = False,
@@ -162,7 +165,7 @@ def evaluate(
     for item in argument:
         key, _, value = item.partition("=")
         arguments[key] = parse_yaml(value, f"--argument {item}")
-    found = evaluate_named(model, dataset, data_dir, tag=weights, arguments=arguments, split=split)
+    found = evaluate_named(model, dataset, data_dir, tag=weights, arguments=arguments, split=split, flip=flip)
     if as_json:
         print(json.dumps(found, indent=2))
         return

@@ -113,7 +113,8 @@ class Factory:
         record = find(experiment.model)
         images = plan.total * plan.batch_size * (1 - self._done_share(row))
         macs = record.macs["100" if experiment.dataset == "cifar100" else "10"]
-        return FIXED_SECONDS + training_operations(macs, images) / self._rates[experiment.precision]
+        operations = training_operations(macs, images, experiment.train_parameters.sam_rho > 0)
+        return FIXED_SECONDS + operations / self._rates[experiment.precision]
 
     def work(self, budget: float) -> list[Row]:
         """Train and publish what fits into `budget` seconds; returns the rows that were published.

@@ -9,7 +9,7 @@ import yaml
 from keras import ops
 from test_augment_operations import pillow, textured
 
-from cifarzoo.augment.operations import OPERATIONS
+from cifarzoo.augment.names import OPERATIONS
 from cifarzoo.augment.pipeline import build
 from cifarzoo.augment.policies import (
     AUTOAUGMENT_CIFAR10,
@@ -20,9 +20,9 @@ from cifarzoo.augment.policies import (
     TrivialAugment,
     autoaugment_value,
     fast_autoaugment_value,
-    read_policies,
     trivialaugment_value,
 )
+from cifarzoo.augment.policy_lists import read_policies
 from cifarzoo.augment.random import Draws
 from cifarzoo.errors import ExperimentError
 

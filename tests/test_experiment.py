@@ -8,6 +8,7 @@ import yaml
 
 from cifarzoo.errors import ExperimentError
 from cifarzoo.training.experiment import read_experiments, stream_indices
+from cifarzoo.training.trainer import Plan
 
 SEED_EXAMPLES = """
 module: 'Models.Resnets'      # .py file with models (required)
@@ -105,6 +106,87 @@ def test_recipe_lies_under_the_document(read, tmp_path):
     )  # fmt: skip
 
 
+GRID = """
+model: cifar_wrn_40_2
+seeds: [0, 1]
+train_parameters: {schedule: {kind: cosine, duration: {epochs: 3}}}
+grid:
+  train_parameters.weight_decay: [1.0e-4, 0.002]
+  dataset: [cifar10, cifar100]
+  model_parameters: {plain: {}, dropped: {dropout: 0.3}}
+"""
+
+
+def test_a_grid_is_all_combinations_under_derived_names(read):
+    found = read(GRID)
+    assert [e.name for e in found] == [
+        f"cifar_wrn_40_2-weight_decay_{decay}-{data}-{dropout}"
+        for decay in ("0.0001", "0.002")
+        for data in ("cifar10", "cifar100")
+        for dropout in ("plain", "dropped")
+    ]
+    last = found[-1]
+    assert (last.train_parameters.weight_decay, last.dataset, last.model_parameters, last.seeds) == (
+        0.002, "cifar100", {"dropout": 0.3}, [0, 1]
+    )  # fmt: skip
+    assert len({e.fingerprint() for e in found}) == 8
+    assert last.train_parameters.resolved_schedule().total(last.lengths(50_000)) == 1172
+
+
+def test_names_of_a_grid_begin_with_the_run_name_or_the_model(read):
+    named = read("model: a\ntrain_parameters: {run_name: b}\ngrid: {xla: [true], model_parameters.depth: [10, 16]}")
+    assert [e.name for e in named] == ["b-xla_true-depth_10", "b-xla_true-depth_16"]
+    over_models = read("grid: {model: {r20: cifar_resnet20, r32: cifar_resnet32}}")
+    assert [(e.name, e.model) for e in over_models] == [("r20", "cifar_resnet20"), ("r32", "cifar_resnet32")]
+
+
+def test_variants_lie_over_the_whole_document(read):
+    found = read(
+        "model_parameters: {dropout: 0.3}\n"
+        "grid: {variant: {a: {model: m, seeds: [3]}, b: {model: n, model_parameters: {x: 1}}}, xla: [false]}"
+    )
+    assert [(e.name, e.model, e.model_parameters, e.seeds) for e in found] == [
+        ("a-xla_false", "m", {"dropout": 0.3}, [3]),
+        ("b-xla_false", "n", {"dropout": 0.3, "x": 1}, [0]),
+    ]
+
+
+def test_overrides_of_a_grid(read):
+    (one,) = read("model: a\ngrid: {train_parameters.momentum: [0.1, 0.2]}", "grid.train_parameters.momentum=[0.3]")
+    assert (one.name, one.train_parameters.momentum) == ("a-momentum_0.3", 0.3)
+    with pytest.raises(ExperimentError, match=r"--set dataset=synthetic: the file has a grid over dataset"):
+        read(GRID, "dataset=synthetic")
+
+
+def test_a_policy_file_becomes_part_of_the_experiment(read, tmp_path):
+    path = tmp_path / "lists" / "mine.yaml"
+    path.parent.mkdir()
+    text = "model: a\naugmentation: [crop, {policies: {file: lists/mine.yaml, fill: mean}}]"
+    path.write_text("- [[Invert, 0.1, 0.7], [Contrast, 0.2, 0.6]]")
+    (first,) = read(text)
+    assert first.augmentation[1]["policies"] == {
+        "fill": "mean", "policies": [[["Invert", 0.1, 0.7], ["Contrast", 0.2, 0.6]]]
+    }  # fmt: skip
+    path.write_text("- [[Invert, 0.2, 0.7], [Contrast, 0.2, 0.6]]")
+    assert read(text)[0].fingerprint() != first.fingerprint()
+    path.write_text("- [[Invert, 0.1, 0.7], [Contrast, 1.5, 0.6]]")
+    with pytest.raises(ExperimentError) as caught:
+        read(text)
+    assert str(caught.value) == (
+        f"{tmp_path / 'batch.yaml'}, document 1: augmentation[1].{path}[0][1]: "
+        "the probability of Contrast is between 0 and 1, got 1.5"
+    )
+
+
+def test_rates_grow_with_the_batch(read):
+    (experiment,) = read(
+        "model: a\ntrain_parameters: {batch_size: 512, lr_reference_batch: 128, "
+        "schedule: {kind: stepped, values: [0.1, 0.01], boundaries: [10, 20]}}"
+    )
+    assert Plan(experiment, 50_000).rates(9, 11).tolist() == [0.4, 0.04]
+    assert experiment.train_parameters.resolved_schedule().values == [0.1, 0.01]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -128,6 +210,22 @@ def test_recipe_lies_under_the_document(read, tmp_path):
         ("model: a\ntrain_parameters: {run_name: ../evil}", "run_name"),
         ("model: a\n---\nmodel: a", "is also that of document 1; set train_parameters.run_name"),
         ("recipe: nowhere", "recipe 'nowhere' not found; looked for"),
+        ("model: a\ngrid: 3", "grid: expected keys with their values"),
+        ("model: a\ngrid: {dataset: cifar10}", "grid.dataset: expected a list"),
+        ("model: a\ngrid: {dataset: []}", "grid.dataset: expected a list"),
+        ("model: a\ngrid: {augmentation: [[crop]]}", "grid.augmentation: give values .* a name"),
+        ("model: a\ngrid: {seeds: [1, 2]}", "grid.seeds: no key of a grid"),
+        ("model: a\ngrid: {train_parameters.run_name: [b]}", "grid.train_parameters.run_name: no key of a grid"),
+        ("model: a\ngrid: {train_parameters.lr: [1]}", "document 1: train_parameters.lr: unknown key"),
+        ("model: a\ngrid: {datasets: [cifar10]}", "document 1: datasets: unknown key"),
+        ("model: a\ngrid: {dataset: [cifar10, mnist]}", "document 1: dataset: .*'mnist'"),
+        ("model: a\ngrid: {dataset: [cifar10, cifar10]}", "'a-cifar10' in 'runs' is also that of document 1"),
+        ("grid: {variant: [a]}", "grid.variant: expected a mapping from names"),
+        ("grid: {variant: {a: 3}}", "grid.variant.a: expected a mapping to lay over the document, got 3"),
+        ("model: a\ngrid: {dataset: {a b: cifar10}}", "run_name.*'a-a b'"),
+        ("model: a\ntrain_parameters: {accumulate: 0}", "train_parameters.accumulate"),
+        ("model: a\ntrain_parameters: {weight_decay_mode: l2}", "'coupled' or 'decoupled'"),
+        ("model: a\ntrain_parameters: {loss: hinge}", "'cross_entropy' or 'squared'"),
     ],
 )
 def test_mistakes_are_named_with_their_place(read, text, message):

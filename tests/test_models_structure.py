@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from cifarzoo.data.statistics import patch_covariance
 from cifarzoo.errors import ModelError
 from cifarzoo.layers import ShakeDrop, ShakeShake
 from cifarzoo.models.pyramidnet import pyramid_widths
@@ -57,6 +58,29 @@ def test_resnet18():
     assert names(model, "_projection") == [f"stage{i}_block1_projection" for i in (2, 3, 4)]
     assert model.get_layer("stem_conv").strides == (1, 1)
     assert len(layers(model, keras.layers.Conv2D)) - 3 + 1 == 18
+
+
+def test_resnet9_whitens_patches():
+    """The fixed filters make the patches' covariance a diagonal, near one but for the faintest patterns."""
+    model = create_model("cifar_resnet9", stem="whitening", include_top=False)
+    layer = model.get_layer("whitening")
+    assert not layer.trainable_weights and layer.kernel.shape == (3, 3, 3, 27)
+    filters = keras.ops.convert_to_numpy(layer.kernel).reshape(27, 27)
+    covariance = patch_covariance("cifar10")
+    values = np.linalg.eigvalsh(covariance)[::-1]
+    np.testing.assert_allclose(filters.T @ covariance @ filters, np.diag(values / (values + 0.01)), atol=1e-5)
+    assert values[0] > 10 > 0.1 > values[-1] > 0
+    assert model.get_layer("stem_conv").kernel.shape == (1, 1, 27, 64)
+
+
+def test_resnet9_pools_before_normalizing():
+    model = create_model("cifar_resnet9", pooling="before", activation="celu", include_top=False)
+    for stage in (1, 2, 3):
+        pool = model.get_layer(f"stage{stage}_pool")
+        assert pool.input.name == model.get_layer(f"stage{stage}_conv").output.name
+        assert model.get_layer(f"stage{stage}_bn").input.name == pool.output.name
+    assert not layers(model, keras.layers.ReLU)
+    assert model.count_params() == create_model("cifar_resnet9", include_top=False).count_params()
 
 
 def test_resnet9_scales_its_logits_before_the_activation():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from cifarzoo.training.schedules import AnySchedule, Constant, Cosine, Duration, PiecewiseLinear, Stepped
+from cifarzoo.training.schedules import AnySchedule, Constant, Cosine, Duration, PiecewiseLinear, Pyramid, Stepped
 
 
 def lengths(duration):
@@ -52,6 +52,21 @@ def test_piecewise_linear_is_cifar10_fast():
     middle = schedule.rates(np.array([0, 1953, 9375]), lengths)
     np.testing.assert_allclose(middle, [0, 0.4, 0], atol=1e-12)
     assert schedule.rates(np.array([976]), lengths)[0] == pytest.approx(0.4 * 976 / 1953)
+
+
+def test_pyramid_is_the_product_over_epochs():
+    """The formula an epoch at a time in Python, for 40 epochs of 391 steps."""
+    schedule = Pyramid(peak=0.5, duration={"steps": 40 * 391})
+    for epoch in range(40):
+        expected = 0.5 * 0.1 ** (epoch // 10) * 0.2 ** (epoch // 20) * 0.2 ** (epoch // 25) * 0.2 ** (epoch // 30)
+        rates = schedule.rates(np.array([391 * epoch, 391 * epoch + 390]), lengths)
+        np.testing.assert_allclose(rates, expected, rtol=1e-12)
+    assert schedule.total(lengths) == 15_640
+
+
+def test_pyramid_by_hand():
+    rates = Pyramid(peak=1.0, duration=8).rates(np.arange(8), lengths)
+    np.testing.assert_allclose(rates, [1, 1, 0.1, 0.1, 2e-3, 4e-4, 8e-6, 8e-6], rtol=1e-12)
 
 
 def test_boundaries_must_increase_and_fit_the_values():

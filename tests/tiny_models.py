@@ -40,3 +40,14 @@ def tiny_mlp(classes=10, blocks=0):
         x = layers.Add()([x, layers.Dense(16)(layers.ReLU()(layers.BatchNormalization()(x)))])
     x = layers.Dropout(0.2)(layers.BatchNormalization()(x))
     return keras.Model(inputs, layers.Dense(classes)(x))
+
+
+def tiny_linear(classes=10, hidden=0, dropout=0.0):
+    """Softmax regression on the mean colour; with `hidden` units a linear layer and BatchNormalization before it."""
+    inputs = keras.Input((32, 32, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 64, offset=-2)(inputs))
+    if hidden:
+        x = layers.BatchNormalization(momentum=0.9)(layers.Dense(hidden, use_bias=False)(x))
+    if dropout:
+        x = layers.Dropout(dropout)(x)
+    return keras.Model(inputs, layers.Dense(classes)(x))

@@ -1,5 +1,11 @@
-"""The type of an experiment's `augmentation:` key; checked without importing Keras."""
+"""What an experiment's `augmentation:` key may hold, known without importing Keras."""
 
 from typing import Any
 
 Description = str | list[str | dict[str, Any]]
+
+# The operations of policies, as AutoAugment names them.
+GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
+PER_CHANNEL = ("AutoContrast", "Invert", "Equalize", "Solarize", "Posterize", "Contrast", "Brightness")
+BLENDING = ("Color", "Sharpness")
+OPERATIONS = (*GEOMETRIC, *PER_CHANNEL, *BLENDING, "Cutout")

@@ -13,13 +13,9 @@ import numpy as np
 from keras import ops
 
 from cifarzoo.augment import kernels
+from cifarzoo.augment.names import GEOMETRIC, PER_CHANNEL
 from cifarzoo.augment.standard import box
 from cifarzoo.errors import ExperimentError
-
-GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
-PER_CHANNEL = ("AutoContrast", "Invert", "Equalize", "Solarize", "Posterize", "Contrast", "Brightness")
-BLENDING = ("Color", "Sharpness")
-OPERATIONS = (*GEOMETRIC, *PER_CHANNEL, *BLENDING, "Cutout")
 
 # What has to be done to an image.
 NOTHING, WARP, FIXED_TABLE, CONTRAST, AUTOCONTRAST, EQUALIZE, COLOR, SHARPNESS, CUTOUT = range(9)

@@ -3,18 +3,16 @@
 A policy applies a few operations (`cifarzoo.augment.operations`) after one another, drawn at random for each image.
 """
 
-import json
-import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from keras import ops
 from pydantic import Field, model_validator
 
 from cifarzoo.augment.base import CIFAR10_MEAN, Augmentation, Colour
-from cifarzoo.augment.operations import OPERATIONS, Operation, apply, table
+from cifarzoo.augment.operations import Operation, apply, table
+from cifarzoo.augment.policy_lists import check_policies, read_policies
 from cifarzoo.errors import ExperimentError
 
 # AutoAugment, https://arxiv.org/abs/1805.09501, appendix, Table 7: the policy found on reduced CIFAR-10.
@@ -269,66 +267,3 @@ class PolicyList(Policy):
         return tuple(
             Operation(name, chance, fast_autoaugment_value(name, level, width)) for name, chance, level in chosen
         )
-
-
-def read_policies(path: str | Path) -> tuple:
-    """The sub-policies of a YAML or JSON file.
-
-    Raises:
-        ExperimentError: the file cannot be read or parsed, or a sub-policy does not fit.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"{path}: cannot read policies: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        entries = json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
-    except json.JSONDecodeError as error:
-        raise ExperimentError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        raise ExperimentError(f"{path}{place}: not YAML: {getattr(error, 'problem', None) or error}") from None
-    return check_policies(entries, str(path))
-
-
-def check_policies(entries: Any, where: str) -> tuple:
-    """Sub-policies as nested tuples, checked.
-
-    Args:
-        entries: `[[[operation, probability, level], [operation, probability, level]], ...]`.
-        where: What an error message begins with; the position follows as `[sub-policy][operation]`, from 0.
-
-    Raises:
-        ExperimentError: something does not fit.
-    """
-    if not isinstance(entries, list | tuple) or not entries:
-        raise ExperimentError(f"{where}: policies are a list of sub-policies, got {_short(entries)}")
-    return tuple(_check_sub_policy(entry, f"{where}[{number}]") for number, entry in enumerate(entries))
-
-
-def _check_sub_policy(entry, where):
-    if not isinstance(entry, list | tuple) or len(entry) != 2 or isinstance(entry[0], str):
-        raise ExperimentError(
-            f"{where}: a sub-policy is two operations, [[name, probability, level], [name, probability, level]], "
-            f"got {_short(entry)}"
-        )
-    return tuple(_check_operation(operation, f"{where}[{number}]") for number, operation in enumerate(entry))
-
-
-def _check_operation(entry, where):
-    if not isinstance(entry, list | tuple) or len(entry) != 3:
-        raise ExperimentError(f"{where}: an operation is [name, probability, level], got {_short(entry)}")
-    name, probability, level = entry
-    if name not in OPERATIONS:
-        raise ExperimentError(f"{where}: unknown operation {_short(name)}; it is one of {', '.join(OPERATIONS)}")
-    for what, value in (("probability", probability), ("level", level)):
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or not 0 <= value <= 1:
-            raise ExperimentError(f"{where}: the {what} of {name} is between 0 and 1, got {_short(value)}")
-    return name, float(probability), float(level)
-
-
-def _short(value):
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,8 +1,15 @@
-"""Mean and standard deviation of the training images, a channel, on the scale 0-255.
+"""Mean and standard deviation of the training images, a channel, on the scale 0-255; covariance of their patches.
 
 Computed over all 50,000 training images and checked against them in the tests. `synthetic` has no statistics of its
 own: models that train on it normalise with CIFAR-10's.
 """
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+PATCH_COVARIANCES = Path(__file__).with_name("patch_covariance.json")
 
 STATISTICS = {
     "cifar10": (
@@ -25,3 +32,26 @@ def channel_statistics(dataset: str) -> tuple[list[float], list[float]]:
 def mean_colour(dataset: str) -> tuple[int, int, int]:
     """The mean colour of a data set's training images, rounded to whole pixel values."""
     return tuple(round(value) for value in channel_statistics(dataset)[0])
+
+
+def patch_covariance(dataset: str) -> np.ndarray:
+    """Covariance of the 3x3 patches of a data set's normalised training images: float64 [27, 27].
+
+    A patch is flattened row by row, a pixel's three channels together.
+    """
+    upper = json.loads(PATCH_COVARIANCES.read_text())["cifar10" if dataset == "synthetic" else dataset]
+    covariance = np.zeros((27, 27))
+    covariance[np.triu_indices(27)] = upper
+    return covariance + np.triu(covariance, 1).T
+
+
+def measure_patch_covariance(images: np.ndarray, mean: list[float], std: list[float]) -> np.ndarray:
+    """The covariance of all 3x3 patches of images [n, height, width, 3], normalised with these statistics."""
+    count, total, products = 0, np.zeros(27), np.zeros((27, 27))
+    for start in range(0, len(images), 1000):
+        x = (images[start : start + 1000] - np.array(mean)) / np.array(std)
+        height, width = x.shape[1] - 2, x.shape[2] - 2
+        neighbours = [x[:, row : row + height, column : column + width] for row in range(3) for column in range(3)]
+        patches = np.concatenate(neighbours, axis=-1).reshape(-1, 27)
+        count, total, products = count + len(patches), total + patches.sum(0), products + patches.T @ patches
+    return products / count - np.outer(total / count, total / count)

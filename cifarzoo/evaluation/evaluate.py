@@ -85,8 +85,17 @@ def _run(folder):
     return Subject(model, experiment.dataset, str(folder))
 
 
-def evaluate(subject: Subject, dataset: Dataset, split: str = "test", batch_size: int = 500) -> tuple[dict, np.ndarray]:
+def evaluate(
+    subject: Subject, dataset: Dataset, split: str = "test", batch_size: int = 500, flip: bool = False
+) -> tuple[dict, np.ndarray]:
     """Metrics of a subject on a split, and its logits.
+
+    Args:
+        subject: The model.
+        dataset: The arrays.
+        split: Which of them.
+        batch_size: Of the prediction.
+        flip: Average the logits of every image and of its mirror image (test-time augmentation).
 
     Returns:
         What `classification_metrics` returns plus `images_per_second`, and logits float32 [n, classes].
@@ -103,6 +112,8 @@ def evaluate(subject: Subject, dataset: Dataset, split: str = "test", batch_size
     predict(subject.model, arrays.images[:batch_size], batch_size)
     started = time.perf_counter()
     logits = predict(subject.model, arrays.images, batch_size)
+    if flip:
+        logits = (logits + predict(subject.model, arrays.images[:, :, ::-1], batch_size)) / 2
     seconds = time.perf_counter() - started
     metrics = classification_metrics(logits, arrays.labels)
     return metrics | {"images_per_second": round(len(logits) / seconds, 1)}, logits
@@ -112,9 +123,11 @@ def evaluate_named(name: str, dataset_name: str | None = None, data_dir: str | N
     """`find_subject` and `evaluate` in one: metrics with `model` and `dataset` named. See both for what is raised."""
     split = options.pop("split", "test")
     batch_size = options.pop("batch_size", 500)
+    flip = options.pop("flip", False)
     subject = find_subject(name, **options)
     if dataset_name is None:
         dataset_name = subject.dataset
     dataset = load(dataset_name, data_dir)
-    metrics, _ = evaluate(subject, dataset, split, batch_size)
-    return {"model": name, "weights": subject.source, "dataset": dataset_name, "split": split} | metrics
+    metrics, _ = evaluate(subject, dataset, split, batch_size, flip)
+    named = {"model": name, "weights": subject.source, "dataset": dataset_name, "split": split}
+    return named | ({"test_time_augmentation": "flip"} if flip else {}) | metrics

@@ -1,7 +1,8 @@
 """ResNet-9, the network of the fast-training line.
 
 Source:
-    Page: How to Train Your ResNet, 2018 (https://github.com/davidcpage/cifar10-fast), the DAWNBench entry.
+    Page: How to Train Your ResNet, 2018 (https://github.com/davidcpage/cifar10-fast), the DAWNBench entry, and for the
+        arguments of `cifar_resnet9` the last part of the series, "Bag of Tricks".
 
 Convolution-BatchNormalization-ReLU throughout, 2x2 max pooling after each of the three widenings, two residual pairs,
 global max pooling, a linear layer without bias whose logits are multiplied by 0.125.
@@ -10,8 +11,11 @@ global max pooling, a linear layer without bias whose logits are multiplied by 0
 from typing import Unpack
 
 import keras
-from keras import layers
+import numpy as np
+from keras import layers, ops
 
+from cifarzoo.data.statistics import patch_covariance
+from cifarzoo.errors import ModelError
 from cifarzoo.models.parts import ModelOptions, batch_norm, conv, image_input, linear
 from cifarzoo.models.registry import register
 
@@ -19,28 +23,82 @@ PAGE_2018 = "How to Train Your ResNet (cifar10-fast)"
 
 LOGIT_SCALE = 0.125
 
+CELU_ALPHA = 0.3
 
-def unit(x, filters, name, pool=False):
-    """conv-BN-ReLU, then 2x2 max pooling if `pool`."""
-    x = batch_norm(conv(x, filters, 3, name=f"{name}_conv"), name=f"{name}_bn")
-    x = layers.ReLU(name=f"{name}_relu")(x)
-    return layers.MaxPooling2D(2, name=f"{name}_pool")(x) if pool else x
+# Added to the eigenvalues, so that the faintest patterns are not blown up to noise.
+WHITENING_EPSILON = 0.01
 
 
-def residual_pair(x, filters, name):
-    """Two units, added to what they start from after the last ReLU."""
-    y = unit(unit(x, filters, f"{name}_unit1"), filters, f"{name}_unit2")
+def whitening_filters(covariance):
+    """Filters that make the colours of a neighbourhood uncorrelated, strongest pattern first.
+
+    Args:
+        covariance: Of the flattened patches, [n, n].
+
+    Returns:
+        [n, n], a filter a column: eigenvectors over the square root of their eigenvalues plus `WHITENING_EPSILON`. The
+        largest component of each is positive, since a sign is arbitrary.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(len(values))])
+    return vectors / np.sqrt(values + WHITENING_EPSILON)
+
+
+def whitening(x, statistics):
+    """A fixed 3x3 convolution to 27 channels that whitens the patches of normalised images."""
+    filters = whitening_filters(patch_covariance(statistics))
+    layer = layers.Conv2D(len(filters), 3, padding="same", use_bias=False, trainable=False, name="whitening")
+    x = layer(x)
+    layer.kernel.assign(filters.reshape(3, 3, 3, -1))
+    return x
+
+
+def normalized(x, activation, name):
+    """BatchNormalization and the activation."""
+    x = batch_norm(x, name=f"{name}_bn")
+    return ops.celu(x, CELU_ALPHA) if activation == "celu" else layers.ReLU(name=f"{name}_relu")(x)
+
+
+def unit(x, filters, activation, name, pooling=None):
+    """conv-BN-activation, with 2x2 max pooling "before" the BN, "after" the activation, or none."""
+    x = conv(x, filters, 3, name=f"{name}_conv")
+    if pooling == "before":
+        x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
+    x = normalized(x, activation, name)
+    return layers.MaxPooling2D(2, name=f"{name}_pool")(x) if pooling == "after" else x
+
+
+def residual_pair(x, filters, activation, name):
+    """Two units, added to what they start from after the last activation."""
+    y = unit(unit(x, filters, activation, f"{name}_unit1"), filters, activation, f"{name}_unit2")
     return layers.Add(name=f"{name}_add")([x, y])
 
 
 @register(PAGE_2018, 2018)
-def cifar_resnet9(**options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-9 as in cifar10-fast's `dawn.py`."""
+def cifar_resnet9(stem="conv", activation="relu", pooling="after", **options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNet-9 as in cifar10-fast's `dawn.py`.
+
+    The arguments are tricks of the last part of the series. `stem="whitening"` begins with fixed filters that whiten
+    the 3x3 patches of the training images, then a 1x1 convolution; `activation="celu"` is smooth (alpha 0.3);
+    `pooling="before"` pools before BatchNormalization, on a quarter of the values.
+    """
+    for argument, value, known in (
+        ("stem", stem, ("conv", "whitening")),
+        ("activation", activation, ("relu", "celu")),
+        ("pooling", pooling, ("after", "before")),
+    ):
+        if value not in known:
+            raise ModelError(f"{argument} is {' or '.join(map(repr, known))}, got {value!r}")
     inputs, x = image_input(options)
-    x = unit(x, 64, "stem")
-    x = residual_pair(unit(x, 128, "stage1", pool=True), 128, "stage1_residual")
-    x = unit(x, 256, "stage2", pool=True)
-    x = residual_pair(unit(x, 512, "stage3", pool=True), 512, "stage3_residual")
+    if stem == "whitening":
+        x = conv(whitening(x, options["statistics"]), 64, 1, name="stem_conv")
+        x = normalized(x, activation, "stem")
+    else:
+        x = unit(x, 64, activation, "stem")
+    x = residual_pair(unit(x, 128, activation, "stage1", pooling), 128, activation, "stage1_residual")
+    x = unit(x, 256, activation, "stage2", pooling)
+    x = residual_pair(unit(x, 512, activation, "stage3", pooling), 512, activation, "stage3_residual")
     if options["include_top"]:
         x = layers.GlobalMaxPooling2D(name="pool")(x)
         x = linear(x, options | {"classifier_activation": None}, use_bias=False)

@@ -16,9 +16,9 @@ from cifarzoo.training.experiment import Experiment, quickstart_experiment
 PROBE_STEPS = 8
 
 
-def training_operations(multiply_accumulates: int, images: int) -> float:
-    """Floating-point operations of training on so many images: 2 a multiply-accumulate, 3 passes."""
-    return 6.0 * multiply_accumulates * images
+def training_operations(multiply_accumulates: int, images: int, sam: bool = False) -> float:
+    """Floating-point operations of training on so many images: 2 a multiply-accumulate, 3 passes, with SAM 6."""
+    return (12.0 if sam else 6.0) * multiply_accumulates * images
 
 
 def probe(precision: str) -> float:
@@ -46,7 +46,7 @@ def print_plan(experiments: list[Experiment]) -> None:
         plan = Plan(experiment, len(dataset.split(experiment.train_split)))
         model = experiment.build_model(dataset.classes, experiment.seeds[0])
         images = plan.total * plan.batch_size
-        operations = training_operations(macs(model), images)
+        operations = training_operations(macs(model), images, experiment.train_parameters.sam_rho > 0)
         if experiment.precision not in rates:
             rates[experiment.precision] = probe(experiment.precision)
         hours = operations / rates[experiment.precision] / 3600

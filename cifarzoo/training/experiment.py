@@ -7,6 +7,7 @@ cifar-vs-tensorflow2; its files run unchanged. An error names the file, the docu
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import re
 from pathlib import Path
@@ -17,12 +18,16 @@ import yaml
 from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, ValidationError, model_validator
 
 from cifarzoo.augment.names import Description
+from cifarzoo.augment.policy_lists import read_policies
 from cifarzoo.errors import ExperimentError, ModelError
 from cifarzoo.training.schedules import AnySchedule, Length, Stepped, Strict
 
 # Keys of earlier spellings and what they are called here.
 SEED_MODULES = {"Models.Resnets", "Models.VGG", "Models.VGGs"}
 SEED_MODEL_PARAMETERS = {"shortcut_mode": "shortcut_type"}
+
+# The key of a grid whose values are laid over the whole document.
+VARIANT = "variant"
 
 
 class TrainParameters(Strict):
@@ -33,12 +38,18 @@ class TrainParameters(Strict):
     lr_values: list[PositiveFloat] | None = None
     lr_boundaries: list[PositiveInt] | None = None
     schedule: AnySchedule | None = None
+    lr_reference_batch: PositiveInt | None = None
     batch_size: PositiveInt = 128
+    accumulate: PositiveInt = 1
     momentum: float = Field(0.9, ge=0, lt=1)
+    momentum_convention: Literal["pytorch", "tensorflow"] = "pytorch"
     nesterov: bool = False
     weight_decay: float = Field(1e-4, ge=0)
+    weight_decay_mode: Literal["coupled", "decoupled"] = "coupled"
     decay_all: bool = False
     clip_norm: float = Field(0.0, ge=0)
+    sam_rho: float = Field(0.0, ge=0)
+    loss: Literal["cross_entropy", "squared"] = "cross_entropy"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     ema_decay: float = Field(0.0, ge=0, lt=1)
     log_interval: Length = Field(200, validate_default=True)
@@ -60,6 +71,11 @@ class TrainParameters(Strict):
                 f"{len(values)} values and {len(boundaries)} boundaries"
             )
         return self
+
+    @property
+    def rate_factor(self) -> float:
+        """What the schedule's rates are multiplied by: the batch size as a multiple of `lr_reference_batch`."""
+        return self.batch_size / self.lr_reference_batch if self.lr_reference_batch else 1.0
 
     def resolved_schedule(self) -> AnySchedule:
         """The schedule, built from `lr_values` and `lr_boundaries` where those were given, or the default one."""
@@ -131,7 +147,15 @@ class Experiment(Strict):
         from cifarzoo.training.optimizer import SGD
 
         p = self.train_parameters
-        return SGD(p.momentum, p.nesterov, p.weight_decay, p.decay_all, p.clip_norm)
+        return SGD(
+            p.momentum,
+            p.nesterov,
+            p.weight_decay,
+            p.decay_all,
+            p.clip_norm,
+            p.weight_decay_mode,
+            p.momentum_convention,
+        )
 
     def lengths(self, images: int):
         """A function from a `Duration` to steps, given the number of training images."""
@@ -245,7 +269,7 @@ def stream_indices(seed: int, images: int, first: int, count: int) -> np.ndarray
 
 
 def read_experiments(path: Path, overrides: list[str] = ()) -> list[Experiment]:
-    """The experiments of a YAML file, one a document.
+    """The experiments of a YAML file, one a document, or one for each combination of the values of its `grid`.
 
     Args:
         path: The file.
@@ -266,21 +290,22 @@ def read_experiments(path: Path, overrides: list[str] = ()) -> list[Experiment]:
     numbered = [(number, d) for number, d in enumerate(documents, start=1) if d is not None]
     if not numbered:
         raise ExperimentError(f"{path}: holds no experiment; a document needs at least `model: cifar_resnet20`")
-    experiments = [_read_one(path, number, document, overrides) for number, document in numbered]
+    experiments = [e for number, document in numbered for e in _read_document(path, number, document, overrides)]
     _names_differ(path, experiments)
     return experiments
 
 
 def _names_differ(path, experiments):
     seen = {}
-    for number, experiment in enumerate(experiments, start=1):
+    for experiment in experiments:
         key = (experiment.train_parameters.logdir, experiment.name)
+        document = experiment._place.removeprefix(f"{path}, ")
         if key in seen:
             raise ExperimentError(
-                f"{path}, document {number}: the run {experiment.name!r} in {key[0]!r} is also that of "
-                f"document {seen[key]}; set train_parameters.run_name"
+                f"{path}, {document}: the run {experiment.name!r} in {key[0]!r} is also that of {seen[key]}; "
+                "set train_parameters.run_name"
             )
-        seen[key] = number
+        seen[key] = document
 
 
 def experiment_from(layers: list[dict], place: str) -> Experiment:
@@ -298,14 +323,86 @@ def experiment_from(layers: list[dict], place: str) -> Experiment:
     return experiment
 
 
-def _read_one(path, number, document, overrides):
+def _read_document(path, number, document, overrides):
     place = f"{path}, document {number}"
     if not isinstance(document, dict):
         raise ExperimentError(f"{place}: expected a mapping with `model`, got {document!r:.80}")
     document = _with_recipe(path, place, document)
     for override in overrides:
         _apply_override(document, override)
-    return experiment_from([document], place)
+    return [experiment_from([_with_policies(d, path.parent, place)], place) for d in _grid_points(document, place)]
+
+
+# ------------------------------------------------------------------------------------------------ grids
+
+
+def _grid_points(document, place):
+    """The documents of all combinations of the grid's values, the last key's values changing fastest."""
+    document = dict(document)
+    grid = document.pop("grid", None)
+    if grid is None:
+        return [document]
+    if not isinstance(grid, dict) or not grid:
+        raise ExperimentError(f"{place}: grid: expected keys with their values, got {grid!r:.80}")
+    axes = [_named_values(key, values, place) for key, values in grid.items()]
+    parameters = document.get("train_parameters")
+    base = parameters.get("run_name") if isinstance(parameters, dict) else None
+    if base is None and "model" not in grid:
+        base = document.get("model")
+    points = []
+    for combination in itertools.product(*axes):
+        point = document
+        for (_, value), key in zip(combination, grid, strict=True):
+            sections = [] if key == VARIANT else key.split(".")
+            point = _merge(point, functools.reduce(lambda inner, part: {part: inner}, reversed(sections), value))
+        name = "-".join([*([] if base is None else [str(base)]), *(name for name, _ in combination)])
+        points.append(_merge(point, {"train_parameters": {"run_name": name}}))
+    return points
+
+
+def _named_values(key, values, place):
+    """One key of a grid: pairs of what a value is called in the run's name, and the value."""
+    where = f"{place}: grid.{key}"
+    if not isinstance(key, str) or key.split(".")[0] in ("grid", "recipe", "seeds") or key.endswith("run_name"):
+        raise ExperimentError(f"{where}: no key of a grid; seeds have a list of their own, and names are derived")
+    if isinstance(values, dict) and values:
+        for name, value in values.items():
+            if key == VARIANT and not isinstance(value, dict):
+                raise ExperimentError(f"{where}.{name}: expected a mapping to lay over the document, got {value!r:.80}")
+        return [(str(name), value) for name, value in values.items()]
+    if not isinstance(values, list) or not values:
+        raise ExperimentError(f"{where}: expected a list of values, or a mapping from names to values")
+    if any(isinstance(value, dict | list) or value is None for value in values):
+        raise ExperimentError(f"{where}: give values that are no numbers or words a name, as in {{short: {{...}}}}")
+    if key == VARIANT:
+        raise ExperimentError(f"{where}: expected a mapping from names to what is laid over the document")
+    last = key.split(".")[-1]
+    return [(value if isinstance(value, str) else f"{last}_{json.dumps(value)}", value) for value in values]
+
+
+def _with_policies(document, folder, place):
+    """The document with policy lists in the place of their files, which are looked for in `folder` first.
+
+    A run then keeps what it was trained with, and a changed file is another experiment.
+    """
+    if not isinstance(entries := document.get("augmentation"), list):
+        return document
+    entries = list(entries)
+    for number, entry in enumerate(entries):
+        given = entry.get("policies") if isinstance(entry, dict) and len(entry) == 1 else None
+        if not isinstance(given, dict) or not isinstance(given.get("file"), str) or "policies" in given:
+            continue
+        beside = folder / given["file"]
+        try:
+            policies = read_policies(beside if beside.is_file() else given["file"])
+        except ExperimentError as failure:
+            raise ExperimentError(f"{place}: augmentation[{number}].{failure}") from None
+        rest = {key: value for key, value in given.items() if key != "file"}
+        entries[number] = {"policies": rest | {"policies": [[list(o) for o in pair] for pair in policies]}}
+    return document | {"augmentation": entries}
+
+
+# ------------------------------------------------------------------------------------------------ errors and merging
 
 
 def _first_problem(failure):
@@ -361,7 +458,10 @@ def _apply_override(document, override):
     key, equals, value = override.partition("=")
     if not equals:
         raise ExperimentError(f"--set {override}: expected KEY=VALUE, for example train_parameters.batch_size=64")
-    *sections, last = key.split(".")
+    if isinstance(grid := document.get("grid"), dict) and key in grid:
+        raise ExperimentError(f"--set {override}: the file has a grid over {key}; set grid.{key} to a list of values")
+    # A grid's keys are dotted themselves.
+    *sections, last = ["grid", key[5:]] if key.startswith("grid.") else key.split(".")
     target = document
     for section in sections:
         target = target.setdefault(section, {})

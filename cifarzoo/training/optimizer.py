@@ -1,14 +1,24 @@
-"""Stochastic gradient descent as the CIFAR papers mean it, as pure functions on lists of tensors.
+"""Stochastic gradient descent as pure functions on lists of tensors, in the papers' form and in TensorFlow's.
 
-Keras' own `SGD` keeps the learning rate inside the velocity and decays weights outside of it; the papers' code (Torch,
-PyTorch) adds `weight_decay * weight` to the gradient and multiplies by the learning rate at the end:
+The papers' code (Torch, PyTorch) multiplies by the learning rate at the end:
 
-    g = gradient + weight_decay * weight
-    velocity = momentum * velocity + g
-    weight -= learning_rate * (g + momentum * velocity if nesterov else velocity)
+    velocity = momentum * velocity + gradient
+    weight -= learning_rate * (gradient + momentum * velocity if nesterov else velocity)
+
+TensorFlow and Keras keep the learning rate inside the velocity:
+
+    velocity = momentum * velocity - learning_rate * gradient
+    weight += momentum * velocity - learning_rate * gradient if nesterov else velocity
+
+At a constant rate both are the same; after a drop the second goes on for some steps with what the larger rate left.
+
+Weight decay is coupled in the papers, `weight_decay * weight` added to the gradient, so that the momentum multiplies it
+too; decoupled, as in Keras' optimisers, `learning_rate * weight_decay * weight` is subtracted from the weight beside
+the step.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from keras import ops
 
@@ -20,9 +30,12 @@ class SGD:
     Attributes:
         momentum: Factor of the velocity, 0 for none.
         nesterov: Look ahead along the new velocity.
-        weight_decay: Coupled: added to the gradient times the weight, as PyTorch's `weight_decay`; Keras' `L2(w / 2)`.
+        weight_decay: In coupled mode PyTorch's `weight_decay`, which is Keras' regulariser `L2(weight_decay / 2)`; in
+            decoupled mode the `weight_decay` of Keras' optimisers.
         decay_all: Decay biases and BatchNormalization's gamma and beta too, not only kernels.
         clip_norm: If positive, gradients are scaled down to this global norm before the decay is added.
+        weight_decay_mode: See above.
+        momentum_convention: See above.
     """
 
     momentum: float = 0.9
@@ -30,23 +43,47 @@ class SGD:
     weight_decay: float = 0.0
     decay_all: bool = False
     clip_norm: float = 0.0
+    weight_decay_mode: Literal["coupled", "decoupled"] = "coupled"
+    momentum_convention: Literal["pytorch", "tensorflow"] = "pytorch"
 
     def update(self, weights, gradients, velocities, learning_rate):
-        """New weights, new velocities and the global norm of the gradients (a float32 scalar, before clipping)."""
-        norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients))
+        """New weights, new velocities and the global norm of the gradients (a scalar, before clipping)."""
+        norm = global_norm(gradients)
         if self.clip_norm:
             scale = ops.minimum(1.0, self.clip_norm / ops.maximum(norm, 1e-12))
             gradients = [g * ops.cast(scale, g.dtype) for g in gradients]
         new_weights, new_velocities = [], []
         for weight, gradient, velocity in zip(weights, gradients, velocities, strict=True):
-            if self.weight_decay and (self.decay_all or len(weight.shape) > 1):
-                gradient = gradient + self.weight_decay * weight
-            velocity = self.momentum * velocity + gradient
-            step = gradient + self.momentum * velocity if self.nesterov else velocity
             # Not `ops.cast`, which takes a Python number through float32.
-            new_weights.append(weight - ops.convert_to_tensor(learning_rate, weight.dtype) * step)
+            rate = ops.convert_to_tensor(learning_rate, weight.dtype)
+            decay = self.weight_decay if self.decay_all or len(weight.shape) > 1 else 0.0
+            decoupled = decay and self.weight_decay_mode == "decoupled"
+            if decay and not decoupled:
+                gradient = gradient + decay * weight
+            if self.momentum_convention == "pytorch":
+                velocity = self.momentum * velocity + gradient
+                new = weight - rate * (gradient + self.momentum * velocity if self.nesterov else velocity)
+            else:
+                velocity = self.momentum * velocity - rate * gradient
+                new = weight + (self.momentum * velocity - rate * gradient if self.nesterov else velocity)
+            new_weights.append(new - rate * (decay * weight) if decoupled else new)
             new_velocities.append(velocity)
         return new_weights, new_velocities, norm
+
+
+def global_norm(tensors):
+    """The length of all tensors as one vector: a scalar of their dtype."""
+    return ops.sqrt(sum(ops.sum(ops.square(tensor)) for tensor in tensors))
+
+
+def ascend(weights, gradients, rho):
+    """Weights moved by a step of length `rho` along the gradients: where SAM takes its gradient.
+
+    Foret, Kleiner, Mobahi, Neyshabur: Sharpness-Aware Minimization, https://arxiv.org/abs/2010.01412, equation 2 with
+    p = 2.
+    """
+    scale = rho / ops.maximum(global_norm(gradients), 1e-12)
+    return [weight + scale * gradient for weight, gradient in zip(weights, gradients, strict=True)]
 
 
 def moving_average(averages, values, decay):

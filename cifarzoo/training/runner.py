@@ -66,12 +66,12 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
 
     Plan(experiment, len(dataset.split(experiment.train_split).labels))
     replicas = replica_count(experiment)
-    check_shares(experiment.train_parameters.batch_size, replicas)
+    check_shares(experiment.train_parameters, replicas)
     if is_chief(experiment):
         with locked(run_folder(experiment, experiment.seeds[0])):
             pass
     batch = PREFLIGHT_BATCH * replicas
-    parameters = {"batch_size": batch, "eval_batch_size": 10, "steps_per_call": PREFLIGHT_STEPS}
+    parameters = {"batch_size": batch, "accumulate": 1, "eval_batch_size": 10, "steps_per_call": PREFLIGHT_STEPS}
     small = experiment.model_copy(
         update={"train_parameters": experiment.train_parameters.model_copy(update=parameters)}
     )

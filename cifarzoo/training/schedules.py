@@ -147,7 +147,25 @@ class PiecewiseLinear(Schedule):
         return np.interp(steps, [lengths(length) for length, _ in self.points], [rate for _, rate in self.points])
 
 
-AnySchedule = Annotated[Constant | Stepped | Cosine | PiecewiseLinear, Field(discriminator="kind")]
+class Pyramid(Schedule):
+    """Drops at 2, 4, 5 and 6 eighths of the training, as the MicroNet fork of Fast AutoAugment has it.
+
+    At a share s of the training the rate is `peak` times 0.1^floor(4 s) 0.2^floor(2 s) 0.2^floor(s / 0.625)
+    0.2^floor(s / 0.75): 1, 0.1, 0.002, 0.0004 and 0.000008.
+    """
+
+    kind: Literal["pyramid"] = "pyramid"
+    peak: PositiveFloat
+    duration: Length
+
+    def rates(self, steps, lengths):
+        """See `Schedule.rates`."""
+        total = lengths(self.duration)
+        drops = ((0.1, 0.25), (0.2, 0.5), (0.2, 0.625), (0.2, 0.75))
+        return self.peak * np.prod([factor ** np.floor(steps / (share * total)) for factor, share in drops], axis=0)
+
+
+AnySchedule = Annotated[Constant | Stepped | Cosine | PiecewiseLinear | Pyramid, Field(discriminator="kind")]
 
 __all__ = [
     "AnySchedule",
@@ -157,6 +175,7 @@ __all__ = [
     "Length",
     "PiecewiseLinear",
     "PositiveInt",
+    "Pyramid",
     "Stepped",
     "Strict",
 ]

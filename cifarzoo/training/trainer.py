@@ -30,7 +30,7 @@ class Plan:
     def __init__(self, experiment: Experiment, images: int):
         parameters = experiment.train_parameters
         self._lengths = experiment.lengths(images)
-        self._schedule = parameters.resolved_schedule()
+        self._schedule, self._rate_factor = parameters.resolved_schedule(), parameters.rate_factor
         self.images = images
         self.batch_size = parameters.batch_size
         try:
@@ -52,7 +52,7 @@ class Plan:
 
     def rates(self, first: int, last: int) -> np.ndarray:
         """Learning rates of the steps from `first` up to but not including `last`."""
-        return self._schedule.rates(np.arange(first, last), self._lengths)
+        return self._rate_factor * self._schedule.rates(np.arange(first, last), self._lengths)
 
     def is_due(self, interval: int, step: int) -> bool:
         """Whether something that happens every `interval` steps, and at the end, happens after `step` steps."""

@@ -2,41 +2,19 @@
 
 Keras 3 computes moments and the affine map as separate operations. While the engine traces its functions, the context
 manager below lets every `keras.layers.BatchNormalization` run TensorFlow's fused kernel instead; the models themselves
-stay plain Keras. New moving statistics are collected instead of assigned, so that the engine writes all state at once.
+stay plain Keras.
 """
 
 import contextlib
-import threading
 
 import keras
 import tensorflow as tf
 
 
-class MovingStatistics:
-    """What one traced training step found: pairs of a Keras variable and its next value."""
-
-    def __init__(self):
-        self.updates = []
-
-    def record(self, layer, mean, variance):
-        """Blend a batch's mean and biased variance (float tensors [channels]) into the layer's moving statistics."""
-        for variable, batch_value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
-            value = variable.value
-            self.updates.append((variable, value * layer.momentum + batch_value * (1 - layer.momentum)))
-
-    def take(self):
-        """The pairs recorded since the last call."""
-        updates, self.updates = self.updates, []
-        return updates
-
-    @contextlib.contextmanager
-    def apart(self):
-        """While active, record into an empty list, which is yielded: for the body of a loop."""
-        kept, self.updates = self.updates, []
-        try:
-            yield self.updates
-        finally:
-            self.updates = kept
+def _record(layer, mean, variance):
+    """Blend a batch's mean and biased variance (float tensors [channels]) into the layer's moving statistics."""
+    for variable, batch_value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+        variable.assign(variable.value * layer.momentum + batch_value * (1 - layer.momentum))
 
 
 def _is_fusable(layer, x):
@@ -61,11 +39,11 @@ def _normalize(layer, x, mean, variance):
     return tf.cast(tf.cast(x, scale.dtype) * scale + (beta - mean * scale), x.dtype)
 
 
-def _train(layer, x, statistics):
+def _train(layer, x):
     if not _is_fusable(layer, x):
         x_wide = tf.cast(x, layer.variable_dtype)
         mean, variance = tf.nn.moments(x_wide, list(range(len(x.shape) - 1)))
-        statistics.record(layer, mean, variance)
+        _record(layer, mean, variance)
         return _normalize(layer, x, mean, variance)
     gamma, beta = _gamma_beta(layer)
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -73,18 +51,18 @@ def _train(layer, x, statistics):
     )
     # The kernel returns the unbiased variance (n / (n - 1)); Keras keeps the biased one.
     count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), variance.dtype)
-    statistics.record(layer, mean, variance * ((count - 1) / count))
+    _record(layer, mean, variance * ((count - 1) / count))
     return y
 
 
-def _train_synchronized(layer, x, statistics):
+def _train_synchronized(layer, x):
     replica = tf.distribute.get_replica_context()
     x_wide = tf.cast(x, layer.variable_dtype)
     axes = list(range(len(x.shape) - 1))
     # Two rounds, because E[x^2] - E[x]^2 loses the digits that the equality of one and many replicas needs.
     mean = replica.all_reduce(tf.distribute.ReduceOp.MEAN, tf.reduce_mean(x_wide, axes))
     variance = replica.all_reduce(tf.distribute.ReduceOp.MEAN, tf.reduce_mean(tf.square(x_wide - mean), axes))
-    statistics.record(layer, mean, variance)
+    _record(layer, mean, variance)
     return _normalize(layer, x, mean, variance)
 
 
@@ -104,18 +82,7 @@ def fused_batch_normalization(synchronized: bool = False):
 
     Args:
         synchronized: Take the statistics over all replicas' shares of the batch.
-
-    Yields:
-        A function that returns the `MovingStatistics` of the calling thread; under a strategy every replica is traced
-        in a thread of its own.
     """
-    local = threading.local()
-
-    def statistics():
-        if not hasattr(local, "statistics"):
-            local.statistics = MovingStatistics()
-        return local.statistics
-
     original = keras.layers.BatchNormalization.call
 
     def call(self, inputs, training=None, mask=None):
@@ -123,10 +90,10 @@ def fused_batch_normalization(synchronized: bool = False):
             return original(self, inputs, training=training, mask=mask)
         if not (training and self.trainable):
             return _infer(self, inputs)
-        return (_train_synchronized if synchronized else _train)(self, inputs, statistics())
+        return (_train_synchronized if synchronized else _train)(self, inputs)
 
     keras.layers.BatchNormalization.call = call
     try:
-        yield statistics
+        yield
     finally:
         keras.layers.BatchNormalization.call = original

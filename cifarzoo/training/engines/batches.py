@@ -5,10 +5,13 @@ import numpy as np
 from cifarzoo.errors import ExperimentError
 
 
-def check_shares(batch_size: int, replicas: int) -> None:
-    """Raise ExperimentError unless the replicas can share a batch evenly."""
-    if batch_size % replicas:
-        raise ExperimentError(f"batch_size: {batch_size} images cannot be shared evenly by {replicas} replicas")
+def check_shares(parameters, replicas: int) -> None:
+    """Raise ExperimentError unless the batch can be shared evenly by the replicas and their micro-batches."""
+    if parameters.batch_size % (replicas * parameters.accumulate):
+        parts = f" in {parameters.accumulate} parts each (accumulate)" if parameters.accumulate > 1 else ""
+        raise ExperimentError(
+            f"batch_size: {parameters.batch_size} images cannot be shared evenly by {replicas} replicas{parts}"
+        )
 
 
 def padded(values: np.ndarray, length: int) -> np.ndarray:

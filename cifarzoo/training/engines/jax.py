@@ -22,8 +22,8 @@ from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import ExperimentError
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
-from cifarzoo.training.engines.repeats import looped, raw_value
-from cifarzoo.training.losses import cross_entropy, error
+from cifarzoo.training.engines.repeats import looped
+from cifarzoo.training.gradients import objective, step_gradients
 from cifarzoo.training.optimizer import moving_average
 
 
@@ -51,21 +51,9 @@ def _join():
     jax.distributed.initialize(cluster.addresses[0], len(cluster.addresses), cluster.index)
 
 
-def scan_copies(repeat, x, call):
+def scan_copies(copies, moving, x, call):
     """Run the copies of a block one after another; see `cifarzoo.training.engines.repeats.looped`."""
-    copies = [repeat.variables(number) for number in range(len(repeat.copies))]
-    stacks = [jnp.stack([raw_value(variable) for variable in same]) for same in zip(*copies, strict=True)]
-    moving = [place for place, variable in enumerate(copies[0]) if not variable.trainable]
-
-    def body(x, values):
-        y, scope = call(x, values)
-        return y, [scope.get_current_value(copies[0][place]) for place in moving]
-
-    x, found = jax.lax.scan(body, x, stacks)
-    for place, values in zip(moving, found, strict=True):
-        for number, copy in enumerate(copies):
-            copy[place].assign(values[number])
-    return x
+    return jax.lax.scan(call, x, [jnp.stack(values) for values in zip(*copies, strict=True)])
 
 
 class JaxEngine:
@@ -86,7 +74,7 @@ class JaxEngine:
             jax.config.update("jax_enable_x64", True)
         self.experiment, self.parameters, self.seed = experiment, experiment.train_parameters, seed
         self.replicas = device_count(experiment)
-        check_shares(self.parameters.batch_size, self.replicas)
+        check_shares(self.parameters, self.replicas)
         mesh = Mesh(np.array(jax.devices()[: self.replicas]), ("batch",))
         self._whole, self._shared = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
         self._augment = build_augmentation(experiment.augmentation, dataset.classes, mean_colour(experiment.dataset))
@@ -161,23 +149,28 @@ class JaxEngine:
         draws = Draws(seed, step, place, epoch, indices)
         batch_images, batch_labels = self._augment(images[indices], labels[indices], draws)
 
-        def objective(trainable):
-            with self._loops():
-                logits, others, extra = self.model.stateless_call(
-                    trainable, state["others"], self._as_input(batch_images), training=True, return_losses=True
-                )
-            loss = cross_entropy(logits, batch_labels, self.parameters.label_smoothing)
-            return loss + sum(jnp.asarray(e, loss.dtype) for e in extra), (loss, logits, others)
-
-        gradients, (loss, logits, others) = jax.grad(objective, has_aux=True)(state["trainable"])
+        gradients, loss, wrong, others = step_gradients(
+            self.parameters,
+            self._differentiate,
+            _after,
+            state["trainable"],
+            state["others"],
+            batch_images,
+            batch_labels,
+        )
         trainable, velocities, norm = self._optimizer.update(
             state["trainable"], gradients, state["velocities"], learning_rate
         )
         new = {"trainable": trainable, "others": others, "velocities": velocities, "averages": state["averages"]}
         if state["averages"]:
             new["averages"] = moving_average(state["averages"], self._weights(new), self.parameters.ema_decay)
-        found = [jnp.asarray(v, loss.dtype) for v in (loss, error(logits, batch_labels), norm)]
-        return new, jnp.stack(found)
+        return new, jnp.stack([jnp.asarray(v, loss.dtype) for v in (loss, wrong, norm)])
+
+    def _differentiate(self, weights, others, images, labels):
+        """Gradients of `objective` and what it returns beside the loss."""
+        function = functools.partial(objective, self.model, self.parameters)
+        with self._loops():
+            return jax.grad(function, has_aux=True)(weights, others, images, labels)
 
     # ------------------------------------------------------------------------------------------------ evaluation
 
@@ -298,3 +291,8 @@ class JaxEngine:
             arrays = self._dataset.split(split)
             self._splits[split] = self._put(arrays.images), self._put(arrays.labels.astype(np.int32))
         return self._splits[split]
+
+
+def _after(values, earlier):
+    """The values, not to be had before the earlier ones are computed."""
+    return jax.lax.optimization_barrier((values, earlier))[0]

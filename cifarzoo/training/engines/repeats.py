@@ -70,6 +70,8 @@ def _signature(node, number, place):
     layer = node.operation
     if not isinstance(layer, keras.Layer) or len(layer._inbound_nodes) != 1 or len(node.outputs) != 1:
         return None
+    if not type(layer).__module__.startswith("keras.") or layer.activity_regularizer is not None:
+        return None  # may have losses of its own, which would be lost in a loop
     if layer.non_trainable_variables and not isinstance(layer, keras.layers.BatchNormalization):
         return None  # random layers and whatever else keeps a state of its own
     config = {key: value for key, value in layer.get_config().items() if key != "name"}
@@ -117,8 +119,10 @@ def looped(model, loop):
 
     Args:
         model: A functional Keras model; without repeated blocks it runs as ever.
-        loop: Called as `loop(repeat, x, call)` with the input of the first copy; returns the output of the last.
-            `call(x, values)` runs one copy on raw values of its variables.
+        loop: Called as `loop(copies, moving, x, call)`: values of the variables, [copies][variables]; the places of
+            those that training moves, such as moving statistics; the input of the first copy; and a function that runs
+            one copy, of its input and the values of its variables to its output and the new values of `moving`.
+            Returns the output of the last copy and the new values, [moving][copies].
     """
     parts = plan(model) if hasattr(model, "_nodes_by_depth") else []
     if not any(isinstance(part, Repeat) for part in parts):
@@ -131,16 +135,13 @@ def looped(model, loop):
             if not isinstance(part, Repeat):
                 _run_node(part, tensors, operation_fn)
                 continue
-
-            def call(x, values, part=part):
-                inside = {id(part.input): x}
-                mapping = list(zip(part.variables(0), values, strict=True))
-                with stateless_scope.StatelessScope(state_mapping=mapping) as scope:
-                    for node in part.copies[0]:
-                        _run_node(node, inside, operation_fn)
-                return inside[id(part.copies[0][-1].outputs[0])], scope
-
-            tensors[id(part.copies[-1][-1].outputs[0])] = loop(part, tensors[id(part.input)], call)
+            output, new = _run_repeat(part, tensors[id(part.input)], loop, operation_fn)
+            tensors[id(part.copies[-1][-1].outputs[0])] = output
+            if stateless_scope.in_stateless_scope():
+                for copy, values in enumerate(zip(*new, strict=True)):
+                    moving = [v for v in part.variables(copy) if not v.trainable]
+                    for variable, value in zip(moving, values, strict=True):
+                        variable.assign(value)
         return keras.tree.map_structure(lambda x: tensors[id(x)], model._outputs_struct)
 
     model.__dict__["_run_through_graph"] = run_through_graph
@@ -150,6 +151,21 @@ def looped(model, loop):
         del model.__dict__["_run_through_graph"]
 
 
+def _run_repeat(repeat, x, loop, operation_fn):
+    copies = [repeat.variables(copy) for copy in range(len(repeat.copies))]
+    moving = [place for place, variable in enumerate(copies[0]) if not variable.trainable]
+
+    def call(x, values):
+        inside = {id(repeat.input): x}
+        with stateless_scope.StatelessScope(state_mapping=list(zip(copies[0], values, strict=True))) as scope:
+            for node in repeat.copies[0]:
+                _run_node(node, inside, operation_fn)
+        new = [scope.get_current_value(copies[0][place]) for place in moving]
+        return inside[id(repeat.copies[0][-1].outputs[0])], new
+
+    return loop([[_raw_value(variable) for variable in copy] for copy in copies], moving, x, call)
+
+
 def _run_node(node, tensors, operation_fn):
     args, kwargs = node.arguments.fill_in(tensors)
     outputs = operation_fn(node.operation)(*args, **kwargs)
@@ -157,7 +173,7 @@ def _run_node(node, tensors, operation_fn):
         tensors[id(symbolic)] = value
 
 
-def raw_value(variable):
+def _raw_value(variable):
     """A variable's value as stored or mapped, not cast to the precision of the layer that is running."""
     if stateless_scope.in_stateless_scope():
         value = stateless_scope.get_stateless_scope().get_current_value(variable)

@@ -19,8 +19,8 @@ from cifarzoo.errors import ExperimentError
 from cifarzoo.training.engines.batch_norm import fused_batch_normalization
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
-from cifarzoo.training.engines.repeats import looped, raw_value
-from cifarzoo.training.losses import cross_entropy, error
+from cifarzoo.training.engines.repeats import looped
+from cifarzoo.training.gradients import objective, step_gradients
 from cifarzoo.training.optimizer import moving_average
 
 
@@ -87,7 +87,7 @@ class TensorFlowEngine:
         self.experiment, self.parameters, self.seed = experiment, experiment.train_parameters, seed
         self.strategy = get_strategy(experiment.distribution)
         self.replicas = self.strategy.num_replicas_in_sync if self.strategy else 1
-        check_shares(self.parameters.batch_size, self.replicas)
+        check_shares(self.parameters, self.replicas)
         if experiment.xla and self.replicas > 1:
             raise ExperimentError("xla: works on one device; a TPU compiles by itself, and so needs no xla: true")
         self._augment = build_augmentation(experiment.augmentation, dataset.classes, mean_colour(experiment.dataset))
@@ -122,7 +122,7 @@ class TensorFlowEngine:
         """
         images, labels = self._on_devices(self.experiment.train_split)
         longest = self.parameters.steps_per_call
-        with fused_batch_normalization(self.replicas > 1) as self._moving_statistics, self._loops(True):
+        with fused_batch_normalization(synchronized=self.replicas > 1), self._loops(training=True):
             sums = self._compiled_train(
                 images,
                 labels,
@@ -154,68 +154,42 @@ class TensorFlowEngine:
         epoch = (step * self.parameters.batch_size + place[:, None]) // images.shape[0]
         images, labels = tf.gather(images, indices), tf.gather(labels, indices)
         images, labels = self._augment(images, labels, Draws(self.seed, step, place, epoch, indices))
-        variables = [v.value for v in self.model.trainable_variables]
-        with tf.GradientTape() as tape:
-            logits = self.model(tf.cast(images, self.model.inputs[0].dtype), training=True)
-            loss = cross_entropy(logits, labels, self.parameters.label_smoothing)
-            total = loss + sum(tf.cast(extra, loss.dtype) for extra in self.model.losses)
-        gradients = tape.gradient(total, variables)
-        loss, wrong = tf.cast(loss, learning_rate.dtype), tf.cast(error(logits, labels), learning_rate.dtype)
-        if self.replicas > 1:
-            replica = tf.distribute.get_replica_context()
-            gradients, loss, wrong = replica.all_reduce(tf.distribute.ReduceOp.MEAN, [gradients, loss, wrong])
-        weights, velocities, norm = self._optimizer.update(
-            [tf.convert_to_tensor(v) for v in variables], gradients, self._velocities, learning_rate
+        model = self.model
+        weights = [tf.convert_to_tensor(v.value) for v in model.trainable_variables]
+        others = [tf.convert_to_tensor(v.value) for v in model.non_trainable_variables]
+        gradients, loss, wrong, new_others = step_gradients(
+            self.parameters, self._differentiate, _after, weights, others, images, labels
         )
-        updates = list(zip(self.model.trainable_variables, weights, strict=True))
-        updates += self._moving_statistics().take()
-        updates += zip(self._velocities, velocities, strict=True)
+        new_weights, velocities, norm = self._optimizer.update(weights, gradients, self._velocities, learning_rate)
+        updates = list(zip(model.trainable_variables, new_weights, strict=True))
+        updates += zip(model.non_trainable_variables, new_others, strict=True)
         if self._averages:
             new = {id(variable): value for variable, value in updates}
-            values = [new.get(id(v), v.value) for v in self.model.weights]
+            values = [new[id(v)] for v in model.weights]
             updates += zip(
                 self._averages, moving_average(self._averages, values, self.parameters.ema_decay), strict=True
             )
+        updates += zip(self._velocities, velocities, strict=True)
         for variable, value in updates:
             variable.assign(value)
-        return tf.stack([loss, wrong, tf.cast(norm, learning_rate.dtype)])
+        return tf.stack([tf.cast(value, learning_rate.dtype) for value in (loss, wrong, norm)])
+
+    def _differentiate(self, weights, others, images, labels):
+        """Gradients of `objective` and what it returns beside the loss, as means over all replicas."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            total, (loss, wrong, others) = objective(self.model, self.parameters, weights, others, images, labels)
+        gradients = tape.gradient(total, weights)
+        if self.replicas > 1:
+            replica = tf.distribute.get_replica_context()
+            gradients, loss, wrong = replica.all_reduce(tf.distribute.ReduceOp.MEAN, [gradients, loss, wrong])
+        return gradients, (loss, wrong, others)
 
     def _loops(self, training):
         """While active, the model's repeated blocks are traced as loops."""
         if training and self.replicas > 1:
             return contextlib.nullcontext()  # replicas cannot meet inside a loop
-        return looped(self.model, self._loop)
-
-    def _loop(self, repeat, x, call):
-        """Run the copies of a block one after another; see `cifarzoo.training.engines.repeats.looped`."""
-        copies = [repeat.variables(number) for number in range(len(repeat.copies))]
-        stacks = [self._array([raw_value(variable) for variable in same]) for same in zip(*copies, strict=True)]
-        moving = [place for place, variable in enumerate(copies[0]) if not variable.trainable]
-        found = [tf.TensorArray(copies[0][p].dtype, len(copies), element_shape=copies[0][p].shape) for p in moving]
-        updated = []
-
-        def body(number, x, found):
-            with self._moving_statistics().apart() as updates:
-                y, _ = call(x, [stack.read(number) for stack in stacks])
-            new = {id(variable): value for variable, value in updates}
-            updated[:] = new
-            if new:
-                found = [array.write(number, new[id(copies[0][p])]) for p, array in zip(moving, found, strict=True)]
-            return number + 1, tf.ensure_shape(y, x.shape), found
-
-        limit = len(copies)
-        start = tf.constant(0), x, found
-        _, x, found = tf.while_loop(lambda number, *_: number < limit, body, start, maximum_iterations=limit)
-        if updated:
-            for p, array in zip(moving, found, strict=True):
-                values = tf.unstack(array.stack(), limit)
-                self._moving_statistics().updates += [(copy[p], v) for copy, v in zip(copies, values, strict=True)]
-        return x
-
-    @staticmethod
-    def _array(values):
-        array = tf.TensorArray(values[0].dtype, len(values), element_shape=values[0].shape, clear_after_read=False)
-        return array.unstack(tf.stack(values))
+        return looped(self.model, loop_copies)
 
     # ------------------------------------------------------------------------------------------------ evaluation
 
@@ -225,7 +199,7 @@ class TensorFlowEngine:
         images, _ = self._on_devices(split)
         places = evaluation_places(count, self.parameters.eval_batch_size, self.replicas)
         weights = self.averaged_weights() if average else contextlib.nullcontext()
-        with weights, fused_batch_normalization() as self._moving_statistics, self._loops(False):
+        with weights, fused_batch_normalization(), self._loops(training=False):
             logits = [self._compiled_predict(images, tf.constant(part)).numpy() for part in places]
         return np.concatenate(logits)[:count].astype(np.float32)
 
@@ -319,3 +293,28 @@ class TensorFlowEngine:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group if self.strategy else 0
         first = tf.cast(replica, tf.int32) * size
         return first + tf.range(size), tf.slice(indices, [first], [size])
+
+
+def _after(values, earlier):
+    """The values, not to be had before the earlier ones are computed."""
+    with tf.control_dependencies(earlier):
+        return [tf.identity(value) for value in values]
+
+
+def loop_copies(copies, moving, x, call):
+    """Run the copies of a block one after another; see `cifarzoo.training.engines.repeats.looped`."""
+    count = len(copies)
+    stacks = [_array(values[0], count).unstack(tf.stack(values)) for values in zip(*copies, strict=True)]
+
+    def body(number, x, found):
+        y, new = call(x, [stack.read(number) for stack in stacks])
+        found = [array.write(number, value) for array, value in zip(found, new, strict=True)]
+        return number + 1, tf.ensure_shape(y, x.shape), found
+
+    start = tf.constant(0), x, [_array(copies[0][place], count) for place in moving]
+    _, x, found = tf.while_loop(lambda number, *_: number < count, body, start, maximum_iterations=count)
+    return x, [tf.unstack(array.stack(), count) for array in found]
+
+
+def _array(like, count):
+    return tf.TensorArray(like.dtype, count, element_shape=like.shape, clear_after_read=False)

@@ -1,0 +1,91 @@
+"""Same seed, same backend: the same log to the last digit and the same state, also of a run that died in between."""
+
+import numpy as np
+import pytest
+
+from cifarzoo.augment.pipeline import NAMED
+from cifarzoo.data import load
+from cifarzoo.training import checkpoint
+from cifarzoo.training.experiment import Experiment
+from cifarzoo.training.trainer import run, run_folder
+
+pytest.importorskip("tensorflow")
+
+POLICIES = [[["Rotate", 0.9, 0.9], ["Cutout", 0.5, 0.9]], [["Equalize", 0.8, 0.5], ["Sharpness", 0.9, 0.2]]]
+
+EVERYTHING = [
+    {"policies": {"policies": POLICIES}},
+    {"crop": {"mode": "reflect"}},
+    {"flip": {"alternating": True}},
+    "cutout",
+    {"jitter": {"brightness": 0.2, "hue": 0.1}},
+    {"mixup": {"per": "image", "probability": 0.7}},
+    "cutmix",
+]
+
+
+class Death(Exception):
+    """What stands for the end of the process."""
+
+
+def experiment(folder, augmentation, **parameters):
+    schedule = {"kind": "cosine", "peak": 0.1, "warmup": 3, "duration": 14}
+    return Experiment.model_validate(
+        {
+            "module": "tiny_models",
+            "model": "tiny_cnn",
+            "model_parameters": {"dropout": 0.3},
+            "dataset": "synthetic",
+            "augmentation": augmentation,
+            "train_parameters": {
+                "logdir": str(folder),
+                "batch_size": 32,
+                "ema_decay": 0.9,
+                "schedule": schedule,
+                "log_interval": 2,
+                "val_interval": 7,
+                "checkpoint_interval": 4,
+                "steps_per_call": 3,
+            }
+            | parameters,
+        }
+    )
+
+
+def outcome(one, callbacks=()):
+    """The rows of the log without the speed, and all state at the end."""
+    run(one, 5, load("synthetic"), callbacks)
+    folder = run_folder(one, 5)
+    rows = [line.split("\t")[:-1] for line in (folder / "log.tsv").read_text().splitlines()]
+    return rows, checkpoint.load(folder)[0]
+
+
+def assert_repeatable(folder, augmentation, **parameters):
+    import keras
+
+    class Dies(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch >= 9:
+                raise Death
+
+    first = outcome(experiment(folder / "first", augmentation, **parameters))
+    second = outcome(experiment(folder / "second", augmentation, **parameters))
+    broken = experiment(folder / "broken", augmentation, **parameters)
+    with pytest.raises(Death):
+        outcome(broken, [Dies()])
+    resumed = outcome(broken)
+    assert len(first[0]) == 8 + 1  # the heading, a row every two steps, one more at the validation at step 7
+    for other in (second, resumed):
+        assert other[0] == first[0]
+        for name, value in first[1].items():
+            np.testing.assert_array_equal(other[1][name], value, err_msg=name)
+
+
+def test_with_everything_at_once(tmp_path):
+    assert_repeatable(tmp_path, EVERYTHING, accumulate=2, sam_rho=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*NAMED, "jitter"])
+def test_with_every_augmentation(tmp_path, name):
+    assert_repeatable(tmp_path, [{"jitter": {"hue": 0.2}}] if name == "jitter" else name)

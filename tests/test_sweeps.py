@@ -1,0 +1,46 @@
+"""A grid from its file to the table: one row a grid point, over its seeds."""
+
+import json
+import statistics
+
+import pytest
+
+from cifarzoo.training.experiment import read_experiments
+from cifarzoo.training.runner import run_all
+from cifarzoo.training.tables import format_rows, summarize
+
+SWEEP = """
+module: tiny_models
+model: tiny_linear
+dataset: synthetic
+augmentation: none
+skip_error_test: true
+seeds: [0, 1, 2]
+train_parameters:
+  logdir: {folder}
+  run_name: sweep
+  schedule: {{kind: constant, learning_rate: 0.1, duration: 4}}
+grid:
+  train_parameters.weight_decay: [0, 0.01]
+"""
+
+
+def test_a_grid_becomes_rows_of_the_table(tmp_path):
+    pytest.importorskip("tensorflow")
+    (tmp_path / "sweep.yaml").write_text(SWEEP.format(folder=tmp_path / "runs"))
+    outcomes = run_all(read_experiments(tmp_path / "sweep.yaml"))
+    assert [outcome.error for outcome in outcomes] == [None] * 6
+    rows = summarize([tmp_path / "runs"])
+    assert [(row["experiment"], row["n"]) for row in rows] == [
+        ("sweep-weight_decay_0", 3),
+        ("sweep-weight_decay_0.01", 3),
+    ]
+    for row, runs in zip(rows, (outcomes[:3], outcomes[3:]), strict=True):
+        errors = [outcome.results["test"]["error"] for outcome in runs]
+        assert row["error_mean"] == pytest.approx(statistics.mean(errors))
+        assert row["error_std"] == pytest.approx(statistics.stdev(errors))
+    assert json.loads(format_rows(rows, "json"))[1]["errors"].keys() == {"0", "1", "2"}
+    assert [line.split("\t")[0] for line in format_rows(rows, "tsv").splitlines()] == [
+        "experiment", "sweep-weight_decay_0", "sweep-weight_decay_0.01"
+    ]  # fmt: skip
+    assert "| sweep-weight_decay_0.01 | synthetic | test | 3 |" in format_rows(rows, "markdown")
