@@ -77,7 +77,8 @@ def loss_slice(model, images: np.ndarray, labels: np.ndarray, directions, coordi
         for place in itertools.product(*axes):
             for k, variable in enumerate(model.trainable_variables):
                 step = sum(x * direction[k].astype(np.float64) for x, direction in zip(place, directions, strict=True))
-                variable.assign((start[k] + step).astype(start[k].dtype))
+                with np.errstate(over="ignore"):
+                    variable.assign((start[k] + step).astype(start[k].dtype))
             found.append(_loss_and_error(predict(model, images, batch_size), labels))
     loss, error = np.array(found).T.reshape(2, *(len(axis) for axis in axes))
     return Slice(axes, loss, error)
