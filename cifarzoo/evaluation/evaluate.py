@@ -183,7 +183,8 @@ def predict_splits(subject: Subject, dataset: Dataset, splits: list[str], batch_
     Raises:
         DataError: as `evaluate`.
     """
-    found = Predictions(subject.source, dataset.name, subject.train_split)
+    own = dataset.name == subject.dataset
+    found = Predictions(subject.source, dataset.name, subject.train_split if own else "")
     for split in sorted(splits, key=lambda name: name != "train"):
         if split == "validation" and "train" in found.logits:
             _, places = published_split(dataset.train.labels)
