@@ -185,7 +185,6 @@ def test_the_page_needs_nothing_but_itself(experiment, tmp_path):
         "learning curves",
         "reliability diagram",
         "confusion matrix",
-        "error against parameters",
         "loss along a random direction",
         "loss on a random plane",
     ]
@@ -202,7 +201,7 @@ def test_the_page_needs_nothing_but_itself(experiment, tmp_path):
 def test_the_page_without_slices_lies_in_the_run(experiment):
     folder = run_folder(experiment, 1)
     out = write_report(folder, images=0)
-    assert out == folder / "report.html" and len(Page(out.read_text(encoding="utf-8")).images) == 4
+    assert out == folder / "report.html" and len(Page(out.read_text(encoding="utf-8")).images) == 3
 
 
 def test_reports_that_cannot_be_made(experiment, tmp_path):

@@ -192,8 +192,6 @@ def loss_line(slices: dict):
 
 def loss_plane(found):
     """A two-dimensional `Slice`: contours of the loss, equally far apart in its logarithm."""
-    from matplotlib.ticker import LogFormatterSciNotation, LogLocator
-
     figure = _figure(5.6, 4.6)
     axes = figure.subplots()
     finite = np.isfinite(found.loss) & (found.loss > 0)
@@ -201,16 +199,12 @@ def loss_plane(found):
         raise DataError("the loss is infinite all over the plane")
     low, high = found.loss[finite].min(), found.loss[finite].max()
     levels = np.geomspace(low, max(high, low * 1.01), 25)
-    values = np.clip(np.where(np.isnan(found.loss), high, found.loss), low, high)
+    values = np.clip(found.loss, low, high)
     picture = axes.contourf(*found.coordinates, values.T, levels=levels, norm="log", cmap="viridis")
     axes.contour(*found.coordinates, values.T, levels=levels[::4], colors="white", linewidths=0.5)
     axes.plot(0, 0, "+", color="red", markersize=10)
     axes.set(xlabel="place along the first direction", ylabel="along the second", aspect="equal")
-    figure.colorbar(
-        picture,
-        ax=axes,
-        label="loss",
-        ticks=LogLocator(subs=(1, 2, 5)),
-        format=LogFormatterSciNotation(minor_thresholds=(2, 1)),
-    )
+    bar = figure.colorbar(picture, ax=axes, label="loss")
+    bar.set_ticks(levels[::4], labels=[f"{level:.3g}" for level in levels[::4]])
+    bar.minorticks_off()
     return figure

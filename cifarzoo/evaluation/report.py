@@ -69,7 +69,7 @@ def write_report(run: Path, out: Path | None = None, data_dir: str | None = None
     page += ["<h2>Classes</h2>", _image(picture, "confusion matrix")]
     errors = sorted(found["class_error"].items(), key=lambda item: -(item[1] or 0))
     page += [_table([(name, "" if error is None else f"{error:.2f} %") for name, error in errors])]
-    if split == "test":
+    if split == "test" and results["dataset"] != "synthetic":  # of which nobody reports anything
         page += ["<h2>Beside the zoo</h2>", _image(_zoo(results, found), "error against parameters")]
         page += [
             _note("Quoted numbers are mostly the best epoch on the test images; those measured here are the last.")
