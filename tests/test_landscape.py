@@ -1,5 +1,9 @@
 """Loss slices against a linear network, whose loss along a line NumPy can work out."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -84,3 +88,11 @@ def test_directions_and_places_that_do_not_fit(batch, count, places):
         loss_slice(model, *batch, [random_direction(model, 0)] * count, places)
     with pytest.raises(DataError, match="an array of its shape"):
         loss_slice(model, *batch, [random_direction(model, 0)[:-1]], [[0]])
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="this is the JAX run")
+def test_all_of_this_on_jax():
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", __file__]
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-1000:]

@@ -285,8 +285,8 @@ def temperature_note(found: dict) -> str:
     if not found["temperature"]:
         return "No temperature: there are no logits of the validation images."
     trained = {
-        True: "the network was trained on these images and is surer of them than of new ones, so that the "
-        "temperature comes out too low",
+        True: "the network was trained on these images and is usually surer of them than of new ones, so expect "
+        "the temperature to be too low",
         False: "they were held out from training",
         None: "whether the network was trained on them is not known",
     }[found["temperature"]["trained_on_them"]]
