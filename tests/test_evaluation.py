@@ -193,6 +193,11 @@ def test_values_in_a_file_of_logits_are_checked(tmp_path):
         load_predictions(tmp_path / "x.npz").describe()
     with pytest.raises(DataError, match="no logits of 'train', only of test"):
         load_predictions(tmp_path / "x.npz").describe("train")
+    pair = {"test_logits": np.zeros((3, 10)), "test_labels": np.zeros(3, int)}
+    wrong = {"validation_logits": np.zeros((3, 10)), "validation_labels": np.full(3, 10)}
+    np.savez(tmp_path / "x.npz", **pair, **wrong)
+    with pytest.raises(DataError, match="labels reach 10"):
+        load_predictions(tmp_path / "x.npz").describe()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a zip file", b"PK\x03\x04broken"])
@@ -251,6 +256,7 @@ def test_bad_saved_models(tmp_path):
         (["evaluate"], "name one of a model, --all and --from-logits"),
         (["evaluate", "cifar_resnet20", "--all"], "name one of"),
         (["evaluate", "cifar_resnet20", "--format", "xml"], "it is markdown or json"),
+        (["evaluate", "cifar_resnet20", "--logits", "nowhere/x.npz"], "nowhere/x.npz: there is no folder nowhere"),
         (["evaluate", "EMPTY"], "not a finished run: config.yaml and final.weights.h5 are expected"),
         (["report", "EMPTY"], "not a finished run: results.json"),
         (["report", "nowhere"], "nowhere: not a finished run"),

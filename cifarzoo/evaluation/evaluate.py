@@ -87,7 +87,7 @@ def find_subject(name: str, tag: str | None = None, arguments: dict | None = Non
     if tag and tag in by_tag:
         arguments = by_tag[tag].architecture | {"classes": by_tag[tag].classes} | arguments
     model = factory.factory(load_weights=tag or True, **arguments)
-    if tag and tag.endswith(".h5"):
+    if tag and tag.endswith((".h5", ".keras")):
         return Subject(model, _likely_dataset(model), tag)
     architecture = factory.architecture(arguments)
     entry = pretrained.select(factory.name, architecture, arguments.get("classes", 10), tag or True)
@@ -220,6 +220,8 @@ def evaluate_named(
     Raises:
         CifarzooError: as `find_subject`, `load` and `evaluate`.
     """
+    if logits_path and not logits_path.parent.is_dir():
+        raise DataError(f"{logits_path}: there is no folder {logits_path.parent}")
     subject = find_subject(name, **options)
     dataset = load(dataset_name or subject.dataset, data_dir)
     splits = {split, "validation"} | ({"train", "test"} if logits_path else set())

@@ -83,8 +83,9 @@ class Predictions:
         return list(CLASS_NAMES[self.dataset][0]) if self.dataset else [str(k) for k in range(classes)]
 
     def _temperature(self, split):
-        images = len(self.labels["validation"])
-        value = fit_temperature(self.logits["validation"], self.labels["validation"])
+        logits, labels = self.logits["validation"], self.labels["validation"]
+        images = classification_metrics(logits, labels)["n"]  # and checks them
+        value = fit_temperature(logits, labels)
         after = classification_metrics(self.logits[split] / value, self.labels[split])
         return {
             "value": value,
