@@ -1,4 +1,4 @@
-"""The command line: `cifarzoo list | show | train | evaluate | table | publish`."""
+"""The command line: `cifarzoo list | show | train | evaluate | report | table | publish`."""
 
 import json
 import os
@@ -141,7 +141,10 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A model's name, a published tag or file, or the folder of a run.")],
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A model's name, a published tag or file, a .keras file, or the folder of a run."),
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="cifar10, cifar100 or synthetic; default: what it was trained on.")
     ] = None,
@@ -153,36 +156,113 @@ def evaluate(
     flip: Annotated[
         bool, typer.Option("--flip", help="Average the logits of each image and its mirror image.")
     ] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Measure every published file and compare.")] = False,
+    from_logits: Annotated[
+        Path | None, typer.Option(help="An .npz file as --logits writes it, instead of a model.")
+    ] = None,
+    logits: Annotated[
+        Path | None, typer.Option(help="Write logits and labels of train, validation and test there.")
+    ] = None,
+    confusion: Annotated[Path | None, typer.Option(help="Draw the confusion matrix into this PNG file.")] = None,
+    form: Annotated[str, typer.Option("--format", help="markdown or json.")] = "markdown",
     data_dir: DataDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     debug: Debug = False,
 ) -> None:
     """Measure error, likelihood and calibration on a whole split."""
-    from cifarzoo.evaluation.evaluate import evaluate_named
+    from cifarzoo.errors import ExperimentError
+    from cifarzoo.evaluation.evaluate import as_markdown, evaluate_named
+    from cifarzoo.evaluation.predictions import load_predictions
     from cifarzoo.training.experiment import parse_yaml
 
-    arguments = {}
-    for item in argument:
-        key, _, value = item.partition("=")
-        arguments[key] = parse_yaml(value, f"--argument {item}")
-    found = evaluate_named(model, dataset, data_dir, tag=weights, arguments=arguments, split=split, flip=flip)
-    if as_json:
-        print(json.dumps(found, indent=2))
+    form = "json" if as_json else form
+    if form not in ("markdown", "json"):
+        raise ExperimentError(f"--format {form}: it is markdown or json")
+    if (model is not None) + all_ + (from_logits is not None) != 1:
+        raise ExperimentError("evaluate: name one of a model, --all and --from-logits FILE")
+    if all_:
+        _evaluate_all(dataset, data_dir, form)
         return
-    for key, value in found.items():
-        print(f"{key:18} {value:.4f}" if isinstance(value, float) else f"{key:18} {value}")
+    if confusion:
+        from cifarzoo.evaluation import figures
+
+        figures.check()
+    if from_logits:
+        found = load_predictions(from_logits).describe(split)
+    else:
+        sys.path.insert(0, os.getcwd())  # for the `module` of a run
+        arguments = {}
+        for item in argument:
+            key, _, value = item.partition("=")
+            arguments[key] = parse_yaml(value, f"--argument {item}")
+        found = evaluate_named(model, dataset, data_dir, split, logits, flip, tag=weights, arguments=arguments)
+    if confusion:
+        figures.save(figures.confusion_matrix(found["confusion"], list(found["class_error"])), confusion)
+    print(json.dumps(found, indent=2) if form == "json" else as_markdown(found))
+
+
+def _evaluate_all(dataset, data_dir, form):
+    """`cifarzoo evaluate --all`: a row a published file; exit status 1 where one is not as published."""
+    from cifarzoo.evaluation.evaluate import COMPARED, evaluate_published
+
+    rows, wrong = [], []
+    if form == "markdown":
+        print("| weights | data | " + " | ".join(COMPARED.values()) + " | images/s |")
+        print("| --- | --- |" + " ---: |" * (len(COMPARED) + 1))
+    for entry, metrics, difference in evaluate_published(dataset, data_dir):
+        rows.append({"weights": entry.tag, "dataset": entry.dataset, "metrics": metrics, "differs": difference})
+        if metrics and form == "markdown":
+            cells = [f"{metrics[key]:.{2 if 'error' in key else 4}f}" for key in COMPARED]
+            print(f"| {entry.tag} | {entry.dataset} | {' | '.join(cells)} | {metrics['images_per_second']:,.0f} |")
+        if difference:
+            wrong.append(f"{entry.tag}: {difference}")
+    if form == "json":
+        print(json.dumps(rows, indent=2))
+    if wrong:
+        raise CifarzooError(f"not as published: {'; '.join(wrong)}")
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run, logdir/run_name/seed0.")],
+    out: Annotated[Path | None, typer.Option(help="The HTML file; default report.html in the run's folder.")] = None,
+    images: Annotated[
+        int, typer.Option(min=0, help="Images of the loss slices, the slowest part; 0 leaves them out.")
+    ] = 500,
+    data_dir: DataDir = None,
+    debug: Debug = False,
+) -> None:
+    """Write one self-contained HTML page on a run: numbers, curves, calibration, confusion, loss slices."""
+    from cifarzoo.evaluation.report import write_report
+
+    sys.path.insert(0, os.getcwd())  # for the `module` of a run
+    print(write_report(run, out, data_dir, images))
 
 
 @app.command()
 def table(
     runs: Annotated[list[Path], typer.Argument(help="Folders that hold finished runs, searched to any depth.")],
+    file: Annotated[
+        str | None, typer.Option(help="Instead of the results, the last rows of this table of every run: log.tsv.")
+    ] = None,
     form: Annotated[str, typer.Option("--format", help="markdown, tsv or json.")] = "markdown",
     debug: Debug = False,
 ) -> None:
-    """One row an experiment: mean and standard deviation of its error over seeds."""
-    from cifarzoo.training.tables import format_rows, summarize
+    """One row an experiment: mean and standard deviation over seeds, of its error or of all columns of a table."""
+    from cifarzoo.training.tables import format_rows, summarize, summarize_file
 
-    print(format_rows(summarize(runs), form))
+    print(format_rows(summarize_file(runs, file) if file else summarize(runs), form))
+
+
+@app.command()
+def log(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, logdir/run_name/seed0.")],
+    debug: Debug = False,
+) -> None:
+    """Print a run's log.tsv with the columns and scaling of cifar_jax, a row a validation."""
+    from cifarzoo.training.tables import cifar_jax_log
+
+    print(cifar_jax_log(run / "log.tsv"))
 
 
 @app.command()

@@ -2,9 +2,17 @@
 
 import numpy as np
 import pytest
+import scipy.optimize
+import scipy.special
 
 from cifarzoo.errors import DataError
-from cifarzoo.evaluation.metrics import classification_metrics, expected_calibration_error
+from cifarzoo.evaluation.metrics import (
+    calibration_bins,
+    classification_metrics,
+    confusion_matrix,
+    expected_calibration_error,
+    fit_temperature,
+)
 
 
 def test_against_direct_formulas():
@@ -53,3 +61,53 @@ def test_huge_logits_stay_finite():
 def test_bad_input_is_named(logits, labels, message):
     with pytest.raises(DataError, match=message):
         classification_metrics(logits, labels)
+
+
+def random_logits(images=3000, classes=7, seed=1):
+    """Logits that are right in about two of three cases, and too sure of themselves."""
+    random = np.random.RandomState(seed)
+    labels = random.randint(0, classes, images)
+    logits = random.standard_normal((images, classes))
+    logits[np.arange(images), labels] += 1.5
+    return (2.5 * logits).astype(np.float32), labels
+
+
+def test_calibration_against_a_loop_over_images():
+    logits, labels = random_logits()
+    probabilities = scipy.special.softmax(logits.astype(np.float64), axis=1)
+    sums = np.zeros((3, 15))
+    for row, label in zip(probabilities, labels, strict=True):
+        (place,) = [k for k in range(15) if k / 15 < row.max() <= (k + 1) / 15]
+        sums[:, place] += 1, row.argmax() == label, row.max()
+    np.testing.assert_allclose(calibration_bins(probabilities, labels), sums)
+    full = sums[0] > 0
+    gaps = np.abs(sums[1, full] / sums[0, full] - sums[2, full] / sums[0, full])
+    expected = (gaps * sums[0, full] / len(labels)).sum()
+    assert classification_metrics(logits, labels)["ece"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_confusion_has_true_classes_in_rows():
+    logits, labels = random_logits(500)
+    expected = np.zeros((7, 7), int)
+    for row, label in zip(logits, labels, strict=True):
+        expected[label, row.argmax()] += 1
+    np.testing.assert_array_equal(confusion_matrix(logits, labels), expected)
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 6.0])
+def test_temperature_against_a_general_minimiser(scale):
+    logits, labels = random_logits()
+    logits = scale * logits
+
+    def nll(log_temperature):
+        tempered = logits.astype(np.float64) / np.exp(log_temperature)
+        return -scipy.special.log_softmax(tempered, axis=1)[np.arange(len(labels)), labels].mean()
+
+    best = scipy.optimize.minimize_scalar(nll, bounds=(-4, 4), method="bounded", options={"xatol": 1e-10})
+    assert fit_temperature(logits, labels) == pytest.approx(np.exp(best.x), rel=1e-6)
+
+
+def test_temperature_of_images_known_by_heart_is_bounded():
+    assert fit_temperature(1e-3 * np.eye(10), np.arange(10)) == pytest.approx(0.01)
+    assert fit_temperature(5 * np.eye(10), (np.arange(10) + 1) % 10) == pytest.approx(100)
+    assert 0.01 <= fit_temperature(1e4 * np.eye(10), np.arange(10)) <= 100

@@ -1,4 +1,4 @@
-"""Evaluate what a person names: a published model, a weight file, or the folder of a run."""
+"""Evaluate what a person names: a published model, a weight file, a saved model, or the folder of a run."""
 
 import time
 from dataclasses import dataclass
@@ -8,29 +8,51 @@ import numpy as np
 import yaml
 
 from cifarzoo.data import Dataset, load
-from cifarzoo.errors import DataError, WeightsError
+from cifarzoo.data.splits import published_split
+from cifarzoo.errors import CifarzooError, DataError, WeightsError
 from cifarzoo.evaluation.metrics import classification_metrics
+from cifarzoo.evaluation.predictions import Predictions
+
+COMPARED = {"error": "error %", "top5_error": "top-5 error %", "nll": "NLL", "brier": "Brier", "ece": "ECE"}
+# What float32 on another device may change: likelihoods a little, and the order of two nearly equal logits of an image.
+ROUNDING = 2e-4
 
 
 @dataclass
 class Subject:
-    """A model to evaluate and where it comes from."""
+    """A model to evaluate and where it comes from.
+
+    Attributes:
+        model: A Keras model, raw pixels [n, 32, 32, 3] in, logits [n, classes] out.
+        dataset: What it was trained on, or what its number of outputs suggests.
+        source: Where its weights come from, for people.
+        train_split: The part of the training images that it was trained on, "" if unknown.
+    """
 
     model: object
     dataset: str
     source: str
+    train_split: str = ""
 
 
 def predict(model, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
-    """Logits of all images, float32 [n, classes]; the last odd batch counts too."""
-    return np.asarray(model.predict(images, batch_size=batch_size, verbose=0), np.float32)
+    """Logits of all images, float32 [n, classes].
+
+    The last odd batch counts too; it is filled up with its last image, so that nothing is compiled twice and every
+    replica of a model under a `tf.distribute` strategy has something to do.
+    """
+    count = len(images)
+    if short := -count % min(batch_size, count):
+        images = np.concatenate([images, np.repeat(images[-1:], short, axis=0)])
+    return np.asarray(model.predict(images, batch_size=batch_size, verbose=0), np.float32)[:count]
 
 
 def find_subject(name: str, tag: str | None = None, arguments: dict | None = None) -> Subject:
     """The model that a name stands for.
 
     Args:
-        name: A factory's name (its published weights are loaded), a published file's path or tag, or a run's folder.
+        name: A factory's name (its published weights are loaded), a published file's path or tag, a `.keras` file, or
+            a run's folder.
         tag: Which published weights of the factory; by default the default ones.
         arguments: Of the factory.
 
@@ -40,6 +62,8 @@ def find_subject(name: str, tag: str | None = None, arguments: dict | None = Non
     path = Path(name)
     if path.is_dir():
         return _run(path)
+    if name.endswith(".keras"):
+        return _saved(path)
     from cifarzoo import pretrained
     from cifarzoo.models import registry
 
@@ -57,17 +81,40 @@ def find_subject(name: str, tag: str | None = None, arguments: dict | None = Non
             raise WeightsError(f"{path}: has the name of published weights, but not their sha256")
         weights = name if path.is_file() else entry.tag
         model = registry.create_model(entry.model, classes=entry.classes, load_weights=weights, **entry.architecture)
-        return Subject(model, entry.dataset, entry.tag)
+        return _published(model, entry)
     factory = registry.get(name)
     arguments = dict(arguments or {})
     if tag and tag in by_tag:
         arguments = by_tag[tag].architecture | {"classes": by_tag[tag].classes} | arguments
     model = factory.factory(load_weights=tag or True, **arguments)
-    if tag and tag.endswith(".h5"):
-        return Subject(model, {100: "cifar100"}.get(model.output_shape[-1], "cifar10"), tag)
+    if tag and tag.endswith((".h5", ".keras")):
+        return Subject(model, _likely_dataset(model), tag)
     architecture = factory.architecture(arguments)
     entry = pretrained.select(factory.name, architecture, arguments.get("classes", 10), tag or True)
-    return Subject(model, entry.dataset, entry.tag)
+    return _published(model, entry)
+
+
+def _published(model, entry):
+    return Subject(model, entry.dataset, entry.tag, entry.training["experiment"]["train_split"])
+
+
+def _likely_dataset(model):
+    return "cifar100" if model.output_shape[-1] == 100 else "cifar10"
+
+
+def _saved(path):
+    import keras
+
+    import cifarzoo.layers  # noqa: F401  registers the layers that a file may hold
+
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such saved model")
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as failure:  # Keras raises whatever the file's content led to
+        reason = next((line.strip() for line in str(failure).splitlines() if line.strip()), type(failure).__name__)
+        raise WeightsError(f"{path}: not a saved Keras model that opens here ({reason:.200})") from None
+    return Subject(model, _likely_dataset(model), str(path))
 
 
 def _run(folder):
@@ -76,13 +123,15 @@ def _run(folder):
 
     config = next((p for p in (folder / "config.yaml", folder.parent / "config.yaml") if p.is_file()), None)
     if config is None or not (folder / "final.weights.h5").is_file():
-        raise DataError(f"{folder}: not a finished run: config.yaml and final.weights.h5 are expected there")
+        seeds = sorted(path.parent.name for path in folder.glob("*/final.weights.h5"))
+        hint = f"; its runs are {', '.join(seeds)}" if seeds else ""
+        raise DataError(f"{folder}: not a finished run: config.yaml and final.weights.h5 are expected there{hint}")
     experiment = experiment_from([yaml.safe_load(config.read_text())], str(config))
     experiment = experiment.model_copy(update={"precision": "float32", "init_weights": None})
     classes = 100 if experiment.dataset == "cifar100" else 10
     model = experiment.build_model(classes, seed=0)
     load_file(model, folder / "final.weights.h5")
-    return Subject(model, experiment.dataset, str(folder))
+    return Subject(model, experiment.dataset, str(folder), experiment.train_split)
 
 
 def evaluate(
@@ -103,13 +152,10 @@ def evaluate(
     Raises:
         DataError: the model's outputs are not the data set's classes, or its weights are not finite.
     """
-    outputs = subject.model.output_shape[-1]
-    if outputs != dataset.classes:
-        raise DataError(
-            f"{subject.source}: the model has {outputs} outputs, {dataset.name} has {dataset.classes} classes"
-        )
+    _check_shapes(subject, dataset)
     arrays = dataset.split(split)
-    predict(subject.model, arrays.images[:batch_size], batch_size)
+    first = predict(subject.model, arrays.images[:batch_size], batch_size)  # compiles, so that the time below is honest
+    _check_outputs(subject, first)
     started = time.perf_counter()
     logits = predict(subject.model, arrays.images, batch_size)
     if flip:
@@ -119,15 +165,159 @@ def evaluate(
     return metrics | {"images_per_second": round(len(logits) / seconds, 1)}, logits
 
 
-def evaluate_named(name: str, dataset_name: str | None = None, data_dir: str | None = None, **options) -> dict:
-    """`find_subject` and `evaluate` in one: metrics with `model` and `dataset` named. See both for what is raised."""
-    split = options.pop("split", "test")
-    batch_size = options.pop("batch_size", 500)
-    flip = options.pop("flip", False)
+def _check_shapes(subject, dataset):
+    taken, given = subject.model.input_shape, subject.model.output_shape
+    if taken[1:] != (32, 32, 3):
+        raise DataError(f"{subject.source}: the model takes {taken}, images are (None, 32, 32, 3)")
+    if len(given) != 2:
+        raise DataError(f"{subject.source}: the model gives {given}, logits (None, {dataset.classes}) are expected")
+    if given[-1] != dataset.classes:
+        raise DataError(
+            f"{subject.source}: the model has {given[-1]} outputs, {dataset.name} has {dataset.classes} classes"
+        )
+
+
+def _check_outputs(subject, outputs):
+    if not np.isfinite(outputs).all():
+        raise DataError(
+            f"{subject.source}: its logits are not finite, so its weights hold NaN, infinity or huge values"
+        )
+    if (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3):
+        raise DataError(
+            f"{subject.source}: gives probabilities; logits are expected: build it without softmax at its end"
+        )
+
+
+def predict_splits(
+    subject: Subject, dataset: Dataset, splits: list[str], batch_size: int = 500, flip: bool = False
+) -> Predictions:
+    """Logits and labels of several splits; those of "validation" are taken out of "train" where both are wanted.
+
+    Raises:
+        DataError: as `evaluate`.
+    """
+    own = dataset.name == subject.dataset
+    found = Predictions(subject.source, dataset.name, subject.train_split if own else "")
+    for split in sorted(splits, key=lambda name: name != "train"):
+        if split == "validation" and "train" in found.logits:
+            _, places = published_split(dataset.train.labels)
+            found.logits[split], found.labels[split] = found.logits["train"][places], found.labels["train"][places]
+            continue
+        metrics, found.logits[split] = evaluate(subject, dataset, split, batch_size, flip)
+        found.labels[split] = dataset.split(split).labels
+        found.images_per_second[split] = metrics["images_per_second"]
+    return found
+
+
+def evaluate_named(
+    name: str,
+    dataset_name: str | None = None,
+    data_dir: str | None = None,
+    split: str = "test",
+    logits_path: Path | None = None,
+    flip: bool = False,
+    **options,
+) -> dict:
+    """All metrics of what a person names.
+
+    Args:
+        name: As `find_subject` takes it.
+        dataset_name: By default what it was trained on.
+        data_dir: Of the archives.
+        split: What to measure.
+        logits_path: Where to write logits and labels of "train", "validation" and "test" too.
+        flip: See `evaluate`.
+        options: `tag` and `arguments` of `find_subject`.
+
+    Returns:
+        `model` and what `Predictions.describe` returns.
+
+    Raises:
+        CifarzooError: as `find_subject`, `load` and `evaluate`.
+    """
+    if logits_path and not logits_path.parent.is_dir():
+        raise DataError(f"{logits_path}: there is no folder {logits_path.parent}")
     subject = find_subject(name, **options)
-    if dataset_name is None:
-        dataset_name = subject.dataset
-    dataset = load(dataset_name, data_dir)
-    metrics, _ = evaluate(subject, dataset, split, batch_size, flip)
-    named = {"model": name, "weights": subject.source, "dataset": dataset_name, "split": split}
-    return named | ({"test_time_augmentation": "flip"} if flip else {}) | metrics
+    dataset = load(dataset_name or subject.dataset, data_dir)
+    splits = {split, "validation"} | ({"train", "test"} if logits_path else set())
+    found = predict_splits(subject, dataset, sorted(splits), flip=flip)
+    if logits_path:
+        found.save(logits_path)
+    return {"model": name} | ({"test_time_augmentation": "flip"} if flip else {}) | found.describe(split)
+
+
+def evaluate_published(dataset_name: str | None = None, data_dir: str | None = None):
+    """Measure every published file on the test images again.
+
+    Args:
+        dataset_name: Only files of this data set; by default all.
+        data_dir: Of the archives.
+
+    Yields:
+        For each its manifest entry, its metrics (None if it cannot be evaluated), and one line on what is wrong, "" if
+        all are those of the manifest: errors to one image, the others to ROUNDING.
+
+    Raises:
+        DataError: no file of such a data set, or no archive of it.
+    """
+    from cifarzoo import pretrained
+
+    entries = [entry for entry in pretrained.manifest() if dataset_name in (None, entry.dataset)]
+    if not entries:
+        raise DataError(f"no published weights of the data set {dataset_name!r}")
+    datasets = {name: load(name, data_dir) for name in {entry.dataset for entry in entries}}
+    for entry in entries:
+        try:
+            metrics, _ = evaluate(find_subject(entry.tag), datasets[entry.dataset])
+        except CifarzooError as failure:
+            yield entry, None, str(failure)
+            continue
+        yield entry, metrics, differences(metrics, entry.metrics)
+
+
+def differences(metrics: dict, published: dict) -> str:
+    """What differs by more than rounding from a manifest's metrics, "" if nothing does."""
+    found = [f"{metrics['n']} images instead of {published['n']}"] if metrics["n"] != published["n"] else []
+    for key, name in COMPARED.items():
+        allowed = 100 / published["n"] if key.endswith("error") else ROUNDING
+        if not abs(metrics[key] - published[key]) <= allowed * (1 + 1e-6):
+            found.append(f"{name} {metrics[key]:.6g} instead of {published[key]:.6g}")
+    return ", ".join(found)
+
+
+def as_rows(found: dict) -> list[tuple[str, str]]:
+    """Names and formatted values of the metrics that `Predictions.describe` returns, for a table."""
+    rows = [("images", f"{found['n']:,}")]
+    rows += [(name, f"{found[key]:.2f}" if "%" in name else f"{found[key]:.4f}") for key, name in COMPARED.items()]
+    if "images_per_second" in found:
+        rows.append(("images/s", f"{found['images_per_second']:,.0f}"))
+    if temperature := found["temperature"]:
+        rows.append(("temperature", f"{temperature['value']:.4f}"))
+        rows += [(f"{key.upper()} after temperature", f"{temperature[key]:.4f}") for key in ("nll", "ece")]
+    return rows
+
+
+def temperature_note(found: dict) -> str:
+    """What is to be known of the temperature that `Predictions.describe` returns: whose images it was fitted on."""
+    if not found["temperature"]:
+        return "No temperature: there are no logits of the validation images."
+    trained = {
+        True: "the network was trained on these images and is usually surer of them than of new ones, so expect "
+        "the temperature to be too low",
+        False: "they were held out from training",
+        None: "whether the network was trained on them is not known",
+    }[found["temperature"]["trained_on_them"]]
+    measured = "; they are the images measured here, too" if found["split"] == "validation" else ""
+    return f"Temperature fitted on {found['temperature']['fitted_on']}: {trained}{measured}."
+
+
+def as_markdown(found: dict) -> str:
+    """What `Predictions.describe` returns as Markdown; the confusion matrix is for JSON and the picture."""
+    of = f" of {found['dataset']}" if found["dataset"] else ""
+    table = ["| metric | value |", "| --- | ---: |", *(f"| {name} | {value} |" for name, value in as_rows(found))]
+    classes = ["| class | error % |", "| --- | ---: |"]
+    classes += [
+        f"| {name} | {'' if error is None else f'{error:.2f}'} |" for name, error in found["class_error"].items()
+    ]
+    head = f"{found['weights']} on the {found['split']} images{of}"
+    return "\n".join([head, "", *table, "", temperature_note(found), "", *classes])

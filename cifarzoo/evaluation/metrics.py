@@ -1,10 +1,11 @@
-"""Error and calibration of a set of predictions, from logits and labels in NumPy."""
+"""Error, likelihood and calibration of a set of predictions, from logits and labels in NumPy."""
 
 import numpy as np
 
 from cifarzoo.errors import DataError
 
 ECE_BINS = 15
+TEMPERATURES = 0.01, 100.0  # where a fitted temperature may lie
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -14,16 +15,53 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = ECE_BINS) -> float:
-    """ECE of the predicted class (Guo et al., https://arxiv.org/abs/1706.04599): equally wide bins of confidence.
+def calibration_bins(probabilities: np.ndarray, labels: np.ndarray, bins: int = ECE_BINS) -> np.ndarray:
+    """Sums over bins of confidence, the largest probability: images, correct ones, confidences; float64 [3, bins].
 
-    The sum over bins of (share of images) * |accuracy - mean confidence|; a bin is open on the left.
+    Bin k of m holds confidences in (k / m, (k + 1) / m]: equally wide, open on the left.
     """
     confidence = probabilities.max(axis=-1)
     correct = probabilities.argmax(axis=-1) == labels
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gap = np.bincount(place, correct, bins) - np.bincount(place, confidence, bins)
-    return float(np.abs(gap).sum() / len(labels))
+    return np.stack([np.bincount(place, weights, bins) for weights in (np.ones(len(labels)), correct, confidence)])
+
+
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = ECE_BINS) -> float:
+    """ECE of the predicted class (Guo et al., https://arxiv.org/abs/1706.04599) over `calibration_bins`.
+
+    The sum over bins of (share of images) * |accuracy - mean confidence|.
+    """
+    _, correct, confidence = calibration_bins(probabilities, labels, bins)
+    return float(np.abs(correct - confidence).sum() / len(labels))
+
+
+def confusion_matrix(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Counts of images by true class (rows) and predicted class (columns): int64 [classes, classes]."""
+    classes = logits.shape[1]
+    return np.bincount(labels * classes + logits.argmax(axis=1), minlength=classes**2).reshape(classes, classes)
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature T that minimises the mean NLL of softmax(logits / T) (Guo et al., section 4.2).
+
+    The NLL is convex in 1 / T, so its derivative is bisected. T is kept within TEMPERATURES: where every image is
+    right, as on images that a large network has learnt by heart, the optimum would be 0.
+
+    Args:
+        logits: [images, classes].
+        labels: integers [images].
+    """
+    logits = np.asarray(logits, np.float64)
+    own = logits[np.arange(len(labels)), labels].mean()
+
+    def slope(inverse):
+        return (np.exp(log_softmax(inverse * logits)) * logits).sum(axis=1).mean() - own
+
+    low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
+    while high / low > 1 + 1e-12:
+        middle = np.sqrt(low * high)
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return float(1 / np.sqrt(low * high))
 
 
 def classification_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | int]:

@@ -57,6 +57,7 @@ class TrainParameters(Strict):
     checkpoint_interval: Length = Field(1000, validate_default=True)
     steps_per_call: PositiveInt = 50
     eval_batch_size: PositiveInt = 500
+    train_metrics: bool = False
 
     @model_validator(mode="after")
     def _one_schedule(self):
@@ -248,9 +249,8 @@ class Experiment(Strict):
             "xla",
         ):
             document.pop(key)
-        document["train_parameters"].pop("logdir")
-        document["train_parameters"].pop("checkpoint_interval")
-        document["train_parameters"].pop("eval_batch_size")
+        for key in ("logdir", "checkpoint_interval", "eval_batch_size", "train_metrics"):
+            document["train_parameters"].pop(key)
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 

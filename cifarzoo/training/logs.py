@@ -23,6 +23,9 @@ COLUMNS = (
     "val_loss",
     "val_error",
     "images_per_second",
+    "weight_norm",
+    "train_loss",
+    "train_error",
 )
 
 
@@ -36,7 +39,12 @@ def default_callbacks(folder: Path, experiment, plan, first_step: int, log_lengt
 
 
 class Log(keras.callbacks.Callback):
-    """log.tsv: a row a log interval and a validation; losses in nats, errors in percent."""
+    """log.tsv: a row a log interval and a validation; losses in nats, errors in percent.
+
+    `loss`, `error` and `gradient_norm` (before clipping, without weight decay) are means over the steps since the last
+    log interval. At a validation come `val_loss` and `val_error`, `weight_norm` (the L2 norm of all trainable weights)
+    and with `train_metrics: true` also `train_loss` and `train_error`, of the training images without augmentation.
+    """
 
     def __init__(self, path: Path, plan, length: int = 0):
         super().__init__()
@@ -75,6 +83,9 @@ class TensorBoard(keras.callbacks.Callback):
         "images_per_second": "train/images_per_second",
         "val_loss": "val/loss",
         "val_error": "val/error",
+        "weight_norm": "train/weight_norm",
+        "train_loss": "train_split/loss",
+        "train_error": "train_split/error",
     }
 
     def __init__(self, folder: Path, experiment, plan, first_step: int):

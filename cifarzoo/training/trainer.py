@@ -288,7 +288,11 @@ class _Run:
                     "val_loss": found["nll"],
                     "val_error": found["error"],
                     "val_accuracy": 1 - found["error"] / 100,
+                    "weight_norm": self._weight_norm(),
                 }
+                if self.experiment.train_parameters.train_metrics:
+                    found = self._measure(self.experiment.train_split)
+                    logs |= {"train_loss": found["nll"], "train_error": found["error"]}
             callbacks.on_train_batch_end(end - 1, logs)
             if plan.is_due(plan.val, end):
                 callbacks.on_epoch_end((end - 1) // plan.val, logs)
@@ -311,11 +315,17 @@ class _Run:
     def _validate(self):
         """Metrics on the validation split; the last step's are asked for twice and computed once."""
         if self.validated[0] != self.step:
-            split = self.experiment.val_split
-            average = bool(self.experiment.train_parameters.ema_decay)
-            labels = self.dataset.split(split).labels
-            self.validated = self.step, classification_metrics(self.engine.predict(split, average), labels)
+            self.validated = self.step, self._measure(self.experiment.val_split)
         return self.validated[1]
+
+    def _measure(self, split):
+        average = bool(self.experiment.train_parameters.ema_decay)
+        return classification_metrics(self.engine.predict(split, average), self.dataset.split(split).labels)
+
+    def _weight_norm(self):
+        """L2 norm of all trainable weights, not averaged; the model has the current ones right after `_validate`."""
+        values = (v.numpy().astype(np.float64) for v in self.engine.model.trainable_variables)
+        return float(np.sqrt(sum(np.sum(np.square(value)) for value in values)))
 
     # ------------------------------------------------------------------------------------------------ saved state
 
