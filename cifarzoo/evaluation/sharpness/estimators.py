@@ -173,10 +173,10 @@ def epsilon_sharpness(landscape: Landscape, epsilon: float = 1e-3, steps: int = 
     """How much the loss grows at most in a small box around the weights, in percent.
 
     Keskar et al., On Large-Batch Training for Deep Learning, https://arxiv.org/abs/1609.04836, metric 2.1 in the whole
-    space: 100 * (max L(w + z) - L(w)) / (1 + L(w)) over all z with |z_i| <= epsilon * (|w_i| + 1). The paper maximises by
-    at most ten iterations of L-BFGS-B; here each step goes to the corner of the box that the gradient at the last point
-    is largest towards (the Frank-Wolfe step, by which a convex loss never falls), until the loss no longer grows. Either
-    way the result is a lower bound of the maximum.
+    space: 100 * (max L(w + z) - L(w)) / (1 + L(w)) over all z with |z_i| <= epsilon * (|w_i| + 1). The paper maximises
+    by at most ten iterations of L-BFGS-B; here each step goes to the corner of the box that the gradient at the last
+    point is largest towards (the Frank-Wolfe step, by which a convex loss never falls), until the loss no longer grows.
+    Either way the result is a lower bound of the maximum.
 
     Args:
         landscape: Loss, images and parameters.

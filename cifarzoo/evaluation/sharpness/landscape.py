@@ -186,7 +186,7 @@ class Landscape:
                 guess = ops.softmax(logits)
                 centred = d1 - ops.sum(guess * d1, axis=-1, keepdims=True)
                 fisher = ops.sum(guess * ops.square(centred))
-            # The chain rule: the loss's own curvature, which is the Fisher's, plus its slope times the logits' curvature.
+            # The chain rule: the loss's own curvature, the Fisher's, plus its slope times the logits' curvature.
             slope = guess - self._targets(logits, labels)
             hessian = fisher + ops.sum(slope * d2[0]) if d2 else ops.zeros_like(fisher)
             return ops.stack([hessian, fisher, ntk])
