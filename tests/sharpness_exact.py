@@ -16,7 +16,7 @@ CLASSES, IMAGES, CHUNK = 4, 37, 8
 
 
 def network(outputs=CLASSES, activation=None):
-    """408 trainable parameters: convolutions, BatchNormalization with statistics other than 0 and 1, smooth and kinked units."""
+    """408 trainable parameters: convolutions, BatchNormalization that is not the identity, tanh and ReLU."""
     from keras import layers
 
     keras.utils.set_random_seed(3)

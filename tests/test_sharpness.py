@@ -97,23 +97,26 @@ def small():
 
 
 def test_weight_decay_adds_exactly_its_term(small):
-    plain = estimate_traces(Landscape(*small, chunk=CHUNK), max_products=1)
     model = small[0]
+    bare = Landscape(*small, chunk=IMAGES)
+    plain = estimate_traces(bare, max_products=1)
+    loss, gradient = bare.gradient()
+    ones = np.ones(bare.parameters)
+    product = bare.hessian_vector(ones)
     for decay_all in (False, True):
-        decayed = sum(int(np.prod(v.shape)) for v in model.trainable_variables if decay_all or len(v.shape) > 1)
-        landscape = Landscape(*small, weight_decay=0.1, decay_all=decay_all, chunk=CHUNK)
+        kept = [np.full(int(np.prod(v.shape)), decay_all or len(v.shape) > 1) for v in model.trainable_variables]
+        decayed = np.concatenate(kept)
+        landscape = Landscape(*small, weight_decay=0.1, decay_all=decay_all, chunk=IMAGES)
+        assert landscape.decayed == decayed.sum()
         found = estimate_traces(landscape, max_products=1)
-        assert found["hessian_trace"].value - plain["hessian_trace"].value == pytest.approx(0.1 * decayed, rel=1e-10)
-        assert found["ntk_trace"].value == plain["ntk_trace"].value
-        weights = landscape.weights * (landscape._decay > 0)
-        loss, gradient = landscape.gradient()
-        bare = Landscape(*small, chunk=CHUNK)
-        assert loss - bare.loss() == pytest.approx(0.05 * weights @ weights)
-        np.testing.assert_allclose(gradient - bare.gradient()[1], 0.1 * weights, atol=1e-12)
-        v = np.ones(len(weights))
-        np.testing.assert_allclose(
-            landscape.hessian_vector(v) - bare.hessian_vector(v), 0.1 * (landscape._decay > 0), atol=1e-12
-        )
+        added = found["hessian_trace"].value - plain["hessian_trace"].value
+        assert added == pytest.approx(0.1 * decayed.sum(), rel=1e-10)
+        assert found["ntk_trace"].value == pytest.approx(plain["ntk_trace"].value, rel=1e-12)
+        weights = landscape.weights * decayed
+        decayed_loss, decayed_gradient = landscape.gradient()
+        assert decayed_loss - loss == pytest.approx(0.05 * weights @ weights)
+        np.testing.assert_allclose(decayed_gradient - gradient, 0.1 * weights, atol=1e-12)
+        np.testing.assert_allclose(landscape.hessian_vector(ones) - product, 0.1 * decayed, atol=1e-12)
 
 
 def test_batch_statistics(small):

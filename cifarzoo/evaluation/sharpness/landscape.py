@@ -1,6 +1,7 @@
 """The loss of a model over a set of images as a function of its trainable parameters, and its derivatives."""
 
 import contextlib
+import copy
 from collections.abc import Iterator
 
 import keras
@@ -61,10 +62,10 @@ class Landscape:
                 raise ModelError(f"{name} is {' or '.join(known)}, got {value!r}")
         if not (weight_decay >= 0 and chunk >= 1):
             raise ModelError(f"weight_decay is at least 0 and chunk at least 1, got {weight_decay} and {chunk}")
-        _check(model, images, labels)
-        self.model, self.images, self.labels = model, images, np.asarray(labels, np.int32)
-        self.loss_name, self.weight_decay, self.batch_norm = loss, weight_decay, batch_norm
-        self.chunks = [slice(i, min(i + chunk, len(images))) for i in range(0, len(images), chunk)]
+        _check_model(model)
+        self.model, self.loss_name, self.weight_decay, self.batch_norm = model, loss, weight_decay, batch_norm
+        self._chunk_size = chunk
+        self._take(images, labels)
         trainable = model.trainable_variables
         self.weights = np.concatenate([np.ravel(ops.convert_to_numpy(v)) for v in trainable])
         self.parameters, self.dtype = len(self.weights), self.weights.dtype
@@ -84,6 +85,22 @@ class Landscape:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def over(self, images: np.ndarray, labels: np.ndarray) -> "Landscape":
+        """The same function over other images, which shares what is compiled.
+
+        Raises:
+            DataError: images and labels do not belong together.
+        """
+        other = copy.copy(self)
+        other._take(images, labels)
+        return other
+
+    def _take(self, images, labels):
+        _check_images(self.model, images, labels)
+        self.images, self.labels = images, np.asarray(labels, np.int32)
+        starts = range(0, len(images), self._chunk_size)
+        self.chunks = [slice(i, min(i + self._chunk_size, len(images))) for i in starts]
 
     # ---------------------------------------------------------------------------------------------- as NumPy
 
@@ -155,11 +172,10 @@ class Landscape:
     # ---------------------------------------------------------------------------------------------- to be traced
 
     def _logits(self, weights, images):
-        tensors, start = [], 0
-        for shape in self._shapes:
-            size = int(np.prod(shape))
-            tensors.append(ops.reshape(weights[start : start + size], shape))
-            start += size
+        # One split, whose derivative is one concatenation; slices would each be summed over the whole vector.
+        ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes])[:-1].tolist()
+        parts = ops.split(weights, ends) if ends else [weights]
+        tensors = [ops.reshape(part, shape) for part, shape in zip(parts, self._shapes, strict=True)]
         # A stateless call also where the moving statistics would be updated: their new values are dropped.
         with _batch_statistics() if self.batch_norm == "batch" else contextlib.nullcontext():
             return self.model.stateless_call(tensors, self._others, images, training=False)[0]
@@ -194,12 +210,15 @@ class Landscape:
         return forms
 
 
-def _check(model, images, labels):
+def _check_images(model, images, labels):
     if len(images) != len(labels) or not len(labels):
         raise DataError(f"as many images as labels expected, and at least one, got {len(images)} and {len(labels)}")
     outputs = model.output_shape[-1]
     if len(model.output_shape) != 2 or min(labels) < 0 or max(labels) >= outputs:
         raise DataError(f"{model.name}: output {model.output_shape} does not fit labels 0-{max(labels)}")
+
+
+def _check_model(model):
     if getattr(getattr(model.layers[-1], "activation", None), "__name__", "linear") in ("softmax", "sigmoid"):
         raise ModelError(f"{model.name}: gives probabilities; sharpness needs logits (classifier_activation=None)")
     if not all(np.isfinite(ops.convert_to_numpy(v)).all() for v in model.weights):

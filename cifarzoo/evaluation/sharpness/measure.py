@@ -79,9 +79,11 @@ def measure(
         raise ModelError(f"normalization is one of {', '.join(NORMALIZATIONS)}, got {normalization!r}")
     check_classes(model, dataset)
     rows = []
-    for part in on:
-        images = select_images(dataset, part, batch_size, seed)
-        terrain = Landscape(model, images.images, images.labels, **landscape)
+    parts = {part: select_images(dataset, part, batch_size, seed) for part in on}
+    terrain = None
+    for part, split in parts.items():
+        images = split.images, split.labels
+        terrain = terrain.over(*images) if terrain else Landscape(model, *images, **landscape)
         scale = {"mean": 1, "sum": len(terrain), "parameters": 1 / terrain.parameters}[normalization]
         tasks = []
         if traces := [name for name in measures if name in TRACES]:
@@ -150,11 +152,13 @@ def cifar_jax_row(
     batch_size = min(batch_size, len(dataset.train))
     if devices < 1 or batch_size % devices:
         raise DataError(f"{batch_size} images do not spread evenly over {devices} devices")
-    found = {}
+    found, terrain = {}, None
     for suffix, part in (("batch", "batch"), ("dataset", "train"), ("dataset_te", "test")):
         images = select_images(dataset, part, batch_size, seed)
         options = {"loss": "squared", "weight_decay": weight_decay, "decay_all": True, "chunk": chunk}
-        terrain = Landscape(model, images.images, images.labels, **options)
+        if terrain is None:
+            terrain = Landscape(model, images.images, images.labels, **options)
+        terrain = terrain.over(images.images, images.labels)
         traces = estimate_traces(terrain, ("hessian_trace", "ntk_trace"), precision, max_products, seed)
         found[f"tr_hess_{suffix}"] = traces["hessian_trace"].value / (batch_size // devices)
         found[f"tr_ntk_{suffix}"] = traces["ntk_trace"].value
