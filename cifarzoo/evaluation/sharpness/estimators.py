@@ -1,0 +1,206 @@
+"""Numbers that summarise a landscape's curvature, each with what is known of its error."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cifarzoo.errors import ModelError
+from cifarzoo.evaluation.sharpness.landscape import Landscape
+
+TRACES = ("hessian_trace", "fisher_trace", "ntk_trace")
+# Below so many degrees of freedom a standard error is too uncertain to stop by.
+LEAST_SAMPLES = 10
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and how far to trust it.
+
+    Attributes:
+        value: The estimate.
+        standard_error: Of a trace, its standard deviation over draws of the probes, estimated from the samples. Of an
+            eigenvalue, the norm of H v - value * v, within which there is an eigenvalue. None where there is no such
+            bound.
+        products: Calls on one chunk of images.
+        converged: Whether the wanted precision was reached.
+        vector: The unit eigenvector, or the displacement of the largest loss found.
+    """
+
+    value: float
+    standard_error: float | None
+    products: int
+    converged: bool
+    vector: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+    def scaled(self, factor: float) -> "Estimate":
+        """The estimate of `factor` times the number."""
+        error = None if self.standard_error is None else abs(factor) * self.standard_error
+        return Estimate(factor * self.value, error, self.products, self.converged, self.vector)
+
+
+def rademacher(count: int, *seed: int) -> np.ndarray:
+    """Random signs, int8 [count], that depend on the seed only."""
+    bits = np.frombuffer(np.random.default_rng(seed).bytes(-(-count // 8)), np.uint8)
+    return (2 * np.unpackbits(bits, count=count).astype(np.int8) - 1).astype(np.int8)
+
+
+def estimate_traces(
+    landscape: Landscape,
+    measures: Iterable[str] = TRACES,
+    precision: float = 0.05,
+    max_products: int = 2000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Traces by Hutchinson's estimator with Rademacher probes, until each is known to a relative precision.
+
+    Hutchinson, https://doi.org/10.1080/03610919008812866. Every chunk of images has its own probe in every round: the
+    trace over all images is the mean of the chunks' traces, and independent errors average out, so that a pass over
+    many chunks gives far more than one probe for all of them. One pass gives all three traces.
+
+    The standard error is that of the weighted mean over chunks, from the variance of each chunk's own samples; after a
+    single round from the variance between chunks, which also holds what the chunks really differ by, and so is too
+    large rather than too small.
+
+    Args:
+        landscape: Loss, images and parameters.
+        measures: Some of `TRACES`. Without the Hessian a probe costs less than half.
+        precision: Stop when every standard error is at most this share of its value, at the end of a round and not
+            before ten samples.
+        max_products: Stop at the end of the round in which there were as many calls on a chunk.
+        seed: Of the probes.
+
+    Returns:
+        For each measure its estimate: `hessian_trace` of the mean loss with the weight-decay term; `fisher_trace` and
+        `ntk_trace` as means over images.
+
+    Raises:
+        ModelError: an unknown measure, or a precision that is not positive.
+        DataError: a derivative is not finite.
+    """
+    measures = list(measures)
+    if unknown := [name for name in measures if name not in TRACES]:
+        raise ModelError(f"measure {unknown[0]!r} does not exist; the traces are {', '.join(TRACES)}")
+    if not precision > 0:
+        raise ModelError(f"precision is a share of the value above 0, got {precision}")
+    columns = [TRACES.index(name) for name in measures]
+    shares = np.array([chunk.stop - chunk.start for chunk in landscape.chunks]) / len(landscape)
+    rounds = []
+    while True:
+        probes = (rademacher(landscape.parameters, seed, len(rounds), k) for k in range(len(shares)))
+        found = [
+            landscape.quadratic_forms(v, chunk, hessian="hessian_trace" in measures)[columns]
+            for v, chunk in zip(probes, landscape.chunks, strict=True)
+        ]
+        rounds.append(found)
+        products = len(rounds) * len(shares)
+        values, errors = mean_and_error(np.array(rounds), shares)
+        converged = errors <= precision * np.abs(values)
+        if converged.all() or products >= max_products:
+            return {
+                name: Estimate(float(v), float(e), products, bool(c))
+                for name, v, e, c in zip(measures, values, errors, converged, strict=True)
+            }
+
+
+def mean_and_error(samples: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The weighted mean over chunks and its standard error, infinite where there are too few samples for one.
+
+    Args:
+        samples: [rounds, chunks, measures].
+        shares: Weights of the chunks, which add up to 1.
+
+    Returns:
+        Two arrays [measures].
+    """
+    rounds, chunks, _ = samples.shape
+    weights = shares[:, None]
+    value = (weights * samples.mean(axis=0)).sum(axis=0)
+    if (rounds - 1) * chunks + 1 >= LEAST_SAMPLES:
+        variance = (weights**2 * samples.var(axis=0, ddof=1)).sum(axis=0) / rounds
+    elif rounds == 1 and chunks >= LEAST_SAMPLES:
+        variance = (weights**2 * (samples[0] - value) ** 2).sum(axis=0) * chunks / (chunks - 1)
+    else:
+        variance = np.full_like(value, np.inf)
+    return value, np.sqrt(variance)
+
+
+def largest_eigenvalue(
+    landscape: Landscape, precision: float = 0.01, max_products: int | None = None, seed: int = 0
+) -> Estimate:
+    """The largest (most positive) eigenvalue of the Hessian over all images, by Lanczos' method.
+
+    Every step multiplies the whole Hessian by a vector and makes the result orthogonal to all earlier ones, so that
+    rounding brings no false copies; the vectors are kept, one of the parameters' size a step.
+
+    Args:
+        landscape: Loss, images and parameters.
+        precision: Stop when the residual is at most this share of the eigenvalue.
+        max_products: Stop after as many calls on a chunk; by default 100 steps.
+        seed: Of the start vector.
+
+    Returns:
+        The estimate with its unit eigenvector.
+
+    Raises:
+        DataError: a derivative is not finite.
+    """
+    size, chunks = landscape.parameters, len(landscape.chunks)
+    steps = min(size, 100 if max_products is None else max(1, max_products // chunks))
+    v = np.random.default_rng(seed).standard_normal(size).astype(landscape.dtype)
+    v /= np.linalg.norm(v)
+    basis, diagonal, side = [], [], []
+    for step in range(1, steps + 1):
+        basis.append(v)
+        w = landscape.hessian_vector(v).astype(np.float64)
+        diagonal.append(float(w @ v))
+        for _ in range(2):  # twice is enough: Parlett, The Symmetric Eigenvalue Problem, 6.9
+            for u in basis:
+                w -= (w @ u) * u
+        side.append(float(np.linalg.norm(w)))
+        values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(side[:-1], 1) + np.diag(side[:-1], -1))
+        residual = side[-1] * abs(vectors[-1, -1])
+        converged = bool(residual <= precision * abs(values[-1]))
+        # Two steps at least: a start vector without a share of the wanted one would look exact.
+        if (converged and step > 1) or step == steps or side[-1] == 0:
+            break
+        v = (w / side[-1]).astype(landscape.dtype)
+    vector = sum(c * u for c, u in zip(vectors[:, -1], basis, strict=True))
+    return Estimate(float(values[-1]), float(residual), step * chunks, converged, vector.astype(landscape.dtype))
+
+
+def epsilon_sharpness(landscape: Landscape, epsilon: float = 1e-3, steps: int = 10) -> Estimate:
+    """How much the loss grows at most in a small box around the weights, in percent.
+
+    Keskar et al., On Large-Batch Training for Deep Learning, https://arxiv.org/abs/1609.04836, metric 2.1 in the whole
+    space: 100 * (max L(w + z) - L(w)) / (1 + L(w)) over all z with |z_i| <= epsilon * (|w_i| + 1). The paper maximises
+    by at most ten iterations of L-BFGS-B; here each step goes to the corner of the box that the gradient at the last
+    point is largest towards (the Frank-Wolfe step, by which a convex loss never falls), until the loss no longer grows.
+    Either way the result is a lower bound of the maximum.
+
+    Args:
+        landscape: Loss, images and parameters.
+        epsilon: Size of the box.
+        steps: At most so many.
+
+    Returns:
+        The estimate, without a standard error, and the displacement z; converged if the loss stopped growing.
+
+    Raises:
+        ModelError: epsilon is not positive.
+        DataError: a derivative is not finite.
+    """
+    if not epsilon > 0:
+        raise ModelError(f"epsilon is above 0, got {epsilon}")
+    box = (epsilon * (np.abs(landscape.weights) + 1)).astype(landscape.dtype)
+    start, gradient = landscape.gradient()
+    best, displacement, converged = start, np.zeros_like(box), False
+    for step in range(1, steps + 1):  # noqa: B007
+        corner = box * np.sign(gradient)
+        loss, gradient = landscape.gradient(corner)
+        converged = loss <= best
+        if converged:
+            break
+        best, displacement = loss, corner
+    products = (step + 1) * len(landscape.chunks)
+    return Estimate(100 * (best - start) / (1 + start), None, products, converged, displacement)
