@@ -17,6 +17,14 @@ from cifarzoo.evaluation import sharpness
 from cifarzoo.evaluation.sharpness import Landscape, estimate_traces
 from cifarzoo.evaluation.sharpness.estimators import mean_and_error, rademacher
 
+FORBID_TENSORFLOW = """
+import sys
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tensorflow", "tensorflow_datasets"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Forbidden())
+"""
 BACKENDS = [
     pytest.param("tensorflow", marks=pytest.mark.xdist_group("sharpness_tensorflow")),
     pytest.param("jax", marks=pytest.mark.xdist_group("sharpness_jax")),
@@ -32,11 +40,15 @@ def compared(tmp_path_factory):
         if backend not in found:
             out = tmp_path_factory.mktemp(backend) / "out.json"
             environment = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
+            path = f"{ROOT}:{ROOT / 'tests'}"
+            if backend == "jax":
+                (out.parent / "sitecustomize.py").write_text(FORBID_TENSORFLOW)
+                path = f"{out.parent}:{path}"
             subprocess.run(
                 [sys.executable, ROOT / "tests/sharpness_exact.py", out],
                 check=True,
                 timeout=600,
-                env=os.environ | environment | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+                env=os.environ | environment | {"PYTHONPATH": path},
             )
             found[backend] = json.loads(out.read_text())
         return found[backend]
@@ -49,7 +61,6 @@ def compared(tmp_path_factory):
 def test_products_are_exact(compared, backend, loss):
     found = compared(backend)
     assert found["parameters"] <= 2000
-    assert found["imported"] == (backend == "tensorflow")
     assert found["losses"][loss]["product_error"] < 1e-9
     np.testing.assert_allclose(found["losses"][loss]["form_errors"], 0, atol=1e-9)
 
@@ -57,15 +68,15 @@ def test_products_are_exact(compared, backend, loss):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared"])
 def test_traces_are_within_two_standard_errors(compared, backend, loss):
-    """The first seed within 2 standard errors; all five as far off as their standard errors say, and no further."""
+    """The first seed within 2 standard errors; all three as far off as their standard errors say, and no further."""
     found = compared(backend)["losses"][loss]
     for measure, exact in found["exact"].items():
         values, errors, converged = np.transpose([run[measure] for run in found["estimates"]])
-        assert converged.all() and (errors <= 0.02 * np.abs(values)).all()
+        np.testing.assert_array_equal(converged, errors <= 0.05 * np.abs(values))
         distances = (values - exact) / errors
         assert abs(distances[0]) < 2, measure
-        # The mean square of five standard normal numbers is between 0.08 and 3.3 with probability 0.99.
-        assert 0.08 < np.mean(distances**2) < 3.3, measure
+        # The mean square of three standard normal numbers is between 0.024 and 4.3 with probability 0.99.
+        assert 0.024 < np.mean(distances**2) < 4.3, measure
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
