@@ -4,7 +4,11 @@ import base64
 import html.parser
 import io
 import json
+import os
+import subprocess
+import sys
 
+import keras
 import numpy as np
 import pytest
 import yaml
@@ -59,6 +63,14 @@ def test_norm_and_training_metrics_in_the_log_are_those_of_the_final_weights(exp
     assert log["train_error"][-1] == pytest.approx(metrics["error"], abs=0.021)  # two of 10,000 images
     assert log["train_loss"][-1] == pytest.approx(metrics["nll"], rel=1e-4)
     assert list(np.isfinite(log["weight_norm"])) == [False, True, False, True]
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="this is the JAX run")
+def test_the_log_on_jax():
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", __file__, "-k", "norm_and_training"]
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+    assert result.returncode == 0 and "1 passed" in result.stdout, result.stdout[-3000:] + result.stderr[-1000:]
 
 
 def test_a_finished_run_is_evaluated(experiment):
@@ -151,7 +163,7 @@ def test_a_picture_that_cannot_be_written_is_one_line(tmp_path):
 
 
 def test_without_matplotlib_one_line_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(CifarzooError, match=r"pip install 'cifarzoo\[plots\]'"):
         figures.check()
 
