@@ -182,7 +182,8 @@ class TensorFlowEngine:
         gradients = tape.gradient(total, weights)
         if self.replicas > 1:
             replica = tf.distribute.get_replica_context()
-            gradients, loss, wrong = replica.all_reduce(tf.distribute.ReduceOp.MEAN, [gradients, loss, wrong])
+            mean, wrong = tf.distribute.ReduceOp.MEAN, tf.cast(wrong, loss.dtype)  # workers reduce one type at a time
+            gradients, loss, wrong = replica.all_reduce(mean, [gradients, loss, wrong])
         return gradients, (loss, wrong, others)
 
     def _loops(self, training):
