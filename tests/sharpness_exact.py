@@ -10,8 +10,6 @@ import sys
 import keras
 import numpy as np
 
-keras.config.set_floatx("float64")
-
 CLASSES, IMAGES, CHUNK = 4, 37, 8
 
 
@@ -102,6 +100,7 @@ def _fisher_and_ntk(jacobian, z):
 
 
 def main(out):
+    keras.config.set_floatx("float64")
     if keras.backend.backend() == "jax":
         import jax
 

@@ -25,7 +25,7 @@ class Forbidden:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Forbidden())
 """
-BACKENDS = [
+BACKENDS = ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)]
     pytest.param("tensorflow", marks=pytest.mark.xdist_group("sharpness_tensorflow")),
     pytest.param("jax", marks=pytest.mark.xdist_group("sharpness_jax")),
 ]
@@ -89,6 +89,7 @@ def test_largest_eigenvalue(compared, backend, loss):
     assert found["eigenvector_error"] <= residual + 1e-9
 
 
+@pytest.mark.slow
 def test_backends_agree(compared):
     """The probes are the same on both, and so are the estimates, up to rounding."""
     first, second = (compared(backend)["losses"]["cross_entropy"] for backend in ("tensorflow", "jax"))
@@ -98,13 +99,15 @@ def test_backends_agree(compared):
 
 @pytest.fixture(scope="module")
 def small():
-    """The network in the default float type, with its data."""
-    before = keras.config.floatx()
+    """The network in float64, with its data."""
+    before = keras.config.floatx(), keras.config.dtype_policy()
     try:
         keras.config.set_floatx("float64")
+        keras.config.set_dtype_policy("float64")
         return network(), *data()
     finally:
-        keras.config.set_floatx(before)
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
 
 
 def test_weight_decay_adds_exactly_its_term(small):
