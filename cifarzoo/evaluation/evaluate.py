@@ -89,7 +89,9 @@ def evaluate(subject: Subject, dataset: Dataset, split: str = "test", batch_size
     """Metrics of a subject on a split, and its logits.
 
     Returns:
-        What `classification_metrics` returns plus `images_per_second`, and logits float32 [n, classes].
+        What `classification_metrics` returns plus `images_per_second`, and logits float32 [n, classes]. Of a model with
+        gates also `computation_percent`, `macs_mean` and `macs_saved_percent`, while `images_per_second` is that of the
+        whole network: `cifarzoo.models.skipping.SkippingInference` is what leaves the skipped blocks out.
 
     Raises:
         DataError: the model's outputs are not the data set's classes, or its weights are not finite.
@@ -105,6 +107,10 @@ def evaluate(subject: Subject, dataset: Dataset, split: str = "test", batch_size
     logits = predict(subject.model, arrays.images, batch_size)
     seconds = time.perf_counter() - started
     metrics = classification_metrics(logits, arrays.labels)
+    from cifarzoo.models.skipping import computation_metrics, has_gates
+
+    if has_gates(subject.model):
+        metrics |= computation_metrics(subject.model, arrays.images, batch_size)
     return metrics | {"images_per_second": round(len(logits) / seconds, 1)}, logits
 
 
