@@ -40,13 +40,6 @@ def tiny_resnet(classes=10):
     return resnet(8, "original", "B", **options("tiny_resnet", classes))
 
 
-def tiny_resnext(classes=10):
-    """ResNeXt-29 2x4d."""
-    from cifarzoo.models.resnext import resnext29
-
-    return resnext29(2, 4, **options("tiny_resnext", classes))
-
-
 def tiny_shake_shake(classes=10):
     """Shake-Shake-26 2x4d."""
     from cifarzoo.models.shake_shake import shake_shake26
@@ -88,7 +81,7 @@ def tiny_random(classes=10):
     inputs, x = image_input(common)
     x = shake_shake_block(conv(x, 8, 3, 2, name="stem"), 8, 2, "shake_shake")
     for mask in ("image", "batch"):
-        x = layers.Add()([x, ShakeDrop(0.5, mask)(conv(x, 8, 3, name=mask))])
+        x = layers.Add()([x, ShakeDrop(0.5, mask)(conv(x, 8, 3, name=f"{mask}_conv"))])
     x = layers.Dropout(0.3)(x)
     for name in ("first", "second"):
 
