@@ -1,4 +1,4 @@
-"""The few layers that Keras lacks: random forward and backward shares, and gates.
+"""The few layers that Keras lacks: random forward and backward shares, gates, and what teaches gates.
 
 Every random layer draws through a `keras.random.SeedGenerator`, whose state is a variable of the model: a checkpoint
 that keeps all of `model.variables` resumes the same sequence. Backward passes that differ from the forward pass are
@@ -158,3 +158,112 @@ class StraightThroughGate(keras.layers.Layer):
     def get_config(self):
         """The constructor's arguments."""
         return super().get_config() | {"cost": self.cost}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class SampledGate(keras.layers.Layer):
+    """Open with the given probability while training; at inference open where it is above 1/2.
+
+    The gates of SkipNet's reinforcement stage. No gradient passes: `PolicyGradient` is what teaches the probabilities.
+
+    Args:
+        seed: Of the random numbers; by default from Keras' global generator.
+
+    Call arguments:
+        inputs: Probabilities, [batch, 1].
+        training: Whether to draw.
+
+    Returns:
+        0 or 1, exactly, of the inputs' shape and dtype.
+    """
+
+    def __init__(self, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs, training=False):
+        """The decisions."""
+        threshold = 0.5
+        if training:
+            threshold = _share(ops.shape(inputs), 0.0, 1.0, self.seed_generator, inputs.dtype)
+        return ops.cast(inputs > threshold, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        """The inputs' shape."""
+        return input_shape
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return super().get_config() | {"seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class PolicyGradient(keras.layers.Layer):
+    """Pass logits unchanged, and give sampled gates the gradient of the expected loss plus the price of open gates.
+
+    Wang, Yu, Dou, Darrell, Gonzalez: SkipNet, https://arxiv.org/abs/1711.09485, section 3.2 (hybrid reinforcement
+    learning). With gates g drawn for every image, the objective is the mean over images of E_g[L + cost * (number of
+    open gates)], where L is the image's cross-entropy; with the paper's reward of alpha / N for a skipped block as
+    `cost` it is the paper's, up to a constant. The gradient for gate i is that of log p(g_i) times
+    L + cost * (number of open gates from i on) - baseline, which is REINFORCE with reward to go; all that L itself
+    depends on gets its ordinary gradient.
+
+    Two deviations. The paper may give L a smaller weight in the reward; here it is 1, and the gradient that of the
+    objective. And from the other images comes a baseline, the mean of their prices to go plus the mean entropy of the
+    classes predicted for them, which is what a calibrated network's L is on average: it leaves the expectation of the
+    gradient as it is and takes off noise. Where BatchNormalization lets images see each other's gates, that
+    part of the gradient is left out, as in the paper.
+
+    The layer needs no labels. It adds (log p(g) - stop_gradient(log p(g))) * log q to the logits, a zero, q being the
+    predicted probabilities. The cross-entropy of labels y has the gradient q - y for the logits, hence for log p(g)
+    sum((q - y) * log q) = L - entropy(q), and the entropy comes back as a loss. So the layer works under whatever
+    minimises the mean cross-entropy of a softmax over these logits, smoothed and mixed labels included, and under
+    nothing else.
+
+    Args:
+        cost: Price of an open gate.
+
+    Call arguments:
+        inputs: Logits [batch, classes], probabilities of the gates to be open [batch, gates] and their decisions,
+            0 or 1 [batch, gates], both in the order in which the gates decide.
+        training: Whether to teach.
+
+    Returns:
+        The logits. The loss that is added has the batch's mean price as its value.
+    """
+
+    def __init__(self, cost, **kwargs):
+        super().__init__(**kwargs)
+        self.cost = cost
+
+    def call(self, inputs, training=False):
+        """The logits."""
+        logits, probabilities, gates = inputs
+        if not training:
+            return logits
+        # A gate that is sure of itself to the last bit would have the logarithm of zero.
+        p = ops.clip(probabilities, 1e-6, 1 - 1e-6)
+        log_p = gates * ops.log(p) + (1 - gates) * ops.log(1 - p)
+        total = ops.sum(log_p, axis=-1, keepdims=True)
+        log_q = ops.stop_gradient(ops.log_softmax(logits))
+        entropy = -ops.sum(ops.exp(log_q) * log_q, axis=-1, keepdims=True)
+        price = self.cost * ops.flip(ops.cumsum(ops.flip(gates, axis=-1), axis=-1), axis=-1)
+        advantage = ops.stop_gradient(price - _mean_of_others(price) + entropy - _mean_of_others(entropy))
+        policy = ops.mean(ops.sum(advantage * log_p, axis=-1))
+        self.add_loss(self.cost * ops.mean(ops.sum(gates, axis=-1)) + policy - ops.stop_gradient(policy))
+        return logits + (total - ops.stop_gradient(total)) * log_q
+
+    def compute_output_shape(self, input_shape):
+        """The logits' shape."""
+        return input_shape[0]
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return super().get_config() | {"cost": self.cost}
+
+
+def _mean_of_others(x):
+    """For every image the mean of `x` [batch, ...] over the other images; zero if there is none."""
+    others = ops.maximum(ops.shape(x)[0] - 1, 1)
+    return (ops.sum(x, axis=0, keepdims=True) - x) / ops.cast(others, x.dtype)

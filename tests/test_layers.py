@@ -1,12 +1,15 @@
 """Random and gating layers against what NumPy says of their distributions."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from model_cases import run_python
 
-from cifarzoo.layers import ShakeDrop, ShakeShake, StraightThroughGate
+from cifarzoo.layers import PolicyGradient, SampledGate, ShakeDrop, ShakeShake, StraightThroughGate
+from cifarzoo.training.losses import cross_entropy
 
 IMAGES = 4000
 
@@ -145,7 +148,13 @@ def test_the_state_is_a_variable_of_the_model():
 
 @pytest.mark.parametrize(
     "layer",
-    [ShakeShake(seed=4), ShakeDrop(0.3, "batch", seed=4), StraightThroughGate(0.1)],
+    [
+        ShakeShake(seed=4),
+        ShakeDrop(0.3, "batch", seed=4),
+        StraightThroughGate(0.1),
+        SampledGate(4),
+        PolicyGradient(0.1),
+    ],
     ids=lambda layer: type(layer).__name__,
 )
 def test_configuration_round_trip(layer):
@@ -183,6 +192,102 @@ def test_free_gate_adds_no_loss():
     gate = StraightThroughGate()
     gate(tf.constant([[0.9]]))
     assert gate.losses == []
+
+
+def test_sampled_gates_open_as_often_as_they_should():
+    probabilities = tf.Variable(np.tile([[0.1], [0.5], [0.9]], (IMAGES, 1)).astype("float32"))
+    gate = SampledGate(seed=1)
+    with tf.GradientTape() as tape:
+        gates = gate(probabilities, training=True)
+    assert tape.gradient(gates, probabilities) is None
+    gates = gates.numpy().reshape(IMAGES, 3)
+    assert set(np.unique(gates)) == {0, 1}
+    p = np.array([0.1, 0.5, 0.9])
+    assert (np.abs(gates.mean(axis=0) - p) < 5 * np.sqrt(p * (1 - p) / IMAGES)).all()
+    assert_independent(gates[:, 0], gates[:, 1])
+    assert (gate(probabilities, training=True).numpy().reshape(IMAGES, 3) != gates).any()
+    np.testing.assert_array_equal(gate(tf.constant([[0.1], [0.5], [0.50001]])), [[0], [0], [1]])
+
+
+class Toy:
+    """Three gates, each seeing what the earlier ones left, before a linear classifier, in float64."""
+
+    def __init__(self, images, seed=0):
+        random = np.random.default_rng(seed)
+        self.x = tf.constant(random.normal(size=(images, 4)))
+        self.gate_weights = tf.Variable(random.normal(size=(3, 4)))
+        self.block_weights = tf.Variable(random.normal(size=(3, 4, 4)))
+        self.classifier = tf.Variable(random.normal(size=(4, 5)))
+        self.variables = [self.gate_weights, self.block_weights, self.classifier]
+
+    def __call__(self, gates):
+        """Logits and probabilities of the gates to be open, for gates that are already drawn."""
+        x, probabilities = self.x, []
+        for i in range(3):
+            probabilities.append(tf.sigmoid(x @ self.gate_weights[i][:, None]))
+            x += gates[:, i : i + 1] * tf.tanh(x @ self.block_weights[i])
+        return x @ self.classifier, tf.concat(probabilities, axis=1)
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_policy_gradient_is_the_gradient_of_the_expected_objective(images, label_smoothing):
+    """Over all settings of all gates of all images: the mean of the estimates is what automatic differentiation of the
+    expectation itself gives."""
+    toy, cost, labels = Toy(images), 0.3, np.arange(images) + 1
+    layer = PolicyGradient(cost, dtype="float64")
+    mean = [tf.zeros_like(variable) for variable in toy.variables]
+    with tf.GradientTape() as whole:
+        objective = 0.0
+        for setting in itertools.product([0.0, 1.0], repeat=3 * images):
+            gates = tf.reshape(tf.constant(setting, "float64"), (images, 3))
+            logits, p = toy(gates)
+            chance = tf.reduce_prod(gates * p + (1 - gates) * (1 - p))
+            loss = cross_entropy(logits, labels, label_smoothing) + cost * tf.reduce_sum(gates) / images
+            objective += chance * loss
+            with tf.GradientTape() as tape:
+                logits, p = toy(gates)
+                taught = layer([logits, p, gates], training=True)
+                total = cross_entropy(taught, labels, label_smoothing) + sum(layer.losses)
+            np.testing.assert_array_equal(taught, logits)
+            assert float(total) == pytest.approx(float(loss), rel=1e-12)
+            estimate = tape.gradient(total, toy.variables)
+            mean = [m + tf.stop_gradient(chance) * g for m, g in zip(mean, estimate, strict=True)]
+    expected = whole.gradient(objective, toy.variables)
+    for found, wanted in zip(mean, expected, strict=True):
+        assert np.abs(wanted).max() > 1e-3
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_baseline_of_the_policy_gradient_takes_noise():
+    """Against the same estimate without one, which is what a batch of one image gets."""
+    toy, draws, gates = Toy(150), np.random.default_rng(1).uniform(size=(150, 3)), np.zeros((150, 3))
+    for i in range(3):
+        gates[:, i] = draws[:, i] < toy(gates)[1][:, i]
+    logits, probabilities = toy(gates)
+
+    def estimates(rows):
+        """An estimate for the input of every gate's sigmoid, [images, gates]."""
+        layer, p = PolicyGradient(1.0, dtype="float64"), tf.Variable(probabilities[rows])
+        with tf.GradientTape() as tape:
+            taught = layer([logits[rows], p, gates[rows]], training=True)
+            total = cross_entropy(taught, np.ones(len(taught), int)) + sum(layer.losses)
+        return len(taught) * (tape.gradient(total, p) * p * (1 - p)).numpy()
+
+    together = estimates(slice(None))
+    alone = np.concatenate([estimates(slice(i, i + 1)) for i in range(150)])
+    assert together.var() < 0.8 * alone.var()
+
+
+def test_policy_gradient_passes_logits_at_inference_and_survives_gates_that_are_sure():
+    layer = PolicyGradient(0.1)
+    logits, sure = tf.constant([[1.0, 2.0]]), tf.Variable([[0.0, 1.0]])
+    np.testing.assert_array_equal(layer([logits, sure, tf.constant([[1.0, 0.0]])]), logits)
+    assert layer.losses == []
+    with tf.GradientTape() as tape:
+        taught = layer([logits, sure, tf.constant([[1.0, 0.0]])], training=True)
+        total = tf.reduce_sum(taught) + sum(layer.losses)
+    assert np.isfinite(float(total)) and np.isfinite(tape.gradient(total, sure)).all()
 
 
 # Gradients of the same layers under the other backends' automatic differentiation.

@@ -8,8 +8,8 @@ import pytest
 
 from cifarzoo.models.registry import create_model
 
-torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
-pytest.importorskip("pytorchcv", reason="needs pytorchcv: pip install pytorchcv")
+torch = pytest.importorskip("torch", reason="needs the extra `parity`")
+pytest.importorskip("pytorchcv", reason="needs the extra `parity`")
 
 # Where a layer of ours is in theirs: patterns tried in order.
 ORIGINAL = {

@@ -1,21 +1,29 @@
 """Gated networks: what gates decide is what runs, what is counted and what inference computes."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 from model_cases import assert_close, fill, pixels
+from tiny_models import options
 
+from cifarzoo.data import load
 from cifarzoo.errors import ModelError
+from cifarzoo.evaluation.evaluate import Subject, evaluate
 from cifarzoo.models.macs import macs
 from cifarzoo.models.registry import COMMON_ARGUMENTS, create_model
 from cifarzoo.models.resnet import resnet
+from cifarzoo.models.skipnet import skipnet
 from cifarzoo.models.skipping import (
     SkippingInference,
+    computation_metrics,
     computation_percent,
     executed_macs,
     gate_decisions,
     gated_blocks,
 )
+from cifarzoo.pretrained import load_file
 
 
 def set_bias(model, value):
@@ -25,6 +33,11 @@ def set_bias(model, value):
             layer.bias.assign([value])
         elif layer.name.endswith("_gate_network"):
             layer.get_layer(layer.name.replace("network", "linear")).bias.assign([0, value])
+
+
+def small(gate="recurrent", stage="supervised", computation_cost=0.0, **changes):
+    """SkipNet-14: five gates."""
+    return skipnet(14, gate, computation_cost, stage, **options("small", 10) | changes)
 
 
 @pytest.fixture(scope="module", params=["recurrent", "feed_forward"])
@@ -68,6 +81,66 @@ def test_computation_and_macs_at_the_extremes(model, open_gates):
 def test_computation_counts_the_first_block():
     decisions = np.array([[True, False, False], [True, True, True]])
     assert computation_percent(decisions) == pytest.approx((2 / 4 + 4 / 4) / 2 * 100)
+
+
+def test_metrics_of_what_is_saved(model):
+    set_bias(model, -1000)
+    found = computation_metrics(model, pixels(3))
+    set_bias(model, 0)
+    blocks = sum(macs(model.get_layer(name)) for name in gated_blocks(model))
+    assert found["computation_percent"] == pytest.approx(100 / 18)
+    assert found["macs_mean"] == macs(model) - blocks
+    assert found["macs_saved_percent"] == pytest.approx(100 * blocks / macs(model))
+
+
+def test_evaluation_reports_what_is_saved():
+    dataset = load("synthetic")
+    few = dataclasses.replace(dataset, test=dataset.test.take(slice(20)))
+    gated, _ = evaluate(Subject(small(), "synthetic", "fresh"), few)
+    plain, _ = evaluate(Subject(create_model("cifar_resnet20"), "synthetic", "fresh"), few)
+    assert gated.keys() - plain.keys() == {"computation_percent", "macs_mean", "macs_saved_percent"}
+    assert gated["computation_percent"] == 100 and gated["macs_saved_percent"] == 0
+
+
+@pytest.mark.parametrize("gate", ["recurrent", "feed_forward"])
+def test_stages_share_their_weights(gate, tmp_path):
+    """The second stage starts from the first one's file, and then decides and predicts as the first one does."""
+    first, second = (small(gate, stage) for stage in ("supervised", "reinforce"))
+    fill(first)
+    set_bias(first, 0)
+    first.save_weights(tmp_path / "first.weights.h5")
+    load_file(second, tmp_path / "first.weights.h5")
+    images = pixels(16)
+    np.testing.assert_array_equal(gate_decisions(second, images), gate_decisions(first, images))
+    expected = first.predict(images, verbose=0)
+    assert_close(second.predict(images, verbose=0), expected, 1e-6)
+    assert_close(SkippingInference(second).predict(images), expected)
+    softmax = small(gate, "reinforce", classifier_activation="softmax")
+    softmax.set_weights(second.get_weights())
+    probabilities = keras.ops.softmax(expected)
+    assert_close(softmax.predict(images, verbose=0), probabilities)
+    assert_close(SkippingInference(softmax).predict(images), probabilities)
+
+
+def test_file_of_the_second_stage(tmp_path):
+    model = small(stage="reinforce", computation_cost=0.5)
+    model.save(tmp_path / "model.keras")
+    other = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(other(pixels()), model(pixels()))
+    assert other.get_layer("policy_gradient").cost == 0.5
+
+
+def test_second_stage_draws_its_gates_while_training():
+    model = small(stage="reinforce", computation_cost=0.1)
+    set_bias(model, 0)
+    images = pixels(8)
+    gates = keras.Model(model.input, [model.get_layer(f"{name}_gate").output for name in gated_blocks(model)])
+    one, two = (np.concatenate(gates(images, training=True), axis=1) for _ in range(2))
+    assert set(np.unique(one)) == {0, 1} and (one != two).any()
+    model(images, training=True)
+    assert 0 < float(sum(model.losses)) < 0.1 * 5
+    model(images)
+    assert model.losses == []
 
 
 def test_with_open_gates_it_is_the_resnet():

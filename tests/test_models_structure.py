@@ -161,6 +161,7 @@ def test_spellings_of_other_systems(alias, name):
         ("cifar_pyramidnet110_a48", {"shake_drop": 0.5}, "shake_drop is True or False, got 0.5"),
         ("cifar_pyramidnet110_a48", {"shake_drop_mask": "pixel"}, "shake_drop_mask is 'image' or 'batch', got 'pixel'"),
         ("cifar_skipnet38", {"gate": "none"}, "gate is 'recurrent' or 'feed_forward', got 'none'"),
+        ("cifar_skipnet38", {"stage": "hybrid"}, "stage is 'supervised' or 'reinforce', got 'hybrid'"),
         ("cifar_skipnet38", {"computation_cost": -1}, "computation_cost is a number from 0, got -1"),
     ],
 )

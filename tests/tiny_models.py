@@ -22,14 +22,74 @@ def exploding(classes=10):
     return keras.Model(inputs, layers.Dense(classes)(layers.Flatten()(layers.Rescaling(1e30)(inputs))))
 
 
-def tiny_resnet(classes=10):
-    """The zoo's own blocks at the smallest depth: ResNet-8."""
+def options(name, classes):
+    """What the registry would give to a builder of the zoo."""
     from cifarzoo.models.registry import COMMON_ARGUMENTS
+
+    return COMMON_ARGUMENTS | {"classes": classes, "name": name, "statistics": "cifar10"}
+
+
+# Builders of the zoo at the smallest depth and width that they take: what their families' smallest factories share, at
+# a hundredth of the cost.
+
+
+def tiny_resnet(classes=10):
+    """ResNet-8."""
     from cifarzoo.models.resnet import resnet
 
-    options = COMMON_ARGUMENTS | {"classes": classes, "name": "tiny_resnet", "statistics": "cifar10"}
-    options.pop("load_weights")
-    return resnet(8, "original", "B", **options)
+    return resnet(8, "original", "B", **options("tiny_resnet", classes))
+
+
+def tiny_shake_shake(classes=10):
+    """Shake-Shake-26 2x4d."""
+    from cifarzoo.models.shake_shake import shake_shake26
+
+    return shake_shake26(4, **options("tiny_shake_shake", classes))
+
+
+def tiny_pyramidnet(classes=10, bottleneck=False, shake_drop=False, shake_drop_mask="image"):
+    """A PyramidNet of one block a stage."""
+    from cifarzoo.models.pyramidnet import pyramidnet
+
+    depth = 11 if bottleneck else 8
+    return pyramidnet(depth, 9, bottleneck, shake_drop, shake_drop_mask, **options("tiny_pyramidnet", classes))
+
+
+def tiny_skipnet(classes=10, gate="recurrent", computation_cost=0.0, stage="supervised", depth=14):
+    """SkipNet-14: five gates."""
+    from cifarzoo.models.skipnet import skipnet
+
+    return skipnet(depth, gate, computation_cost, stage, **options("tiny_skipnet", classes))
+
+
+def tiny_pyramid_skipnet(classes=10, gate="recurrent", computation_cost=1e-4, stage="supervised"):
+    """A PyramidNet with ShakeDrop of two bottleneck blocks a stage: three gates."""
+    from cifarzoo.models.skipnet import pyramid_skipnet
+
+    return pyramid_skipnet(20, 12, gate, computation_cost, stage, **options("tiny_pyramid_skipnet", classes))
+
+
+def tiny_random(classes=10):
+    """Everything that draws while training: Shake-Shake, ShakeDrop with either mask, dropout, sampled gates."""
+    from cifarzoo.layers import ShakeDrop
+    from cifarzoo.models.parts import conv, image_input
+    from cifarzoo.models.shake_shake import shake_shake_block
+    from cifarzoo.models.skipnet import make_gates, run_block
+
+    common = options("tiny_random", classes)
+    gates = make_gates("recurrent", "reinforce", 0.01, 1)
+    inputs, x = image_input(common)
+    x = shake_shake_block(conv(x, 8, 3, 2, name="stem"), 8, 2, "shake_shake")
+    for mask in ("image", "batch"):
+        x = layers.Add()([x, ShakeDrop(0.5, mask)(conv(x, 8, 3, name=f"{mask}_conv"))])
+    x = layers.Dropout(0.3)(x)
+    for name in ("first", "second"):
+
+        def block(x, skipped, name=name):
+            return layers.Add()([skipped, conv(x, 8, 3, name=f"{name}_conv")])
+
+        x = run_block(x, block, None, gates, name)
+    return keras.Model(inputs, gates.head(x, common))
 
 
 def tiny_mlp(classes=10, blocks=0):

@@ -147,7 +147,9 @@ def evaluate(
         flip: Average the logits of every image and of its mirror image (test-time augmentation).
 
     Returns:
-        What `classification_metrics` returns plus `images_per_second`, and logits float32 [n, classes].
+        What `classification_metrics` returns plus `images_per_second`, and logits float32 [n, classes]. Of a model with
+        gates also `computation_percent`, `macs_mean` and `macs_saved_percent`, while `images_per_second` is that of the
+        whole network: `cifarzoo.models.skipping.SkippingInference` is what leaves the skipped blocks out.
 
     Raises:
         DataError: the model's outputs are not the data set's classes, or its weights are not finite.
@@ -162,6 +164,10 @@ def evaluate(
         logits = (logits + predict(subject.model, arrays.images[:, :, ::-1], batch_size)) / 2
     seconds = time.perf_counter() - started
     metrics = classification_metrics(logits, arrays.labels)
+    from cifarzoo.models.skipping import computation_metrics, has_gates
+
+    if has_gates(subject.model):
+        metrics |= computation_metrics(subject.model, arrays.images, batch_size)
     return metrics | {"images_per_second": round(len(logits) / seconds, 1)}, logits
 
 

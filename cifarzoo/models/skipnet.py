@@ -11,10 +11,15 @@ linear read-out that all gates share. A "feed_forward" gate has convolutions of 
 than the backbone. The backbone is the original ResNet with projection shortcuts. The authors' code also makes a gate
 after the last block, which nothing uses; here there is none, so that the count is smaller by that gate.
 
-This is the supervised stage: decisions are hard forward and soft backward, and `computation_cost` times the mean number
-of open gates is added to the loss. While training every block is computed for every image; `cifarzoo.models.skipping`
-runs a trained model without the skipped ones. Every block is a model of its own inside the network, so that it can be
-called on the images that need it.
+The mean number of open gates times `computation_cost` is added to the loss. A decision has no gradient, and there are
+two ways around that, a `stage` each; both have the same weights and decide the same at inference. In the "supervised"
+stage decisions are hard forward and soft backward (`cifarzoo.layers.StraightThroughGate`). In the "reinforce" stage,
+the paper's hybrid reinforcement learning, which starts from the weights of the first, gates are drawn at random and
+learn by policy gradient (`cifarzoo.layers.PolicyGradient`), while the rest of the network gets its ordinary gradient.
+The paper's alpha of a network with N gates is a `computation_cost` of alpha / N.
+
+While training every block is computed for every image; `cifarzoo.models.skipping` runs a trained model without the
+skipped ones. Every block is a model of its own inside the network, so that it can be called on the images that need it.
 """
 
 from typing import Unpack
@@ -23,7 +28,7 @@ import keras
 from keras import layers, ops
 
 from cifarzoo.errors import ModelError
-from cifarzoo.layers import ShakeDrop, StraightThroughGate
+from cifarzoo.layers import PolicyGradient, SampledGate, ShakeDrop, StraightThroughGate
 from cifarzoo.models.parts import ModelOptions, batch_norm, conv, head, image_input
 from cifarzoo.models.pyramidnet import FINAL_KEEP, bottleneck_branch, pyramid_shortcut, pyramid_widths
 from cifarzoo.models.registry import register
@@ -37,19 +42,55 @@ EMBEDDING = 10
 OPEN_BIAS = 2.0
 
 
-class RecurrentGates:
-    """Gates that share one LSTM cell and its read-out; the cell's state goes from gate to gate."""
+class Gates:
+    """Makes a network's gates one after another, and at the end lets its logits teach them."""
 
-    def __init__(self, cost):
-        self.cost = cost
-        self.cell = layers.LSTMCell(EMBEDDING, name="gate_lstm")
-        self.read_out = layers.Dense(
-            1, "sigmoid", bias_initializer=keras.initializers.Constant(OPEN_BIAS), name="gate_probability"
-        )
-        self.state = None
+    def __init__(self, stage, cost):
+        self.stage, self.cost = stage, cost
+        self.probabilities, self.decisions = [], []
 
     def __call__(self, x, name):
         """The decision for block `name`, [batch, 1], from the features `x`."""
+        probability = self.probability(x, name)
+        # In the variables' precision: in bfloat16 a probability near one has two digits.
+        options = {"name": f"{name}_gate", "dtype": variable_dtype()}
+        gate = StraightThroughGate(self.cost, **options) if self.stage == "supervised" else SampledGate(**options)
+        self.probabilities.append(probability)
+        self.decisions.append(gate(probability))
+        return self.decisions[-1]
+
+    def head(self, x, options):
+        """The network's head, with what teaches sampled gates before the activation."""
+        if self.stage == "supervised" or not options["include_top"]:
+            return head(x, options)
+        logits = head(x, options | {"classifier_activation": None})
+        pairs = [
+            layers.Concatenate(dtype=variable_dtype(), name=name)(gates) if len(gates) > 1 else gates[0]
+            for name, gates in (("gate_probabilities", self.probabilities), ("gate_decisions", self.decisions))
+        ]
+        x = PolicyGradient(self.cost, dtype=variable_dtype(), name="policy_gradient")([logits, *pairs])
+        if options["classifier_activation"] is not None:
+            x = layers.Activation(options["classifier_activation"], dtype=x.dtype, name="activation")(x)
+        return x
+
+
+class RecurrentGates(Gates):
+    """Gates that share one LSTM cell and its read-out; the cell's state goes from gate to gate."""
+
+    def __init__(self, stage, cost):
+        super().__init__(stage, cost)
+        self.cell = layers.LSTMCell(EMBEDDING, name="gate_lstm")
+        self.read_out = layers.Dense(
+            1,
+            "sigmoid",
+            bias_initializer=keras.initializers.Constant(OPEN_BIAS),
+            dtype=variable_dtype(),
+            name="gate_probability",
+        )
+        self.state = None
+
+    def probability(self, x, name):
+        """The probability to run block `name`, [batch, 1]."""
         source = keras.Input(x.shape[1:])
         pooled = layers.GlobalAveragePooling2D(name=f"{name}_gate_pool")(source)
         linear = layers.Dense(EMBEDDING, name=f"{name}_gate_linear")
@@ -57,17 +98,18 @@ class RecurrentGates:
         if self.state is None:
             self.state = [ops.zeros_like(embedding), ops.zeros_like(embedding)]
         output, self.state = self.cell(embedding, self.state)
-        return StraightThroughGate(self.cost, name=f"{name}_gate")(self.read_out(output))
+        return self.read_out(output)
 
 
-class FeedForwardGates:
+class FeedForwardGates(Gates):
     """Gates with convolutions of their own: two after max pooling in the shallower networks, one in the deepest."""
 
-    def __init__(self, cost, convolutions):
-        self.cost, self.convolutions = cost, convolutions
+    def __init__(self, stage, cost, convolutions):
+        super().__init__(stage, cost)
+        self.convolutions = convolutions
 
-    def __call__(self, x, name):
-        """The decision for block `name`, [batch, 1], from the features `x`."""
+    def probability(self, x, name):
+        """The probability to run block `name`, [batch, 1]."""
         source = y = keras.Input(x.shape[1:])
         filters, gate = x.shape[-1], f"{name}_gate"
         if self.convolutions == 2:
@@ -75,20 +117,31 @@ class FeedForwardGates:
             y = layers.ReLU(name=f"{gate}_relu1")(batch_norm(y, name=f"{gate}_bn1"))
         y = batch_norm(conv(y, filters, 3, 2, name=f"{gate}_conv2"), name=f"{gate}_bn2")
         y = layers.GlobalAveragePooling2D(name=f"{gate}_pool")(layers.ReLU(name=f"{gate}_relu2")(y))
-        closed_open = keras.initializers.Constant([0.0, OPEN_BIAS])
-        y = layers.Dense(2, "softmax", bias_initializer=closed_open, name=f"{gate}_linear")(y)
-        probability = keras.Model(source, y[:, 1:], name=f"{gate}_network")(x)
-        return StraightThroughGate(self.cost, name=f"{name}_gate")(probability)
+        linear = layers.Dense(
+            2,
+            "softmax",
+            bias_initializer=keras.initializers.Constant([0.0, OPEN_BIAS]),
+            dtype=variable_dtype(),
+            name=f"{gate}_linear",
+        )
+        return keras.Model(source, linear(y)[:, 1:], name=f"{gate}_network")(x)
 
 
-def make_gates(gate, cost, convolutions):
+def variable_dtype():
+    """The precision in which weights are kept."""
+    return keras.config.dtype_policy().variable_dtype
+
+
+def make_gates(gate, stage, cost, convolutions):
     """The maker of a network's gates, after checking the arguments."""
     if isinstance(cost, bool) or not isinstance(cost, (int, float)) or cost < 0:
         raise ModelError(f"computation_cost is a number from 0, got {cost!r}")
+    if stage not in ("supervised", "reinforce"):
+        raise ModelError(f"stage is 'supervised' or 'reinforce', got {stage!r}")
     if gate == "recurrent":
-        return RecurrentGates(cost)
+        return RecurrentGates(stage, cost)
     if gate == "feed_forward":
-        return FeedForwardGates(cost, convolutions)
+        return FeedForwardGates(stage, cost, convolutions)
     raise ModelError(f"gate is 'recurrent' or 'feed_forward', got {gate!r}")
 
 
@@ -115,9 +168,9 @@ def run_block(x, block, shortcut, gates, name):
     return skipped * (1 - gate) + run * gate
 
 
-def skipnet(depth, gate, computation_cost, **options: Unpack[ModelOptions]) -> keras.Model:
+def skipnet(depth, gate, computation_cost, stage, **options: Unpack[ModelOptions]) -> keras.Model:
     """Build the gated ResNet of `depth` weighted layers."""
-    gates = make_gates(gate, computation_cost, convolutions=1 if depth > 100 else 2)
+    gates = make_gates(gate, stage, computation_cost, convolutions=1 if depth > 100 else 2)
 
     def basic_block(filters, stride, name):
         def block(x, skipped):
@@ -149,12 +202,12 @@ def skipnet(depth, gate, computation_cost, **options: Unpack[ModelOptions]) -> k
             if first:
                 x = layers.Identity(name="before_gates")(x)
     x = layers.Identity(name="features")(x)
-    return keras.Model(inputs, head(x, options), name=options["name"])
+    return keras.Model(inputs, gates.head(x, options), name=options["name"])
 
 
-def pyramid_skipnet(depth, alpha, gate, computation_cost, **options: Unpack[ModelOptions]) -> keras.Model:
+def pyramid_skipnet(depth, alpha, gate, computation_cost, stage, **options: Unpack[ModelOptions]) -> keras.Model:
     """Build the gated PyramidNet of bottleneck blocks with ShakeDrop: gates from the second block of stage two on."""
-    gates = make_gates(gate, computation_cost, convolutions=1)
+    gates = make_gates(gate, stage, computation_cost, convolutions=1)
     per_stage = (depth - 2) // 9
     widths = pyramid_widths(3 * per_stage, alpha)
 
@@ -177,30 +230,36 @@ def pyramid_skipnet(depth, alpha, gate, computation_cost, **options: Unpack[Mode
             x = layers.Identity(name="before_gates")(x)
     x = layers.Identity(name="features")(x)
     x = layers.ReLU(name="final_relu")(batch_norm(x, name="final_bn"))
-    return keras.Model(inputs, head(x, options), name=options["name"])
+    return keras.Model(inputs, gates.head(x, options), name=options["name"])
 
 
 @register(WANG_2017, 2017)
-def cifar_skipnet38(gate="recurrent", computation_cost=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_skipnet38(
+    gate="recurrent", computation_cost=0.0, stage="supervised", **options: Unpack[ModelOptions]
+) -> keras.Model:
     """ResNet-38 whose blocks are skipped by recurrent or feed-forward gates."""
-    return skipnet(38, gate, computation_cost, **options)
+    return skipnet(38, gate, computation_cost, stage, **options)
 
 
 @register(WANG_2017, 2017)
-def cifar_skipnet74(gate="recurrent", computation_cost=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_skipnet74(
+    gate="recurrent", computation_cost=0.0, stage="supervised", **options: Unpack[ModelOptions]
+) -> keras.Model:
     """ResNet-74 whose blocks are skipped by recurrent or feed-forward gates."""
-    return skipnet(74, gate, computation_cost, **options)
+    return skipnet(74, gate, computation_cost, stage, **options)
 
 
 @register(WANG_2017, 2017)
-def cifar_skipnet110(gate="recurrent", computation_cost=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_skipnet110(
+    gate="recurrent", computation_cost=0.0, stage="supervised", **options: Unpack[ModelOptions]
+) -> keras.Model:
     """ResNet-110 whose blocks are skipped by recurrent or feed-forward gates."""
-    return skipnet(110, gate, computation_cost, **options)
+    return skipnet(110, gate, computation_cost, stage, **options)
 
 
 @register(WANG_2017, 2017, aliases=("pyramid_skip",))
 def cifar_pyramid_skipnet272_a200(
-    gate="recurrent", computation_cost=1e-4, **options: Unpack[ModelOptions]
+    gate="recurrent", computation_cost=1e-4, stage="supervised", **options: Unpack[ModelOptions]
 ) -> keras.Model:
     """PyramidNet-272, alpha 200, with ShakeDrop and gates in its second and third stage."""
-    return pyramid_skipnet(272, 200, gate, computation_cost, **options)
+    return pyramid_skipnet(272, 200, gate, computation_cost, stage, **options)

@@ -11,8 +11,15 @@ import numpy as np
 from keras import ops
 
 from cifarzoo.errors import ModelError
-from cifarzoo.layers import StraightThroughGate
+from cifarzoo.layers import SampledGate, StraightThroughGate
 from cifarzoo.models.macs import macs
+
+GATES = StraightThroughGate, SampledGate
+
+
+def has_gates(model) -> bool:
+    """Whether gates decide which blocks of a model run."""
+    return any(isinstance(layer, GATES) for layer in model.layers)
 
 
 def gated_blocks(model) -> list[str]:
@@ -21,10 +28,9 @@ def gated_blocks(model) -> list[str]:
     Raises:
         ModelError: the model has no gates.
     """
-    gates = [layer.name for layer in model.layers if isinstance(layer, StraightThroughGate)]
-    if not gates:
+    if not has_gates(model):
         raise ModelError(f"{model.name}: has no gates; models with gates are cifar_skipnet* and cifar_pyramid_skipnet*")
-    return [name.removesuffix("_gate") for name in gates]
+    return [layer.name.removesuffix("_gate") for layer in model.layers if isinstance(layer, GATES)]
 
 
 def gate_model(model) -> keras.Model:
@@ -50,6 +56,22 @@ def executed_macs(model, decisions: np.ndarray) -> np.ndarray:
     return macs(model) - (~decisions) @ blocks
 
 
+def computation_metrics(model, images, batch_size: int = 256) -> dict[str, float | int]:
+    """What gates save on these images.
+
+    Returns:
+        `computation_percent`, as `computation_percent` gives it; `macs_mean`, multiply-accumulates an image;
+        `macs_saved_percent`, the share of the whole network's that is not done.
+    """
+    decisions = gate_decisions(model, images, batch_size)
+    executed = float(executed_macs(model, decisions).mean())
+    return {
+        "computation_percent": computation_percent(decisions),
+        "macs_mean": round(executed),
+        "macs_saved_percent": 100 * (1 - executed / macs(model)),
+    }
+
+
 class SkippingInference:
     """A gated model's inference, in which every block is computed for the images that need it and no others.
 
@@ -67,7 +89,7 @@ class SkippingInference:
         self._shortcuts = {block for block in self.blocks if f"{block}_shortcut" in names}
         self._recurrent = "gate_lstm" in names
         self._trunk = keras.Model(model.input, model.get_layer("before_gates").output)
-        self._tail = keras.Model(model.get_layer("features").output, model.output)
+        self._tail = keras.Model(model.get_layer("features").output, _output_of_features(model, names))
         self._compiled = self._logits
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
@@ -115,3 +137,11 @@ class SkippingInference:
             state = [ops.zeros_like(embedding)] * 2
         output, state = self.model.get_layer("gate_lstm")(embedding, state)
         return self.model.get_layer("gate_probability")(output), state
+
+
+def _output_of_features(model, names):
+    """The model's output by a path on which no gates are: around the layer that only teaches them."""
+    if "policy_gradient" not in names:
+        return model.output
+    logits = model.get_layer("logits").output
+    return model.get_layer("activation")(logits) if "activation" in names else logits
