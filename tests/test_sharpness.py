@@ -26,9 +26,6 @@ class Forbidden:
 sys.meta_path.insert(0, Forbidden())
 """
 BACKENDS = ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)]
-    pytest.param("tensorflow", marks=pytest.mark.xdist_group("sharpness_tensorflow")),
-    pytest.param("jax", marks=pytest.mark.xdist_group("sharpness_jax")),
-]
 
 
 @pytest.fixture(scope="module")
