@@ -28,6 +28,8 @@ BY_NAME = {
     "pyramid-cosine1800": (1800, 256),
     "pyramid272a200b-micronet": (1800, 256),
     "skipnet38": 64_000,
+    "skipnet38_supervised": 64_000,
+    "skipnet38_reinforce": 10_000,
     "skipnet74": 64_000,
     "skipnet110": 64_000,
     "pyramid_skipnet272_a200": (1800, 256),
@@ -81,6 +83,7 @@ def test_every_wanted_row_is_there():
         "fast_autoaugment_shake_shake": 24,
         "fast_autoaugment_pyramidnet": 9,
         "skipnet": 4,
+        "skipnet38": 2,
         "resnet9": 1,
     }
 
