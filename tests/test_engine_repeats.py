@@ -51,7 +51,8 @@ def test_a_tensor_that_skips_a_block_forbids_the_loop():
     assert found_in(keras.Model(inputs, x)) == []
 
 
-def test_loops_compute_what_the_unrolled_network_computes(monkeypatch):
+@pytest.mark.parametrize("recomputed", [False, True])
+def test_loops_compute_what_the_unrolled_network_computes(monkeypatch, recomputed):
     from cifarzoo.training.engines.tensorflow import TensorFlowEngine
 
     experiment = Experiment.model_validate(
@@ -65,6 +66,7 @@ def test_loops_compute_what_the_unrolled_network_computes(monkeypatch):
         }
     )
     places = np.arange(64, dtype=np.int32).reshape(4, 16)
+    monkeypatch.setattr(repeats, "FEWEST_RECOMPUTED", 1 if recomputed else 100)
     results = []
     for fewest in (repeats.FEWEST_COPIES, 100):
         monkeypatch.setattr(repeats, "FEWEST_COPIES", fewest)

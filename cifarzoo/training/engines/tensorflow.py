@@ -16,10 +16,10 @@ from cifarzoo.augment.pipeline import build as build_augmentation
 from cifarzoo.augment.random import Draws
 from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import ExperimentError
+from cifarzoo.training.engines import repeats
 from cifarzoo.training.engines.batch_norm import fused_batch_normalization
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
-from cifarzoo.training.engines.repeats import looped
 from cifarzoo.training.gradients import objective, step_gradients
 from cifarzoo.training.optimizer import moving_average
 
@@ -190,7 +190,7 @@ class TensorFlowEngine:
         """While active, the model's repeated blocks are traced as loops."""
         if training and self.replicas > 1:
             return contextlib.nullcontext()  # replicas cannot meet inside a loop
-        return looped(self.model, loop_copies)
+        return repeats.looped(self.model, loop_copies)
 
     # ------------------------------------------------------------------------------------------------ evaluation
 
@@ -305,6 +305,8 @@ def _after(values, earlier):
 def loop_copies(copies, moving, x, call):
     """Run the copies of a block one after another; see `cifarzoo.training.engines.repeats.looped`."""
     count = len(copies)
+    if count >= repeats.FEWEST_RECOMPUTED:
+        call = _recomputed(call)
     stacks = [_array(values[0], count).unstack(tf.stack(values)) for values in zip(*copies, strict=True)]
 
     def body(number, x, found):
@@ -313,8 +315,32 @@ def loop_copies(copies, moving, x, call):
         return number + 1, tf.ensure_shape(y, x.shape), found
 
     start = tf.constant(0), x, [_array(copies[0][place], count) for place in moving]
-    _, x, found = tf.while_loop(lambda number, *_: number < count, body, start, maximum_iterations=count)
+    _, x, found = tf.while_loop(
+        lambda number, *_: number < count, body, start, parallel_iterations=1, maximum_iterations=count
+    )
     return x, [tf.unstack(array.stack(), count) for array in found]
+
+
+def _recomputed(call):
+    """A copy's `call` of which a loop keeps the input only, and computes the rest again for the gradient."""
+
+    @tf.custom_gradient
+    def run(x, *values):
+        y, new = call(x, values)
+
+        def gradient(dy, *_):  # nothing is differentiated through moving statistics
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch([x, *values])
+                again, _ = call(x, values)
+            return tape.gradient(again, [x, *values], dy, unconnected_gradients="zero")
+
+        return (y, *new), gradient
+
+    def call_recomputed(x, values):
+        y, *new = run(x, *values)
+        return y, new
+
+    return call_recomputed
 
 
 def _array(like, count):
