@@ -152,8 +152,9 @@ def test_one_program_for_many_steps_equals_one_program_a_step(tmp_path):
 import json, sys
 import numpy as np
 from cifarzoo.data import load
-from cifarzoo.training.engines import create_engine, create_group
+from cifarzoo.training.engines import create_engine, create_group, repeats
 from cifarzoo.training.experiment import Experiment
+repeats.FEWEST_COPIES = 3
 losses = []
 for looped, grouped in ((False, False), (True, False), (True, True)):
     experiment = Experiment.model_validate(json.loads(sys.argv[1]))
@@ -174,7 +175,7 @@ for looped, grouped in ((False, False), (True, False), (True, True)):
     losses.append(found + engines[0].predict("test").ravel()[:50].tolist())
 print(json.dumps(losses))
 """
-    parameters = {"model_parameters": {"blocks": 13}, "train_parameters": {"steps_per_call": 5}}
+    parameters = {"model_parameters": {"blocks": 4}, "train_parameters": {"steps_per_call": 5}}
     description = document(tmp_path, model="tiny_mlp", **parameters)
     environment = os.environ | JAX | {"PYTHONPATH": f"{HERE.parent}:{HERE}"}
     out = subprocess.run(

@@ -100,7 +100,7 @@ def test_two_workers_give_the_losses_of_one_device(one_device, tmp_path):
     np.testing.assert_allclose(chief["losses"], one_device["losses"], rtol=1e-9)
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_two_workers_run_one_file(tmp_path, backend):
     """run_experiments.py itself: two experiments, each checked and trained by both processes; only the chief writes."""
     experiments = [document("runs", distribution="multi_worker", seeds=[0]) for _ in range(2)]

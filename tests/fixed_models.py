@@ -1,0 +1,38 @@
+"""Builders of the zoo whose random layers draw the same numbers on every backend; an experiment's `module`.
+
+Backends make different random numbers of one seed. Importing this file puts a formula of the seed generator's state in
+their place, so that it is to be imported in a process of its own.
+"""
+
+import keras
+import tiny_models
+from keras import ops
+
+from cifarzoo.models import registry
+
+
+def uniform(shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
+    """Fractions of 10,007, exact in float64, that differ by draw, by place in the batch and by generator."""
+    first, second = (ops.cast(part, "float64") for part in ops.unstack(seed.next()))
+    place = ops.reshape(ops.cast(ops.arange(shape[0]), "float64"), (-1,) + (1,) * (len(shape) - 1))
+    fraction = ops.mod(ops.mod(first, 10_007) * 7_919 + second * 3_571 + place * 1_283, 10_007) / 10_007
+    return ops.cast(minval + (maxval - minval) * fraction, dtype)
+
+
+keras.random.uniform = uniform
+
+
+def __getattr__(name):
+    """The builder of tiny_models or of the zoo with this name."""
+    if name.startswith("tiny_"):
+        return getattr(tiny_models, name)
+    if name.startswith("cifar_"):
+        return registry.get(name).factory
+    raise AttributeError(name)
+
+
+def resnext29_2x4d(classes=10):
+    """ResNeXt-29 with two groups of four channels."""
+    from cifarzoo.models.resnext import resnext29
+
+    return resnext29(2, 4, **tiny_models.options("resnext29_2x4d", classes))

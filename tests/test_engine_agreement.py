@@ -1,0 +1,56 @@
+"""Both engines train every family alike: 50 float64 steps from the same weights, randomness fixed."""
+
+import numpy as np
+import pytest
+from test_engine_tensorflow import document, finish, start
+
+ENGINES = {"tensorflow": {}, "jax": {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}}
+# Model and arguments by a name. The smallest of each family; those that come in one size have few images a step.
+MODELS = {
+    "resnet20": ("cifar_resnet20", {}),
+    "resnet20_preactivated": ("cifar_resnet20", {"block_type": "preactivated", "shortcut_type": "B"}),
+    "resnet110": ("cifar_resnet110", {}),
+    "resnet18": ("cifar_resnet18", {}),
+    "resnet9": ("cifar_resnet9", {}),
+    "resnet9_whitening": ("cifar_resnet9", {"stem": "whitening", "pooling": "before", "activation": "celu"}),
+    "vgg11": ("cifar_vgg11", {}),
+    "wide_resnet16_1": ("cifar_wide_resnet", {"depth": 16, "width": 1}),
+    "resnext29_2x4d": ("resnext29_2x4d", {}),
+    "shake_shake": ("tiny_shake_shake", {}),
+    "pyramidnet": ("tiny_pyramidnet", {}),
+    "pyramidnet_shake_drop": ("tiny_pyramidnet", {"bottleneck": True, "shake_drop": True}),
+    "pyramidnet_shake_drop_batch": ("tiny_pyramidnet", {"shake_drop": True, "shake_drop_mask": "batch"}),
+    "skipnet_recurrent": ("tiny_skipnet", {"gate": "recurrent", "computation_cost": 0.01}),
+    "skipnet_feed_forward": ("tiny_skipnet", {"gate": "feed_forward", "computation_cost": 0.01}),
+    "skipnet_reinforce": ("tiny_skipnet", {"stage": "reinforce", "computation_cost": 0.01}),
+    "pyramid_skipnet": ("tiny_pyramid_skipnet", {}),
+}
+
+LARGE = ["resnet110", "resnet18", "resnet9", "resnet9_whitening", "vgg11"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_both_engines_give_the_same_losses(name, tmp_path):
+    model, arguments = MODELS[name]
+    changes = {
+        "module": "fixed_models",
+        "model": model,
+        "model_parameters": arguments,
+    }
+    parameters = {"batch_size": 2 if name in LARGE else 8, "ema_decay": 0}
+    first = parameters | {"schedule": {"kind": "constant", "learning_rate": 1e-9, "duration": 1}}
+    finish(start(document(tmp_path / "start", **changes, train_parameters=first)))
+    changes["init_weights"] = str(tmp_path / f"start/{model}/seed0/final.weights.h5")
+    parameters |= {"schedule": {"kind": "cosine", "peak": 0.01, "duration": 50}}
+    found = {}
+    for engine, environment in ENGINES.items():
+        description = document(tmp_path / engine, **changes, train_parameters=parameters)
+        found[engine] = finish(start(description, environment=environment), timeout=3000)
+    losses = {engine: np.array(result["losses"]) for engine, result in found.items()}
+    assert len(losses["jax"]) == 50 and np.ptp(losses["jax"]) > 0
+    difference = np.abs(losses["jax"] - losses["tensorflow"]).max()
+    print(f"\n{name}: losses differ by at most {difference:.1e}")
+    assert difference < 1e-6
+    nll = [result["results"]["test"]["nll"] for result in found.values()]
+    assert nll[0] == pytest.approx(nll[1], abs=1e-6)
