@@ -170,8 +170,8 @@ def curves(name: str):
     adversarial = [part.reshape(shape) for part, shape in zip(np.split(worst, ends), shapes, strict=True)]
     found = {}
     for kind, direction, places in (
-        ("random", random_direction(model, 0), np.linspace(-0.5, 0.5, 11)),
-        ("adversarial", adversarial, np.linspace(-3, 3, 13)),
+        ("random", random_direction(model, 0), np.linspace(-0.4, 0.4, 9)),
+        ("adversarial", adversarial, np.linspace(-0.2, 0.2, 9)),
     ):
         found[kind] = {"places": places.tolist()}
         for part, split in splits.items():

@@ -4,7 +4,9 @@ Training takes about three times the arithmetic of inference (forward, and a bac
 one network gives the rate for the others: an estimate, good to a factor of about two.
 """
 
+import re
 import time
+from pathlib import Path
 
 import numpy as np
 import yaml
@@ -12,8 +14,11 @@ import yaml
 from cifarzoo.data import load
 from cifarzoo.models.macs import macs
 from cifarzoo.training.experiment import Experiment, quickstart_experiment
+from cifarzoo.training.provenance import device_name, processor_name
 
 PROBE_STEPS = 8
+# Names in /proc/cpuinfo of instructions that multiply bfloat16 numbers: x86's and Arm's.
+BFLOAT16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def training_operations(multiply_accumulates: int, images: int, sam: bool = False) -> float:
@@ -34,6 +39,28 @@ def probe(precision: str) -> float:
     engine.train(0, places, np.full(PROBE_STEPS, 1e-3))
     seconds = time.perf_counter() - started
     return training_operations(macs(registry.create_model("cifar_resnet20")), places.size) / seconds
+
+
+def multiplies_bfloat16(cpuinfo: str) -> bool:
+    """Whether /proc/cpuinfo names instructions for bfloat16; True if it names none at all."""
+    names = re.findall(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
+    return not names or bool(BFLOAT16_INSTRUCTIONS & set(names[0].split()))
+
+
+def slow_precision(experiment: Experiment) -> str | None:
+    """A line for a person whose experiment asks for bfloat16 where it is far slower than float32, else None."""
+    if experiment.precision != "bfloat16" or device_name() != processor_name():
+        return None
+    try:
+        cpuinfo = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return None
+    if multiplies_bfloat16(cpuinfo):
+        return None
+    return (
+        f"{experiment.place}: precision bfloat16 will be many times slower than float32 here, as the processor has no "
+        "instructions for it; --set precision=float32 changes it"
+    )
 
 
 def print_plan(experiments: list[Experiment]) -> None:

@@ -100,6 +100,7 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
         One outcome a run, in order. An experiment that fails its check is not trained; the others are.
     """
     from cifarzoo.training.engines import is_chief, replica_count
+    from cifarzoo.training.estimate import slow_precision
     from cifarzoo.training.trainer import Interrupted, run_together
 
     datasets: dict[tuple, Dataset] = {}
@@ -108,6 +109,8 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
         try:
             # First of all: a multi-worker strategy must be there before TensorFlow runs anything, TFDS included.
             replica_count(experiment)
+            if warning := slow_precision(experiment):
+                _say(warning)
             key = experiment.dataset, experiment.data_dir
             if key not in datasets:
                 datasets[key] = load(experiment.dataset, experiment.data_dir)
