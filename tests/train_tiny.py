@@ -54,7 +54,7 @@ def main():
         dataset = dataclasses.replace(dataset, test=dataset.test.take(slice(TEST_IMAGES)))
         results = run(experiment, experiment.seeds[0], dataset, [Losses()], is_chief(experiment))
     except CifarzooError as failure:
-        print(json.dumps({"error": str(failure), "type": type(failure).__name__}))
+        print(json.dumps({"error": str(failure), "type": type(failure).__name__, "losses": losses}))
         return
     arrays, meta = load_checkpoint(run_folder(experiment, experiment.seeds[0]))
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(arrays[k]).tobytes() for k in sorted(arrays))).hexdigest()
