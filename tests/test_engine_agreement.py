@@ -42,8 +42,9 @@ def test_both_engines_give_the_same_losses(name, tmp_path):
     first = parameters | {"schedule": {"kind": "constant", "learning_rate": 1e-9, "duration": 1}}
     finish(start(document(tmp_path / "start", **changes, train_parameters=first)))
     changes["init_weights"] = str(tmp_path / f"start/{model}/seed0/final.weights.h5")
-    # In steep landscapes a large rate is chaos: the last bit grows to the first within 50 steps.
-    peak = 0.001 if name in [*LARGE, "resnext29_2x4d"] else 0.01
+    # In steep landscapes a large rate is chaos, in which the last bit grows to the first within 50 steps: ResNeXt's
+    # losses differ by 1e-14 after 16 steps at 0.001, and by 1e-3 after 24.
+    peak = {"resnext29_2x4d": 0.0001}.get(name, 0.001 if name in LARGE else 0.01)
     parameters |= {"schedule": {"kind": "cosine", "peak": peak, "duration": 51}, "val_interval": 51}
     found = {}
     for engine, environment in ENGINES.items():
