@@ -18,6 +18,7 @@ from cifarzoo.errors import DataError, WeightsError
 from cifarzoo.evaluation.evaluate import (
     Subject,
     as_markdown,
+    as_rows,
     differences,
     evaluate,
     find_subject,
@@ -240,6 +241,19 @@ def test_a_saved_model_is_evaluated(model, tmp_path):
     dataset = small_dataset()
     expected = evaluate(Subject(model, "cifar10", "x"), dataset)[1]
     np.testing.assert_allclose(evaluate(subject, dataset)[1], expected, atol=1e-5)
+
+
+def test_gates_are_reported_beside_the_error():
+    """Five gates that are open at first, and the block that always runs: all of six."""
+    from tiny_models import tiny_skipnet
+
+    subject, dataset = Subject(tiny_skipnet(), "cifar10", "x"), small_dataset()
+    found = predict_splits(subject, dataset, ["test"]).describe("test")
+    assert (found["computation_percent"], found["macs_saved_percent"]) == (100, 0)
+    subject.model.get_layer("gate_probability").bias.assign([-1000.0])
+    found = predict_splits(subject, dataset, ["test"]).describe("test")
+    assert found["computation_percent"] == pytest.approx(100 / 6) and found["macs_saved_percent"] > 50
+    assert ("computation %", "16.7") in as_rows(found)
 
 
 def test_bad_saved_models(tmp_path):

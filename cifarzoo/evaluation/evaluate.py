@@ -14,6 +14,8 @@ from cifarzoo.evaluation.metrics import classification_metrics
 from cifarzoo.evaluation.predictions import Predictions
 
 COMPARED = {"error": "error %", "top5_error": "top-5 error %", "nll": "NLL", "brier": "Brier", "ece": "ECE"}
+# Of networks with gates.
+GATES = {"computation_percent": "computation %", "macs_mean": "MACs, mean", "macs_saved_percent": "MACs saved %"}
 # What float32 on another device may change: likelihoods a little, and the order of two nearly equal logits of an image.
 ROUNDING = 2e-4
 
@@ -211,7 +213,7 @@ def predict_splits(
             continue
         metrics, found.logits[split] = evaluate(subject, dataset, split, batch_size, flip)
         found.labels[split] = dataset.split(split).labels
-        found.images_per_second[split] = metrics["images_per_second"]
+        found.measured[split] = {key: metrics[key] for key in ("images_per_second", *GATES) if key in metrics}
     return found
 
 
@@ -297,6 +299,7 @@ def as_rows(found: dict) -> list[tuple[str, str]]:
     rows += [(name, f"{found[key]:.2f}" if "%" in name else f"{found[key]:.4f}") for key, name in COMPARED.items()]
     if "images_per_second" in found:
         rows.append(("images/s", f"{found['images_per_second']:,.0f}"))
+    rows += [(name, f"{found[key]:,.{1 if '%' in name else 0}f}") for key, name in GATES.items() if key in found]
     if temperature := found["temperature"]:
         rows.append(("temperature", f"{temperature['value']:.4f}"))
         rows += [(f"{key.upper()} after temperature", f"{temperature[key]:.4f}") for key in ("nll", "ece")]

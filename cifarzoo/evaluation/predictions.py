@@ -26,7 +26,8 @@ class Predictions:
         logits: By split, float32 [images, classes], images in canonical order. "train" are all training images, those
             of "validation" among them.
         labels: By split, int32 [images].
-        images_per_second: By split, where it was timed.
+        measured: By split, what the network was seen to do beside them: `images_per_second`, of one with gates also
+            how much it computes.
     """
 
     weights: str
@@ -34,7 +35,7 @@ class Predictions:
     train_split: str = ""
     logits: dict[str, np.ndarray] = field(default_factory=dict)
     labels: dict[str, np.ndarray] = field(default_factory=dict)
-    images_per_second: dict[str, float] = field(default_factory=dict)
+    measured: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write an `.npz` file with `test_logits`, `test_labels` and so on, `weights`, `dataset` and `train_split`.
@@ -55,7 +56,7 @@ class Predictions:
         """All metrics of a split.
 
         Returns:
-            `weights`, `dataset`, `split`; what `classification_metrics` returns; `images_per_second` if it was timed;
+            `weights`, `dataset`, `split`; what `classification_metrics` returns; what is in `measured` of the split;
             `class_error` in percent by class (None for a class without images); `confusion`, rows by true class;
             `temperature`, None without "validation": its `value`, the images it was `fitted_on`, whether the network
             was `trained_on_them` (None if unknown), `nll` and `ece` of the split after division by it.
@@ -68,8 +69,7 @@ class Predictions:
         logits, labels = self.logits[split], self.labels[split]
         found = {"weights": self.weights, "dataset": self.dataset, "split": split}
         found |= classification_metrics(logits, labels)
-        if split in self.images_per_second:
-            found["images_per_second"] = self.images_per_second[split]
+        found |= self.measured.get(split, {})
         confusion = confusion_matrix(logits, labels)
         errors = [None if not row.sum() else 100 * float(1 - row[k] / row.sum()) for k, row in enumerate(confusion)]
         found["class_error"] = dict(zip(self.class_names(), errors, strict=True))
