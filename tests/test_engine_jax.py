@@ -67,7 +67,8 @@ def test_a_checkpoint_crosses_engines(pair, tmp_path, first):
     assert 25 <= len(rest["losses"]) <= 30
 
 
-@pytest.mark.parametrize("first", ["jax", pytest.param("tensorflow", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["jax", "tensorflow"])
 def test_random_states_cross_engines(tmp_path, first):
     """Dropout's seeds are saved in other types by each backend; both must take the other's."""
     description = document(tmp_path, model_parameters={"dropout": 0.3})

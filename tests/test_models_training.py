@@ -41,7 +41,7 @@ MODELS = {
 # What a minute affords: TensorFlow traces a small network in seconds, XLA compiles one in some fifteen.
 QUICK = {
     "tensorflow": list(MODELS)[:10],
-    "jax": ["wide_resnet", "shake_shake", "skipnet_reinforce"],
+    "jax": ["shake_shake"],
 }
 BATCHES = [pytest.param(backend, names, id=backend) for backend, names in QUICK.items()] + [
     pytest.param(backend, [name for name in MODELS if name not in names], id=f"{backend}-slow", marks=pytest.mark.slow)
