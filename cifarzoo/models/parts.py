@@ -78,6 +78,11 @@ def batch_norm(x, *, name, momentum=0.9, epsilon=1e-5, gamma_initializer="ones")
     )(x)
 
 
+def variable_dtype():
+    """The precision in which weights are kept."""
+    return keras.config.dtype_policy().variable_dtype
+
+
 def linear(x, options: ModelOptions, use_bias=True):
     """The classifier: a linear layer named "logits", with the activation that the options ask for."""
     # Logits keep the variables' precision: in bfloat16 they would be rounded to two or three digits.
@@ -86,9 +91,16 @@ def linear(x, options: ModelOptions, use_bias=True):
         activation=options["classifier_activation"],
         use_bias=use_bias,
         kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
-        dtype=keras.config.dtype_policy().variable_dtype,
+        dtype=variable_dtype(),
         name="logits",
     )(x)
+
+
+def activation(x, options: ModelOptions):
+    """The activation that the options ask for, where something comes between it and the linear layer."""
+    if options["classifier_activation"] is None:
+        return x
+    return layers.Activation(options["classifier_activation"], dtype=x.dtype, name="activation")(x)
 
 
 def head(x, options: ModelOptions):

@@ -16,6 +16,7 @@ from keras import layers, ops
 
 from cifarzoo.data.statistics import patch_covariance
 from cifarzoo.errors import ModelError
+from cifarzoo.models import parts
 from cifarzoo.models.parts import ModelOptions, batch_norm, conv, image_input, linear
 from cifarzoo.models.registry import register
 
@@ -103,6 +104,5 @@ def cifar_resnet9(stem="conv", activation="relu", pooling="after", **options: Un
         x = layers.GlobalMaxPooling2D(name="pool")(x)
         x = linear(x, options | {"classifier_activation": None}, use_bias=False)
         x = layers.Rescaling(LOGIT_SCALE, dtype=x.dtype, name="scaled_logits")(x)
-        if options["classifier_activation"] is not None:
-            x = layers.Activation(options["classifier_activation"], dtype=x.dtype, name="activation")(x)
+        x = parts.activation(x, options)
     return keras.Model(inputs, x, name=options["name"])

@@ -29,7 +29,7 @@ from keras import layers, ops
 
 from cifarzoo.errors import ModelError
 from cifarzoo.layers import PolicyGradient, SampledGate, ShakeDrop, StraightThroughGate
-from cifarzoo.models.parts import ModelOptions, batch_norm, conv, head, image_input
+from cifarzoo.models.parts import ModelOptions, activation, batch_norm, conv, head, image_input, variable_dtype
 from cifarzoo.models.pyramidnet import FINAL_KEEP, bottleneck_branch, pyramid_shortcut, pyramid_widths
 from cifarzoo.models.registry import register
 from cifarzoo.models.resnet import projection_shortcut
@@ -69,9 +69,7 @@ class Gates:
             for name, gates in (("gate_probabilities", self.probabilities), ("gate_decisions", self.decisions))
         ]
         x = PolicyGradient(self.cost, dtype=variable_dtype(), name="policy_gradient")([logits, *pairs])
-        if options["classifier_activation"] is not None:
-            x = layers.Activation(options["classifier_activation"], dtype=x.dtype, name="activation")(x)
-        return x
+        return activation(x, options)
 
 
 class RecurrentGates(Gates):
@@ -125,11 +123,6 @@ class FeedForwardGates(Gates):
             name=f"{gate}_linear",
         )
         return keras.Model(source, linear(y)[:, 1:], name=f"{gate}_network")(x)
-
-
-def variable_dtype():
-    """The precision in which weights are kept."""
-    return keras.config.dtype_policy().variable_dtype
 
 
 def make_gates(gate, stage, cost, convolutions):

@@ -1,4 +1,4 @@
-"""Repeated blocks of a deep network as one loop, so that ResNet-1001 compiles about as fast as ResNet-20.
+"""Repeated blocks of a deep network as one loop, so that it starts sooner; docs/performance.md says by how much.
 
 A deep network is the same few layers many times over. Unrolled, tracing, differentiating and compiling it takes time in
 proportion to its depth, minutes for a thousand layers. Here consecutive copies of a block are found in a functional
