@@ -15,6 +15,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # Type checkers take a variable of this name for true; importing `typing` for it would cost most of this import's time.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cifarzoo.models.airbench import cifar_airbench94 as cifar_airbench94
+    from cifarzoo.models.airbench import cifar_airbench95 as cifar_airbench95
     from cifarzoo.models.pyramidnet import cifar_pyramidnet110_a48 as cifar_pyramidnet110_a48
     from cifarzoo.models.pyramidnet import cifar_pyramidnet110_a84 as cifar_pyramidnet110_a84
     from cifarzoo.models.pyramidnet import cifar_pyramidnet110_a270 as cifar_pyramidnet110_a270

@@ -1,4 +1,5 @@
-"""The few layers that Keras lacks: random forward and backward shares, gates, and what teaches gates.
+"""The few layers that Keras lacks (a bias, random forward and backward shares, gates and what teaches them), and an
+initializer.
 
 Every random layer draws through a `keras.random.SeedGenerator`, whose state is a variable of the model: a checkpoint
 that keeps all of `model.variables` resumes the same sequence. Backward passes that differ from the forward pass are
@@ -6,6 +7,7 @@ written as `b * x + stop_gradient((f - b) * x)`, which is f * x forward and b ba
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 PACKAGE = "cifarzoo"
@@ -20,6 +22,47 @@ def _mask_shape(x, mask):
     """Shape of one number an image, or one a batch, that multiplies `x`."""
     count = ops.shape(x)[0] if mask == "image" else 1
     return (count,) + (1,) * (len(x.shape) - 1)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class PartialIdentity(keras.initializers.Initializer):
+    """Kernels of odd size whose first output channels copy the input channels; the others are uniform.
+
+    The uniform ones are PyTorch's default, in ± 1 / sqrt(fan-in).
+    """
+
+    def __init__(self):
+        self.uniform = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+
+    def __call__(self, shape, dtype=None):
+        """A kernel [height, width, input channels, output channels]."""
+        height, width, channels, filters = shape
+        drawn = self.uniform(shape, dtype)
+        copied = min(channels, filters)
+        identity = np.zeros((height, width, channels, copied))
+        identity[height // 2, width // 2, range(copied), range(copied)] = 1
+        return ops.concatenate([ops.cast(identity, drawn.dtype), drawn[..., copied:]], axis=-1)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class ChannelBias(keras.layers.Layer):
+    """Add a learnt number to every channel: the bias of a layer whose other weights are fixed.
+
+    Call arguments:
+        inputs: A tensor, [batch, ..., channels].
+    """
+
+    def build(self, input_shape):
+        """Create the bias, float [channels], of zeros."""
+        self.bias = self.add_weight(shape=(input_shape[-1],), initializer="zeros", name="bias")
+
+    def call(self, inputs):
+        """The sum, of the inputs' shape."""
+        return inputs + ops.cast(self.bias, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        """The inputs' shape."""
+        return input_shape
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -90,6 +90,12 @@ OTHER_RESNETS = [
     Row("cifar_resnet9", {}, 6_573_120, 6_577_600, 6_619_200, 6_623_680, None),
 ]
 
+# Counted by hand from the authors' code: 9 * inputs * outputs a convolution, a bias a BatchNormalization, the stem's.
+AIRBENCH = [
+    Row("cifar_airbench94", {}, 1_971_352, 1_973_944, 1_994_392, 1_996_984, 118.15),
+    Row("cifar_airbench95", {}, 4_604_440, 4_608_312, 4_639_000, 4_642_872, 301.56),
+]
+
 SHAKE_SHAKE = [
     Row("cifar_shake_shake26_2x32d", {}, 2_923_162, 2_930_810, 2_934_772, 2_942_420, 426.69),
     Row("cifar_shake_shake26_2x64d", {}, 11_653_978, 11_669_242, 11_677_108, 11_692_372, 1685.51),
@@ -142,4 +148,4 @@ SKIPNET = [
     ),
 ]
 
-ROWS = [*RESNET, *VGG, *WIDE_RESNET, *RESNEXT, *OTHER_RESNETS, *SHAKE_SHAKE, *PYRAMIDNET, *SKIPNET]
+ROWS = [*RESNET, *VGG, *WIDE_RESNET, *RESNEXT, *OTHER_RESNETS, *AIRBENCH, *SHAKE_SHAKE, *PYRAMIDNET, *SKIPNET]

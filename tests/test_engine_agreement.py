@@ -13,6 +13,7 @@ MODELS = {
     "resnet18": ("cifar_resnet18", {}),
     "resnet9": ("cifar_resnet9", {}),
     "resnet9_whitening": ("cifar_resnet9", {"stem": "whitening", "pooling": "before", "activation": "celu"}),
+    "airbench94": ("cifar_airbench94", {}),
     "vgg11": ("cifar_vgg11", {}),
     "wide_resnet16_1": ("cifar_wide_resnet", {"depth": 16, "width": 1}),
     "resnext29_2x4d": ("resnext29_2x4d", {}),
@@ -26,7 +27,7 @@ MODELS = {
     "pyramid_skipnet": ("tiny_pyramid_skipnet", {}),
 }
 
-LARGE = ["resnet110", "resnet18", "resnet9", "resnet9_whitening", "vgg11"]
+LARGE = ["resnet110", "resnet18", "resnet9", "resnet9_whitening", "airbench94", "vgg11"]
 
 
 @pytest.mark.slow

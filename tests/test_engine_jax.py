@@ -96,6 +96,7 @@ def test_no_tensorflow_on_this_path(tmp_path):
     assert json.loads((tmp_path / "run/tiny_cnn/seed0/results.json").read_text())["steps"] == 24
 
 
+@pytest.mark.slow
 def test_seeds_at_once_are_the_seeds_alone(tmp_path):
     """Three seeds in one program, one of them already half way: each ends with the weights that it gets by itself."""
     import os
@@ -138,6 +139,7 @@ for seed in alone.seeds:
     assert "stopped and saved" in found.stdout
 
 
+@pytest.mark.slow
 def test_one_program_for_many_steps_equals_one_program_a_step(tmp_path):
     """What accelerators run, repeated blocks as a loop, on a network without convolutions.
 

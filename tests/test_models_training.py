@@ -28,6 +28,7 @@ MODELS = {
     "skipnet_reinforce": ("tiny_skipnet", {"stage": "reinforce", "computation_cost": 0.01}),
     "pyramid_skipnet": ("tiny_pyramid_skipnet", {}),
     "resnet9": ("cifar_resnet9", {}),
+    "airbench94": ("cifar_airbench94", {}),
     "resnet18": ("cifar_resnet18", {}),
     "resnext29_32x4d": ("cifar_resnext29_32x4d", {}),
     "shake_shake26_2x32d": ("cifar_shake_shake26_2x32d", {}),

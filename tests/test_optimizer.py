@@ -29,13 +29,15 @@ def ours(rule):
     return [ops.convert_to_numpy(w) for w in weights]
 
 
-def in_numpy(nesterov, decay_all, mode, convention):
+def in_numpy(nesterov, decay_all, mode, convention, bias_lr_factor=1):
     """The four lines of the documentation, spelled out."""
     weights = start()
     velocities = [0 * w for w in weights]
-    for rate in RATES:
+    for common_rate in RATES:
         for i, gradient in enumerate(quadratic_gradients(weights)):
-            decay = 0.05 * weights[i] if decay_all or weights[i].ndim > 1 else 0
+            factor = bias_lr_factor if weights[i].ndim < 2 else 1
+            rate = factor * common_rate
+            decay = 0.05 / factor * weights[i] if decay_all or weights[i].ndim > 1 else 0
             if mode == "coupled":
                 gradient, decay = gradient + decay, 0
             if convention == "tensorflow":
@@ -55,6 +57,13 @@ def in_numpy(nesterov, decay_all, mode, convention):
 def test_fifty_steps_as_in_numpy(nesterov, decay_all, mode, convention):
     rule = SGD(0.9, nesterov, 0.05, decay_all, weight_decay_mode=mode, momentum_convention=convention)
     for a, b in zip(ours(rule), in_numpy(nesterov, decay_all, mode, convention), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["coupled", "decoupled"])
+def test_biases_may_learn_faster(mode):
+    rule = SGD(0.9, True, 0.05, True, weight_decay_mode=mode, bias_lr_factor=8)
+    for a, b in zip(ours(rule), in_numpy(True, True, mode, "pytorch", 8), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 

@@ -38,7 +38,7 @@ BY_NAME = {
     for data in ("cifar10", "cifar100")
     for augmentation in ("baseline", "cutout", "autoaugment", "policies")
 }
-OWN = {"zoo_resnet20", "resnet9_speed"}
+OWN = {"zoo_resnet20", "resnet9_speed", "airbench94"}
 
 ROWS = [
     pytest.param(path.stem, experiment, id=f"{path.stem}/{experiment.name}")

@@ -65,6 +65,7 @@ def test_norm_and_training_metrics_in_the_log_are_those_of_the_final_weights(exp
     assert list(np.isfinite(log["weight_norm"])) == [False, True, False, True]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="this is the JAX run")
 def test_the_log_on_jax():
     command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", __file__, "-k", "norm_and_training"]

@@ -34,15 +34,22 @@ def mean_colour(dataset: str) -> tuple[int, int, int]:
     return tuple(round(value) for value in channel_statistics(dataset)[0])
 
 
-def patch_covariance(dataset: str) -> np.ndarray:
-    """Covariance of the 3x3 patches of a data set's normalised training images: float64 [27, 27].
+def patch_covariance(dataset: str, size: int = 3) -> np.ndarray:
+    """Covariance of the patches of a data set's normalised training images: float64 [3 * size², 3 * size²].
 
     A patch is flattened row by row, a pixel's three channels together.
+
+    Args:
+        dataset: Its name.
+        size: Height and width of a patch, at most 3; smaller ones are taken to lie in the corner of larger ones, which
+            leaves out those at the lower and right border.
     """
     upper = json.loads(PATCH_COVARIANCES.read_text())["cifar10" if dataset == "synthetic" else dataset]
     covariance = np.zeros((27, 27))
     covariance[np.triu_indices(27)] = upper
-    return covariance + np.triu(covariance, 1).T
+    covariance += np.triu(covariance, 1).T
+    corner = np.arange(27).reshape(3, 3, 3)[:size, :size].ravel()
+    return covariance[np.ix_(corner, corner)]
 
 
 def measure_patch_covariance(images: np.ndarray, mean: list[float], std: list[float]) -> np.ndarray:

@@ -71,10 +71,10 @@ def append_channels(x, filters):
     return ops.pad(x, [[0, 0], [0, 0], [0, 0], [0, extra]]) if extra else x
 
 
-def batch_norm(x, *, name, momentum=0.9, epsilon=1e-5, gamma_initializer="ones"):
+def batch_norm(x, *, name, momentum=0.9, epsilon=1e-5, scale=True, gamma_initializer="ones"):
     """BatchNormalization with the field's constants; Keras' own 0.99 and 1e-3 suit longer runs and other scales."""
     return layers.BatchNormalization(
-        momentum=momentum, epsilon=epsilon, gamma_initializer=gamma_initializer, name=name
+        momentum=momentum, epsilon=epsilon, scale=scale, gamma_initializer=gamma_initializer, name=name
     )(x)
 
 
@@ -101,6 +101,12 @@ def activation(x, options: ModelOptions):
     if options["classifier_activation"] is None:
         return x
     return layers.Activation(options["classifier_activation"], dtype=x.dtype, name="activation")(x)
+
+
+def scaled_linear(x, options: ModelOptions, scale):
+    """A classifier without bias whose logits are multiplied by `scale` before the activation."""
+    x = linear(x, options | {"classifier_activation": None}, use_bias=False)
+    return activation(layers.Rescaling(scale, dtype=x.dtype, name="scaled_logits")(x), options)
 
 
 def head(x, options: ModelOptions):

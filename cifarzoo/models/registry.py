@@ -24,6 +24,7 @@ FAMILIES = (
     "wide_resnet",
     "resnext",
     "resnet9",
+    "airbench",
     "shake_shake",
     "pyramidnet",
     "skipnet",

@@ -11,14 +11,12 @@ global max pooling, a linear layer without bias whose logits are multiplied by 0
 from typing import Unpack
 
 import keras
-import numpy as np
 from keras import layers, ops
 
-from cifarzoo.data.statistics import patch_covariance
 from cifarzoo.errors import ModelError
-from cifarzoo.models import parts
-from cifarzoo.models.parts import ModelOptions, batch_norm, conv, image_input, linear
+from cifarzoo.models.parts import ModelOptions, batch_norm, conv, image_input, scaled_linear
 from cifarzoo.models.registry import register
+from cifarzoo.models.whitening import whitening
 
 PAGE_2018 = "How to Train Your ResNet (cifar10-fast)"
 
@@ -26,33 +24,7 @@ LOGIT_SCALE = 0.125
 
 CELU_ALPHA = 0.3
 
-# Added to the eigenvalues, so that the faintest patterns are not blown up to noise.
 WHITENING_EPSILON = 0.01
-
-
-def whitening_filters(covariance):
-    """Filters that make the colours of a neighbourhood uncorrelated, strongest pattern first.
-
-    Args:
-        covariance: Of the flattened patches, [n, n].
-
-    Returns:
-        [n, n], a filter a column: eigenvectors over the square root of their eigenvalues plus `WHITENING_EPSILON`. The
-        largest component of each is positive, since a sign is arbitrary.
-    """
-    values, vectors = np.linalg.eigh(covariance)
-    values, vectors = values[::-1], vectors[:, ::-1]
-    vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(len(values))])
-    return vectors / np.sqrt(values + WHITENING_EPSILON)
-
-
-def whitening(x, statistics):
-    """A fixed 3x3 convolution to 27 channels that whitens the patches of normalised images."""
-    filters = whitening_filters(patch_covariance(statistics))
-    layer = layers.Conv2D(len(filters), 3, padding="same", use_bias=False, trainable=False, name="whitening")
-    x = layer(x)
-    layer.kernel.assign(filters.reshape(3, 3, 3, -1))
-    return x
 
 
 def normalized(x, activation, name):
@@ -93,7 +65,8 @@ def cifar_resnet9(stem="conv", activation="relu", pooling="after", **options: Un
             raise ModelError(f"{argument} is {' or '.join(map(repr, known))}, got {value!r}")
     inputs, x = image_input(options)
     if stem == "whitening":
-        x = conv(whitening(x, options["statistics"]), 64, 1, name="stem_conv")
+        x = whitening(x, options["statistics"], 3, WHITENING_EPSILON, padding="same")
+        x = conv(x, 64, 1, name="stem_conv")
         x = normalized(x, activation, "stem")
     else:
         x = unit(x, 64, activation, "stem")
@@ -101,8 +74,5 @@ def cifar_resnet9(stem="conv", activation="relu", pooling="after", **options: Un
     x = unit(x, 256, activation, "stage2", pooling)
     x = residual_pair(unit(x, 512, activation, "stage3", pooling), 512, activation, "stage3_residual")
     if options["include_top"]:
-        x = layers.GlobalMaxPooling2D(name="pool")(x)
-        x = linear(x, options | {"classifier_activation": None}, use_bias=False)
-        x = layers.Rescaling(LOGIT_SCALE, dtype=x.dtype, name="scaled_logits")(x)
-        x = parts.activation(x, options)
+        x = scaled_linear(layers.GlobalMaxPooling2D(name="pool")(x), options, LOGIT_SCALE)
     return keras.Model(inputs, x, name=options["name"])

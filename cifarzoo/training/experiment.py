@@ -48,6 +48,7 @@ class TrainParameters(Strict):
     weight_decay_mode: Literal["coupled", "decoupled"] = "coupled"
     decay_all: bool = False
     clip_norm: float = Field(0.0, ge=0)
+    bias_lr_factor: PositiveFloat = 1.0
     sam_rho: float = Field(0.0, ge=0)
     loss: Literal["cross_entropy", "squared"] = "cross_entropy"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
@@ -156,6 +157,7 @@ class Experiment(Strict):
             p.clip_norm,
             p.weight_decay_mode,
             p.momentum_convention,
+            p.bias_lr_factor,
         )
 
     def lengths(self, images: int):

@@ -36,6 +36,8 @@ class SGD:
         clip_norm: If positive, gradients are scaled down to this global norm before the decay is added.
         weight_decay_mode: See above.
         momentum_convention: See above.
+        bias_lr_factor: The learning rate of biases and of BatchNormalization's gamma and beta is this many times that of
+            kernels; their decay, if they have one, is not multiplied.
     """
 
     momentum: float = 0.9
@@ -45,6 +47,7 @@ class SGD:
     clip_norm: float = 0.0
     weight_decay_mode: Literal["coupled", "decoupled"] = "coupled"
     momentum_convention: Literal["pytorch", "tensorflow"] = "pytorch"
+    bias_lr_factor: float = 1.0
 
     def update(self, weights, gradients, velocities, learning_rate):
         """New weights, new velocities and the global norm of the gradients (a scalar, before clipping)."""
@@ -56,7 +59,10 @@ class SGD:
         for weight, gradient, velocity in zip(weights, gradients, velocities, strict=True):
             # Not `ops.cast`, which takes a Python number through float32.
             rate = ops.convert_to_tensor(learning_rate, weight.dtype)
-            decay = self.weight_decay if self.decay_all or len(weight.shape) > 1 else 0.0
+            is_kernel = len(weight.shape) > 1
+            decay = self.weight_decay if self.decay_all or is_kernel else 0.0
+            if self.bias_lr_factor != 1 and not is_kernel:
+                rate, decay = rate * self.bias_lr_factor, decay / self.bias_lr_factor
             decoupled = decay and self.weight_decay_mode == "decoupled"
             if decay and not decoupled:
                 gradient = gradient + decay * weight

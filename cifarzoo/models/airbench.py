@@ -1,0 +1,62 @@
+"""The network of airbench, made for reaching a given accuracy with the least arithmetic.
+
+Paper:
+    Jordan: 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024 (https://arxiv.org/abs/2404.00498), section 3.1;
+        constants of BatchNormalization and initialisation from https://github.com/KellerJordan/cifar10-airbench.
+
+A fixed convolution of 2x2 that whitens patches, to each filter its negative, then three groups of
+conv-pool-BN-GELU-conv-BN-GELU, maximum over what remains, a linear layer without bias and logits divided by 9.
+Convolutions begin as the identity on as many channels as they take, which does the work of shortcuts.
+"""
+
+from typing import Unpack
+
+import keras
+from keras import layers
+
+from cifarzoo.layers import ChannelBias, PartialIdentity
+from cifarzoo.models.parts import ModelOptions, batch_norm, image_input, scaled_linear
+from cifarzoo.models.registry import register
+from cifarzoo.models.whitening import whitening
+
+JORDAN_2024 = "94% on CIFAR-10 in 3.29 Seconds on a Single GPU"
+
+LOGIT_SCALE = 1 / 9
+
+WHITENING_EPSILON = 5e-4
+
+
+def unit(x, filters, name, pool=False):
+    """conv-BN-GELU, with 2x2 max pooling before the BN if wanted; BN learns no scale and forgets fast."""
+    x = layers.Conv2D(
+        filters, 3, padding="same", use_bias=False, kernel_initializer=PartialIdentity(), name=f"{name}_conv"
+    )(x)
+    if pool:
+        x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
+    x = batch_norm(x, momentum=0.6, epsilon=1e-12, scale=False, name=f"{name}_bn")
+    return layers.Activation("gelu", name=f"{name}_gelu")(x)
+
+
+def airbench(widths, **options: Unpack[ModelOptions]) -> keras.Model:
+    """Build the network whose groups have these widths."""
+    inputs, x = image_input(options)
+    x = whitening(x, options["statistics"], 2, WHITENING_EPSILON, padding="valid", both_signs=True)
+    x = layers.Activation("gelu", name="stem_gelu")(ChannelBias(name="stem_bias")(x))
+    for group, width in enumerate(widths, start=1):
+        x = unit(x, width, f"group{group}_unit1", pool=True)
+        x = unit(x, width, f"group{group}_unit2")
+    if options["include_top"]:
+        x = scaled_linear(layers.GlobalMaxPooling2D(name="pool")(x), options, LOGIT_SCALE)
+    return keras.Model(inputs, x, name=options["name"])
+
+
+@register(JORDAN_2024, 2024)
+def cifar_airbench94(**options: Unpack[ModelOptions]) -> keras.Model:
+    """Airbench's network of widths 64, 256 and 256."""
+    return airbench((64, 256, 256), **options)
+
+
+@register(JORDAN_2024, 2024)
+def cifar_airbench95(**options: Unpack[ModelOptions]) -> keras.Model:
+    """Airbench's network of widths 128, 384 and 384."""
+    return airbench((128, 384, 384), **options)
