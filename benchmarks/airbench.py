@@ -1,14 +1,14 @@
 """Time to 94 % on CIFAR-10 on this machine: recipes/airbench94.yaml and airbench94 in PyTorch, one after the other.
 
-    python benchmarks/airbench.py [--steps 20] [--precision float32] [--seed 0] [--set train_parameters.ema_decay=0.98 ...]
+    python benchmarks/airbench.py [--steps 20] [--precision float32] [--seed 0] [--set KEY=VALUE ...]
 
 Trains both whole on the real images (CIFARZOO_DATA, or downloaded), each in a process of its own, and prints seconds of
 training, images a second, and the error on all test images: of the images alone, with mirror images, and for PyTorch
 with shifts too, which is how its authors report. With --steps both end after so many, in turns, and only speed is
 printed. Compilation is part of the seconds.
 
-Expected before measuring: the same speed within a tenth, as both call oneDNN for convolutions that are most of the work,
-and the same error within what seeds differ by.
+Expected before measuring: the same speed within a tenth, as both call oneDNN for convolutions, which are most of the
+work, and the same error within what seeds differ by.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """Airbench94 in plain PyTorch on a processor, for comparison only: Jordan 2024, https://arxiv.org/abs/2404.00498.
 
-The network, the hyper-parameters and the tricks are those of https://github.com/KellerJordan/cifar10-airbench: Lookahead,
-alternating flip, translation by two pixels, biases of BatchNormalization with 64 times the rate, the bias of the
-whitening layer learnt for three epochs, test-time augmentation by mirror images and shifts of one pixel. For a processor
-half precision gives way to float32 or bfloat16.
+The network, the hyper-parameters and the tricks are those of https://github.com/KellerJordan/cifar10-airbench:
+Lookahead, alternating flip, translation by two pixels, biases of BatchNormalization with 64 times the rate, the bias of
+the whitening layer learnt for three epochs, test-time augmentation by mirror images and shifts of one pixel. For a
+processor half precision gives way to float32 or bfloat16.
 """
 
 import math
@@ -107,10 +107,11 @@ class Lookahead:
 
 
 def train(images, labels, epochs=9.9, seed=0, bfloat16=False, most_steps=None):
-    """Train on images uint8 [n, 32, 32, 3] and labels [n].
+    """Train.
 
     Args:
-        images, labels: NumPy arrays.
+        images: uint8 array [n, 32, 32, 3].
+        labels: Whole numbers [n].
         epochs: Length of the training.
         seed: Of everything.
         bfloat16: Compute in it.

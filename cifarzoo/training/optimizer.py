@@ -36,8 +36,8 @@ class SGD:
         clip_norm: If positive, gradients are scaled down to this global norm before the decay is added.
         weight_decay_mode: See above.
         momentum_convention: See above.
-        bias_lr_factor: The learning rate of biases and of BatchNormalization's gamma and beta is this many times that of
-            kernels; their decay, if they have one, is not multiplied.
+        bias_lr_factor: The learning rate of biases and of BatchNormalization's gamma and beta is this many times that
+            of kernels; their decay, if they have one, is not multiplied.
     """
 
     momentum: float = 0.9
