@@ -137,7 +137,7 @@ def _build(entry, build, arguments):
 
     def model(statistics="cifar100" if classes == 100 else "cifar10", **overrides):
         try:
-            with _without_collection():
+            with _without_collection(), _equal_handles():
                 return build(**arguments | {"name": name, "statistics": statistics} | overrides)
         except ModelError as error:
             raise ModelError(f"{entry.name}: {error}") from None
@@ -159,6 +159,28 @@ def _without_collection():
     finally:
         if was_enabled:
             gc.enable()
+
+
+@contextlib.contextmanager
+def _equal_handles():
+    """Name TensorFlow's variables "kernel", "gamma" and so on, whatever layer they are of.
+
+    A name used once is a kernel compiled once, which takes a third of building a deep model. Keras' own `path` of a
+    variable is not touched.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    def create(next_creator, **arguments):
+        # The slash makes the name absolute, free of the scopes around it.
+        return next_creator(**arguments | {"name": f"{arguments.get('name') or 'variable'}/"})
+
+    with tf.variable_creator_scope(create):
+        yield
 
 
 def entries() -> dict[str, Entry]:
