@@ -113,6 +113,9 @@ def train(
     dry_run: Annotated[
         bool, typer.Option(help="Print the resolved experiments and what they cost; train nothing.")
     ] = False,
+    eval_: Annotated[
+        bool, typer.Option("--eval", help="Measure the finished runs of the file again; train nothing.")
+    ] = False,
     quickstart: Annotated[
         bool, typer.Option(help="ResNet-20 on the embedded data set, a few minutes on two cores.")
     ] = False,
@@ -131,6 +134,12 @@ def train(
 
         print_plan(experiments)
         return
+    if eval_:
+        from cifarzoo.evaluation.evaluate import evaluate_runs
+        from cifarzoo.training.tables import format_rows
+
+        print(format_rows(evaluate_runs(experiments), "markdown"))
+        return
     outcomes = runner.run_all(experiments)
     import rich
 
@@ -141,6 +150,7 @@ def train(
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     model: Annotated[
         str | None,
         typer.Argument(help="A model's name, a published tag or file, a .keras file, or the folder of a run."),
@@ -181,6 +191,7 @@ def evaluate(
     if (model is not None) + all_ + (from_logits is not None) != 1:
         raise ExperimentError("evaluate: name one of a model, --all and --from-logits FILE")
     if all_:
+        _refuse(context, "--all", "weights argument split flip logits confusion")
         _evaluate_all(dataset, data_dir, form)
         return
     if confusion:
@@ -188,6 +199,7 @@ def evaluate(
 
         figures.check()
     if from_logits:
+        _refuse(context, "--from-logits", "dataset weights argument flip logits")
         found = load_predictions(from_logits).describe(split)
     else:
         sys.path.insert(0, os.getcwd())  # for the `module` of a run
@@ -199,6 +211,15 @@ def evaluate(
     if confusion:
         figures.save(figures.confusion_matrix(found["confusion"], list(found["class_error"])), confusion)
     print(json.dumps(found, indent=2) if form == "json" else as_markdown(found))
+
+
+def _refuse(context, why, names):
+    """Raise an ExperimentError if one of these options is given, which `why` would silently overrule."""
+    from cifarzoo.errors import ExperimentError
+
+    for name in names.split():
+        if context.get_parameter_source(name).name == "COMMANDLINE":
+            raise ExperimentError(f"--{name.rstrip('_').replace('_', '-')}: has no meaning with {why}; leave it out")
 
 
 def _evaluate_all(dataset, data_dir, form):
@@ -241,6 +262,7 @@ def report(
 
 @app.command()
 def sharpness(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="A model's name, a published tag or file, or the folder of a run.")],
     dataset: Annotated[
         str | None, typer.Option(help="cifar10, cifar100 or synthetic; default: what it was trained on.")
@@ -278,7 +300,10 @@ def sharpness(
         str | None, typer.Option(help="cifar_jax: that repository's columns and scales instead of all the above.")
     ] = None,
     devices: Annotated[int, typer.Option(help="With --compat cifar_jax: over how many it spread a batch.")] = 1,
-    out: Annotated[Path | None, typer.Option(help="The TSV to write; default sharpness.tsv in a run's folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The TSV to write; default, in a run's folder, curvature.tsv, with --compat sharpness.tsv."),
+    ] = None,
     data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Debug = False,
@@ -292,6 +317,11 @@ def sharpness(
 
     if compat not in (None, "cifar_jax"):
         raise ModelError(f"--compat is cifar_jax, got {compat!r}")
+    if compat:
+        _refuse(context, "--compat cifar_jax", "on measure loss decay_all batch_norm normalization epsilon")
+    if out is None and Path(model).is_dir():
+        out = Path(model) / ("sharpness.tsv" if compat else "curvature.tsv")
+    sys.path.insert(0, os.getcwd())  # for the `module` of a run
     arguments = {}
     for item in argument:
         key, _, value = item.partition("=")
@@ -318,11 +348,10 @@ def sharpness(
             batch_norm=batch_norm,
             **common,
         )
-    if out is None and Path(model).is_dir():
-        out = Path(model) / "sharpness.tsv"
+    # Printed first, so that nothing is lost where the file cannot be written.
+    print(json.dumps(rows, indent=2) if as_json else curvature.format_tsv(rows, ".4f" if compat else ".6g"))
     if out is not None:
         curvature.write_tsv(rows, out, ".4f" if compat else "")
-    print(json.dumps(rows, indent=2) if as_json else curvature.format_tsv(rows, ".4f" if compat else ".6g"))
 
 
 @app.command()
@@ -362,10 +391,13 @@ def augment(
     """Draw a gallery of augmented training images."""
     from cifarzoo.augment.preview import draw_gallery
     from cifarzoo.data import load
+    from cifarzoo.data.statistics import mean_colour
     from cifarzoo.training.experiment import parse_yaml
 
-    split = load(dataset, data_dir).train
-    draw_gallery(parse_yaml(preview, "--preview"), split.images[:8], split.labels[:8], out)
+    data = load(dataset, data_dir)
+    images, labels = data.train.images[:8], data.train.labels[:8]
+    description = parse_yaml(preview, "--preview")
+    draw_gallery(description, images, labels, out, classes=data.classes, fill=mean_colour(dataset))
     print(out)
 
 

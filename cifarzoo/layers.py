@@ -169,13 +169,15 @@ class StraightThroughGate(keras.layers.Layer):
     """Open or close at probability 1/2, and pass the gradient as if the probability itself had passed.
 
     Wang, Yu, Dou, Darrell, Gonzalez: SkipNet, https://arxiv.org/abs/1711.09485, section 3.3 (hard forward, soft
-    backward). Training and inference do the same.
+    backward). At inference the decisions are the same and pass no gradient, as what jumps has none: derivatives of the
+    network are then those of its function.
 
     Args:
         cost: Price of an open gate: `cost` times the batch's mean is added to the model's losses.
 
     Call arguments:
         inputs: Probabilities, [batch, 1].
+        training: Whether to pass the gradient and to count the price.
 
     Returns:
         0 or 1, exactly, of the inputs' shape and dtype.
@@ -185,9 +187,11 @@ class StraightThroughGate(keras.layers.Layer):
         super().__init__(**kwargs)
         self.cost = cost
 
-    def call(self, inputs):
+    def call(self, inputs, training=False):
         """The decisions."""
         decisions = ops.cast(inputs > 0.5, inputs.dtype)
+        if not training:
+            return decisions
         # The difference is exactly zero, so that the sum is exactly 0 or 1.
         gates = decisions + (inputs - ops.stop_gradient(inputs))
         if self.cost:

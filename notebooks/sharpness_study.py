@@ -16,6 +16,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 MEASURED = HERE / "sharpness"
+RUNS = HERE.parent / "runs" / "sharpness"
 TRAINING_IMAGES = 5000
 # Steps of ResNet-20 after which its weights are kept; an epoch has 78.
 MOMENTS = [39, 156, 624, 1560]
@@ -75,7 +76,9 @@ def train(name: str) -> Path:
     from cifarzoo.training.experiment import read_experiments
     from cifarzoo.training.trainer import run, run_folder
 
-    experiments = {e.name: e for e in read_experiments(HERE / "sharpness_networks.yaml")}
+    experiments = {
+        e.name: e for e in read_experiments(HERE / "sharpness_networks.yaml", [f"train_parameters.logdir={RUNS}"])
+    }
     folder = run_folder(experiments[name], 0)
 
     class KeepWeights(keras.callbacks.Callback):
@@ -154,7 +157,7 @@ def eigenvalue(name: str, part: str, first: int, count: int, step: int | None = 
     return {"value": found.value, "residual": found.standard_error, "calls": found.products}
 
 
-def curves(name: str):
+def curves(name: str, step: int | None = None):
     """Experiment 5: loss of training and test images along a random and an adversarial direction.
 
     The adversarial one is the displacement that `epsilon_sharpness` finds on other training images than are drawn.
@@ -162,7 +165,7 @@ def curves(name: str):
     from cifarzoo.evaluation.landscape import loss_slice, random_direction
     from cifarzoo.evaluation.sharpness import Landscape, epsilon_sharpness
 
-    model, splits = network(name)
+    model, splits = network(name, step)
     others = splits["train"].take(slice(CURVE_IMAGES, CURVE_IMAGES + 500))
     worst = epsilon_sharpness(Landscape(model, others.images, others.labels, chunk=CHUNK)).vector
     shapes = [tuple(v.shape) for v in model.trainable_variables]
@@ -198,8 +201,9 @@ for name, step in STATES:
         MEASUREMENTS[f"eigenvalue_{state}_{part}"] = functools.partial(
             eigenvalue, name, part, 0, EIGENVALUE_IMAGES, step
         )
-for name in NETWORKS:
-    MEASUREMENTS[f"curves_{name}"] = functools.partial(curves, name)
+for name, step in STATES:
+    state = name if step is None else f"{name}_step{step}"
+    MEASUREMENTS[f"curves_{state}"] = functools.partial(curves, name, step)
 
 
 def measured(name: str) -> dict:

@@ -141,6 +141,13 @@ def test_every_image_gets_its_own_operation():
         assert np.abs(result - pillow(name, image, values[-1]).astype("int32")).max() <= 1, name
 
 
+@pytest.mark.parametrize("count", [1, 9, 10, 20, 100, 125, 128])
+def test_every_image_is_changed_once_whatever_the_size_of_the_batch(count):
+    """Images are taken in pieces, which need not fill the batch; twice inverted would be the image itself."""
+    images = textured(count)
+    np.testing.assert_array_equal(ours("Invert", images, 0.0), 255 - images.astype("int32"))
+
+
 def test_cutout_fills_the_rectangle_that_pillow_draws():
     rng = np.random.default_rng(1)
     images = textured(200)

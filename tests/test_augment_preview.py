@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 
 from cifarzoo.augment.preview import GAP, MARGIN, SCALE, draw_gallery
+from cifarzoo.cli import main
+from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import CifarzooError, ExperimentError
 
 CELL = 32 * SCALE + GAP
@@ -29,6 +31,29 @@ def test_a_seed_gives_the_same_gallery_and_another_a_different_one(tmp_path):
     images, labels = augment_batches.batch(4)
     draw = lambda name, seed: draw_gallery("mixup", images, labels, tmp_path / name, 2, seed).read_bytes()  # noqa: E731
     assert draw("a.png", 0) == draw("b.png", 0) != draw("c.png", 1)
+
+
+def test_the_command_takes_a_name_or_a_list_and_fills_with_the_mean_of_the_data(tmp_path, monkeypatch):
+    def draw(name, *arguments):
+        monkeypatch.setattr("sys.argv", ["cifarzoo", "augment", "--preview", *arguments, str(tmp_path / name)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code
+
+    assert draw("name.png", "autoaugment") in (None, 0)
+    assert np.asarray(Image.open(tmp_path / "name.png")).shape[0] == 8 * CELL + GAP
+    assert draw("list.png", "[{cutout: {size: 32}}]") in (None, 0)
+    picture = np.asarray(Image.open(tmp_path / "list.png"))
+    augmented = picture[GAP : GAP + 96, GAP + MARGIN + CELL :].reshape(-1, 3).tolist()
+    assert list(mean_colour("synthetic")) in augmented
+
+
+@pytest.mark.parametrize("description", ["{cutout: {size: 8}}", "5", "null", "[{policies: {file: 5}}]"])
+def test_what_is_no_description_is_one_line(description, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["cifarzoo", "augment", "--preview", description, str(tmp_path / "a.png")])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1 and "cifarzoo: error: augmentation" in capsys.readouterr().err
 
 
 def test_what_cannot_be_drawn_is_one_line(tmp_path):

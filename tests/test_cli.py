@@ -90,6 +90,21 @@ def test_table_over_seeds(batch):
     assert "no such folder of runs" in error_line(run("table", "nowhere", cwd=folder))
 
 
+def test_eval_measures_finished_runs_again(batch, tmp_path):
+    folder, _ = batch
+    result = run("experiments.yaml", "--only", "tiny_cnn", "--eval", cwd=folder, script=True)
+    assert result.returncode == 0, result.stderr
+    header, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in result.stdout.splitlines())
+    assert header == ["experiment", "seed", "dataset", "train_error", "train_nll", "test_error", "test_nll"]
+    for seed, row in enumerate(rows):
+        found = json.loads((folder / f"runs/tiny_cnn/seed{seed}/results.json").read_text())["test"]
+        assert row[:3] == ["tiny_cnn", str(seed), "synthetic"]
+        assert float(row[5]) == pytest.approx(found["error"], abs=1e-3)
+        assert float(row[6]) == pytest.approx(found["nll"], abs=1e-3)
+    (tmp_path / "e.yaml").write_text(TINY)
+    assert "not a finished run" in error_line(run("e.yaml", "--eval", cwd=tmp_path, script=True))
+
+
 def test_unknown_name_after_only(batch):
     folder, _ = batch
     assert "--only nothing: not in experiments.yaml, which has tiny_cnn" in error_line(

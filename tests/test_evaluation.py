@@ -32,15 +32,15 @@ ROOT = Path(__file__).parent.parent
 TEST_IMAGES = 103
 
 
-def small_dataset():
-    """200 training and 103 test images of noise under CIFAR-10's name."""
+def small_dataset(name="cifar10"):
+    """200 training and 103 test images of noise under CIFAR-10's name, or another."""
     random = np.random.RandomState(0)
 
     def split(count):
         images = random.randint(0, 256, (count, 32, 32, 3)).astype(np.uint8)
         return Split(images, np.arange(count, dtype=np.int32) % 10)
 
-    return Dataset("cifar10", *CLASS_NAMES["cifar10"], split(200), split(TEST_IMAGES))
+    return Dataset(name, *CLASS_NAMES[name], split(200), split(TEST_IMAGES))
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_a_class_without_images_has_no_error():
 
 def test_a_file_of_logits_gives_the_same_numbers(model, tmp_path, monkeypatch, capsys):
     predictions = predict_splits(
-        Subject(model, "cifar10", "tiny", "train"), small_dataset(), ["train", "validation", "test"]
+        Subject(model, "synthetic", "tiny", "train"), small_dataset("synthetic"), ["train", "validation", "test"]
     )
     predictions.save(tmp_path / "out.npz")
     direct = predictions.describe()
@@ -176,6 +176,10 @@ def test_a_file_of_logits_gives_the_same_numbers(model, tmp_path, monkeypatch, c
         (
             {"test_logits": np.zeros((5, 100)), "test_labels": np.zeros(5, int), "dataset": "cifar10"},
             r"\[images, 10\].*got \[5, 100\]",
+        ),
+        (
+            {"test_logits": np.zeros((9984, 10)), "test_labels": np.zeros(9984, int), "dataset": "cifar10"},
+            "test of cifar10 has 10,000 images, the file 9,984",
         ),
         ({"test_logits": np.zeros((5, 10)), "test_labels": np.zeros(5)}, "integers, got float64, float64"),
         ({"test_logits": np.zeros((5, 10)), "test_labels": np.zeros(5, int), "dataset": "mnist"}, "'mnist'"),
@@ -209,7 +213,57 @@ def test_damaged_files_of_logits(tmp_path, content):
         load_predictions(tmp_path / "x.npz")
 
 
+def test_a_single_array_is_no_file_of_logits(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((3, 10)))
+    with pytest.raises(DataError, match=r"x\.npy: cannot be read"):
+        load_predictions(tmp_path / "x.npy")
+
+
 # ------------------------------------------------------------------------------------------------ what does not fit
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("model: [", r"config\.yaml: cannot be read \(while parsing"), ("", r"config\.yaml: the configuration of a run")],
+)
+def test_a_damaged_configuration_of_a_run(tmp_path, content, message):
+    (tmp_path / "config.yaml").write_text(content)
+    (tmp_path / "final.weights.h5").write_bytes(b"")
+    with pytest.raises(DataError, match=message):
+        find_subject(str(tmp_path))
+
+
+def test_models_that_know_no_shapes_are_measured_too():
+    class Mine(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(10)
+
+        def call(self, images):
+            return self.dense(keras.ops.mean(keras.ops.cast(images, "float32"), axis=(1, 2)))
+
+    open_sized = keras.Sequential(
+        [keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(10)]
+    )
+    for model in (Mine(), open_sized):
+        metrics, _ = evaluate(Subject(model, "cifar10", "mine"), small_dataset())
+        assert metrics["n"] == TEST_IMAGES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "--all", "--flip"], "--flip: has no meaning with --all"),
+        (
+            ["evaluate", "--from-logits", "x.npz", "--dataset", "cifar10"],
+            "--dataset: has no meaning with --from-logits",
+        ),
+        (["sharpness", "x", "--compat", "cifar_jax", "--loss", "squared"], "--loss: has no meaning with --compat"),
+    ],
+)
+def test_options_that_would_be_overruled_are_refused(monkeypatch, capsys, arguments, message):
+    status, _, errors = run_cli(monkeypatch, capsys, *arguments)
+    assert status == 1 and len(errors) == 1 and message in errors[0]
 
 
 def with_weight(value):

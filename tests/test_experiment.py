@@ -86,6 +86,9 @@ def test_fingerprint_changes_with_what_decides_the_numbers_only(read):
     (moved,) = read("model: cifar_resnet20\ndescription: x\ntrain_parameters: {logdir: elsewhere}")
     (other,) = read("model: cifar_resnet20\ntrain_parameters: {batch_size: 64}")
     assert base.fingerprint() == moved.fingerprint() != other.fingerprint()
+    (deeper,) = read("model: cifar_resnet32")
+    (spelled_out,) = read("model: cifar_resnet20\naugmentation: standard\ntrain_parameters: {bias_lr_factor: 1.0}")
+    assert base.fingerprint() == spelled_out.fingerprint() != deeper.fingerprint()
 
 
 def test_overrides_reach_every_document(read):

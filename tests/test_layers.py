@@ -181,16 +181,25 @@ def test_gate_is_hard_forward_and_soft_backward():
     probabilities = tf.Variable([[0.1], [0.4999], [0.5001], [0.9]])
     gate = StraightThroughGate(cost=0.25)
     with tf.GradientTape() as tape:
-        gates = gate(probabilities)
+        gates = gate(probabilities, training=True)
         total = tf.reduce_sum(gates * [[1.0], [2.0], [3.0], [4.0]])
     np.testing.assert_array_equal(gates, [[0], [0], [1], [1]])
     np.testing.assert_array_equal(tape.gradient(total, probabilities), [[1], [2], [3], [4]])
     assert float(gate.losses[0]) == pytest.approx(0.25 * 0.5)
 
 
+def test_gate_passes_no_gradient_at_inference():
+    probabilities = tf.Variable([[0.1], [0.5001]])
+    gate = StraightThroughGate(cost=0.25)
+    with tf.GradientTape() as tape:
+        gates = gate(probabilities)
+    np.testing.assert_array_equal(gates, [[0], [1]])
+    assert tape.gradient(gates, probabilities) is None and not gate.losses
+
+
 def test_free_gate_adds_no_loss():
     gate = StraightThroughGate()
-    gate(tf.constant([[0.9]]))
+    gate(tf.constant([[0.9]]), training=True)
     assert gate.losses == []
 
 

@@ -6,6 +6,7 @@ import keras
 import pytest
 from parameter_counts import RESNET_BUILDER, ROWS
 
+from cifarzoo.models.macs import macs
 from cifarzoo.models.registry import COMMON_ARGUMENTS, create_model
 from cifarzoo.models.resnet import resnet
 
@@ -25,14 +26,20 @@ def sizes(model):
 def test_parameters(row):
     ten = create_model(row.model, **row.arguments)
     assert sizes(ten) == (row.trainable_10, row.total_10)
+    if row.millions_of_macs:
+        assert macs(ten) / 1e6 == pytest.approx(row.millions_of_macs, rel=1e-3)
     keras.utils.clear_session()
     hundred = create_model(row.model, **row.arguments, classes=100)
     assert sizes(hundred) == (row.trainable_100, row.total_100)
 
 
-@pytest.mark.parametrize("depth, shortcut_type, trainable_10, total_10, trainable_100, total_100, _", RESNET_BUILDER)
-def test_parameters_of_other_depths(depth, shortcut_type, trainable_10, total_10, trainable_100, total_100, _):
+@pytest.mark.parametrize(
+    "depth, shortcut_type, trainable_10, total_10, trainable_100, total_100, millions", RESNET_BUILDER
+)
+def test_parameters_of_other_depths(depth, shortcut_type, trainable_10, total_10, trainable_100, total_100, millions):
     options = COMMON_ARGUMENTS | {"name": "resnet", "statistics": "cifar10"}
-    assert sizes(resnet(depth, "original", shortcut_type, **options)) == (trainable_10, total_10)
+    model = resnet(depth, "original", shortcut_type, **options)
+    assert sizes(model) == (trainable_10, total_10)
+    assert macs(model) / 1e6 == pytest.approx(millions, rel=1e-3)
     options["classes"] = 100
     assert sizes(resnet(depth, "original", shortcut_type, **options)) == (trainable_100, total_100)

@@ -162,8 +162,8 @@ def test_with_open_gates_it_is_the_resnet():
 def test_open_gates_cost():
     free, costly = (create_model("cifar_skipnet38", computation_cost=cost) for cost in (0.0, 0.5))
     set_bias(costly, 1000)
-    free(pixels())
-    costly(pixels())
+    free(pixels(), training=True)
+    costly(pixels(), training=True)
     assert free.losses == []
     assert float(sum(costly.losses)) == pytest.approx(0.5 * 17)
 

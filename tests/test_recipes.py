@@ -33,6 +33,7 @@ BY_NAME = {
     "skipnet74": 64_000,
     "skipnet110": 64_000,
     "pyramid_skipnet272_a200": (1800, 256),
+    "pyramid_skipnet272_a200_reinforce": (200, 256),
 } | {
     f"pyramid272a200b-{data}-{augmentation}": (1800, 64)
     for data in ("cifar10", "cifar100")
@@ -82,7 +83,7 @@ def test_every_wanted_row_is_there():
         "fast_autoaugment_wrn": 16,
         "fast_autoaugment_shake_shake": 24,
         "fast_autoaugment_pyramidnet": 9,
-        "skipnet": 4,
+        "skipnet": 5,
         "skipnet38": 2,
         "resnet9": 1,
     }

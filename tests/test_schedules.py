@@ -20,6 +20,18 @@ def test_default_is_the_warmed_up_schedule_of_he_2015():
     assert schedule.total(lengths) == 64_000
 
 
+def test_factors_of_a_rate():
+    """As google/flax's examples write theirs: the rate, and by what it is multiplied from which epoch on."""
+    ends = [{"epochs": epochs} for epochs in (60, 120, 160, 200)]
+    given = {"learning_rate": 0.1, "factors": [1, 0.2, 0.04, 0.008], "boundaries": ends}
+    absolute = Stepped(values=[0.1, 0.02, 0.004, 0.0008], boundaries=ends)
+    at = np.arange(0, absolute.total(lengths), 500)
+    np.testing.assert_allclose(Stepped.model_validate(given).rates(at, lengths), absolute.rates(at, lengths))
+    for wrong in ({"learning_rate": 0.1}, {"factors": [1]}, given | {"values": [1]}, given | {"factors": "many"}):
+        with pytest.raises(ValidationError, match="learning_rate"):
+            Stepped.model_validate(wrong | {"boundaries": ends})
+
+
 def test_durations_in_all_units_agree():
     for duration in (Duration(steps=391), Duration(epochs=1), Duration(images=50_000)):
         assert lengths(duration) == 391  # 390.6 rounded

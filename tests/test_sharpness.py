@@ -251,6 +251,10 @@ def test_bad_arguments_are_named(small, dataset):
         Landscape(model, images, labels + 1)
     with pytest.raises(ModelError, match="gives probabilities"):
         Landscape(network(activation="softmax"), images, labels)
+    with pytest.raises(ModelError, match="gives probabilities"):
+        Landscape(keras.Sequential([network(), keras.layers.Softmax()]), images, labels)
+    with pytest.raises(DataError, match=r"takes \(None, 9, 9, 3\), images are"):
+        sharpness.measure(keras.Sequential([keras.Input((9, 9, 3)), keras.layers.Flatten()]), dataset)
     with pytest.raises(DataError, match="5 outputs, toy has 4 classes"):
         sharpness.measure(network(outputs=CLASSES + 1), dataset)
     with pytest.raises(ModelError, match="measure 'trace' does not exist"):

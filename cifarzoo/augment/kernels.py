@@ -84,10 +84,13 @@ def where_needed(needed, kernel, images, arguments=()):
     count = ops.sum(ops.cast(needed, "int32"))
 
     def some(start, images):
-        place = ops.slice(order, (ops.minimum(start, batch - chunk),), (chunk,))
+        first = ops.minimum(start, batch - chunk)
+        place = ops.slice(order, (first,), (chunk,))
         before = ops.take(images, place, axis=0)
         after = kernel(ops.cast(before, "int32"), *(ops.take(argument, place, axis=0) for argument in arguments))
-        chosen = ops.take(needed, place)[:, None, None, None]
+        # The last piece begins earlier where the pieces do not fill the batch; what came before is done.
+        fresh = first + ops.arange(chunk, dtype="int32") >= start
+        chosen = ops.logical_and(ops.take(needed, place), fresh)[:, None, None, None]
         after = ops.where(chosen, ops.cast(after, "uint8"), before)
         return start + chunk, ops.scatter_update(images, place[:, None], after)
 

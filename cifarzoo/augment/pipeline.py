@@ -96,6 +96,8 @@ def build(description: str | list, classes: int = 10, fill: tuple[int, int, int]
         if description not in NAMED:
             raise ExperimentError(f"augmentation: unknown name {description!r}; it is {', '.join(NAMED)}, or a list")
         description = NAMED[description]
+    if not isinstance(description, list | tuple):
+        raise ExperimentError(f"augmentation: a name or a list is expected, got {description!r:.80}")
     chosen = [_one(item, place) for place, item in enumerate(description)]
     return Pipeline([augmentation.prepared(classes, fill or CIFAR10_MEAN) for augmentation in chosen])
 

@@ -17,6 +17,8 @@ def read_policies(path: str | Path) -> tuple:
     Raises:
         ExperimentError: the file cannot be read or parsed, or a sub-policy does not fit.
     """
+    if not isinstance(path, str | Path):
+        raise ExperimentError(f"file: the path of a policy list is expected, got {_short(path)}")
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

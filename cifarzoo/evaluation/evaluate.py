@@ -10,7 +10,7 @@ import yaml
 from cifarzoo.data import Dataset, load
 from cifarzoo.data.splits import published_split
 from cifarzoo.errors import CifarzooError, DataError, WeightsError
-from cifarzoo.evaluation.metrics import classification_metrics
+from cifarzoo.evaluation.metrics import are_probabilities, classification_metrics
 from cifarzoo.evaluation.predictions import Predictions
 
 COMPARED = {"error": "error %", "top5_error": "top-5 error %", "nll": "NLL", "brier": "Brier", "ece": "ECE"}
@@ -128,12 +128,22 @@ def _run(folder):
         seeds = sorted(path.parent.name for path in folder.glob("*/final.weights.h5"))
         hint = f"; its runs are {', '.join(seeds)}" if seeds else ""
         raise DataError(f"{folder}: not a finished run: config.yaml and final.weights.h5 are expected there{hint}")
-    experiment = experiment_from([yaml.safe_load(config.read_text())], str(config))
+    experiment = experiment_from([_mapping(config)], str(config))
     experiment = experiment.model_copy(update={"precision": "float32", "init_weights": None})
     classes = 100 if experiment.dataset == "cifar100" else 10
     model = experiment.build_model(classes, seed=0)
     load_file(model, folder / "final.weights.h5")
     return Subject(model, experiment.dataset, str(folder), experiment.train_split)
+
+
+def _mapping(path):
+    try:
+        found = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
+        raise DataError(f"{path}: cannot be read ({' '.join(str(failure).split()):.200})") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: the configuration of a run is expected, got {found!r:.80}")
+    return found
 
 
 def evaluate(
@@ -156,7 +166,7 @@ def evaluate(
     Raises:
         DataError: the model's outputs are not the data set's classes, or its weights are not finite.
     """
-    _check_shapes(subject, dataset)
+    check_shapes(subject.model, dataset, subject.source)
     arrays = dataset.split(split)
     first = predict(subject.model, arrays.images[:batch_size], batch_size)  # compiles, so that the time below is honest
     _check_outputs(subject, first)
@@ -173,16 +183,19 @@ def evaluate(
     return metrics | {"images_per_second": round(len(logits) / seconds, 1)}, logits
 
 
-def _check_shapes(subject, dataset):
-    taken, given = subject.model.input_shape, subject.model.output_shape
-    if taken[1:] != (32, 32, 3):
-        raise DataError(f"{subject.source}: the model takes {taken}, images are (None, 32, 32, 3)")
+def check_shapes(model, dataset: Dataset, source: str) -> None:
+    """Raise a DataError that names `source` unless the model takes the data set's images and has an output a class."""
+    images = (None, *dataset.train.images.shape[1:])
+    try:
+        taken, given = model.input_shape, model.output_shape
+    except AttributeError:  # not functional: Keras learns of shapes by a call only
+        taken, given = images, tuple(model(dataset.train.images[:1]).shape)
+    if len(taken) != len(images) or any(size not in (None, wanted) for size, wanted in zip(taken, images, strict=True)):
+        raise DataError(f"{source}: the model takes {taken}, images are {images}")
     if len(given) != 2:
-        raise DataError(f"{subject.source}: the model gives {given}, logits (None, {dataset.classes}) are expected")
+        raise DataError(f"{source}: the model gives {given}, logits (None, {dataset.classes}) are expected")
     if given[-1] != dataset.classes:
-        raise DataError(
-            f"{subject.source}: the model has {given[-1]} outputs, {dataset.name} has {dataset.classes} classes"
-        )
+        raise DataError(f"{source}: the model has {given[-1]} outputs, {dataset.name} has {dataset.classes} classes")
 
 
 def _check_outputs(subject, outputs):
@@ -190,7 +203,7 @@ def _check_outputs(subject, outputs):
         raise DataError(
             f"{subject.source}: its logits are not finite, so its weights hold NaN, infinity or huge values"
         )
-    if (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3):
+    if are_probabilities(outputs):
         raise DataError(
             f"{subject.source}: gives probabilities; logits are expected: build it without softmax at its end"
         )
@@ -252,6 +265,31 @@ def evaluate_named(
     if logits_path:
         found.save(logits_path)
     return {"model": name} | ({"test_time_augmentation": "flip"} if flip else {}) | found.describe(split)
+
+
+def evaluate_runs(experiments) -> list[dict]:
+    """Measure the finished runs of experiments (`cifarzoo.training.experiment.Experiment`) on what they trained on too.
+
+    Returns:
+        A row a run: `experiment`, `seed`, `dataset`, and `error` and `nll` on the split that was trained on (without
+        augmentation) and on the one that was validated on, as `train_error` and so on.
+
+    Raises:
+        DataError: a run is not finished. CifarzooError: as `find_subject`, `load` and `evaluate`.
+    """
+    from cifarzoo.training.trainer import run_folder
+
+    runs = [(experiment, seed) for experiment in experiments for seed in experiment.seeds]
+    subjects = [_run(run_folder(*run)) for run in runs]  # all, before any is measured
+    rows = []
+    for (experiment, seed), subject in zip(runs, subjects, strict=True):
+        dataset = load(experiment.dataset, experiment.data_dir)
+        row = {"experiment": experiment.name, "seed": seed, "dataset": experiment.dataset}
+        for split in (experiment.train_split, experiment.val_split):
+            metrics, _ = evaluate(subject, dataset, split)
+            row |= {f"{split}_{key}": metrics[key] for key in ("error", "nll")}
+        rows.append(row)
+    return rows
 
 
 def evaluate_published(dataset_name: str | None = None, data_dir: str | None = None):

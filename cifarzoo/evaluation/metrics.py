@@ -15,6 +15,11 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
+def are_probabilities(outputs: np.ndarray) -> bool:
+    """Whether rows look like the output of a softmax rather than like logits: nonnegative, with a sum of one."""
+    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3))
+
+
 def calibration_bins(probabilities: np.ndarray, labels: np.ndarray, bins: int = ECE_BINS) -> np.ndarray:
     """Sums over bins of confidence, the largest probability: images, correct ones, confidences; float64 [3, bins].
 

@@ -1,6 +1,7 @@
 """Logits and labels of whole splits: what every number of an evaluation is computed from, and their file."""
 
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from cifarzoo.evaluation.metrics import (
     confusion_matrix,
     fit_temperature,
 )
+
+# Of CIFAR-10 and CIFAR-100.
+IMAGES = {"train": 50_000, "test": 10_000, "train45k": 45_000, "validation": 5_000}
 
 
 @dataclass
@@ -103,12 +107,14 @@ def load_predictions(path: Path) -> Predictions:
     same for "train", "train45k" and "validation".
 
     Raises:
-        DataError: no such file, not such a file, or arrays whose shapes or types do not belong together.
+        DataError: no such file, not such a file, arrays whose shapes or types do not belong together, or not all
+            images of the data set that it names.
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as failure:
+    # An .npy file gives an array, which is no context: a TypeError.
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as failure:
         reason = getattr(failure, "strerror", None) or "not an .npz file of plain arrays"
         raise DataError(f"{path}: cannot be read ({reason})") from None
     about = {name: str(arrays[name]) for name in ("dataset", "train_split") if name in arrays}
@@ -130,6 +136,9 @@ def load_predictions(path: Path) -> Predictions:
             raise DataError(
                 f"{path}: {split}_logits must be floats and {split}_labels integers, got {logits.dtype}, {labels.dtype}"
             )
+        wanted = IMAGES.get(split) if found.dataset in ("cifar10", "cifar100") else None
+        if wanted and len(labels) != wanted:
+            raise DataError(f"{path}: {split} of {found.dataset} has {wanted:,} images, the file {len(labels):,}")
         found.logits[split], found.labels[split] = logits.astype(np.float32), labels.astype(np.int32)
     if not found.logits:
         raise DataError(f"{path}: holds no test_logits and test_labels, but {', '.join(arrays) or 'nothing'}")

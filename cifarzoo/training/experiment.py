@@ -237,8 +237,11 @@ class Experiment(Strict):
         return document
 
     def fingerprint(self) -> str:
-        """A hash of what decides the numbers of a run: a checkpoint goes on only under the same one."""
-        document = self.resolved()
+        """A hash of what decides the numbers of a run: a checkpoint goes on only under the same one.
+
+        Keys at their default are left out, so that a new one with an old meaning leaves old runs valid.
+        """
+        document, default = self.resolved(), Experiment(model="").resolved()
         # Neither how the work is spread nor which engine does it changes more than rounding: runs may move.
         for key in (
             "description",
@@ -253,6 +256,9 @@ class Experiment(Strict):
             document.pop(key)
         for key in ("logdir", "checkpoint_interval", "eval_batch_size", "train_metrics"):
             document["train_parameters"].pop(key)
+        for section, usual in ((document["train_parameters"], default["train_parameters"]), (document, default)):
+            for key in [key for key, value in section.items() if value == usual[key]]:
+                section.pop(key)
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 

@@ -72,12 +72,27 @@ class Constant(Schedule):
 class Stepped(Schedule):
     """`values[i]` until `boundaries[i]`; the last boundary ends the training.
 
+    Instead of `values`, a `learning_rate` and the `factors` by which it is multiplied.
+
     The default is the warm-up-stepped schedule that He et al. (2015, section 4.2) used for ResNet-110.
     """
 
     kind: Literal["stepped"] = "stepped"
     values: list[PositiveFloat] = [0.01, 0.1, 0.01, 0.001]
     boundaries: list[Length] = [Duration(steps=s) for s in (400, 32_000, 48_000, 64_000)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _values_of_factors(cls, given):
+        if not isinstance(given, dict) or not {"learning_rate", "factors"} & set(given):
+            return given
+        if not {"learning_rate", "factors"} <= set(given) or "values" in given:
+            raise ValueError("give either values, or learning_rate and factors")
+        rate, factors = given["learning_rate"], given["factors"]
+        if not isinstance(factors, list) or not all(isinstance(x, int | float) for x in (rate, *factors)):
+            raise ValueError(f"learning_rate is a number and factors a list of numbers, got {rate!r} and {factors!r}")
+        rest = {key: value for key, value in given.items() if key not in ("learning_rate", "factors")}
+        return rest | {"values": [rate * factor for factor in factors]}
 
     @model_validator(mode="after")
     def _lengths_fit(self):

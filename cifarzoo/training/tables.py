@@ -29,7 +29,8 @@ def summarize_file(folders: list[Path], name: str) -> list[dict]:
 
     Args:
         folders: Searched for finished runs, to any depth.
-        name: A file with tab-separated columns in every run's folder, for example "log.tsv" or "sharpness.tsv".
+        name: A file with tab-separated columns in every run's folder, for example "log.tsv", or "sharpness.tsv"
+            of `cifarzoo sharpness --compat cifar_jax`.
 
     Returns:
         Rows with `experiment`, `dataset`, `n` and `<column>_mean` and `<column>_std` of every column that all seeds
@@ -160,4 +161,6 @@ def _cell(value):
         return ""
     if not isinstance(value, float):
         return str(value)
-    return f"{value:.3f}" if value == 0 or abs(value) >= 0.1 else f"{value:.3g}"
+    if value and abs(value) < 0.1:
+        return f"{value:.3g}"
+    return f"{value:.{4 if abs(value) < 10 else 3}f}"

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from cifarzoo.errors import DataError, ModelError
+from cifarzoo.evaluation.metrics import are_probabilities
 from cifarzoo.evaluation.sharpness.derivatives import backend_derivatives
 
 LOSSES = ("cross_entropy", "squared")
@@ -62,9 +63,11 @@ class Landscape:
                 raise ModelError(f"{name} is {' or '.join(known)}, got {value!r}")
         if not (weight_decay >= 0 and chunk >= 1):
             raise ModelError(f"weight_decay is at least 0 and chunk at least 1, got {weight_decay} and {chunk}")
-        _check_model(model)
         self.model, self.loss_name, self.weight_decay, self.batch_norm = model, loss, weight_decay, batch_norm
-        self._chunk_size = chunk
+        self._input_dtype = model.inputs[0].dtype if getattr(model, "inputs", None) else model.compute_dtype
+        outputs = model(ops.convert_to_tensor(images[:chunk], self._input_dtype), training=False)
+        _check_model(model, ops.convert_to_numpy(outputs))
+        self._chunk_size, self._output_shape = chunk, tuple(outputs.shape)
         self._take(images, labels)
         trainable = model.trainable_variables
         self.weights = np.concatenate([np.ravel(ops.convert_to_numpy(v)) for v in trainable])
@@ -97,7 +100,7 @@ class Landscape:
         return other
 
     def _take(self, images, labels):
-        _check_images(self.model, images, labels)
+        _check_images(self.model.name, self._output_shape, images, labels)
         self.images, self.labels = images, np.asarray(labels, np.int32)
         starts = range(0, len(images), self._chunk_size)
         self.chunks = [slice(i, min(i + self._chunk_size, len(images))) for i in starts]
@@ -144,7 +147,7 @@ class Landscape:
         """
         found = self._forms[2 if hessian else 1](self._at(None), ops.convert_to_tensor(v), *self._chunk(chunk))
         forms = np.asarray(ops.convert_to_numpy(found), np.float64) / (chunk.stop - chunk.start)
-        self._finite(forms[1])
+        self._finite(forms.sum())
         decay = self.weight_decay * float(np.dot(self._decay, np.square(v, dtype=np.float64)))
         return forms + [decay if hessian else np.nan, 0, 0]
 
@@ -158,8 +161,7 @@ class Landscape:
         return self.weight_decay / 2 * float(np.dot(self._decay, np.square(self._displaced(displacement), dtype="f8")))
 
     def _chunk(self, chunk):
-        dtype = self.model.inputs[0].dtype
-        return ops.convert_to_tensor(self.images[chunk], dtype), ops.convert_to_tensor(self.labels[chunk])
+        return ops.convert_to_tensor(self.images[chunk], self._input_dtype), ops.convert_to_tensor(self.labels[chunk])
 
     def _data(self) -> Iterator:
         return map(self._chunk, self.chunks)
@@ -210,19 +212,19 @@ class Landscape:
         return forms
 
 
-def _check_images(model, images, labels):
+def _check_images(name, output_shape, images, labels):
     if len(images) != len(labels) or not len(labels):
         raise DataError(f"as many images as labels expected, and at least one, got {len(images)} and {len(labels)}")
-    outputs = model.output_shape[-1]
-    if len(model.output_shape) != 2 or min(labels) < 0 or max(labels) >= outputs:
-        raise DataError(f"{model.name}: output {model.output_shape} does not fit labels 0-{max(labels)}")
+    if len(output_shape) != 2 or min(labels) < 0 or max(labels) >= output_shape[-1]:
+        raise DataError(f"{name}: output {output_shape} does not fit labels 0-{max(labels)}")
 
 
-def _check_model(model):
-    if getattr(getattr(model.layers[-1], "activation", None), "__name__", "linear") in ("softmax", "sigmoid"):
-        raise ModelError(f"{model.name}: gives probabilities; sharpness needs logits (classifier_activation=None)")
+def _check_model(model, outputs):
     if not all(np.isfinite(ops.convert_to_numpy(v)).all() for v in model.weights):
         raise DataError(f"{model.name}: the weights hold NaN or infinity")
+    ends_with = getattr(getattr(model.layers[-1], "activation", None), "__name__", "linear")
+    if ends_with == "sigmoid" or (outputs.ndim == 2 and are_probabilities(outputs)):
+        raise ModelError(f"{model.name}: gives probabilities; sharpness needs logits (classifier_activation=None)")
 
 
 @contextlib.contextmanager

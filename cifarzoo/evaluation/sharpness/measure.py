@@ -8,6 +8,7 @@ import numpy as np
 
 from cifarzoo.data import Dataset, Split
 from cifarzoo.errors import DataError, ModelError
+from cifarzoo.evaluation.evaluate import check_shapes, predict
 from cifarzoo.evaluation.sharpness.estimators import TRACES, epsilon_sharpness, estimate_traces, largest_eigenvalue
 from cifarzoo.evaluation.sharpness.landscape import Landscape
 
@@ -54,9 +55,9 @@ def measure(
         dataset: The images, not augmented.
         on: Parts: "batch", "train", "test", "train45k" or "validation"; always all images of a part.
         measures: Some of `MEASURES`.
-        normalization: Of traces and eigenvalue: "mean" over images of loss, Fisher and NTK; "sum" over images; or
-            "parameters", the mean divided by their number, which makes a trace the mean eigenvalue and leaves the
-            largest one as it is.
+        normalization: Of traces and eigenvalue: "mean" over images of loss, Fisher and NTK; "sum" over images, the
+            weight-decay term as often; or "parameters", the mean divided by their number, which makes a trace the mean
+            eigenvalue and leaves the largest one as it is.
         precision: Relative standard error of a trace, and relative residual of the eigenvalue, to reach.
         max_products: For each measure at most about so many calls on a chunk of images.
         batch_size: Of "batch".
@@ -77,7 +78,7 @@ def measure(
         raise ModelError(f"measure {unknown[0]!r} does not exist; the measures are {', '.join(MEASURES)}")
     if normalization not in NORMALIZATIONS:
         raise ModelError(f"normalization is one of {', '.join(NORMALIZATIONS)}, got {normalization!r}")
-    check_classes(model, dataset)
+    check_shapes(model, dataset, model.name)
     rows = []
     parts = {part: select_images(dataset, part, batch_size, seed) for part in on}
     terrain = None
@@ -105,13 +106,18 @@ def measure(
                         "images": len(terrain),
                         "measure": name,
                         "value": estimate.value,
-                        "standard_error": estimate.standard_error,
+                        "standard_error": _or_none(estimate.standard_error),
                         "products": estimate.products,
                         "converged": estimate.converged,
                         "seconds": seconds,
                     }
                 )
     return rows
+
+
+def _or_none(error):
+    """A standard error, None where too few samples leave it unknown."""
+    return error if error is not None and np.isfinite(error) else None
 
 
 def cifar_jax_row(
@@ -146,9 +152,7 @@ def cifar_jax_row(
     Returns:
         The columns in order; accuracies as shares.
     """
-    from cifarzoo.evaluation.evaluate import predict
-
-    check_classes(model, dataset)
+    check_shapes(model, dataset, model.name)
     batch_size = min(batch_size, len(dataset.train))
     if devices < 1 or batch_size % devices:
         raise DataError(f"{batch_size} images do not spread evenly over {devices} devices")
@@ -166,13 +170,6 @@ def cifar_jax_row(
             accuracy = np.mean(predict(model, images.images).argmax(axis=1) == images.labels)
             found["acc_te" if part == "test" else "acc_tr"] = float(accuracy)
     return {column: found[column] for column in CIFAR_JAX_COLUMNS}
-
-
-def check_classes(model, dataset: Dataset) -> None:
-    """Raise a DataError unless the model has as many outputs as the data set has classes."""
-    outputs = model.output_shape[-1]
-    if outputs != dataset.classes:
-        raise DataError(f"{model.name}: the model has {outputs} outputs, {dataset.name} has {dataset.classes} classes")
 
 
 def format_tsv(rows: list[dict], number: str = "") -> str:
