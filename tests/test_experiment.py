@@ -229,6 +229,8 @@ def test_rates_grow_with_the_batch(read):
         ("model: a\ntrain_parameters: {accumulate: 0}", "train_parameters.accumulate"),
         ("model: a\ntrain_parameters: {weight_decay_mode: l2}", "'coupled' or 'decoupled'"),
         ("model: a\ntrain_parameters: {loss: hinge}", "'cross_entropy' or 'squared'"),
+        ("model: a\ntrain_parameters: {ema_decay: 0.9, lookahead: {}}", "either ema_decay or lookahead"),
+        ("model: a\ntrain_parameters: {lookahead: {decay: 1}}", "train_parameters.lookahead.decay"),
     ],
 )
 def test_mistakes_are_named_with_their_place(read, text, message):

@@ -122,6 +122,9 @@ def tensorflow_run(tmp_path_factory):
             "weight_decay_mode": "decoupled",
             "momentum_convention": "tensorflow",
             "lr_reference_batch": 64,
+            "bias_lr_factor": 4.0,
+            "ema_decay": 0,
+            "lookahead": {"interval": 3, "start": 6},
             "schedule": {"kind": "cosine", "peak": 0.1, "warmup": 4, "duration": 24},
         },
     }

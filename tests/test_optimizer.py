@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from cifarzoo.training.losses import cross_entropy, error, squared
-from cifarzoo.training.optimizer import SGD, ascend, moving_average
+from cifarzoo.training.optimizer import SGD, Lookahead, ascend, moving_average
 
 RATES = [0.01] * 5 + [0.1] * 25 + [0.01] * 20
 
@@ -58,6 +58,25 @@ def test_fifty_steps_as_in_numpy(nesterov, decay_all, mode, convention):
     rule = SGD(0.9, nesterov, 0.05, decay_all, weight_decay_mode=mode, momentum_convention=convention)
     for a, b in zip(ours(rule), in_numpy(nesterov, decay_all, mode, convention), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_lookahead_as_in_numpy():
+    """Trained weights walk; from step 4 on every third one they meet the slow ones, which keep a growing share."""
+    rule = Lookahead(interval=3, decay=0.9, power=2.0, start=4, total=12)
+    random = np.random.RandomState(0)
+    slow = trained = 0.0
+    averages, values = ([ops.convert_to_tensor(np.zeros(2))] for _ in range(2))
+    for step in range(12):
+        walk = random.randn(2)
+        trained = trained + walk
+        averages, values = rule.update(averages, [values[0] + ops.convert_to_tensor(walk)], ops.convert_to_tensor(step))
+        if step + 1 <= 4:
+            slow = trained
+        elif (step + 1) % 3 == 0:
+            share = 0.9**3 * ((step + 1) / 12) ** 2
+            slow = trained = share * slow + (1 - share) * trained
+        np.testing.assert_allclose(ops.convert_to_numpy(averages[0]), slow, rtol=1e-12)
+        np.testing.assert_allclose(ops.convert_to_numpy(values[0]), trained, rtol=1e-12)
 
 
 @pytest.mark.parametrize("mode", ["coupled", "decoupled"])

@@ -85,7 +85,8 @@ def assert_repeatable(folder, augmentation, **parameters):
 
 
 def test_with_everything_at_once(tmp_path):
-    assert_repeatable(tmp_path, EVERYTHING, accumulate=2, sam_rho=0.05)
+    lookahead = {"interval": 3, "start": 4}
+    assert_repeatable(tmp_path, EVERYTHING, accumulate=2, sam_rho=0.05, ema_decay=0, lookahead=lookahead)
 
 
 @pytest.mark.slow

@@ -30,6 +30,15 @@ SEED_MODEL_PARAMETERS = {"shortcut_mode": "shortcut_type"}
 VARIANT = "variant"
 
 
+class LookaheadParameters(Strict):
+    """The section `lookahead`; `cifarzoo.training.optimizer.Lookahead` says what it does."""
+
+    interval: PositiveInt = 5
+    decay: float = Field(0.95, ge=0, lt=1)
+    power: float = Field(3.0, ge=0)
+    start: Length = Field(0, validate_default=True)
+
+
 class TrainParameters(Strict):
     """How to train: the section `train_parameters` of a document."""
 
@@ -53,6 +62,7 @@ class TrainParameters(Strict):
     loss: Literal["cross_entropy", "squared"] = "cross_entropy"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     ema_decay: float = Field(0.0, ge=0, lt=1)
+    lookahead: LookaheadParameters | None = None
     log_interval: Length = Field(200, validate_default=True)
     val_interval: Length = Field(2000, validate_default=True)
     checkpoint_interval: Length = Field(1000, validate_default=True)
@@ -73,6 +83,19 @@ class TrainParameters(Strict):
                 f"{len(values)} values and {len(boundaries)} boundaries"
             )
         return self
+
+    @model_validator(mode="after")
+    def _one_average(self):
+        if self.ema_decay and self.lookahead:
+            raise ValueError(
+                "give either ema_decay or lookahead: both keep a second set of weights, which is evaluated"
+            )
+        return self
+
+    @property
+    def averages(self) -> str:
+        """What the evaluated weights are called if they are not those that are trained, else ""."""
+        return "exponential moving average" if self.ema_decay else "slow weights of Lookahead" if self.lookahead else ""
 
     @property
     def rate_factor(self) -> float:
@@ -159,6 +182,21 @@ class Experiment(Strict):
             p.momentum_convention,
             p.bias_lr_factor,
         )
+
+    def averaging(self, images: int):
+        """How a second set of weights follows the trained ones, as an object of `cifarzoo.training.optimizer`, or None.
+
+        Args:
+            images: Number of training images.
+        """
+        from cifarzoo.training.optimizer import Lookahead, MovingAverage
+
+        p = self.train_parameters
+        if p.lookahead:
+            lengths = self.lengths(images)
+            start, total = lengths(p.lookahead.start), p.resolved_schedule().total(lengths)
+            return Lookahead(p.lookahead.interval, p.lookahead.decay, p.lookahead.power, start, total)
+        return MovingAverage(p.ema_decay) if p.ema_decay else None
 
     def lengths(self, images: int):
         """A function from a `Duration` to steps, given the number of training images."""

@@ -95,3 +95,52 @@ def ascend(weights, gradients, rho):
 def moving_average(averages, values, decay):
     """Exponential moving average of lists of tensors: `decay * average + (1 - decay) * value`."""
     return [decay * average + (1 - decay) * value for average, value in zip(averages, values, strict=True)]
+
+
+@dataclass(frozen=True)
+class MovingAverage:
+    """Averages of all weights, which training itself does not see."""
+
+    decay: float
+
+    def update(self, averages, values, step):
+        """New averages and the values as they are, after the step of this number, counted from 0."""
+        return moving_average(averages, values, self.decay), values
+
+
+@dataclass(frozen=True)
+class Lookahead:
+    """Slow weights, to which those that are trained return every few steps.
+
+    Zhang, Lucas, Hinton, Ba: Lookahead Optimizer, https://arxiv.org/abs/1907.08610, with the growing decay of airbench
+    (Jordan, https://arxiv.org/abs/2404.00498): every `interval` steps the slow weights keep the share
+    decay^interval * (steps done / total)^power of themselves and take the rest from the trained ones.
+    BatchNormalization's statistics go the same way.
+
+    Attributes:
+        interval: Steps between two meetings.
+        decay: A step's, at the end of training.
+        power: By which the share grows.
+        start: Steps before which the slow weights follow the trained ones.
+        total: Steps of the whole training.
+    """
+
+    interval: int
+    decay: float
+    power: float
+    start: int
+    total: int
+
+    def update(self, averages, values, step):
+        """New slow and new trained weights after the step of this number, counted from 0."""
+        done = step + 1
+        started = done > self.start
+        meet = ops.logical_or(ops.logical_not(started), ops.equal(done % self.interval, 0))
+        slow, trained = [], []
+        for average, value in zip(averages, values, strict=True):
+            share = self.decay**self.interval * (ops.cast(done, value.dtype) / self.total) ** self.power
+            share = ops.where(started, share, ops.zeros_like(share))
+            met = share * average + (1 - share) * value
+            slow.append(ops.where(meet, met, average))
+            trained.append(ops.where(meet, met, value))
+        return slow, trained

@@ -319,7 +319,7 @@ class _Run:
         return self.validated[1]
 
     def _measure(self, split):
-        average = bool(self.experiment.train_parameters.ema_decay)
+        average = bool(self.experiment.train_parameters.averages)
         return classification_metrics(self.engine.predict(split, average), self.dataset.split(split).labels)
 
     def _weight_norm(self):
@@ -370,7 +370,7 @@ class _Run:
 
     def _results(self):
         experiment, engine = self.experiment, self.engine
-        average = bool(experiment.train_parameters.ema_decay)
+        average = experiment.train_parameters.averages
         results = {
             "name": experiment.name,
             "seed": self.seed,
@@ -380,7 +380,7 @@ class _Run:
             "steps": self.step,
             "images": self.step * self.plan.batch_size,
             experiment.val_split: self._validate(),
-            "weights": "exponential moving average" if average else "last step",
+            "weights": average or "last step",
             "parameters": int(engine.model.count_params()),
             "seconds": round(self.seconds, 1),
             "images_per_second": round(self.step * self.plan.batch_size / max(self.seconds, 1e-9), 1),

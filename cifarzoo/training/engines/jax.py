@@ -24,7 +24,6 @@ from cifarzoo.training.engines.batches import check_shares, evaluation_places, p
 from cifarzoo.training.engines.cluster import is_described, read_cluster
 from cifarzoo.training.engines.repeats import looped
 from cifarzoo.training.gradients import objective, step_gradients
-from cifarzoo.training.optimizer import moving_average
 
 
 def device_count(experiment) -> int:
@@ -79,6 +78,7 @@ class JaxEngine:
         self._whole, self._shared = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
         self._augment = build_augmentation(experiment.augmentation, dataset.classes, mean_colour(experiment.dataset))
         self._optimizer = experiment.optimizer
+        self._averaging = experiment.averaging(len(dataset.split(experiment.train_split)))
         self._dataset, self._splits = dataset, {}
         self.model = experiment.build_model(dataset.classes, seed)
         self._trainable = list(self.model.trainable_variables)
@@ -90,7 +90,7 @@ class JaxEngine:
             "trainable": trainable,
             "others": [self._put(v.value) for v in self._others],
             "velocities": [self._put(np.zeros(v.shape, v.dtype)) for v in trainable],
-            "averages": [self._put(v.value) for v in self.model.weights] if self.parameters.ema_decay else [],
+            "averages": [self._put(v.value) for v in self.model.weights] if self._averaging else [],
         }
         self._model_is_current = True
         self.loops_on_device = jax.default_backend() != "cpu"
@@ -161,9 +161,12 @@ class JaxEngine:
         trainable, velocities, norm = self._optimizer.update(
             state["trainable"], gradients, state["velocities"], learning_rate
         )
-        new = {"trainable": trainable, "others": others, "velocities": velocities, "averages": state["averages"]}
-        if state["averages"]:
-            new["averages"] = moving_average(state["averages"], self._weights(new), self.parameters.ema_decay)
+        new = {"trainable": list(trainable), "others": list(others), "velocities": velocities, "averages": []}
+        if self._averaging:
+            new["averages"], values = self._averaging.update(state["averages"], self._weights(new), step)
+            for variable, value in zip(self.model.weights, values, strict=True):
+                group, number = self._slots[id(variable)]
+                new[group][number] = value
         return new, jnp.stack([jnp.asarray(v, loss.dtype) for v in (loss, wrong, norm)])
 
     def _differentiate(self, weights, others, images, labels):

@@ -21,7 +21,6 @@ from cifarzoo.training.engines.batch_norm import fused_batch_normalization
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
 from cifarzoo.training.gradients import objective, step_gradients
-from cifarzoo.training.optimizer import moving_average
 
 
 @functools.cache
@@ -92,10 +91,11 @@ class TensorFlowEngine:
             raise ExperimentError("xla: works on one device; a TPU compiles by itself, and so needs no xla: true")
         self._augment = build_augmentation(experiment.augmentation, dataset.classes, mean_colour(experiment.dataset))
         self._optimizer = experiment.optimizer
+        self._averaging = experiment.averaging(len(dataset.split(experiment.train_split)))
         with self._scope():
             self.model = experiment.build_model(dataset.classes, seed)
             self._velocities = [self._slot(tf.zeros(v.shape, v.dtype)) for v in self.model.trainable_variables]
-            averaged = self.model.weights if self.parameters.ema_decay else []
+            averaged = self.model.weights if self._averaging else []
             self._averages = [self._slot(v.value) for v in averaged]
         weights = {id(v) for v in self.model.weights}
         self._random_states = [v for v in self.model.variables if id(v) not in weights]
@@ -164,11 +164,10 @@ class TensorFlowEngine:
         updates = list(zip(model.trainable_variables, new_weights, strict=True))
         updates += zip(model.non_trainable_variables, new_others, strict=True)
         if self._averages:
-            new = {id(variable): value for variable, value in updates}
-            values = [new[id(v)] for v in model.weights]
-            updates += zip(
-                self._averages, moving_average(self._averages, values, self.parameters.ema_decay), strict=True
-            )
+            new = {id(variable): (variable, value) for variable, value in updates}
+            averages, values = self._averaging.update(self._averages, [new[id(v)][1] for v in model.weights], step)
+            new |= {id(v): (v, value) for v, value in zip(model.weights, values, strict=True)}
+            updates = [*new.values(), *zip(self._averages, averages, strict=True)]
         updates += zip(self._velocities, velocities, strict=True)
         for variable, value in updates:
             variable.assign(value)
