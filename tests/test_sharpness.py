@@ -284,7 +284,7 @@ def test_command_errors_are_one_line(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_command_on_a_published_model(tmp_path, backend):
-    """The same probes on both backends: the trace of ResNet-20's Hessian in float32 agrees to a permille."""
+    """From name to JSON; `test_backends_agree` compares the values."""
     arguments = ["--argument", "block_type=original", "--argument", "shortcut_type=A", "--dataset", "synthetic"]
     found = run("sharpness", "cifar_resnet20", *arguments, "--batch-size", 40, "--chunk", 20, "--measure",
                 "hessian_trace", "--max-products", 2, "--json", cwd=tmp_path,
