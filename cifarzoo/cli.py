@@ -183,7 +183,6 @@ def evaluate(
     from cifarzoo.errors import ExperimentError
     from cifarzoo.evaluation.evaluate import as_markdown, evaluate_named
     from cifarzoo.evaluation.predictions import load_predictions
-    from cifarzoo.training.experiment import parse_yaml
 
     form = "json" if as_json else form
     if form not in ("markdown", "json"):
@@ -203,14 +202,19 @@ def evaluate(
         found = load_predictions(from_logits).describe(split)
     else:
         sys.path.insert(0, os.getcwd())  # for the `module` of a run
-        arguments = {}
-        for item in argument:
-            key, _, value = item.partition("=")
-            arguments[key] = parse_yaml(value, f"--argument {item}")
+        arguments = _factory_arguments(argument)
         found = evaluate_named(model, dataset, data_dir, split, logits, flip, tag=weights, arguments=arguments)
     if confusion:
         figures.save(figures.confusion_matrix(found["confusion"], list(found["class_error"])), confusion)
     print(json.dumps(found, indent=2) if form == "json" else as_markdown(found))
+
+
+def _factory_arguments(items):
+    """What `--argument KEY=VALUE` was given, values in YAML."""
+    from cifarzoo.training.experiment import parse_yaml
+
+    pairs = ((item, *item.partition("=")) for item in items)
+    return {key: parse_yaml(value, f"--argument {item}") for item, key, _, value in pairs}
 
 
 def _refuse(context, why, names):
@@ -313,7 +317,6 @@ def sharpness(
     from cifarzoo.errors import ModelError
     from cifarzoo.evaluation import sharpness as curvature
     from cifarzoo.evaluation.evaluate import find_subject
-    from cifarzoo.training.experiment import parse_yaml
 
     if compat not in (None, "cifar_jax"):
         raise ModelError(f"--compat is cifar_jax, got {compat!r}")
@@ -322,11 +325,7 @@ def sharpness(
     if out is None and Path(model).is_dir():
         out = Path(model) / ("sharpness.tsv" if compat else "curvature.tsv")
     sys.path.insert(0, os.getcwd())  # for the `module` of a run
-    arguments = {}
-    for item in argument:
-        key, _, value = item.partition("=")
-        arguments[key] = parse_yaml(value, f"--argument {item}")
-    subject = find_subject(model, weights, arguments)
+    subject = find_subject(model, weights, _factory_arguments(argument))
     data = load(dataset or subject.dataset, data_dir)
     common = {"precision": precision, "max_products": max_products, "seed": seed, "chunk": chunk}
     if weight_decay is not None:

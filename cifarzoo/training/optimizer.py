@@ -136,10 +136,10 @@ class Lookahead:
         done = step + 1
         started = done > self.start
         meet = ops.logical_or(ops.logical_not(started), ops.equal(done % self.interval, 0))
+        share = self.decay**self.interval * (ops.cast(done, values[0].dtype) / self.total) ** self.power
+        share = ops.where(started, share, ops.zeros_like(share))
         slow, trained = [], []
         for average, value in zip(averages, values, strict=True):
-            share = self.decay**self.interval * (ops.cast(done, value.dtype) / self.total) ** self.power
-            share = ops.where(started, share, ops.zeros_like(share))
             met = share * average + (1 - share) * value
             slow.append(ops.where(meet, met, average))
             trained.append(ops.where(meet, met, value))
