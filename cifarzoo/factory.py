@@ -102,7 +102,7 @@ class Factory:
         """The rows that are not published yet, those that are half done first."""
         published = {entry.tag for entry in pretrained.read_manifest(self._weights / "manifest.json")}
         rows = [row for row in self._rows if row.tag not in published]
-        return sorted(rows, key=lambda row: not self._done_share(row) > 0)
+        return sorted(rows, key=lambda row: not self._done_steps(row, self._plan(row)))
 
     def seconds_left(self, row: Row) -> float:
         """Estimated time to finish a row: arithmetic that is left at the rate of a probe on this device."""
@@ -111,7 +111,7 @@ class Factory:
             self._rates[experiment.precision] = probe(experiment.precision)
         plan = self._plan(row)
         record = find(experiment.model)
-        images = plan.total * plan.batch_size * (1 - self._done_share(row))
+        images = plan.full_size_images(self._done_steps(row, plan))
         macs = record.macs["100" if experiment.dataset == "cifar100" else "10"]
         operations = training_operations(macs, images, experiment.train_parameters.sam_rho > 0)
         return FIXED_SECONDS + operations / self._rates[experiment.precision]
@@ -157,13 +157,13 @@ class Factory:
     def _plan(self, row):
         return Plan(row.experiment, len(self._dataset(row).split(row.experiment.train_split)))
 
-    def _done_share(self, row):
-        """How much of a row its checkpoint holds, 0 to 1."""
+    def _done_steps(self, row, plan):
+        """How many steps of a row its checkpoint holds."""
         folder = run_folder(row.experiment, row.seed)
         if (folder / "results.json").exists():
-            return 1.0
+            return plan.total
         meta = checkpoint.read_meta(folder)
-        return meta["step"] / self._plan(row).total if meta else 0.0
+        return meta["step"] if meta else 0
 
 
 def only_matching(rows: list[Row], pattern: str | None) -> list[Row]:

@@ -1,5 +1,5 @@
-"""The few layers that Keras lacks (a bias, random forward and backward shares, gates and what teaches them), and an
-initializer.
+"""The few layers that Keras lacks (a bias, BatchNormalization by groups, random forward and backward shares, gates and
+what teaches them), and an initializer.
 
 Every random layer draws through a `keras.random.SeedGenerator`, whose state is a variable of the model: a checkpoint
 that keeps all of `model.variables` resumes the same sequence. Backward passes that differ from the forward pass are
@@ -63,6 +63,63 @@ class ChannelBias(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         """The inputs' shape."""
         return input_shape
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class GhostBatchNormalization(keras.layers.BatchNormalization):
+    """BatchNormalization over groups of a batch's images: the noise of small batches in large ones.
+
+    Hoffer, Hubara, Soudry: Train longer, generalize better, https://arxiv.org/abs/1705.08741, section 4. The moving
+    statistics follow the means of the groups' means and variances, once a step, as in cifar10-fast; at inference it is
+    BatchNormalization.
+
+    Args:
+        group_size: Images a group, consecutive ones. A batch that does not divide into such groups is one group; with
+            several devices a batch is a device's share.
+        **kwargs: Of `keras.layers.BatchNormalization`; `axis` is the last one.
+
+    Call arguments:
+        inputs: A tensor, [batch, ..., channels].
+        training: Whether to normalise by the batch's own statistics.
+
+    Raises:
+        ValueError: `group_size` is no positive whole number, or `axis` not the last.
+    """
+
+    def __init__(self, group_size=32, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(group_size, int) or group_size < 1:
+            raise ValueError(f"group_size is a positive whole number, got {group_size!r}")
+        if self.axis != -1:
+            raise ValueError(f"axis is the last one, -1, got {self.axis!r}")
+        self.group_size = group_size
+
+    def call(self, inputs, training=None):
+        """The normalised tensor, of the inputs' shape and dtype."""
+        if not (training and self.trainable):
+            return super().call(inputs, training=False)
+        shape = ops.shape(inputs)
+        divides = shape[0] % self.group_size == 0
+        groups = shape[0] // self.group_size if divides is True else 1
+        if not isinstance(divides, bool):  # a batch whose size is not known before it comes
+            groups = ops.where(divides, shape[0] // self.group_size, 1)
+        x = ops.cast(inputs, self.variable_dtype)
+        x = ops.reshape(x, (groups, -1, *shape[1:]))
+        mean, variance = ops.moments(x, axes=list(range(1, len(shape))), keepdims=True)
+        for variable, found in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            found = ops.reshape(ops.mean(found, axis=0), (-1,))
+            variable.assign(variable * self.momentum + found * (1 - self.momentum))
+        scale = ops.rsqrt(variance + self.epsilon)
+        if self.scale:
+            scale = scale * self.gamma
+        shift = -mean * scale
+        if self.center:
+            shift = shift + self.beta
+        return ops.cast(ops.reshape(x * scale + shift, shape), inputs.dtype)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return super().get_config() | {"group_size": self.group_size}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

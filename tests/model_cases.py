@@ -40,6 +40,7 @@ CASES = [
     Case("cifar_resnext29_32x4d", {}, (8, 8, 1024)),
     Case("cifar_resnet18", {}, (4, 4, 512)),
     Case("cifar_resnet9", {}, (4, 4, 512)),
+    Case("cifar_resnet9", {"stem": "whitening", "ghost_batch_size": 2}, (4, 4, 512), plain_keras=False),
     Case("cifar_airbench94", {}, (3, 3, 256), plain_keras=False),
     Case("cifar_shake_shake26_2x32d", {}, (8, 8, 128), plain_keras=False),
     Case("cifar_pyramidnet110_a48", {"shake_drop": True}, (8, 8, 64), plain_keras=False),

@@ -231,6 +231,8 @@ def test_rates_grow_with_the_batch(read):
         ("model: a\ntrain_parameters: {loss: hinge}", "'cross_entropy' or 'squared'"),
         ("model: a\ntrain_parameters: {ema_decay: 0.9, lookahead: {}}", "either ema_decay or lookahead"),
         ("model: a\ntrain_parameters: {lookahead: {decay: 1}}", "train_parameters.lookahead.decay"),
+        ("model: a\ntrain_parameters: {progressive_resizing: [{size: 32, until: 9}]}", "progressive_resizing.0.size"),
+        ("model: a\ntrain_parameters: {progressive_resizing: [{size: 24}]}", "progressive_resizing.0.until: missing"),
     ],
 )
 def test_mistakes_are_named_with_their_place(read, text, message):

@@ -8,7 +8,14 @@ import pytest
 import tensorflow as tf
 from model_cases import run_python
 
-from cifarzoo.layers import PolicyGradient, SampledGate, ShakeDrop, ShakeShake, StraightThroughGate
+from cifarzoo.layers import (
+    GhostBatchNormalization,
+    PolicyGradient,
+    SampledGate,
+    ShakeDrop,
+    ShakeShake,
+    StraightThroughGate,
+)
 from cifarzoo.training.losses import cross_entropy
 
 IMAGES = 4000
@@ -297,6 +304,49 @@ def test_policy_gradient_passes_logits_at_inference_and_survives_gates_that_are_
         taught = layer([logits, sure, tf.constant([[1.0, 0.0]])], training=True)
         total = tf.reduce_sum(taught) + sum(layer.losses)
     assert np.isfinite(float(total)) and np.isfinite(tape.gradient(total, sure)).all()
+
+
+def ghost_layer(**arguments):
+    """The layer with uneven statistics, gamma and beta for inputs of 5 channels."""
+    layer = GhostBatchNormalization(momentum=0.9, epsilon=1e-3, **arguments)
+    layer.build((None, 4, 4, 5))
+    for place, variable in enumerate(layer.variables):
+        variable.assign(np.linspace(0.5, 1.5 + place, 5))
+    return layer
+
+
+@pytest.mark.parametrize("batch, size, groups", [(12, 4, 3), (12, 12, 1), (12, 5, 1), (12, 32, 1)])
+@pytest.mark.parametrize("known", [True, False])
+def test_ghost_batch_normalization_is_that_of_each_group(batch, size, groups, known):
+    x = np.random.default_rng(0).normal(1, 2, (batch, 4, 4, 5)).astype("float32")
+    layer = ghost_layer(group_size=size)
+    gamma, beta, mean, variance = (v.numpy() for v in layer.variables)
+    shape = None if not known else batch
+    call = tf.function(lambda x: layer(x, training=True), input_signature=[tf.TensorSpec((shape, 4, 4, 5))])
+    found = call(x).numpy()
+    parts = x.reshape(groups, -1, 5)
+    means, variances = parts.mean(1, keepdims=True), parts.var(1, keepdims=True)
+    expected = (parts - means) / np.sqrt(variances + 1e-3) * gamma + beta
+    np.testing.assert_allclose(found, expected.reshape(x.shape), atol=1e-5)
+    np.testing.assert_allclose(layer.moving_mean, 0.9 * mean + 0.1 * means.mean((0, 1)), atol=1e-6)
+    np.testing.assert_allclose(layer.moving_variance, 0.9 * variance + 0.1 * variances.mean((0, 1)), atol=1e-5)
+
+
+def test_ghost_batch_normalization_at_inference_is_batch_normalization():
+    x = np.random.default_rng(0).normal(1, 2, (6, 4, 4, 5)).astype("float32")
+    layer, plain = ghost_layer(group_size=3), keras.layers.BatchNormalization(epsilon=1e-3)
+    plain.build(x.shape)
+    plain.set_weights(layer.get_weights())
+    np.testing.assert_allclose(layer(x), plain(x), atol=1e-6)
+    layer.trainable = False
+    np.testing.assert_allclose(layer(x, training=True), plain(x), atol=1e-6)
+
+
+def test_ghost_batch_normalization_names_bad_arguments():
+    with pytest.raises(ValueError, match="group_size is a positive whole number, got 0"):
+        GhostBatchNormalization(0)
+    with pytest.raises(ValueError, match="axis is the last one, -1, got 1"):
+        GhostBatchNormalization(axis=1)
 
 
 # Gradients of the same layers under the other backends' automatic differentiation.

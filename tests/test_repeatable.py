@@ -1,9 +1,11 @@
 """Same seed, same backend: the same log to the last digit and the same state, also of a run that died in between."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
+from model_cases import run_python
 
 from cifarzoo.augment.pipeline import NAMED
 from cifarzoo.data import load
@@ -84,12 +86,34 @@ def assert_repeatable(folder, augmentation, **parameters):
             np.testing.assert_array_equal(other[1][name], value, err_msg=name)
 
 
-def test_with_everything_at_once(tmp_path):
-    lookahead = {"interval": 3, "start": 4}
-    assert_repeatable(tmp_path, EVERYTHING, accumulate=2, sam_rho=0.05, ema_decay=0, lookahead=lookahead)
+ON_JAX = """
+import json, pathlib, sys
+from test_repeatable import assert_repeatable
+assert_repeatable(pathlib.Path(sys.argv[1]), json.loads(sys.argv[2]), **json.loads(sys.argv[3]))
+"""
+
+
+def assert_repeatable_on(backend, folder, augmentation, **parameters):
+    if backend == "tensorflow":
+        assert_repeatable(folder, augmentation, **parameters)
+    else:
+        run_python(ON_JAX, str(folder), json.dumps(augmentation), json.dumps(parameters), backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
+def test_with_everything_at_once(tmp_path, backend):
+    parameters = {
+        "accumulate": 2,
+        "sam_rho": 0.05,
+        "ema_decay": 0,
+        "lookahead": {"interval": 3, "start": 4},
+        "progressive_resizing": [{"size": 16, "until": 5}, {"size": 24, "until": 11}],
+    }
+    assert_repeatable_on(backend, tmp_path, EVERYTHING, **parameters)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 @pytest.mark.parametrize("name", [*NAMED, "jitter"])
-def test_with_every_augmentation(tmp_path, name):
-    assert_repeatable(tmp_path, [{"jitter": {"hue": 0.2}}] if name == "jitter" else name)
+def test_with_every_augmentation(tmp_path, name, backend):
+    assert_repeatable_on(backend, tmp_path, [{"jitter": {"hue": 0.2}}] if name == "jitter" else name)

@@ -8,12 +8,13 @@ Convolution-BatchNormalization-ReLU throughout, 2x2 max pooling after each of th
 global max pooling, a linear layer without bias whose logits are multiplied by 0.125.
 """
 
-from typing import Unpack
+from typing import NamedTuple, Unpack
 
 import keras
 from keras import layers, ops
 
 from cifarzoo.errors import ModelError
+from cifarzoo.layers import GhostBatchNormalization
 from cifarzoo.models.parts import ModelOptions, batch_norm, conv, image_input, scaled_linear
 from cifarzoo.models.registry import register
 from cifarzoo.models.whitening import whitening
@@ -27,34 +28,48 @@ CELU_ALPHA = 0.3
 WHITENING_EPSILON = 0.01
 
 
-def normalized(x, activation, name):
+class Tricks(NamedTuple):
+    """How the units of a network differ from `dawn.py`'s."""
+
+    activation: str
+    pooling: str
+    ghost_batch_size: int | None
+
+
+def normalized(x, tricks, name):
     """BatchNormalization and the activation."""
-    x = batch_norm(x, name=f"{name}_bn")
-    return ops.celu(x, CELU_ALPHA) if activation == "celu" else layers.ReLU(name=f"{name}_relu")(x)
+    if tricks.ghost_batch_size is None:
+        x = batch_norm(x, name=f"{name}_bn")
+    else:
+        x = GhostBatchNormalization(tricks.ghost_batch_size, momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
+    return ops.celu(x, CELU_ALPHA) if tricks.activation == "celu" else layers.ReLU(name=f"{name}_relu")(x)
 
 
-def unit(x, filters, activation, name, pooling=None):
-    """conv-BN-activation, with 2x2 max pooling "before" the BN, "after" the activation, or none."""
+def unit(x, filters, tricks, name, pool=False):
+    """conv-BN-activation, with 2x2 max pooling before or after the last two if wanted."""
     x = conv(x, filters, 3, name=f"{name}_conv")
-    if pooling == "before":
+    if pool and tricks.pooling == "before":
         x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
-    x = normalized(x, activation, name)
-    return layers.MaxPooling2D(2, name=f"{name}_pool")(x) if pooling == "after" else x
+    x = normalized(x, tricks, name)
+    return layers.MaxPooling2D(2, name=f"{name}_pool")(x) if pool and tricks.pooling == "after" else x
 
 
-def residual_pair(x, filters, activation, name):
+def residual_pair(x, filters, tricks, name):
     """Two units, added to what they start from after the last activation."""
-    y = unit(unit(x, filters, activation, f"{name}_unit1"), filters, activation, f"{name}_unit2")
+    y = unit(unit(x, filters, tricks, f"{name}_unit1"), filters, tricks, f"{name}_unit2")
     return layers.Add(name=f"{name}_add")([x, y])
 
 
 @register(PAGE_2018, 2018)
-def cifar_resnet9(stem="conv", activation="relu", pooling="after", **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_resnet9(
+    stem="conv", activation="relu", pooling="after", ghost_batch_size=None, **options: Unpack[ModelOptions]
+) -> keras.Model:
     """ResNet-9 as in cifar10-fast's `dawn.py`.
 
     The arguments are tricks of the last part of the series. `stem="whitening"` begins with fixed filters that whiten
     the 3x3 patches of the training images, then a 1x1 convolution; `activation="celu"` is smooth (alpha 0.3);
-    `pooling="before"` pools before BatchNormalization, on a quarter of the values.
+    `pooling="before"` pools before BatchNormalization, on a quarter of the values; `ghost_batch_size=32` takes
+    BatchNormalization's statistics over so many images each.
     """
     for argument, value, known in (
         ("stem", stem, ("conv", "whitening")),
@@ -63,16 +78,19 @@ def cifar_resnet9(stem="conv", activation="relu", pooling="after", **options: Un
     ):
         if value not in known:
             raise ModelError(f"{argument} is {' or '.join(map(repr, known))}, got {value!r}")
+    if ghost_batch_size is not None and (not isinstance(ghost_batch_size, int) or ghost_batch_size < 1):
+        raise ModelError(f"ghost_batch_size is None or a positive whole number of images, got {ghost_batch_size!r}")
+    tricks = Tricks(activation, pooling, ghost_batch_size)
     inputs, x = image_input(options)
     if stem == "whitening":
         x = whitening(x, options["statistics"], 3, WHITENING_EPSILON, padding="same")
         x = conv(x, 64, 1, name="stem_conv")
-        x = normalized(x, activation, "stem")
+        x = normalized(x, tricks, "stem")
     else:
-        x = unit(x, 64, activation, "stem")
-    x = residual_pair(unit(x, 128, activation, "stage1", pooling), 128, activation, "stage1_residual")
-    x = unit(x, 256, activation, "stage2", pooling)
-    x = residual_pair(unit(x, 512, activation, "stage3", pooling), 512, activation, "stage3_residual")
+        x = unit(x, 64, tricks, "stem")
+    x = residual_pair(unit(x, 128, tricks, "stage1", pool=True), 128, tricks, "stage1_residual")
+    x = unit(x, 256, tricks, "stage2", pool=True)
+    x = residual_pair(unit(x, 512, tricks, "stage3", pool=True), 512, tricks, "stage3_residual")
     if options["include_top"]:
         x = scaled_linear(layers.GlobalMaxPooling2D(name="pool")(x), options, LOGIT_SCALE)
     return keras.Model(inputs, x, name=options["name"])

@@ -21,8 +21,11 @@ PROBE_STEPS = 8
 BFLOAT16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
-def training_operations(multiply_accumulates: int, images: int, sam: bool = False) -> float:
-    """Floating-point operations of training on so many images: 2 a multiply-accumulate, 3 passes, with SAM 6."""
+def training_operations(multiply_accumulates: int, images: float, sam: bool = False) -> float:
+    """Floating-point operations of training: 2 a multiply-accumulate, 3 passes, with SAM 6.
+
+    `images` of another size than the full one count by their area.
+    """
     return (12.0 if sam else 6.0) * multiply_accumulates * images
 
 
@@ -73,7 +76,8 @@ def print_plan(experiments: list[Experiment]) -> None:
         plan = Plan(experiment, len(dataset.split(experiment.train_split)))
         model = experiment.build_model(dataset.classes, experiment.seeds[0])
         images = plan.total * plan.batch_size
-        operations = training_operations(macs(model), images, experiment.train_parameters.sam_rho > 0)
+        full_size = plan.full_size_images()
+        operations = training_operations(macs(model), full_size, experiment.train_parameters.sam_rho > 0)
         if experiment.precision not in rates:
             rates[experiment.precision] = probe(experiment.precision)
         hours = operations / rates[experiment.precision] / 3600

@@ -19,7 +19,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, ValidationE
 
 from cifarzoo.augment.names import Description
 from cifarzoo.augment.policy_lists import read_policies
-from cifarzoo.errors import ExperimentError, ModelError
+from cifarzoo.errors import ExperimentError, ModelError, one_line
+from cifarzoo.training.resizing import ImageSizes, ResizingStage
 from cifarzoo.training.schedules import AnySchedule, Length, Stepped, Strict
 
 # Keys of earlier spellings and what they are called here.
@@ -63,6 +64,7 @@ class TrainParameters(Strict):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     ema_decay: float = Field(0.0, ge=0, lt=1)
     lookahead: LookaheadParameters | None = None
+    progressive_resizing: list[ResizingStage] = []
     log_interval: Length = Field(200, validate_default=True)
     val_interval: Length = Field(2000, validate_default=True)
     checkpoint_interval: Length = Field(1000, validate_default=True)
@@ -202,6 +204,17 @@ class Experiment(Strict):
         """A function from a `Duration` to steps, given the number of training images."""
         return lambda duration: duration.in_steps(images, self.train_parameters.batch_size)
 
+    def image_sizes(self, images: int) -> ImageSizes:
+        """The size of the training images at every step.
+
+        Args:
+            images: Number of training images.
+        """
+        try:
+            return ImageSizes(self.train_parameters.progressive_resizing, self.lengths(images))
+        except ValueError as failure:
+            raise ExperimentError(f"{self.place}: train_parameters.progressive_resizing: {failure}") from None
+
     def build_model(self, classes: int, seed: int):
         """The Keras model with fresh weights drawn from `seed`, in this experiment's precision."""
         import keras
@@ -213,11 +226,25 @@ class Experiment(Strict):
             raise ExperimentError(
                 f"model_parameters: {self.model} has {outputs} outputs, {self.dataset} has {classes} classes"
             )
+        self._check_takes_small_images(model)
         if self.init_weights:
             from cifarzoo.pretrained import load_file
 
             load_file(model, Path(self.init_weights))
         return model
+
+    def _check_takes_small_images(self, model):
+        import keras
+
+        for stage in self.train_parameters.progressive_resizing:
+            images = keras.KerasTensor((2, stage.size, stage.size, 3), model.inputs[0].dtype)
+            try:
+                keras.backend.compute_output_spec(model.call, images)
+            except Exception as failure:  # whatever the layers of a user's own model raise
+                raise ExperimentError(
+                    f"{self.place}: train_parameters.progressive_resizing: {self.model} does not take images of "
+                    f"{stage.size} x {stage.size} ({one_line(failure)})"
+                ) from None
 
     @contextlib.contextmanager
     def arithmetic(self):

@@ -19,7 +19,7 @@ def objective(model, parameters, weights, others, images, labels):
         parameters: `TrainParameters`.
         weights: Values of the model's trainable variables.
         others: Values of its other variables: moving statistics, states of random layers.
-        images: [batch, height, width, 3].
+        images: [batch, height, width, 3], also of another height and width than the model's input.
         labels: int32 [batch], or float32 [batch, classes].
 
     Returns:
@@ -28,7 +28,9 @@ def objective(model, parameters, weights, others, images, labels):
     variables = [*model.trainable_variables, *model.non_trainable_variables]
     mapping = list(zip(variables, [*weights, *others], strict=True))
     with keras.StatelessScope(mapping, collect_losses=True) as scope:
-        logits = model(ops.cast(images, model.inputs[0].dtype), training=True)
+        # Called as a model it would take images of its input's size only.
+        forward = model if images.shape[1:3] == model.inputs[0].shape[1:3] else model.call
+        logits = forward(ops.cast(images, model.inputs[0].dtype), training=True)
         own_losses = model.losses
     others = [scope.get_current_value(variable) for variable in model.non_trainable_variables]
     loss = LOSSES[parameters.loss](logits, labels, parameters.label_smoothing)

@@ -42,13 +42,25 @@ class Plan:
             for length in (parameters.log_interval, parameters.val_interval, parameters.checkpoint_interval)
         )
         self._per_call = parameters.steps_per_call
+        self._sizes = experiment.image_sizes(images)
+        if self._sizes.end >= self.total > 0:
+            raise ExperimentError(
+                f"{experiment.place}: train_parameters.progressive_resizing: the last stage ends at step "
+                f"{self._sizes.end}, the training at step {self.total}; the network must see images of full size, as "
+                "those that it is evaluated on"
+            )
         if self.total < 1:
             raise TrainingError(f"{experiment.name}: the schedule ends after {self.total} steps")
 
     def next_end(self, step: int) -> int:
         """The step before which the next call stops; a function of `step` alone, so that resumed runs repeat it."""
         intervals = (self.log, self.val, self.checkpoint, self._per_call)
-        return min(self.total, *(step - step % interval + interval for interval in intervals))
+        change = self._sizes.next_change(step) or self.total
+        return min(self.total, change, *(step - step % interval + interval for interval in intervals))
+
+    def full_size_images(self, first: int = 0) -> float:
+        """How many images of full size would be the arithmetic of the steps from `first` on."""
+        return self._sizes.relative_area(first, self.total) * (self.total - first) * self.batch_size
 
     def rates(self, first: int, last: int) -> np.ndarray:
         """Learning rates of the steps from `first` up to but not including `last`."""

@@ -24,6 +24,7 @@ from cifarzoo.training.engines.batches import check_shares, evaluation_places, p
 from cifarzoo.training.engines.cluster import is_described, read_cluster
 from cifarzoo.training.engines.repeats import looped
 from cifarzoo.training.gradients import objective, step_gradients
+from cifarzoo.training.resizing import shrink
 
 
 def device_count(experiment) -> int:
@@ -78,7 +79,9 @@ class JaxEngine:
         self._whole, self._shared = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
         self._augment = build_augmentation(experiment.augmentation, dataset.classes, mean_colour(experiment.dataset))
         self._optimizer = experiment.optimizer
-        self._averaging = experiment.averaging(len(dataset.split(experiment.train_split)))
+        train_images = len(dataset.split(experiment.train_split))
+        self._averaging = experiment.averaging(train_images)
+        self._sizes = experiment.image_sizes(train_images)
         self._dataset, self._splits = dataset, {}
         self.model = experiment.build_model(dataset.classes, seed)
         self._trainable = list(self.model.trainable_variables)
@@ -94,8 +97,9 @@ class JaxEngine:
         }
         self._model_is_current = True
         self.loops_on_device = jax.default_backend() != "cpu"
-        self._compiled_train = jax.jit(self._train_steps, donate_argnums=0, out_shardings=self._whole)
-        self._compiled_step = jax.jit(self.step, donate_argnums=0, out_shardings=self._whole)
+        options = {"donate_argnums": 0, "out_shardings": self._whole, "static_argnames": "size"}
+        self._compiled_train = jax.jit(self._train_steps, **options)
+        self._compiled_step = jax.jit(self.step, **options)
         self._compiled_predict = jax.jit(self._predict_batch, out_shardings=self._whole)
 
     # ------------------------------------------------------------------------------------------------ training
@@ -104,6 +108,7 @@ class JaxEngine:
         """Train `len(indices)` steps in one compiled call; see `TensorFlowEngine.train`."""
         images, labels = self.training_arrays()
         steps, longest = len(indices), self.parameters.steps_per_call
+        size = self.image_size(first_step)
         self._model_is_current = False
         if self.loops_on_device:
             self._state, sums = self._compiled_train(
@@ -114,40 +119,55 @@ class JaxEngine:
                 np.int32(steps),
                 padded(indices, longest),
                 padded(learning_rates, longest),
+                size=size,
             )
         else:
             sums = 0
             for k in range(steps):
                 self._state, found = self._compiled_step(
-                    self._state, images, labels, np.int32(first_step + k), indices[k], learning_rates[k], self.seed
+                    self._state,
+                    images,
+                    labels,
+                    np.int32(first_step + k),
+                    indices[k],
+                    learning_rates[k],
+                    self.seed,
+                    size=size,
                 )
                 sums = sums + found
         return dict(zip(("loss", "error", "gradient_norm"), map(float, np.asarray(sums)), strict=True))
 
-    def _train_steps(self, state, images, labels, first_step, steps, indices, learning_rates):
+    def _train_steps(self, state, images, labels, first_step, steps, indices, learning_rates, *, size):
         def body(k, carry):
             state, sums = carry
-            state, found = self.step(state, images, labels, first_step + k, indices[k], learning_rates[k], self.seed)
+            state, found = self.step(
+                state, images, labels, first_step + k, indices[k], learning_rates[k], self.seed, size=size
+            )
             return state, sums + found
 
         dtype = state["trainable"][0].dtype
         return jax.lax.fori_loop(0, steps, body, (state, jnp.zeros(3, dtype)))
 
-    def step(self, *args):
-        """One training step, to be traced; see `_step`."""
+    def step(self, *args, size):
+        """One training step on images of a size, to be traced; see `_step`."""
         with self.experiment.arithmetic():
-            return self._step(*args)
+            return self._step(*args, size)
+
+    def image_size(self, step: int) -> int:
+        """Height and width of the training images at a step."""
+        return self._sizes.at(step)
 
     def training_arrays(self):
         """Images and labels to train on, on the device."""
         return self._on_device(self.experiment.train_split)
 
-    def _step(self, state, images, labels, step, indices, learning_rate, seed):
+    def _step(self, state, images, labels, step, indices, learning_rate, seed, size):
         place = jax.lax.with_sharding_constraint(jnp.arange(len(indices), dtype=jnp.int32), self._shared)
         indices = jax.lax.with_sharding_constraint(indices, self._shared)
         epoch = (step * self.parameters.batch_size + place[:, None]) // len(images)
         draws = Draws(seed, step, place, epoch, indices)
         batch_images, batch_labels = self._augment(images[indices], labels[indices], draws)
+        batch_images = shrink(self._as_input(batch_images), size)
 
         gradients, loss, wrong, others = step_gradients(
             self.parameters,

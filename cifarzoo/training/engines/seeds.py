@@ -1,5 +1,7 @@
 """Several seeds of one experiment in one JAX program: small networks leave most of a large accelerator idle."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,10 +23,9 @@ class SeedGroup:
         self._seeds = np.array([engine.seed for engine in engines], np.int32)
         for engine in engines[1:]:
             engine.share_with(self._leader)
-        # Over states, order of images and seeds.
-        self._step = jax.vmap(self._leader.step, in_axes=(0, None, None, None, 0, None, 0))
-        self._compiled_step = jax.jit(self._step, donate_argnums=0)
-        self._compiled_train = jax.jit(self._train_steps, donate_argnums=0)
+        options = {"donate_argnums": 0, "static_argnames": "size"}
+        self._compiled_step = jax.jit(self._step, **options)
+        self._compiled_train = jax.jit(self._train_steps, **options)
 
     def train(self, first_step: int, indices: np.ndarray, learning_rates: np.ndarray) -> list[dict[str, float]]:
         """Train every seed; see `TensorFlowEngine.train`.
@@ -40,17 +41,25 @@ class SeedGroup:
         images, labels = self._leader.training_arrays()
         state = jax.tree.map(lambda *values: jnp.stack(values), *[engine.take_state() for engine in self._engines])
         steps, longest = indices.shape[1], self._leader.parameters.steps_per_call
+        size = self._leader.image_size(first_step)
         if self._leader.loops_on_device:
             places = np.stack([padded(one, longest) for one in indices])
             rates = padded(learning_rates, longest)
             state, sums = self._compiled_train(
-                state, images, labels, np.int32(first_step), np.int32(steps), places, rates
+                state, images, labels, np.int32(first_step), np.int32(steps), places, rates, size=size
             )
         else:
             sums = 0
             for k in range(steps):
                 state, found = self._compiled_step(
-                    state, images, labels, np.int32(first_step + k), indices[:, k], learning_rates[k], self._seeds
+                    state,
+                    images,
+                    labels,
+                    np.int32(first_step + k),
+                    indices[:, k],
+                    learning_rates[k],
+                    self._seeds,
+                    size=size,
                 )
                 sums = sums + found
         for number, engine in enumerate(self._engines):
@@ -58,11 +67,16 @@ class SeedGroup:
         names = ("loss", "error", "gradient_norm")
         return [dict(zip(names, map(float, found), strict=True)) for found in np.asarray(sums)]
 
-    def _train_steps(self, state, images, labels, first_step, steps, indices, learning_rates):
+    def _step(self, *args, size):
+        """One step of every seed: over states, order of images and seeds."""
+        step = functools.partial(self._leader.step, size=size)
+        return jax.vmap(step, in_axes=(0, None, None, None, 0, None, 0))(*args)
+
+    def _train_steps(self, state, images, labels, first_step, steps, indices, learning_rates, *, size):
         def body(k, carry):
             state, sums = carry
             state, found = self._step(
-                state, images, labels, first_step + k, indices[:, k], learning_rates[k], self._seeds
+                state, images, labels, first_step + k, indices[:, k], learning_rates[k], self._seeds, size=size
             )
             return state, sums + found
 

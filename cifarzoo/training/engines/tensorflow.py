@@ -21,6 +21,7 @@ from cifarzoo.training.engines.batch_norm import fused_batch_normalization
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
 from cifarzoo.training.gradients import objective, step_gradients
+from cifarzoo.training.resizing import shrink
 
 
 @functools.cache
@@ -91,7 +92,9 @@ class TensorFlowEngine:
             raise ExperimentError("xla: works on one device; a TPU compiles by itself, and so needs no xla: true")
         self._augment = build_augmentation(experiment.augmentation, dataset.classes, mean_colour(experiment.dataset))
         self._optimizer = experiment.optimizer
-        self._averaging = experiment.averaging(len(dataset.split(experiment.train_split)))
+        train_images = len(dataset.split(experiment.train_split))
+        self._averaging = experiment.averaging(train_images)
+        self._sizes = experiment.image_sizes(train_images)
         with self._scope():
             self.model = experiment.build_model(dataset.classes, seed)
             self._velocities = [self._slot(tf.zeros(v.shape, v.dtype)) for v in self.model.trainable_variables]
@@ -117,6 +120,8 @@ class TensorFlowEngine:
             indices: Places in the training split, int32 [steps, batch_size].
             learning_rates: float64 [steps].
 
+        All steps have images of one size, so no call may reach over a change of `progressive_resizing`.
+
         Returns:
             Sums over the steps of `loss`, `error` and `gradient_norm`.
         """
@@ -130,12 +135,15 @@ class TensorFlowEngine:
                 tf.constant(len(indices), tf.int32),
                 tf.constant(padded(indices, longest)),
                 tf.constant(padded(learning_rates, longest), self.model.trainable_variables[0].dtype),
+                self._sizes.at(first_step),
             )
         return dict(zip(("loss", "error", "gradient_norm"), (float(v) for v in sums.numpy()), strict=True))
 
-    def _train_steps(self, images, labels, first_step, steps, indices, learning_rates):
+    def _train_steps(self, images, labels, first_step, steps, indices, learning_rates, size):
+        train_step = functools.partial(self._train_step, size)
+
         def body(k, sums):
-            found = self._run(self._train_step, images, labels, first_step + k, indices[k], learning_rates[k])
+            found = self._run(train_step, images, labels, first_step + k, indices[k], learning_rates[k])
             return k + 1, sums + found
 
         start = tf.constant(0), tf.zeros([3], learning_rates.dtype)
@@ -149,12 +157,13 @@ class TensorFlowEngine:
         results = self.strategy.run(function, args=args)
         return tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], results)
 
-    def _train_step(self, images, labels, step, indices, learning_rate):
+    def _train_step(self, size, images, labels, step, indices, learning_rate):
         place, indices = self._share(indices)
         epoch = (step * self.parameters.batch_size + place[:, None]) // images.shape[0]
         images, labels = tf.gather(images, indices), tf.gather(labels, indices)
         images, labels = self._augment(images, labels, Draws(self.seed, step, place, epoch, indices))
         model = self.model
+        images = shrink(tf.cast(images, model.inputs[0].dtype), size)
         weights = [tf.convert_to_tensor(v.value) for v in model.trainable_variables]
         others = [tf.convert_to_tensor(v.value) for v in model.non_trainable_variables]
         gradients, loss, wrong, new_others = step_gradients(

@@ -1,0 +1,113 @@
+"""Progressive resizing: Pillow's reduction, stages at their steps, networks that take small images or do not."""
+
+import keras
+import numpy as np
+import pytest
+from model_cases import CASES, fill, pixels
+from PIL import Image
+from test_engine_tensorflow import document
+
+from cifarzoo.data import load
+from cifarzoo.errors import ExperimentError
+from cifarzoo.training.engines import create_engine, repeats
+from cifarzoo.training.experiment import Experiment
+from cifarzoo.training.resizing import ImageSizes, ResizingStage, shrink
+from cifarzoo.training.trainer import Plan, run
+
+STAGES = [{"size": 16, "until": 4}, {"size": 24, "until": 10}]
+
+
+def pillow(images, size):
+    """Float images reduced by Pillow, [images, size, size, 3]."""
+    planes = images.astype("float32").transpose(0, 3, 1, 2).reshape(-1, *images.shape[1:3])
+    shrunk = [Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR) for plane in planes]
+    return np.stack([np.asarray(one) for one in shrunk]).reshape(-1, 3, size, size).transpose(0, 2, 3, 1)
+
+
+def experiment(folder, **changes):
+    parameters = changes.pop("train_parameters", {"progressive_resizing": STAGES})
+    given = {"augmentation": "none", "precision": "float32", **changes}
+    return Experiment.model_validate(document(folder, **given, train_parameters=parameters))
+
+
+def sizes():
+    return ImageSizes([ResizingStage.model_validate(stage) for stage in STAGES], lambda duration: duration.steps)
+
+
+@pytest.mark.parametrize("size", [8, 16, 20, 24, 31])
+def test_images_shrink_as_in_pillow(size):
+    images = pixels(20)
+    found = keras.ops.convert_to_numpy(shrink(keras.ops.cast(images, "float32"), size))
+    np.testing.assert_allclose(found, pillow(images, size), atol=1e-3)
+
+
+def test_stages_end_where_they_should():
+    found = [sizes().at(step) for step in range(12)]
+    assert found == [16] * 4 + [24] * 6 + [32] * 2
+    assert [sizes().next_change(step) for step in (0, 3, 4, 9, 10)] == [4, 4, 10, 10, None]
+    areas = [(size / 32) ** 2 for size in found]
+    for first in range(12):
+        assert sizes().relative_area(first, 12) == pytest.approx(np.mean(areas[first:]))
+
+
+def test_no_call_reaches_over_a_stage(tmp_path):
+    plan = Plan(experiment(tmp_path, train_parameters={"progressive_resizing": STAGES, "steps_per_call": 50}), 1000)
+    ends = [0]
+    while ends[-1] < plan.total:
+        ends.append(plan.next_end(ends[-1]))
+    assert ends == [0, 4, 8, 10, 16, 24]
+    assert plan.full_size_images(10) == 14 * 32
+
+
+@pytest.mark.parametrize("step, size", [(0, 16), (4, 24), (10, 32)])
+def test_the_network_sees_images_of_the_stages_size(tmp_path, step, size):
+    dataset = load("synthetic")
+    engine = create_engine(experiment(tmp_path), dataset, 0)
+    inputs = x = keras.Input((size, size, 3))
+    for layer in engine.model.layers[1:]:
+        x = layer(x)
+    logits = keras.Model(inputs, x)(pillow(dataset.train.images[:32], size), training=True)
+    labels = dataset.train.labels[:32]
+    expected = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True).numpy().mean()
+    found = engine.train(step, np.arange(32, dtype=np.int32)[None], np.array([0.0]))
+    assert found["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_which_families_take_small_images(case, tmp_path):
+    one = experiment(tmp_path, module=None, model=case.model, model_parameters=case.arguments)
+    if case.model == "cifar_vgg11":  # halves an image five times
+        with pytest.raises(ExperimentError, match="cifar_vgg11 does not take images of 16 x 16"):
+            one.build_model(10, 0)
+    else:
+        one.build_model(10, 0)
+
+
+def test_loops_over_blocks_take_small_images():
+    from cifarzoo.models.registry import create_model
+    from cifarzoo.training.engines.tensorflow import loop_copies
+
+    model = create_model("cifar_resnet110")
+    fill(model)
+    images = pixels(2)[:, :16, :16].astype("float32")
+    expected = model.call(images).numpy()
+    with repeats.looped(model, loop_copies):
+        found = model.call(images).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    "stages, message",
+    [
+        ([STAGES[1], STAGES[0]], "stages must end one after another, got the ends .10, 4. in steps"),
+        ([{"size": 16, "until": 24}], "the last stage ends at step 24, the training at step 24"),
+    ],
+)
+def test_stages_that_do_not_fit(tmp_path, stages, message):
+    with pytest.raises(ExperimentError, match=f"tiny_cnn: train_parameters.progressive_resizing: {message}"):
+        run(experiment(tmp_path, train_parameters={"progressive_resizing": stages}), 0, load("synthetic"))
+
+
+def test_a_network_that_flattens_says_that_it_needs_full_images(tmp_path):
+    with pytest.raises(ExperimentError, match="tiny_mlp does not take images of 16 x 16"):
+        run(experiment(tmp_path, model="tiny_mlp"), 0, load("synthetic"))
