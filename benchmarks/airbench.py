@@ -28,7 +28,7 @@ def ours(options):
     """The recipe through the runner's own parts."""
     from cifarzoo.data import load
     from cifarzoo.evaluation.evaluate import evaluate, find_subject
-    from cifarzoo.training.experiment import read_experiments
+    from cifarzoo.training.reading import read_experiments
     from cifarzoo.training.trainer import Plan, run, run_folder
 
     with tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ trains what fits; a finished run is evaluated once on the test images and publis
 import fnmatch
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -18,8 +18,9 @@ from cifarzoo.errors import ExperimentError, one_line
 from cifarzoo.models.catalogue import find
 from cifarzoo.publishing import GOLDEN_IMAGES, publish
 from cifarzoo.training import checkpoint
-from cifarzoo.training.estimate import probe, training_operations
-from cifarzoo.training.experiment import Experiment, experiment_from
+from cifarzoo.training.estimate import probe, slow_precision, training_operations
+from cifarzoo.training.experiment import Experiment
+from cifarzoo.training.reading import experiment_from, parse_yaml, run_experiment
 from cifarzoo.training.trainer import Interrupted, Plan, run, run_folder
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -66,12 +67,28 @@ def read_rows(path: Path, logdir: str) -> list[Row]:
         raise ExperimentError(f"{path}: cannot be read ({failure.strerror})") from None
     except (yaml.YAMLError, KeyError, TypeError) as failure:
         raise ExperimentError(f"{path}: expected a mapping with recipes, common and rows ({failure})") from None
+    recipes = {name: _recipe(path, name, recipe) for name, recipe in recipes.items()}
     return [
         _row(path, number, row, recipe, seed, recipes, common, logdir)
         for number, row in enumerate(rows, start=1)
         for recipe in row.get("recipes", [])
         for seed in row.get("seeds", [0])
     ]
+
+
+def _recipe(path, name, given):
+    """A recipe's mapping, which may lie in a file of its own beside the rows."""
+    if not isinstance(given, str):
+        return given
+    file = path.parent / given
+    try:
+        text = file.read_text()
+    except OSError as failure:
+        raise ExperimentError(f"{path}: recipe {name}: {file} cannot be read ({failure.strerror})") from None
+    found = parse_yaml(text, f"{path}: recipe {name}: {file}")
+    if not isinstance(found, dict):
+        raise ExperimentError(f"{path}: recipe {name}: {file} must be one YAML mapping")
+    return found
 
 
 def _row(path, number, row, recipe, seed, recipes, common, logdir):
@@ -85,6 +102,18 @@ def _row(path, number, row, recipe, seed, recipes, common, logdir):
     return Row(f"{name}_s{seed}", recipe, experiment, seed)
 
 
+def _in_fast_precision(row):
+    """The row in float32 where bfloat16 is slow here, and in the precision it was begun with if it is half done."""
+    folder = run_folder(row.experiment, row.seed)
+    if (folder / "config.yaml").is_file():
+        precision = run_experiment(folder).precision
+    elif slow_precision(row.experiment):
+        precision = "float32"
+    else:
+        return row
+    return replace(row, experiment=row.experiment.model_copy(update={"precision": precision}))
+
+
 class Factory:
     """Rows, what is done of them, and how long the rest would take.
 
@@ -95,7 +124,8 @@ class Factory:
     """
 
     def __init__(self, rows: list[Row], weights: Path, data_dir: str | None = None):
-        self._rows, self._weights, self._data_dir = rows, weights, data_dir
+        self._rows = [_in_fast_precision(row) for row in rows]
+        self._weights, self._data_dir = weights, data_dir
         self._datasets, self._rates = {}, {}
 
     def open_rows(self) -> list[Row]:

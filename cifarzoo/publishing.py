@@ -20,7 +20,7 @@ from cifarzoo.evaluation.evaluate import evaluate, find_subject, predict
 from cifarzoo.models import registry
 from cifarzoo.pretrained import Published
 from cifarzoo.results import results_page
-from cifarzoo.training.experiment import experiment_from
+from cifarzoo.training.reading import run_experiment
 from cifarzoo.training.trainer import Plan
 
 GOLDEN_IMAGES = 8
@@ -60,13 +60,13 @@ def publish(
     if not (run / "results.json").is_file():
         raise WeightsError(f"{run}: not a finished run, results.json is missing")
     results = json.loads((run / "results.json").read_text())
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    if config["train_split"] != "train" or config["dataset"] != dataset.name:
+    experiment = run_experiment(run)
+    if experiment.train_split != "train" or experiment.dataset != dataset.name:
         raise WeightsError(
-            f"{run}: published weights are trained on all of {dataset.name}, not {config['train_split']}"
+            f"{run}: published weights are trained on all of {dataset.name}, not {experiment.train_split}"
         )
-    planned = Plan(experiment_from([config], str(run)), len(dataset.train)).total
-    if results["steps"] < planned or config["init_weights"]:
+    planned = Plan(experiment, len(dataset.train)).total
+    if results["steps"] < planned or experiment.init_weights:
         raise WeightsError(f"{run}: stopped early or not trained from fresh weights, so its error is not a recipe's")
     path = weights / "manifest.json"
     entries = pretrained.read_manifest(path)
@@ -84,12 +84,12 @@ def publish(
     golden = predict(subject.model, golden_images)
     np.savez_compressed(weights / f"{tag}.golden.npz", images=golden_images, logits=golden)
 
-    registered = registry.get(config["model"])
+    registered = registry.get(experiment.model)
     mean, std = channel_statistics(dataset.name)
     entry = Published(
         tag=tag,
         model=registered.name,
-        architecture=registered.architecture(config["model_parameters"]),
+        architecture=registered.architecture(experiment.model_parameters),
         classes=dataset.classes,
         dataset=dataset.name,
         default=False,
@@ -100,7 +100,7 @@ def publish(
         metrics=metrics,
         training={
             "recipe": recipe,
-            "experiment": _without_places(config),
+            "experiment": _without_places(experiment.resolved()),
             **{
                 key: results[key]
                 for key in (

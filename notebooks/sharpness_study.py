@@ -73,7 +73,7 @@ def train(name: str) -> Path:
     """Train a network of sharpness_networks.yaml, unless it is there; the folder of its run."""
     import keras
 
-    from cifarzoo.training.experiment import read_experiments
+    from cifarzoo.training.reading import read_experiments
     from cifarzoo.training.trainer import run, run_folder
 
     experiments = {

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.training.experiment import read_experiments, stream_indices
+from cifarzoo.training.order import stream_indices
+from cifarzoo.training.reading import read_experiments
 from cifarzoo.training.trainer import Plan
 
 SEED_EXAMPLES = """

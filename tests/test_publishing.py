@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.factory import parse_budget, read_rows
+from cifarzoo.factory import Factory, parse_budget, read_rows
+from cifarzoo.training import estimate
 
 ROOT = Path(__file__).parent.parent
 
@@ -69,6 +70,39 @@ def test_unknown_recipe_is_named(tmp_path):
     (tmp_path / "rows.yaml").write_text(ROWS.replace("recipes: [brief]", "recipes: [long]"))
     with pytest.raises(ExperimentError, match="row 1: unknown recipe 'long'; the file has brief"):
         read_rows(tmp_path / "rows.yaml", "runs")
+
+
+def test_recipe_in_a_file_of_its_own(tmp_path):
+    (tmp_path / "quick.yaml").write_text("model: other\ntrain_parameters: {batch_size: 64, weight_decay: 0.5}\n")
+    (tmp_path / "rows.yaml").write_text(
+        ROWS.replace("common:", "  quick: quick.yaml\ncommon:").replace("[brief]", "[quick]")
+    )
+    (row,) = read_rows(tmp_path / "rows.yaml", "runs")
+    parameters = row.experiment.train_parameters
+    assert (row.tag, row.experiment.model) == ("resnet20_v1_synthetic_quick_s0", "cifar_resnet20")
+    assert (parameters.batch_size, parameters.weight_decay, parameters.log_interval.steps) == (64, 0.5, 3)
+    (tmp_path / "quick.yaml").write_text("- 3")
+    with pytest.raises(ExperimentError, match="recipe quick: .*quick.yaml must be one YAML mapping"):
+        read_rows(tmp_path / "rows.yaml", "runs")
+    (tmp_path / "quick.yaml").unlink()
+    with pytest.raises(ExperimentError, match="recipe quick: .*quick.yaml cannot be read"):
+        read_rows(tmp_path / "rows.yaml", "runs")
+
+
+def test_rows_are_trained_in_a_precision_that_is_fast_here(tmp_path, monkeypatch):
+    text = ROWS.replace("common:\n", "common:\n  precision: bfloat16\n")
+    (tmp_path / "rows.yaml").write_text(text)
+    rows = read_rows(tmp_path / "rows.yaml", str(tmp_path / "runs"))
+
+    def precision(fast):
+        monkeypatch.setattr(estimate, "multiplies_bfloat16", lambda cpuinfo: fast)
+        return Factory(rows, tmp_path)._rows[0].experiment.precision
+
+    assert (precision(True), precision(False)) == ("bfloat16", "float32")
+    begun = tmp_path / "runs/resnet20_v1_synthetic_brief/seed0"
+    begun.mkdir(parents=True)
+    (begun / "config.yaml").write_text("model: cifar_resnet20\nprecision: bfloat16\n")
+    assert precision(False) == "bfloat16"
 
 
 def factory(folder, *options):

@@ -7,7 +7,7 @@ import pytest
 from cifarzoo.augment.policies import AUTOAUGMENT_CIFAR10, autoaugment_value, fast_autoaugment_value
 from cifarzoo.augment.policy_lists import read_policies
 from cifarzoo.models.catalogue import find
-from cifarzoo.training.experiment import read_experiments
+from cifarzoo.training.reading import read_experiments
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 IMAGES = 50_000

@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 
-from cifarzoo.training.experiment import read_experiments
+from cifarzoo.training.reading import read_experiments
 from cifarzoo.training.runner import run_all
 from cifarzoo.training.tables import format_rows, summarize
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from cifarzoo.data import Dataset, load
 from cifarzoo.data.splits import published_split
@@ -121,29 +120,16 @@ def _saved(path):
 
 def _run(folder):
     from cifarzoo.pretrained import load_file
-    from cifarzoo.training.experiment import experiment_from
+    from cifarzoo.training.reading import run_experiment
 
-    config = next((p for p in (folder / "config.yaml", folder.parent / "config.yaml") if p.is_file()), None)
-    if config is None or not (folder / "final.weights.h5").is_file():
-        seeds = sorted(path.parent.name for path in folder.glob("*/final.weights.h5"))
-        hint = f"; its runs are {', '.join(seeds)}" if seeds else ""
-        raise DataError(f"{folder}: not a finished run: config.yaml and final.weights.h5 are expected there{hint}")
-    experiment = experiment_from([_mapping(config)], str(config))
+    experiment = run_experiment(folder)
+    if not (folder / "final.weights.h5").is_file():
+        raise DataError(f"{folder}: not a finished run: config.yaml and final.weights.h5 are expected there")
     experiment = experiment.model_copy(update={"precision": "float32", "init_weights": None})
     classes = 100 if experiment.dataset == "cifar100" else 10
     model = experiment.build_model(classes, seed=0)
     load_file(model, folder / "final.weights.h5")
     return Subject(model, experiment.dataset, str(folder), experiment.train_split)
-
-
-def _mapping(path):
-    try:
-        found = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(failure).split()):.200})") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: the configuration of a run is expected, got {found!r:.80}")
-    return found
 
 
 def evaluate(

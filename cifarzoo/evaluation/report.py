@@ -15,6 +15,7 @@ from cifarzoo.evaluation import figures
 from cifarzoo.evaluation.evaluate import as_rows, find_subject, predict_splits, temperature_note
 from cifarzoo.evaluation.landscape import loss_slice, random_direction
 from cifarzoo.evaluation.metrics import calibration_bins, log_softmax
+from cifarzoo.training.reading import run_config
 from cifarzoo.training.tables import read_table
 
 LINE, PLANE = np.linspace(-1, 1, 21), np.linspace(-1, 1, 9)
@@ -76,8 +77,7 @@ def write_report(run: Path, out: Path | None = None, data_dir: str | None = None
         ]
     if images:
         page += _slices(subject.model, dataset, results, split, images)
-    config = next(path for path in (run / "config.yaml", run.parent / "config.yaml") if path.is_file())
-    page += ["<h2>Experiment</h2>", f"<pre>{_text(config.read_text())}</pre>"]
+    page += ["<h2>Experiment</h2>", f"<pre>{_text(run_config(run).read_text())}</pre>"]
     page += [
         "<h2>Made with</h2>",
         _table([(k, str(results[k])) for k in ("revision", "backend", "versions", "device")]),

@@ -13,8 +13,9 @@ import yaml
 
 from cifarzoo.data import load
 from cifarzoo.models.macs import macs
-from cifarzoo.training.experiment import Experiment, quickstart_experiment
+from cifarzoo.training.experiment import Experiment
 from cifarzoo.training.provenance import device_name, processor_name
+from cifarzoo.training.reading import quickstart_experiment
 
 PROBE_STEPS = 8
 # Names in /proc/cpuinfo of instructions that multiply bfloat16 numbers: x86's and Arm's.

@@ -1,24 +1,18 @@
-"""An experiment: one YAML document, checked and with its defaults filled in.
+"""An experiment, checked and with its defaults filled in.
 
 The keys `module`, `model`, `model_parameters`, `train_parameters` and `skip_error_test` are those of
 cifar-vs-tensorflow2; its files run unchanged. An error names the file, the document and the key.
 """
 
 import contextlib
-import functools
 import hashlib
-import itertools
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-import yaml
-from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
 from cifarzoo.augment.names import Description
-from cifarzoo.augment.policy_lists import read_policies
 from cifarzoo.errors import ExperimentError, ModelError, one_line
 from cifarzoo.training.resizing import ImageSizes, ResizingStage
 from cifarzoo.training.schedules import AnySchedule, Length, Stepped, Strict
@@ -26,9 +20,6 @@ from cifarzoo.training.schedules import AnySchedule, Length, Stepped, Strict
 # Keys of earlier spellings and what they are called here.
 SEED_MODULES = {"Models.Resnets", "Models.VGG", "Models.VGGs"}
 SEED_MODEL_PARAMETERS = {"shortcut_mode": "shortcut_type"}
-
-# The key of a grid whose values are laid over the whole document.
-VARIANT = "variant"
 
 
 class LookaheadParameters(Strict):
@@ -325,239 +316,3 @@ class Experiment(Strict):
             for key in [key for key, value in section.items() if value == usual[key]]:
                 section.pop(key)
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
-def stream_indices(seed: int, images: int, first: int, count: int) -> np.ndarray:
-    """Places `first` to `first + count` of the endless stream of shuffled epochs: int32 [count].
-
-    Epoch e is a permutation that depends on (seed, e) alone; `RandomState` keeps its numbers over NumPy versions.
-    """
-    epochs = range(first // images, (first + count - 1) // images + 1)
-    order = np.concatenate([np.random.RandomState([seed, epoch]).permutation(images) for epoch in epochs])
-    start = first - epochs[0] * images
-    return order[start : start + count].astype(np.int32)
-
-
-# ------------------------------------------------------------------------------------------------ reading
-
-
-def read_experiments(path: Path, overrides: list[str] = ()) -> list[Experiment]:
-    """The experiments of a YAML file, one a document, or one for each combination of the values of its `grid`.
-
-    Args:
-        path: The file.
-        overrides: `key=value` with dotted keys, values in YAML, applied to every document.
-
-    Raises:
-        ExperimentError: the file, the document or a key is wrong; one line says where and what was expected.
-    """
-    try:
-        text = path.read_text()
-        documents = list(yaml.safe_load_all(text))
-    except OSError as failure:
-        raise ExperimentError(f"{path}: cannot be read ({failure.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as failure:
-        where = f" at line {failure.problem_mark.line + 1}" if getattr(failure, "problem_mark", None) else ""
-        problem = getattr(failure, "problem", None) or "not text"
-        raise ExperimentError(f"{path}: not valid YAML{where}: {problem}") from None
-    numbered = [(number, d) for number, d in enumerate(documents, start=1) if d is not None]
-    if not numbered:
-        raise ExperimentError(f"{path}: holds no experiment; a document needs at least `model: cifar_resnet20`")
-    experiments = [e for number, document in numbered for e in _read_document(path, number, document, overrides)]
-    _names_differ(path, experiments)
-    return experiments
-
-
-def _names_differ(path, experiments):
-    seen = {}
-    for experiment in experiments:
-        key = (experiment.train_parameters.logdir, experiment.name)
-        document = experiment._place.removeprefix(f"{path}, ")
-        if key in seen:
-            raise ExperimentError(
-                f"{path}, {document}: the run {experiment.name!r} in {key[0]!r} is also that of {seen[key]}; "
-                "set train_parameters.run_name"
-            )
-        seen[key] = document
-
-
-def experiment_from(layers: list[dict], place: str) -> Experiment:
-    """The experiment of several mappings, each laid over those before it; `place` is named in errors.
-
-    Raises:
-        ExperimentError: a key is wrong.
-    """
-    document = functools.reduce(_merge, layers, {})
-    try:
-        experiment = Experiment.model_validate(document)
-    except ValidationError as failure:
-        raise ExperimentError(f"{place}: {_first_problem(failure)}") from None
-    experiment._place = place
-    return experiment
-
-
-def _read_document(path, number, document, overrides):
-    place = f"{path}, document {number}"
-    if not isinstance(document, dict):
-        raise ExperimentError(f"{place}: expected a mapping with `model`, got {document!r:.80}")
-    document = _with_recipe(path, place, document)
-    for override in overrides:
-        _apply_override(document, override)
-    return [experiment_from([_with_policies(d, path.parent, place)], place) for d in _grid_points(document, place)]
-
-
-# ------------------------------------------------------------------------------------------------ grids
-
-
-def _grid_points(document, place):
-    """The documents of all combinations of the grid's values, the last key's values changing fastest."""
-    document = dict(document)
-    grid = document.pop("grid", None)
-    if grid is None:
-        return [document]
-    if not isinstance(grid, dict) or not grid:
-        raise ExperimentError(f"{place}: grid: expected keys with their values, got {grid!r:.80}")
-    axes = [_named_values(key, values, place) for key, values in grid.items()]
-    parameters = document.get("train_parameters")
-    base = parameters.get("run_name") if isinstance(parameters, dict) else None
-    if base is None and "model" not in grid:
-        base = document.get("model")
-    points = []
-    for combination in itertools.product(*axes):
-        point = document
-        for (_, value), key in zip(combination, grid, strict=True):
-            sections = [] if key == VARIANT else key.split(".")
-            point = _merge(point, functools.reduce(lambda inner, part: {part: inner}, reversed(sections), value))
-        name = "-".join([*([] if base is None else [str(base)]), *(name for name, _ in combination)])
-        points.append(_merge(point, {"train_parameters": {"run_name": name}}))
-    return points
-
-
-def _named_values(key, values, place):
-    """One key of a grid: pairs of what a value is called in the run's name, and the value."""
-    where = f"{place}: grid.{key}"
-    if not isinstance(key, str) or key.split(".")[0] in ("grid", "recipe", "seeds") or key.endswith("run_name"):
-        raise ExperimentError(f"{where}: no key of a grid; seeds have a list of their own, and names are derived")
-    if isinstance(values, dict) and values:
-        for name, value in values.items():
-            if key == VARIANT and not isinstance(value, dict):
-                raise ExperimentError(f"{where}.{name}: expected a mapping to lay over the document, got {value!r:.80}")
-        return [(str(name), value) for name, value in values.items()]
-    if not isinstance(values, list) or not values:
-        raise ExperimentError(f"{where}: expected a list of values, or a mapping from names to values")
-    if any(isinstance(value, dict | list) or value is None for value in values):
-        raise ExperimentError(f"{where}: give values that are no numbers or words a name, as in {{short: {{...}}}}")
-    if key == VARIANT:
-        raise ExperimentError(f"{where}: expected a mapping from names to what is laid over the document")
-    last = key.split(".")[-1]
-    return [(value if isinstance(value, str) else f"{last}_{json.dumps(value)}", value) for value in values]
-
-
-def _with_policies(document, folder, place):
-    """The document with policy lists in the place of their files, which are looked for in `folder` first.
-
-    A run then keeps what it was trained with, and a changed file is another experiment.
-    """
-    if not isinstance(entries := document.get("augmentation"), list):
-        return document
-    entries = list(entries)
-    for number, entry in enumerate(entries):
-        given = entry.get("policies") if isinstance(entry, dict) and len(entry) == 1 else None
-        if not isinstance(given, dict) or not isinstance(given.get("file"), str) or "policies" in given:
-            continue
-        beside = folder / given["file"]
-        try:
-            policies = read_policies(beside if beside.is_file() else given["file"])
-        except ExperimentError as failure:
-            raise ExperimentError(f"{place}: augmentation[{number}].{failure}") from None
-        rest = {key: value for key, value in given.items() if key != "file"}
-        entries[number] = {"policies": rest | {"policies": [[list(o) for o in pair] for pair in policies]}}
-    return document | {"augmentation": entries}
-
-
-# ------------------------------------------------------------------------------------------------ errors and merging
-
-
-def _first_problem(failure):
-    problem = failure.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"] if part not in ("function-after", "list"))
-    message = re.sub("^Value error, ", "", problem["msg"])
-    if problem["type"] == "extra_forbidden":
-        depth = len(problem["loc"])
-        if depth > 2 or (depth == 2 and problem["loc"][0] != "train_parameters"):
-            return f"{where}: unknown key"
-        section = TrainParameters if depth == 2 else Experiment
-        return f"{where}: unknown key; known are {', '.join(section.model_fields)}"
-    if problem["type"] == "missing":
-        return f"{where}: missing, and required"
-    if problem["type"] == "value_error" and not isinstance(problem["input"], (str, int, float)):
-        return f"{where}: {message}" if where else message
-    return f"{where}: {message}, got {problem['input']!r:.80}"
-
-
-def _with_recipe(path, place, document):
-    """The document on top of the recipe it names, if any: `recipe: he2016` is recipes/he2016.yaml beside the file."""
-    name = document.pop("recipe", None)
-    if name is None:
-        return document
-    candidates = [path.parent / f"{name}", path.parent / "recipes" / f"{name}.yaml"]
-    for candidate in candidates:
-        if candidate.is_file():
-            base = parse_yaml(candidate.read_text(), f"{place}: recipe {candidate}")
-            if not isinstance(base, dict):
-                raise ExperimentError(f"{place}: recipe {candidate} must be one YAML mapping")
-            return _merge(base, document)
-    looked = " and ".join(str(c) for c in candidates)
-    raise ExperimentError(f"{place}: recipe {name!r} not found; looked for {looked}")
-
-
-def parse_yaml(text: str, place: str):
-    """The value of a YAML text; ExperimentError with `place` where it is none."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as failure:
-        raise ExperimentError(f"{place}: not valid YAML: {getattr(failure, 'problem', failure)}") from None
-
-
-def _merge(base, top):
-    merged = dict(base)
-    for key, value in top.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
-
-
-def _apply_override(document, override):
-    key, equals, value = override.partition("=")
-    if not equals:
-        raise ExperimentError(f"--set {override}: expected KEY=VALUE, for example train_parameters.batch_size=64")
-    if isinstance(grid := document.get("grid"), dict) and key in grid:
-        raise ExperimentError(f"--set {override}: the file has a grid over {key}; set grid.{key} to a list of values")
-    # A grid's keys are dotted themselves.
-    *sections, last = ["grid", key[5:]] if key.startswith("grid.") else key.split(".")
-    target = document
-    for section in sections:
-        target = target.setdefault(section, {})
-        if not isinstance(target, dict):
-            raise ExperimentError(f"--set {override}: {section} is not a section")
-    target[last] = parse_yaml(value, f"--set {override}")
-
-
-def quickstart_experiment(overrides: list[str] = ()) -> Experiment:
-    """ResNet-20 on the embedded data set: a first run that needs no download."""
-    document = {
-        "model": "cifar_resnet20",
-        "dataset": "synthetic",
-        "description": "A first run: the embedded data set, minutes on two cores.",
-        "train_parameters": {
-            "run_name": "quickstart",
-            "nesterov": True,
-            "schedule": {"kind": "cosine", "peak": 0.1, "warmup": {"steps": 40}, "duration": {"steps": 400}},
-            "log_interval": 50,
-            "val_interval": 200,
-            "checkpoint_interval": 200,
-        },
-    }
-    for override in overrides:
-        _apply_override(document, override)
-    return experiment_from([document], "quickstart")

@@ -15,8 +15,9 @@ from cifarzoo.errors import CheckpointError, ExperimentError, TrainingError
 from cifarzoo.evaluation.metrics import classification_metrics
 from cifarzoo.training import checkpoint
 from cifarzoo.training.engines import create_engine, create_group
-from cifarzoo.training.experiment import Experiment, stream_indices
+from cifarzoo.training.experiment import Experiment
 from cifarzoo.training.logs import default_callbacks
+from cifarzoo.training.order import stream_indices
 from cifarzoo.training.provenance import provenance
 
 

@@ -1,0 +1,41 @@
+"""The command line `cifarzoo`: a module for each group of commands, a function for each of them."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from cifarzoo._version import __version__
+from cifarzoo.cli import augmentation, evaluation, models, sharpness, training, weights
+from cifarzoo.errors import CifarzooError
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for group in (models, training, evaluation, sharpness, augmentation, weights):
+    app.add_typer(group.commands)
+
+
+def main() -> None:
+    """Run the command line; an error that a person can put right is one line and exit status 1."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter would drown the progress
+    try:
+        app()
+    except CifarzooError as failure:
+        if "--debug" in sys.argv:
+            raise
+        print(f"cifarzoo: error: {failure}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    """A Keras 3 model zoo for CIFAR-10 and CIFAR-100."""
+    if version:
+        print(f"cifarzoo {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())

@@ -1,0 +1,31 @@
+"""Commands about augmentation."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cifarzoo.cli.options import DataDir, Debug
+
+commands = typer.Typer()
+
+
+@commands.command()
+def augment(
+    preview: Annotated[str, typer.Option(help="A named augmentation, or a list in YAML.")],
+    out: Annotated[Path, typer.Argument(help="The PNG file to write.")],
+    dataset: Annotated[str, typer.Option(help="cifar10, cifar100 or synthetic.")] = "synthetic",
+    data_dir: DataDir = None,
+    debug: Debug = False,
+) -> None:
+    """Draw a gallery of augmented training images."""
+    from cifarzoo.augment.preview import draw_gallery
+    from cifarzoo.data import load
+    from cifarzoo.data.statistics import mean_colour
+    from cifarzoo.training.reading import parse_yaml
+
+    data = load(dataset, data_dir)
+    images, labels = data.train.images[:8], data.train.labels[:8]
+    description = parse_yaml(preview, "--preview")
+    draw_gallery(description, images, labels, out, classes=data.classes, fill=mean_colour(dataset))
+    print(out)

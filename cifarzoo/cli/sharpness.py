@@ -1,0 +1,100 @@
+"""The command that measures curvature."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cifarzoo.cli.options import DataDir, Debug, factory_arguments, find_modules_here, refuse
+
+commands = typer.Typer()
+
+
+@commands.command()
+def sharpness(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="A model's name, a published tag or file, or the folder of a run.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="cifar10, cifar100 or synthetic; default: what it was trained on.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Tag or path of the weights, instead of the default ones.")
+    ] = None,
+    argument: Annotated[list[str], typer.Option(help="KEY=VALUE for the factory; may be repeated.")] = [],  # noqa: B006
+    on: Annotated[
+        list[str] | None, typer.Option(help="batch (default), train, test, train45k or validation; may be repeated.")
+    ] = None,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="hessian_trace, fisher_trace, ntk_trace, largest_eigenvalue or epsilon_sharpness; "
+            "may be repeated; default: all."
+        ),
+    ] = None,
+    loss: Annotated[str, typer.Option(help="cross_entropy or squared.")] = "cross_entropy",
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Of the loss; default 0, with --compat cifar_jax its 5e-4.")
+    ] = None,
+    decay_all: Annotated[bool, typer.Option(help="Decay biases and BatchNormalization too, not only kernels.")] = False,
+    batch_norm: Annotated[str, typer.Option(help="inference, or batch: statistics of each chunk.")] = "inference",
+    normalization: Annotated[str, typer.Option(help="mean, sum or parameters.")] = "mean",
+    precision: Annotated[float, typer.Option(help="Relative standard error at which to stop.")] = 0.05,
+    max_products: Annotated[int, typer.Option(help="At most about so many calls on a chunk for each measure.")] = 2000,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images of `batch`; default 1000, with --compat cifar_jax its 10000.")
+    ] = None,
+    chunk: Annotated[int, typer.Option(help="Images in one compiled call.")] = 125,
+    epsilon: Annotated[float, typer.Option(help="Of epsilon_sharpness.")] = 1e-3,
+    seed: Annotated[int, typer.Option(help="Of batch and probes.")] = 0,
+    compat: Annotated[
+        str | None, typer.Option(help="cifar_jax: that repository's columns and scales instead of all the above.")
+    ] = None,
+    devices: Annotated[int, typer.Option(help="With --compat cifar_jax: over how many it spread a batch.")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The TSV to write; default, in a run's folder, curvature.tsv, with --compat sharpness.tsv."),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Measure the curvature of the loss: traces of Hessian, Fisher and NTK, largest eigenvalue, epsilon-sharpness."""
+    from cifarzoo.data import load
+    from cifarzoo.errors import ModelError
+    from cifarzoo.evaluation import sharpness as curvature
+    from cifarzoo.evaluation.evaluate import find_subject
+
+    if compat not in (None, "cifar_jax"):
+        raise ModelError(f"--compat is cifar_jax, got {compat!r}")
+    if compat:
+        refuse(context, "--compat cifar_jax", "on measure loss decay_all batch_norm normalization epsilon")
+    if out is None and Path(model).is_dir():
+        out = Path(model) / ("sharpness.tsv" if compat else "curvature.tsv")
+    find_modules_here()
+    subject = find_subject(model, weights, factory_arguments(argument))
+    data = load(dataset or subject.dataset, data_dir)
+    common = {"precision": precision, "max_products": max_products, "seed": seed, "chunk": chunk}
+    if weight_decay is not None:
+        common["weight_decay"] = weight_decay
+    if batch_size is not None:
+        common["batch_size"] = batch_size
+    if compat:
+        rows = [curvature.cifar_jax_row(subject.model, data, devices=devices, **common)]
+    else:
+        rows = curvature.measure(
+            subject.model,
+            data,
+            on or ["batch"],
+            measure or curvature.MEASURES,
+            normalization,
+            epsilon=epsilon,
+            loss=loss,
+            decay_all=decay_all,
+            batch_norm=batch_norm,
+            **common,
+        )
+    # Printed first, so that nothing is lost where the file cannot be written.
+    print(json.dumps(rows, indent=2) if as_json else curvature.format_tsv(rows, ".4f" if compat else ".6g"))
+    if out is not None:
+        curvature.write_tsv(rows, out, ".4f" if compat else "")

@@ -1,0 +1,80 @@
+"""Commands that train, and that read what runs have written."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cifarzoo.cli.options import Debug
+
+commands = typer.Typer()
+
+
+@commands.command()
+def train(
+    file: Annotated[Path, typer.Argument(help="Experiments, one a YAML document.")] = Path("experiments.yaml"),
+    only: Annotated[list[str], typer.Option(help="Name of an experiment of the file; may be repeated.")] = [],  # noqa: B006
+    set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE for every experiment, dotted keys.")] = [],  # noqa: B006
+    dry_run: Annotated[
+        bool, typer.Option(help="Print the resolved experiments and what they cost; train nothing.")
+    ] = False,
+    eval_: Annotated[
+        bool, typer.Option("--eval", help="Measure the finished runs of the file again; train nothing.")
+    ] = False,
+    quickstart: Annotated[
+        bool, typer.Option(help="ResNet-20 on the embedded data set, a few minutes on two cores.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Train every experiment of a file, after a quick check of all of them."""
+    from cifarzoo.training import runner
+    from cifarzoo.training.reading import quickstart_experiment, read_experiments
+
+    sys.path.insert(0, str(file.resolve().parent))  # for a `module` that lies beside the file
+    experiments = [quickstart_experiment(set_)] if quickstart else read_experiments(file, set_)
+    experiments = runner.only_named(experiments, only, file)
+    runner.set_backend(experiments)
+    if dry_run:
+        from cifarzoo.training.estimate import print_plan
+
+        print_plan(experiments)
+        return
+    if eval_:
+        from cifarzoo.evaluation.evaluate import evaluate_runs
+        from cifarzoo.training.tables import format_rows
+
+        print(format_rows(evaluate_runs(experiments), "markdown"))
+        return
+    outcomes = runner.run_all(experiments)
+    import rich
+
+    rich.print(runner.results_table(outcomes))
+    if any(outcome.error for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+@commands.command()
+def table(
+    runs: Annotated[list[Path], typer.Argument(help="Folders that hold finished runs, searched to any depth.")],
+    file: Annotated[
+        str | None, typer.Option(help="Instead of the results, the last rows of this table of every run: log.tsv.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="markdown, tsv or json.")] = "markdown",
+    debug: Debug = False,
+) -> None:
+    """One row an experiment: mean and standard deviation over seeds, of its error or of all columns of a table."""
+    from cifarzoo.training.tables import format_rows, summarize, summarize_file
+
+    print(format_rows(summarize_file(runs, file) if file else summarize(runs), form))
+
+
+@commands.command()
+def log(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, logdir/run_name/seed0.")],
+    debug: Debug = False,
+) -> None:
+    """Print a run's log.tsv with the columns and scaling of cifar_jax, a row a validation."""
+    from cifarzoo.training.tables import cifar_jax_log
+
+    print(cifar_jax_log(run / "log.tsv"))

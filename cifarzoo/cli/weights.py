@@ -1,0 +1,55 @@
+"""Commands that fill the table of published weights."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cifarzoo.cli.options import DataDir, Debug
+
+commands = typer.Typer()
+
+
+@commands.command()
+def factory(
+    budget: Annotated[str, typer.Option(help="How long to train at most, for example 20m or 1.5h.")],
+    only: Annotated[str | None, typer.Option(help="Shell pattern of tags.")] = None,
+    rows: Annotated[Path, typer.Option(help="The wanted rows.")] = Path("recipes/zoo.yaml"),
+    weights: Annotated[Path, typer.Option(help="The weights folder.")] = Path("weights"),
+    logdir: Annotated[str, typer.Option(help="Where half-done and finished runs lie.")] = "runs/factory",
+    plan: Annotated[bool, typer.Option(help="Only print the open rows and their estimated times.")] = False,
+    data_dir: DataDir = None,
+    debug: Debug = False,
+) -> None:
+    """Train and publish the wanted rows that the manifest lacks, as far as the budget goes."""
+    from cifarzoo.factory import Factory, only_matching, parse_budget, read_rows
+
+    seconds = parse_budget(budget)
+    plant = Factory(only_matching(read_rows(rows, logdir), only), weights, data_dir)
+    if plan:
+        for row in plant.open_rows():
+            print(f"{row.tag:40} {plant.seconds_left(row) / 60:8.0f} min")
+        return
+    plant.work(seconds)
+
+
+@commands.command()
+def publish(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    tag: Annotated[str, typer.Argument(help="Name of the weights.")],
+    weights: Annotated[Path, typer.Option(help="The weights folder.")] = Path("weights"),
+    recipe: Annotated[str, typer.Option(help="What the way of training is called in the table.")] = "",
+    default: Annotated[bool, typer.Option("--default", help="Make it what load_weights=True loads.")] = False,
+    data_dir: DataDir = None,
+    debug: Debug = False,
+) -> None:
+    """Publish a run's weights: evaluate the file on the test images, write manifest entry, golden logits and card."""
+    from cifarzoo.data import load
+    from cifarzoo.publishing import GOLDEN_IMAGES
+    from cifarzoo.publishing import publish as publish_run
+    from cifarzoo.training.reading import run_experiment
+
+    golden = load("synthetic").test.images[:GOLDEN_IMAGES]
+    dataset = load(run_experiment(run).dataset, data_dir)
+    entry = publish_run(run, tag, dataset, weights, golden, recipe, default)
+    print(f"{entry.tag}: error {entry.metrics['error']:.2f} % of {entry.metrics['n']} test images")

@@ -1,0 +1,272 @@
+"""From YAML to experiments: files with documents, recipes, grids and overrides, and what a run keeps of its own."""
+
+import functools
+import itertools
+import json
+import re
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from cifarzoo.augment.policy_lists import read_policies
+from cifarzoo.errors import DataError, ExperimentError
+from cifarzoo.training.experiment import Experiment, TrainParameters
+
+# The key of a grid whose values are laid over the whole document.
+VARIANT = "variant"
+
+
+def read_experiments(path: Path, overrides: list[str] = ()) -> list[Experiment]:
+    """The experiments of a YAML file, one a document, or one for each combination of the values of its `grid`.
+
+    Args:
+        path: The file.
+        overrides: `key=value` with dotted keys, values in YAML, applied to every document.
+
+    Raises:
+        ExperimentError: the file, the document or a key is wrong; one line says where and what was expected.
+    """
+    try:
+        text = path.read_text()
+        documents = list(yaml.safe_load_all(text))
+    except OSError as failure:
+        raise ExperimentError(f"{path}: cannot be read ({failure.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as failure:
+        where = f" at line {failure.problem_mark.line + 1}" if getattr(failure, "problem_mark", None) else ""
+        problem = getattr(failure, "problem", None) or "not text"
+        raise ExperimentError(f"{path}: not valid YAML{where}: {problem}") from None
+    numbered = [(number, d) for number, d in enumerate(documents, start=1) if d is not None]
+    if not numbered:
+        raise ExperimentError(f"{path}: holds no experiment; a document needs at least `model: cifar_resnet20`")
+    experiments = [e for number, document in numbered for e in _read_document(path, number, document, overrides)]
+    _names_differ(path, experiments)
+    return experiments
+
+
+def _names_differ(path, experiments):
+    seen = {}
+    for experiment in experiments:
+        key = (experiment.train_parameters.logdir, experiment.name)
+        document = experiment._place.removeprefix(f"{path}, ")
+        if key in seen:
+            raise ExperimentError(
+                f"{path}, {document}: the run {experiment.name!r} in {key[0]!r} is also that of {seen[key]}; "
+                "set train_parameters.run_name"
+            )
+        seen[key] = document
+
+
+def experiment_from(layers: list[dict], place: str) -> Experiment:
+    """The experiment of several mappings, each laid over those before it; `place` is named in errors.
+
+    Raises:
+        ExperimentError: a key is wrong.
+    """
+    document = functools.reduce(_merge, layers, {})
+    try:
+        experiment = Experiment.model_validate(document)
+    except ValidationError as failure:
+        raise ExperimentError(f"{place}: {_first_problem(failure)}") from None
+    experiment._place = place
+    return experiment
+
+
+def _read_document(path, number, document, overrides):
+    place = f"{path}, document {number}"
+    if not isinstance(document, dict):
+        raise ExperimentError(f"{place}: expected a mapping with `model`, got {document!r:.80}")
+    document = _with_recipe(path, place, document)
+    for override in overrides:
+        _apply_override(document, override)
+    return [experiment_from([_with_policies(d, path.parent, place)], place) for d in _grid_points(document, place)]
+
+
+# ------------------------------------------------------------------------------------------------ grids
+
+
+def _grid_points(document, place):
+    """The documents of all combinations of the grid's values, the last key's values changing fastest."""
+    document = dict(document)
+    grid = document.pop("grid", None)
+    if grid is None:
+        return [document]
+    if not isinstance(grid, dict) or not grid:
+        raise ExperimentError(f"{place}: grid: expected keys with their values, got {grid!r:.80}")
+    axes = [_named_values(key, values, place) for key, values in grid.items()]
+    parameters = document.get("train_parameters")
+    base = parameters.get("run_name") if isinstance(parameters, dict) else None
+    if base is None and "model" not in grid:
+        base = document.get("model")
+    points = []
+    for combination in itertools.product(*axes):
+        point = document
+        for (_, value), key in zip(combination, grid, strict=True):
+            sections = [] if key == VARIANT else key.split(".")
+            point = _merge(point, functools.reduce(lambda inner, part: {part: inner}, reversed(sections), value))
+        name = "-".join([*([] if base is None else [str(base)]), *(name for name, _ in combination)])
+        points.append(_merge(point, {"train_parameters": {"run_name": name}}))
+    return points
+
+
+def _named_values(key, values, place):
+    """One key of a grid: pairs of what a value is called in the run's name, and the value."""
+    where = f"{place}: grid.{key}"
+    if not isinstance(key, str) or key.split(".")[0] in ("grid", "recipe", "seeds") or key.endswith("run_name"):
+        raise ExperimentError(f"{where}: no key of a grid; seeds have a list of their own, and names are derived")
+    if isinstance(values, dict) and values:
+        for name, value in values.items():
+            if key == VARIANT and not isinstance(value, dict):
+                raise ExperimentError(f"{where}.{name}: expected a mapping to lay over the document, got {value!r:.80}")
+        return [(str(name), value) for name, value in values.items()]
+    if not isinstance(values, list) or not values:
+        raise ExperimentError(f"{where}: expected a list of values, or a mapping from names to values")
+    if any(isinstance(value, dict | list) or value is None for value in values):
+        raise ExperimentError(f"{where}: give values that are no numbers or words a name, as in {{short: {{...}}}}")
+    if key == VARIANT:
+        raise ExperimentError(f"{where}: expected a mapping from names to what is laid over the document")
+    last = key.split(".")[-1]
+    return [(value if isinstance(value, str) else f"{last}_{json.dumps(value)}", value) for value in values]
+
+
+def _with_policies(document, folder, place):
+    """The document with policy lists in the place of their files, which are looked for in `folder` first.
+
+    A run then keeps what it was trained with, and a changed file is another experiment.
+    """
+    if not isinstance(entries := document.get("augmentation"), list):
+        return document
+    entries = list(entries)
+    for number, entry in enumerate(entries):
+        given = entry.get("policies") if isinstance(entry, dict) and len(entry) == 1 else None
+        if not isinstance(given, dict) or not isinstance(given.get("file"), str) or "policies" in given:
+            continue
+        beside = folder / given["file"]
+        try:
+            policies = read_policies(beside if beside.is_file() else given["file"])
+        except ExperimentError as failure:
+            raise ExperimentError(f"{place}: augmentation[{number}].{failure}") from None
+        rest = {key: value for key, value in given.items() if key != "file"}
+        entries[number] = {"policies": rest | {"policies": [[list(o) for o in pair] for pair in policies]}}
+    return document | {"augmentation": entries}
+
+
+# ------------------------------------------------------------------------------------------------ errors and merging
+
+
+def _first_problem(failure):
+    problem = failure.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"] if part not in ("function-after", "list"))
+    message = re.sub("^Value error, ", "", problem["msg"])
+    if problem["type"] == "extra_forbidden":
+        depth = len(problem["loc"])
+        if depth > 2 or (depth == 2 and problem["loc"][0] != "train_parameters"):
+            return f"{where}: unknown key"
+        section = TrainParameters if depth == 2 else Experiment
+        return f"{where}: unknown key; known are {', '.join(section.model_fields)}"
+    if problem["type"] == "missing":
+        return f"{where}: missing, and required"
+    if problem["type"] == "value_error" and not isinstance(problem["input"], (str, int, float)):
+        return f"{where}: {message}" if where else message
+    return f"{where}: {message}, got {problem['input']!r:.80}"
+
+
+def _with_recipe(path, place, document):
+    """The document on top of the recipe it names, if any: `recipe: he2016` is recipes/he2016.yaml beside the file."""
+    name = document.pop("recipe", None)
+    if name is None:
+        return document
+    candidates = [path.parent / f"{name}", path.parent / "recipes" / f"{name}.yaml"]
+    for candidate in candidates:
+        if candidate.is_file():
+            base = parse_yaml(candidate.read_text(), f"{place}: recipe {candidate}")
+            if not isinstance(base, dict):
+                raise ExperimentError(f"{place}: recipe {candidate} must be one YAML mapping")
+            return _merge(base, document)
+    looked = " and ".join(str(c) for c in candidates)
+    raise ExperimentError(f"{place}: recipe {name!r} not found; looked for {looked}")
+
+
+def parse_yaml(text: str, place: str):
+    """The value of a YAML text; ExperimentError with `place` where it is none."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as failure:
+        raise ExperimentError(f"{place}: not valid YAML: {getattr(failure, 'problem', failure)}") from None
+
+
+def _merge(base, top):
+    merged = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _apply_override(document, override):
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise ExperimentError(f"--set {override}: expected KEY=VALUE, for example train_parameters.batch_size=64")
+    if isinstance(grid := document.get("grid"), dict) and key in grid:
+        raise ExperimentError(f"--set {override}: the file has a grid over {key}; set grid.{key} to a list of values")
+    # A grid's keys are dotted themselves.
+    *sections, last = ["grid", key[5:]] if key.startswith("grid.") else key.split(".")
+    target = document
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ExperimentError(f"--set {override}: {section} is not a section")
+    target[last] = parse_yaml(value, f"--set {override}")
+
+
+def quickstart_experiment(overrides: list[str] = ()) -> Experiment:
+    """ResNet-20 on the embedded data set: a first run that needs no download."""
+    document = {
+        "model": "cifar_resnet20",
+        "dataset": "synthetic",
+        "description": "A first run: the embedded data set, minutes on two cores.",
+        "train_parameters": {
+            "run_name": "quickstart",
+            "nesterov": True,
+            "schedule": {"kind": "cosine", "peak": 0.1, "warmup": {"steps": 40}, "duration": {"steps": 400}},
+            "log_interval": 50,
+            "val_interval": 200,
+            "checkpoint_interval": 200,
+        },
+    }
+    for override in overrides:
+        _apply_override(document, override)
+    return experiment_from([document], "quickstart")
+
+
+# ------------------------------------------------------------------------------------------------ of a run
+
+
+def run_config(folder: Path) -> Path:
+    """The configuration that a run has written, in its folder or, as some other systems have it, in the one above.
+
+    Raises:
+        DataError: there is none.
+    """
+    config = next((p for p in (folder / "config.yaml", folder.parent / "config.yaml") if p.is_file()), None)
+    if config is None:
+        seeds = sorted(path.parent.name for path in folder.glob("*/config.yaml"))
+        hint = f"; its runs are {', '.join(seeds)}" if seeds else ""
+        raise DataError(f"{folder}: not a finished run: config.yaml and final.weights.h5 are expected there{hint}")
+    return config
+
+
+def run_experiment(folder: Path) -> Experiment:
+    """The experiment of a run.
+
+    Raises:
+        DataError: its configuration is missing or cannot be read. ExperimentError: it does not fit.
+    """
+    path = run_config(folder)
+    try:
+        found = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
+        raise DataError(f"{path}: cannot be read ({' '.join(str(failure).split()):.200})") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: the configuration of a run is expected, got {found!r:.80}")
+    return experiment_from([found], str(path))
