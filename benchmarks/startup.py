@@ -1,9 +1,10 @@
 """How long a user waits: for the import, for the model, for the first training step.
 
-    python benchmarks/startup.py [--depths 20 110 1001] [--without-fit]
+    [KERAS_BACKEND=jax] python benchmarks/startup.py [--depths 20 110 1001] [--kinds ours looped fit]
 
-The import is timed against bare Python in turns; models and first steps in a process each, this engine beside Keras
-`fit`. Expected before measuring: an import under 10 ms; first steps dominated by tracing, in proportion to depth.
+The import is timed against bare Python in turns; models and first steps in a process each: this engine; on JAX the
+engine as on accelerators, with repeated blocks in loops ("looped"), which processors do without; Keras `fit`. Expected
+before measuring: an import under 10 ms; first steps dominated by tracing, in proportion to depth.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 import time
 
 IMPORT_ROUNDS = 15
+KINDS = ("ours", "looped", "fit")
 
 
 def seconds(*code):
@@ -36,11 +38,13 @@ def first_step(depth, kind):
 
     dataset = load("synthetic")
     started = time.perf_counter()
-    if kind == "ours":
+    if kind in ("ours", "looped"):
         experiment = Experiment(
             model=f"cifar_resnet{depth}", dataset="synthetic", train_parameters={"steps_per_call": 1, "batch_size": 128}
         )
         engine = create_engine(experiment, dataset, 0)
+        if kind == "looped":
+            engine.loops_on_device = True
         built = time.perf_counter()
         places = np.arange(128, dtype=np.int32)[None]
         engine.train(0, places, np.array([0.01]))
@@ -60,8 +64,8 @@ def first_step(depth, kind):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 110, 1001])
-    parser.add_argument("--without-fit", action="store_true")
-    parser.add_argument("--one", choices=["ours", "fit"])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["ours", "fit"])
+    parser.add_argument("--one", choices=KINDS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(first_step(options.depths[0], options.one)))
@@ -70,7 +74,7 @@ def main():
     bare, with_import = (statistics.median(times) for times in zip(*pairs, strict=True))
     print(f"import cifarzoo adds {1e3 * (with_import - bare):.1f} ms to Python's {1e3 * bare:.1f} ms")
     for depth in options.depths:
-        for kind in ["ours"] if options.without_fit else ["ours", "fit"]:
+        for kind in options.kinds:
             found = subprocess.run(
                 [sys.executable, __file__, "--one", kind, "--depths", str(depth)],
                 capture_output=True,
@@ -82,7 +86,7 @@ def main():
             else:
                 times = json.loads(found.stdout.strip().splitlines()[-1])
                 shown = "  ".join(f"{k} {v:.1f} s" for k, v in times.items())
-            print(f"ResNet-{depth:<5} {kind:5} {shown}", flush=True)
+            print(f"ResNet-{depth:<5} {kind:6} {shown}", flush=True)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,15 @@ def test_every_variable_gets_a_gradient(case):
     assert not zero
 
 
+def test_takes_small_images_of_progressive_resizing(case, model):
+    images = keras.KerasTensor((4, 16, 16, 3))
+    if case.model == "cifar_vgg11":  # halves an image five times
+        with pytest.raises(ValueError, match="negative dimension"):
+            keras.backend.compute_output_spec(model.call, images)
+    else:
+        assert keras.backend.compute_output_spec(model.call, images).shape == (4, 10)
+
+
 def test_without_top_ends_with_the_feature_map(case, model):
     features = case.build(include_top=False)
     assert features.output_shape == (None, *case.features)

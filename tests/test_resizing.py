@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from model_cases import CASES, fill, pixels
+from model_cases import fill, pixels
 from PIL import Image
 from test_engine_tensorflow import document
 
@@ -73,16 +73,6 @@ def test_the_network_sees_images_of_the_stages_size(tmp_path, step, size):
     assert found["loss"] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_which_families_take_small_images(case, tmp_path):
-    one = experiment(tmp_path, module=None, model=case.model, model_parameters=case.arguments)
-    if case.model == "cifar_vgg11":  # halves an image five times
-        with pytest.raises(ExperimentError, match="cifar_vgg11 does not take images of 16 x 16"):
-            one.build_model(10, 0)
-    else:
-        one.build_model(10, 0)
-
-
 def test_loops_over_blocks_take_small_images():
     from cifarzoo.models.registry import create_model
     from cifarzoo.training.engines.tensorflow import loop_copies
@@ -108,6 +98,8 @@ def test_stages_that_do_not_fit(tmp_path, stages, message):
         run(experiment(tmp_path, train_parameters={"progressive_resizing": stages}), 0, load("synthetic"))
 
 
-def test_a_network_that_flattens_says_that_it_needs_full_images(tmp_path):
-    with pytest.raises(ExperimentError, match="tiny_mlp does not take images of 16 x 16"):
-        run(experiment(tmp_path, model="tiny_mlp"), 0, load("synthetic"))
+@pytest.mark.parametrize("model, module", [("tiny_mlp", "tiny_models"), ("cifar_vgg11", None)])
+def test_networks_that_need_full_images_say_so(tmp_path, model, module):
+    """One flattens its input, the other halves it five times."""
+    with pytest.raises(ExperimentError, match=f"{model} does not take images of 16 x 16"):
+        run(experiment(tmp_path, model=model, module=module), 0, load("synthetic"))
