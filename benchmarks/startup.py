@@ -67,6 +67,8 @@ def main():
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["ours", "fit"])
     parser.add_argument("--one", choices=KINDS)
     options = parser.parse_args()
+    if "looped" in options.kinds and os.environ.get("KERAS_BACKEND") != "jax":
+        parser.error("looped: on TensorFlow that is `ours`; set KERAS_BACKEND=jax")
     if options.one:
         print(json.dumps(first_step(options.depths[0], options.one)))
         return

@@ -4,23 +4,22 @@ It reads the wanted rows (recipes/zoo.yaml), leaves out what the manifest has, g
 trains what fits; a finished run is evaluated once on the test images and published. It may be stopped at any moment.
 """
 
+import contextlib
 import fnmatch
 import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
 from cifarzoo import pretrained
 from cifarzoo.data import load
-from cifarzoo.errors import ExperimentError, one_line
+from cifarzoo.errors import CifarzooError, ExperimentError, one_line
 from cifarzoo.models.catalogue import find
 from cifarzoo.publishing import GOLDEN_IMAGES, publish
 from cifarzoo.training import checkpoint
 from cifarzoo.training.estimate import probe, slow_precision, training_operations
 from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.reading import experiment_from, parse_yaml, run_experiment
+from cifarzoo.training.reading import experiment_from, read_mapping, run_experiment, with_policies
 from cifarzoo.training.trainer import Interrupted, Plan, run, run_folder
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -60,13 +59,10 @@ def read_rows(path: Path, logdir: str) -> list[Row]:
     Raises:
         ExperimentError: a row or recipe does not fit; the message names it.
     """
-    try:
-        wanted = yaml.safe_load(path.read_text())
-        recipes, common, rows = wanted["recipes"], wanted.get("common") or {}, wanted["rows"]
-    except OSError as failure:
-        raise ExperimentError(f"{path}: cannot be read ({failure.strerror})") from None
-    except (yaml.YAMLError, KeyError, TypeError) as failure:
-        raise ExperimentError(f"{path}: expected a mapping with recipes, common and rows ({failure})") from None
+    wanted = read_mapping(path, "recipes, common and rows")
+    recipes, common, rows = wanted.get("recipes"), wanted.get("common") or {}, wanted.get("rows")
+    if not (isinstance(recipes, dict) and isinstance(common, dict) and isinstance(rows, list)):
+        raise ExperimentError(f"{path}: expected mappings `recipes` and `common` and a list `rows`")
     recipes = {name: _recipe(path, name, recipe) for name, recipe in recipes.items()}
     return [
         _row(path, number, row, recipe, seed, recipes, common, logdir)
@@ -78,17 +74,13 @@ def read_rows(path: Path, logdir: str) -> list[Row]:
 
 def _recipe(path, name, given):
     """A recipe's mapping, which may lie in a file of its own beside the rows."""
-    if not isinstance(given, str):
-        return given
-    file = path.parent / given
-    try:
-        text = file.read_text()
-    except OSError as failure:
-        raise ExperimentError(f"{path}: recipe {name}: {file} cannot be read ({failure.strerror})") from None
-    found = parse_yaml(text, f"{path}: recipe {name}: {file}")
-    if not isinstance(found, dict):
-        raise ExperimentError(f"{path}: recipe {name}: {file} must be one YAML mapping")
-    return found
+    if isinstance(given, str):
+        given = read_mapping(path.parent / given, "keys of an experiment")
+    if not isinstance(given, dict):
+        raise ExperimentError(
+            f"{path}: recipe {name}: expected keys of an experiment or a file's name, got {given!r:.80}"
+        )
+    return with_policies(given, path.parent, f"{path}: recipe {name}")
 
 
 def _row(path, number, row, recipe, seed, recipes, common, logdir):
@@ -98,19 +90,18 @@ def _row(path, number, row, recipe, seed, recipes, common, logdir):
     own = {key: value for key, value in row.items() if key not in ("name", "recipes", "seeds")}
     name = f"{row['name']}_{row['dataset']}_{recipe}"
     place_and_seed = {"seeds": [seed], "train_parameters": {"logdir": logdir, "run_name": name}}
-    experiment = experiment_from([common, recipes[recipe], own, place_and_seed], place)
+    experiment = experiment_from([recipes[recipe], common, own, place_and_seed], place)
     return Row(f"{name}_s{seed}", recipe, experiment, seed)
 
 
 def _in_fast_precision(row):
     """The row in float32 where bfloat16 is slow here, and in the precision it was begun with if it is half done."""
-    folder = run_folder(row.experiment, row.seed)
-    if (folder / "config.yaml").is_file():
-        precision = run_experiment(folder).precision
-    elif slow_precision(row.experiment):
+    folder, precision = run_folder(row.experiment, row.seed), row.experiment.precision
+    if slow_precision(row.experiment):
         precision = "float32"
-    else:
-        return row
+    if (folder / "config.yaml").is_file():
+        with contextlib.suppress(CifarzooError):  # the run itself says what is wrong with it
+            precision = run_experiment(folder).precision
     return replace(row, experiment=row.experiment.model_copy(update={"precision": precision}))
 
 
@@ -132,7 +123,7 @@ class Factory:
         """The rows that are not published yet, those that are half done first."""
         published = {entry.tag for entry in pretrained.read_manifest(self._weights / "manifest.json")}
         rows = [row for row in self._rows if row.tag not in published]
-        return sorted(rows, key=lambda row: not self._done_steps(row, self._plan(row)))
+        return sorted(rows, key=lambda row: not self._saved_step(row))
 
     def seconds_left(self, row: Row) -> float:
         """Estimated time to finish a row: arithmetic that is left at the rate of a probe on this device."""
@@ -141,7 +132,7 @@ class Factory:
             self._rates[experiment.precision] = probe(experiment.precision)
         plan = self._plan(row)
         record = find(experiment.model)
-        images = plan.full_size_images(self._done_steps(row, plan))
+        images = plan.full_size_images(min(self._saved_step(row), plan.total))
         macs = record.macs["100" if experiment.dataset == "cifar100" else "10"]
         operations = training_operations(macs, images, experiment.train_parameters.sam_rho > 0)
         return FIXED_SECONDS + operations / self._rates[experiment.precision]
@@ -187,12 +178,9 @@ class Factory:
     def _plan(self, row):
         return Plan(row.experiment, len(self._dataset(row).split(row.experiment.train_split)))
 
-    def _done_steps(self, row, plan):
+    def _saved_step(self, row):
         """How many steps of a row its checkpoint holds."""
-        folder = run_folder(row.experiment, row.seed)
-        if (folder / "results.json").exists():
-            return plan.total
-        meta = checkpoint.read_meta(folder)
+        meta = checkpoint.read_meta(run_folder(row.experiment, row.seed))
         return meta["step"] if meta else 0
 
 

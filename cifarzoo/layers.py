@@ -74,20 +74,24 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
     BatchNormalization.
 
     Args:
-        group_size: Images a group, consecutive ones. A batch that does not divide into such groups is one group; with
-            several devices a batch is a device's share.
-        **kwargs: Of `keras.layers.BatchNormalization`; `axis` is the last one.
+        group_size: Images a group, consecutive ones. A batch that does not divide into such groups is one group. With
+            several replicas in TensorFlow a batch is a replica's share, and the moving statistics follow all of them.
+        **kwargs: Of `keras.layers.BatchNormalization`, but `renorm` and `synchronized`; `axis` is the last one.
 
     Call arguments:
         inputs: A tensor, [batch, ..., channels].
         training: Whether to normalise by the batch's own statistics.
 
     Raises:
-        ValueError: `group_size` is no positive whole number, or `axis` not the last.
+        ValueError: `group_size` is no positive whole number, `axis` not the last, or an argument has no meaning here.
     """
 
     def __init__(self, group_size=32, **kwargs):
+        for name in ("renorm", "synchronized"):
+            if kwargs.get(name):
+                raise ValueError(f"{name} has no meaning for groups of a batch")
         super().__init__(**kwargs)
+        self.supports_masking = False
         if not isinstance(group_size, int) or group_size < 1:
             raise ValueError(f"group_size is a positive whole number, got {group_size!r}")
         if self.axis != -1:
@@ -103,12 +107,10 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
         groups = shape[0] // self.group_size if divides is True else 1
         if not isinstance(divides, bool):  # a batch whose size is not known before it comes
             groups = ops.where(divides, shape[0] // self.group_size, 1)
-        x = ops.cast(inputs, self.variable_dtype)
+        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, self.variable_dtype, "float32"))
         x = ops.reshape(x, (groups, -1, *shape[1:]))
         mean, variance = ops.moments(x, axes=list(range(1, len(shape))), keepdims=True)
-        for variable, found in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            found = ops.reshape(ops.mean(found, axis=0), (-1,))
-            variable.assign(variable * self.momentum + found * (1 - self.momentum))
+        self.follow(*(ops.reshape(ops.mean(found, axis=0), (-1,)) for found in (mean, variance)))
         scale = ops.rsqrt(variance + self.epsilon)
         if self.scale:
             scale = scale * self.gamma
@@ -116,6 +118,11 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
         if self.center:
             shift = shift + self.beta
         return ops.cast(ops.reshape(x * scale + shift, shape), inputs.dtype)
+
+    def follow(self, mean, variance):
+        """Blend the groups' mean and variance, float [channels], into the moving statistics."""
+        for variable, found in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            variable.assign(variable * self.momentum + ops.cast(found, variable.dtype) * (1 - self.momentum))
 
     def get_config(self):
         """The constructor's arguments."""

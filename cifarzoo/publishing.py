@@ -56,6 +56,7 @@ def publish(
     Raises:
         WeightsError: the run is not finished or was stopped early, was trained on part of the training images or from
             other weights, or the tag is taken.
+        DataError, ExperimentError: its configuration is damaged.
     """
     if not (run / "results.json").is_file():
         raise WeightsError(f"{run}: not a finished run, results.json is missing")

@@ -13,7 +13,7 @@ MODELS = {
     "resnet18": ("cifar_resnet18", {}),
     "resnet9": ("cifar_resnet9", {}),
     "resnet9_whitening": ("cifar_resnet9", {"stem": "whitening", "pooling": "before", "activation": "celu"}),
-    "resnet9_ghost": ("cifar_resnet9", {"ghost_batch_size": 1}),
+    "ghost_batch_normalization": ("tiny_cnn", {"ghost_batch_size": 4}),
     "airbench94": ("cifar_airbench94", {}),
     "vgg11": ("cifar_vgg11", {}),
     "wide_resnet16_1": ("cifar_wide_resnet", {"depth": 16, "width": 1}),
@@ -28,7 +28,7 @@ MODELS = {
     "pyramid_skipnet": ("tiny_pyramid_skipnet", {}),
 }
 
-LARGE = ["resnet110", "resnet18", "resnet9", "resnet9_whitening", "resnet9_ghost", "airbench94", "vgg11"]
+LARGE = ["resnet110", "resnet18", "resnet9", "resnet9_whitening", "airbench94", "vgg11"]
 
 
 @pytest.mark.slow

@@ -127,10 +127,14 @@ for seed in alone.seeds:
     for name in one:
         np.testing.assert_allclose(other[name], one[name], rtol=1e-9, atol=1e-12, err_msg=name)
 """
-    documents = [
-        json.dumps(document(tmp_path / name, model="tiny_mlp", seeds=[0, 1, 2], seeds_at_once=3))
-        for name in ("alone", "together")
-    ]
+    changes = {
+        "model": "tiny_linear",
+        "model_parameters": {"hidden": 8, "dropout": 0.2},
+        "train_parameters": {"progressive_resizing": [{"size": 16, "until": 10}]},
+        "seeds": [0, 1, 2],
+        "seeds_at_once": 3,
+    }
+    documents = [json.dumps(document(tmp_path / name, **changes)) for name in ("alone", "together")]
     environment = os.environ | JAX | {"PYTHONPATH": f"{HERE.parent}:{HERE}"}
     found = subprocess.run(
         [sys.executable, "-c", code, *documents], capture_output=True, text=True, env=environment, timeout=900

@@ -75,6 +75,13 @@ def test_import_is_light():
     assert found.stdout.strip() == "[]"
 
 
+def test_experiments_are_read_before_keras_starts():
+    """`backend:` in a file decides which Keras that is."""
+    code = "import sys, cifarzoo.training.runner, cifarzoo.training.reading; print('keras' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
+
+
 def test_readme_and_ci_run_the_same_tests():
     commands = re.findall(r"^    (python3 -m venv .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert len(commands) == 2 and "--quickstart" in commands[0]

@@ -12,7 +12,6 @@ import pytest
 
 from cifarzoo.errors import ExperimentError
 from cifarzoo.factory import Factory, parse_budget, read_rows
-from cifarzoo.training import estimate
 
 ROOT = Path(__file__).parent.parent
 
@@ -82,10 +81,10 @@ def test_recipe_in_a_file_of_its_own(tmp_path):
     assert (row.tag, row.experiment.model) == ("resnet20_v1_synthetic_quick_s0", "cifar_resnet20")
     assert (parameters.batch_size, parameters.weight_decay, parameters.log_interval.steps) == (64, 0.5, 3)
     (tmp_path / "quick.yaml").write_text("- 3")
-    with pytest.raises(ExperimentError, match="recipe quick: .*quick.yaml must be one YAML mapping"):
+    with pytest.raises(ExperimentError, match="quick.yaml: expected a mapping with keys of an experiment"):
         read_rows(tmp_path / "rows.yaml", "runs")
     (tmp_path / "quick.yaml").unlink()
-    with pytest.raises(ExperimentError, match="recipe quick: .*quick.yaml cannot be read"):
+    with pytest.raises(ExperimentError, match="quick.yaml: cannot be read"):
         read_rows(tmp_path / "rows.yaml", "runs")
 
 
@@ -95,7 +94,7 @@ def test_rows_are_trained_in_a_precision_that_is_fast_here(tmp_path, monkeypatch
     rows = read_rows(tmp_path / "rows.yaml", str(tmp_path / "runs"))
 
     def precision(fast):
-        monkeypatch.setattr(estimate, "multiplies_bfloat16", lambda cpuinfo: fast)
+        monkeypatch.setattr("cifarzoo.factory.slow_precision", lambda experiment: None if fast else "slow")
         return Factory(rows, tmp_path)._rows[0].experiment.precision
 
     assert (precision(True), precision(False)) == ("bfloat16", "float32")
@@ -103,6 +102,22 @@ def test_rows_are_trained_in_a_precision_that_is_fast_here(tmp_path, monkeypatch
     begun.mkdir(parents=True)
     (begun / "config.yaml").write_text("model: cifar_resnet20\nprecision: bfloat16\n")
     assert precision(False) == "bfloat16"
+    (begun / "config.yaml").write_text("model: cifar_resnet20\nprecision: bflo")
+    assert precision(False) == "float32"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("recipes: 3\nrows: []", "expected mappings `recipes` and `common` and a list `rows`"),
+        ("- 3", "rows.yaml: expected a mapping with recipes, common and rows"),
+        ("recipes: {a: [3]}\nrows: []", "recipe a: expected keys of an experiment or a file's name, got .3."),
+    ],
+)
+def test_bad_rows_are_one_line(tmp_path, text, message):
+    (tmp_path / "rows.yaml").write_text(text)
+    with pytest.raises(ExperimentError, match=message):
+        read_rows(tmp_path / "rows.yaml", "runs")
 
 
 def factory(folder, *options):

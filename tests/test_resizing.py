@@ -7,11 +7,13 @@ from model_cases import fill, pixels
 from PIL import Image
 from test_engine_tensorflow import document
 
+from cifarzoo.augment.shrink import shrink
 from cifarzoo.data import load
 from cifarzoo.errors import ExperimentError
 from cifarzoo.training.engines import create_engine, repeats
 from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.resizing import ImageSizes, ResizingStage, shrink
+from cifarzoo.training.resizing import ImageSizes, ResizingStage, any_image_size
+from cifarzoo.training.runner import preflight
 from cifarzoo.training.trainer import Plan, run
 
 STAGES = [{"size": 16, "until": 4}, {"size": 24, "until": 10}]
@@ -80,9 +82,10 @@ def test_loops_over_blocks_take_small_images():
     model = create_model("cifar_resnet110")
     fill(model)
     images = pixels(2)[:, :16, :16].astype("float32")
-    expected = model.call(images).numpy()
-    with repeats.looped(model, loop_copies):
-        found = model.call(images).numpy()
+    with any_image_size(model):
+        expected = model(images).numpy()
+        with repeats.looped(model, loop_copies):
+            found = model(images).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
@@ -96,6 +99,14 @@ def test_loops_over_blocks_take_small_images():
 def test_stages_that_do_not_fit(tmp_path, stages, message):
     with pytest.raises(ExperimentError, match=f"tiny_cnn: train_parameters.progressive_resizing: {message}"):
         run(experiment(tmp_path, train_parameters={"progressive_resizing": stages}), 0, load("synthetic"))
+
+
+def test_stages_in_several_units_pass_the_check_before_training(tmp_path):
+    """It runs on a few small batches, where their order would be another."""
+    stages = [{"size": 16, "until": {"steps": 200}}, {"size": 24, "until": {"epochs": 4}}]
+    schedule = {"kind": "constant", "learning_rate": 0.1, "duration": {"epochs": 5}}
+    one = experiment(tmp_path, train_parameters={"progressive_resizing": stages, "schedule": schedule})
+    preflight(one, load("synthetic"))
 
 
 @pytest.mark.parametrize("model, module", [("tiny_mlp", "tiny_models"), ("cifar_vgg11", None)])

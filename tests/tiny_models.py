@@ -4,13 +4,17 @@ import keras
 from keras import layers
 
 
-def tiny_cnn(classes=10, dropout=0.0):
-    """Two convolutions with BatchNormalization on raw pixels."""
+def tiny_cnn(classes=10, dropout=0.0, ghost_batch_size=None):
+    """Two convolutions with BatchNormalization on raw pixels, by groups if wanted."""
+    from cifarzoo.layers import GhostBatchNormalization
+
+    ghost = {} if ghost_batch_size is None else {"group_size": ghost_batch_size}
+    norm = GhostBatchNormalization if ghost else layers.BatchNormalization
     inputs = keras.Input((32, 32, 3))
     x = layers.Rescaling(1 / 64, offset=-2)(inputs)
     for filters in (8, 16):
         x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
-        x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+        x = layers.ReLU()(norm(momentum=0.9, **ghost)(x))
     if dropout:
         x = layers.Dropout(dropout)(x)
     return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))

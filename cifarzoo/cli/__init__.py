@@ -31,7 +31,7 @@ def main() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def options(
+def cifarzoo(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
 ) -> None:
     """A Keras 3 model zoo for CIFAR-10 and CIFAR-100."""

@@ -120,11 +120,11 @@ def _saved(path):
 
 def _run(folder):
     from cifarzoo.pretrained import load_file
-    from cifarzoo.training.reading import run_experiment
+    from cifarzoo.training.reading import not_finished, run_experiment
 
     experiment = run_experiment(folder)
     if not (folder / "final.weights.h5").is_file():
-        raise DataError(f"{folder}: not a finished run: config.yaml and final.weights.h5 are expected there")
+        raise not_finished(folder)
     experiment = experiment.model_copy(update={"precision": "float32", "init_weights": None})
     classes = 100 if experiment.dataset == "cifar100" else 10
     model = experiment.build_model(classes, seed=0)

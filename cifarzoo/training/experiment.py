@@ -14,7 +14,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_valid
 
 from cifarzoo.augment.names import Description
 from cifarzoo.errors import ExperimentError, ModelError, one_line
-from cifarzoo.training.resizing import ImageSizes, ResizingStage
+from cifarzoo.training.resizing import ImageSizes, ResizingStage, any_image_size
 from cifarzoo.training.schedules import AnySchedule, Length, Stepped, Strict
 
 # Keys of earlier spellings and what they are called here.
@@ -201,10 +201,7 @@ class Experiment(Strict):
         Args:
             images: Number of training images.
         """
-        try:
-            return ImageSizes(self.train_parameters.progressive_resizing, self.lengths(images))
-        except ValueError as failure:
-            raise ExperimentError(f"{self.place}: train_parameters.progressive_resizing: {failure}") from None
+        return ImageSizes(self.train_parameters.progressive_resizing, self.lengths(images))
 
     def build_model(self, classes: int, seed: int):
         """The Keras model with fresh weights drawn from `seed`, in this experiment's precision."""
@@ -217,20 +214,21 @@ class Experiment(Strict):
             raise ExperimentError(
                 f"model_parameters: {self.model} has {outputs} outputs, {self.dataset} has {classes} classes"
             )
-        self._check_takes_small_images(model)
         if self.init_weights:
             from cifarzoo.pretrained import load_file
 
             load_file(model, Path(self.init_weights))
         return model
 
-    def _check_takes_small_images(self, model):
+    def check_image_sizes(self, model) -> None:
+        """Raise ExperimentError if the model does not take the images of all stages of `progressive_resizing`."""
         import keras
 
         for stage in self.train_parameters.progressive_resizing:
             images = keras.KerasTensor((2, stage.size, stage.size, 3), model.inputs[0].dtype)
             try:
-                keras.backend.compute_output_spec(model.call, images)
+                with any_image_size(model):
+                    keras.backend.compute_output_spec(model, images)
             except Exception as failure:  # whatever the layers of a user's own model raise
                 raise ExperimentError(
                     f"{self.place}: train_parameters.progressive_resizing: {self.model} does not take images of "

@@ -4,11 +4,14 @@ An engine brings automatic differentiation and a way to put operations in order;
 side effects.
 """
 
+import contextlib
+
 import keras
 from keras import ops
 
 from cifarzoo.training.losses import LOSSES, error
 from cifarzoo.training.optimizer import ascend
+from cifarzoo.training.resizing import any_image_size
 
 
 def objective(model, parameters, weights, others, images, labels):
@@ -28,14 +31,19 @@ def objective(model, parameters, weights, others, images, labels):
     variables = [*model.trainable_variables, *model.non_trainable_variables]
     mapping = list(zip(variables, [*weights, *others], strict=True))
     with keras.StatelessScope(mapping, collect_losses=True) as scope:
-        # Called as a model it would take images of its input's size only.
-        forward = model if images.shape[1:3] == model.inputs[0].shape[1:3] else model.call
-        logits = forward(ops.cast(images, model.inputs[0].dtype), training=True)
+        with contextlib.nullcontext() if _fit(images, model) else any_image_size(model):
+            logits = model(ops.cast(images, model.inputs[0].dtype), training=True)
         own_losses = model.losses
     others = [scope.get_current_value(variable) for variable in model.non_trainable_variables]
     loss = LOSSES[parameters.loss](logits, labels, parameters.label_smoothing)
     total = loss + sum(ops.cast(own, loss.dtype) for own in own_losses)
     return total, (loss, error(logits, labels), others)
+
+
+def _fit(images, model):
+    """Whether the images have the height and width of the model's input."""
+    sizes = zip(images.shape[1:3], model.inputs[0].shape[1:3], strict=True)
+    return all(wanted in (None, given) for given, wanted in sizes)
 
 
 def step_gradients(parameters, differentiate, after, weights, others, images, labels):

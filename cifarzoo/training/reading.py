@@ -79,7 +79,7 @@ def _read_document(path, number, document, overrides):
     document = _with_recipe(path, place, document)
     for override in overrides:
         _apply_override(document, override)
-    return [experiment_from([_with_policies(d, path.parent, place)], place) for d in _grid_points(document, place)]
+    return [experiment_from([with_policies(d, path.parent, place)], place) for d in _grid_points(document, place)]
 
 
 # ------------------------------------------------------------------------------------------------ grids
@@ -129,7 +129,7 @@ def _named_values(key, values, place):
     return [(value if isinstance(value, str) else f"{last}_{json.dumps(value)}", value) for value in values]
 
 
-def _with_policies(document, folder, place):
+def with_policies(document, folder, place):
     """The document with policy lists in the place of their files, which are looked for in `folder` first.
 
     A run then keeps what it was trained with, and a changed file is another experiment.
@@ -179,12 +179,31 @@ def _with_recipe(path, place, document):
     candidates = [path.parent / f"{name}", path.parent / "recipes" / f"{name}.yaml"]
     for candidate in candidates:
         if candidate.is_file():
-            base = parse_yaml(candidate.read_text(), f"{place}: recipe {candidate}")
-            if not isinstance(base, dict):
-                raise ExperimentError(f"{place}: recipe {candidate} must be one YAML mapping")
-            return _merge(base, document)
+            return _merge(read_mapping(candidate, "keys of an experiment", f"{place}: recipe "), document)
     looked = " and ".join(str(c) for c in candidates)
     raise ExperimentError(f"{place}: recipe {name!r} not found; looked for {looked}")
+
+
+def read_mapping(path: Path, what: str, place: str = "") -> dict:
+    """A YAML file that holds one mapping.
+
+    Args:
+        path: The file.
+        what: What the mapping holds, for the message.
+        place: What stands before the file's name in the message.
+
+    Raises:
+        ExperimentError: the file cannot be read, is no YAML or holds something else.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as failure:
+        reason = getattr(failure, "strerror", None) or "not text"
+        raise ExperimentError(f"{place}{path}: cannot be read ({reason})") from None
+    found = parse_yaml(text, f"{place}{path}")
+    if not isinstance(found, dict):
+        raise ExperimentError(f"{place}{path}: expected a mapping with {what}, got {found!r:.80}")
+    return found
 
 
 def parse_yaml(text: str, place: str):
@@ -250,10 +269,15 @@ def run_config(folder: Path) -> Path:
     """
     config = next((p for p in (folder / "config.yaml", folder.parent / "config.yaml") if p.is_file()), None)
     if config is None:
-        seeds = sorted(path.parent.name for path in folder.glob("*/config.yaml"))
-        hint = f"; its runs are {', '.join(seeds)}" if seeds else ""
-        raise DataError(f"{folder}: not a finished run: config.yaml and final.weights.h5 are expected there{hint}")
+        raise not_finished(folder)
     return config
+
+
+def not_finished(folder: Path) -> DataError:
+    """What to tell a person who takes a folder for that of a finished run."""
+    seeds = sorted(path.parent.name for path in folder.glob("*/final.weights.h5"))
+    hint = f"; its runs are {', '.join(seeds)}" if seeds else ""
+    return DataError(f"{folder}: not a finished run: config.yaml and final.weights.h5 are expected there{hint}")
 
 
 def run_experiment(folder: Path) -> Experiment:

@@ -5,10 +5,8 @@ al., https://arxiv.org/abs/1710.10196, grow images likewise. A convolutional net
 images of any size.
 """
 
-import functools
+import contextlib
 
-import numpy as np
-from keras import ops
 from pydantic import Field
 
 from cifarzoo.training.schedules import Length, Strict
@@ -29,21 +27,21 @@ class ImageSizes:
     Args:
         stages: `ResizingStage`s; after the last, images have their full size.
         lengths: A function from a `Duration` to steps.
-
-    Raises:
-        ValueError: a stage does not end after the one before it.
     """
 
     def __init__(self, stages, lengths):
         self._sizes = [stage.size for stage in stages]
         self._ends = [lengths(stage.until) for stage in stages]
+
+    def check(self, total: int) -> None:
+        """Raise ValueError unless the stages end one after another, and before a training of `total` steps does."""
         if any(end <= start for start, end in zip([0, *self._ends], self._ends, strict=False)):
             raise ValueError(f"stages must end one after another, got the ends {self._ends} in steps")
-
-    @property
-    def end(self) -> int:
-        """The first step from which on images have their full size."""
-        return self._ends[-1] if self._ends else 0
+        if self._ends and self._ends[-1] >= total:
+            raise ValueError(
+                f"the last stage ends at step {self._ends[-1]}, the training at step {total}; the network must see "
+                "images of full size, as those that it is evaluated on"
+            )
 
     def at(self, step: int) -> int:
         """Height and width of the images of a step."""
@@ -60,30 +58,14 @@ class ImageSizes:
         return sum(areas) / max(last - first, 1)
 
 
-def shrink(images, size: int):
-    """Images of `size` x `size`, each pixel a mean of those around its place, weighted by a triangle.
+@contextlib.contextmanager
+def any_image_size(model):
+    """While active, a Keras model takes images of another height and width than those of its input."""
+    import keras
 
-    Args:
-        images: Float tensor [batch, height, width, channels], height and width equal.
-        size: Height and width of the result; at that of the images they come back as they are.
-
-    Returns:
-        Tensor [batch, size, size, channels] of the same dtype: what Pillow's BILINEAR reduction gives, not rounded.
-    """
-    before, channels = images.shape[1], images.shape[3]
-    if size == before:
-        return images
-    matrix = ops.convert_to_tensor(_triangles(before, size), dtype=images.dtype)
-    rows = ops.matmul(matrix, ops.reshape(images, [-1, before, before * channels]))
-    columns = ops.matmul(matrix, ops.reshape(rows, [-1, before, channels]))
-    return ops.reshape(columns, [-1, size, size, channels])
-
-
-@functools.cache
-def _triangles(before, after):
-    """The weights of the `before` pixels of a line in each of its `after` new ones, [after, before]."""
-    scale = before / after
-    centres = (np.arange(after) + 0.5) * scale
-    distance = np.abs(np.arange(before) + 0.5 - centres[:, None]) / scale
-    weights = np.maximum(1 - distance, 0)
-    return weights / weights.sum(1, keepdims=True)
+    kept = model.input_spec
+    model.input_spec = keras.InputSpec(ndim=4, axes={-1: 3})
+    try:
+        yield
+    finally:
+        model.input_spec = kept

@@ -44,14 +44,12 @@ class Plan:
         )
         self._per_call = parameters.steps_per_call
         self._sizes = experiment.image_sizes(images)
-        if self._sizes.end >= self.total > 0:
-            raise ExperimentError(
-                f"{experiment.place}: train_parameters.progressive_resizing: the last stage ends at step "
-                f"{self._sizes.end}, the training at step {self.total}; the network must see images of full size, as "
-                "those that it is evaluated on"
-            )
         if self.total < 1:
             raise TrainingError(f"{experiment.name}: the schedule ends after {self.total} steps")
+        try:
+            self._sizes.check(self.total)
+        except ValueError as failure:
+            raise ExperimentError(f"{experiment.place}: train_parameters.progressive_resizing: {failure}") from None
 
     def next_end(self, step: int) -> int:
         """The step before which the next call stops; a function of `step` alone, so that resumed runs repeat it."""
@@ -235,6 +233,7 @@ class _Run:
             return done
         saved = self._saved()
         self.engine = create_engine(self.experiment, self.dataset, self.seed)
+        self.experiment.check_image_sizes(self.engine.model)
         log_length = 0
         if saved:
             arrays, meta = saved
@@ -243,7 +242,10 @@ class _Run:
             self.step, self.seconds, self.sums = meta["step"], meta["seconds"], meta["sums"]
             log_length = meta["log_length"]
         elif self.is_chief:
-            (self.folder / "config.yaml").write_text(yaml.safe_dump(self.experiment.resolved(), sort_keys=False))
+            # Whole or not at all, whenever the process ends.
+            part = self.folder / "config.yaml.part"
+            part.write_text(yaml.safe_dump(self.experiment.resolved(), sort_keys=False))
+            part.replace(self.folder / "config.yaml")
 
         # -------------------------------------------------------------- callbacks
         own = default_callbacks(self.folder, self.experiment, self.plan, self.step, log_length) if self.is_chief else []

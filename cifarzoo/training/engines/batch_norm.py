@@ -2,13 +2,16 @@
 
 Keras 3 computes moments and the affine map as separate operations. While the engine traces its functions, the context
 manager below lets every `keras.layers.BatchNormalization` run TensorFlow's fused kernel instead; the models themselves
-stay plain Keras.
+stay plain Keras. `cifarzoo.layers.GhostBatchNormalization` keeps its groups; only its moving statistics follow those of
+all replicas.
 """
 
 import contextlib
 
 import keras
 import tensorflow as tf
+
+from cifarzoo.layers import GhostBatchNormalization
 
 
 def _record(layer, mean, variance):
@@ -92,8 +95,17 @@ def fused_batch_normalization(synchronized: bool = False):
             return _infer(self, inputs)
         return (_train_synchronized if synchronized else _train)(self, inputs)
 
+    follow = GhostBatchNormalization.follow
+
+    def follow_all(self, mean, variance):
+        replica = tf.distribute.get_replica_context()
+        follow(self, *(replica.all_reduce(tf.distribute.ReduceOp.MEAN, value) for value in (mean, variance)))
+
     keras.layers.BatchNormalization.call = call
+    if synchronized:
+        GhostBatchNormalization.follow = follow_all
     try:
         yield
     finally:
         keras.layers.BatchNormalization.call = original
+        GhostBatchNormalization.follow = follow

@@ -18,13 +18,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cifarzoo.augment.pipeline import build as build_augmentation
 from cifarzoo.augment.random import Draws
+from cifarzoo.augment.shrink import shrink
 from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import ExperimentError
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
 from cifarzoo.training.engines.repeats import looped
 from cifarzoo.training.gradients import objective, step_gradients
-from cifarzoo.training.resizing import shrink
 
 
 def device_count(experiment) -> int:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from cifarzoo.augment.pipeline import build as build_augmentation
 from cifarzoo.augment.random import Draws
+from cifarzoo.augment.shrink import shrink
 from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import ExperimentError
 from cifarzoo.training.engines import repeats
@@ -21,7 +22,6 @@ from cifarzoo.training.engines.batch_norm import fused_batch_normalization
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
 from cifarzoo.training.gradients import objective, step_gradients
-from cifarzoo.training.resizing import shrink
 
 
 @functools.cache
