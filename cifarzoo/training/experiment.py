@@ -228,7 +228,7 @@ class Experiment(Strict):
             images = keras.KerasTensor((2, stage.size, stage.size, 3), model.inputs[0].dtype)
             try:
                 with any_image_size(model):
-                    keras.backend.compute_output_spec(model, images)
+                    keras.src.backend.compute_output_spec(model, images)
             except Exception as failure:  # whatever the layers of a user's own model raise
                 raise ExperimentError(
                     f"{self.place}: train_parameters.progressive_resizing: {self.model} does not take images of "
