@@ -126,7 +126,7 @@ def tensorflow_run(tmp_path_factory):
             "bias_lr_factor": 4.0,
             "ema_decay": 0,
             "lookahead": {"interval": 3, "start": 6},
-            "progressive_resizing": [{"size": 16, "until": 8}, {"size": 24, "until": 16}],
+            "progressive_resizing": [{"size": 16, "until": 12}],
             "schedule": {"kind": "cosine", "peak": 0.1, "warmup": 4, "duration": 24},
         },
     }

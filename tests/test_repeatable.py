@@ -107,7 +107,7 @@ def test_with_everything_at_once(tmp_path, backend):
         "sam_rho": 0.05,
         "ema_decay": 0,
         "lookahead": {"interval": 3, "start": 4},
-        "progressive_resizing": [{"size": 16, "until": 5}, {"size": 24, "until": 11}],
+        "progressive_resizing": [{"size": 24, "until": 5}],
     }
     assert_repeatable_on(backend, tmp_path, EVERYTHING, **parameters)
 
