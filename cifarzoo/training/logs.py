@@ -193,7 +193,9 @@ class Progress(keras.callbacks.Callback):
         )
         self._bar.update(self._task, completed=step, status=status)
         if not self._console.is_terminal and self._plan.is_due(self._plan.log, step):
-            left = (time.perf_counter() - self._started) * (self._plan.total - step) / max(step - self._first_step, 1)
+            # By arithmetic rather than steps, for those of small images are quick.
+            to_do = self._plan.full_size_images
+            left = (time.perf_counter() - self._started) * to_do(step) / (to_do(self._first_step) - to_do(step))
             self._line(f"{self._title}: step {step}/{self._plan.total}  {status}  {_clock(left)} left")
 
     def on_train_end(self, logs=None):
