@@ -90,7 +90,7 @@ def _row(path, number, row, recipe, seed, recipes, common, logdir):
     own = {key: value for key, value in row.items() if key not in ("name", "recipes", "seeds")}
     name = f"{row['name']}_{row['dataset']}_{recipe}"
     place_and_seed = {"seeds": [seed], "train_parameters": {"logdir": logdir, "run_name": name}}
-    experiment = experiment_from([recipes[recipe], common, own, place_and_seed], place)
+    experiment = experiment_from([common, recipes[recipe], own, place_and_seed], place)
     return Row(f"{name}_s{seed}", recipe, experiment, seed)
 
 

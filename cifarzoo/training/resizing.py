@@ -60,12 +60,24 @@ class ImageSizes:
 
 @contextlib.contextmanager
 def any_image_size(model):
-    """While active, a Keras model takes images of another height and width than those of its input."""
+    """While active, a Keras model, and those within it, take images of another size than that of their inputs."""
     import keras
 
-    kept = model.input_spec
-    model.input_spec = keras.InputSpec(ndim=4, axes={-1: 3})
+    models = [layer for layer in model._flatten_layers() if isinstance(layer, keras.Model)]
+    kept = [one.input_spec for one in models]
+    for one, specs in zip(models, kept, strict=True):
+        one.input_spec = [_of_any_size(spec) for spec in keras.tree.flatten(specs)]
     try:
         yield
     finally:
-        model.input_spec = kept
+        for one, specs in zip(models, kept, strict=True):
+            one.input_spec = specs
+
+
+def _of_any_size(spec):
+    """The specification of an input without the height and width of images."""
+    import keras
+
+    if spec is None or spec.shape is None or len(spec.shape) != 4:
+        return spec
+    return keras.InputSpec(shape=(spec.shape[0], None, None, spec.shape[3]))
