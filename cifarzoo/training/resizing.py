@@ -63,7 +63,7 @@ def any_image_size(model):
     """While active, a Keras model, and those within it, take images of another size than that of their inputs."""
     import keras
 
-    models = [layer for layer in model._flatten_layers() if isinstance(layer, keras.Model)]
+    models = [one for one in model._flatten_layers() if isinstance(one, keras.Model) and one.input_spec]
     kept = [one.input_spec for one in models]
     for one, specs in zip(models, kept, strict=True):
         one.input_spec = [_of_any_size(spec) for spec in keras.tree.flatten(specs)]
@@ -78,6 +78,6 @@ def _of_any_size(spec):
     """The specification of an input without the height and width of images."""
     import keras
 
-    if spec is None or spec.shape is None or len(spec.shape) != 4:
+    if spec.shape is None or len(spec.shape) != 4:
         return spec
     return keras.InputSpec(shape=(spec.shape[0], None, None, spec.shape[3]))
