@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from cifarzoo.cli.options import DataDir, Debug, factory_arguments, find_modules_here, refuse
+from cifarzoo.cli.options import (
+    Arguments,
+    DataDir,
+    DatasetName,
+    Debug,
+    Weights,
+    factory_arguments,
+    find_modules,
+    refuse,
+)
 from cifarzoo.errors import CifarzooError
 
 commands = typer.Typer()
@@ -19,13 +28,9 @@ def evaluate(
         str | None,
         typer.Argument(help="A model's name, a published tag or file, a .keras file, or the folder of a run."),
     ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="cifar10, cifar100 or synthetic; default: what it was trained on.")
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Tag or path of the weights, instead of the default ones.")
-    ] = None,
-    argument: Annotated[list[str], typer.Option(help="KEY=VALUE for the factory; may be repeated.")] = [],  # noqa: B006
+    dataset: DatasetName = None,
+    weights: Weights = None,
+    argument: Arguments = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="train, test, train45k or validation.")] = "test",
     flip: Annotated[
         bool, typer.Option("--flip", help="Average the logits of each image and its mirror image.")
@@ -65,7 +70,7 @@ def evaluate(
         refuse(context, "--from-logits", "dataset weights argument flip logits")
         found = load_predictions(from_logits).describe(split)
     else:
-        find_modules_here()
+        find_modules(Path())
         arguments = factory_arguments(argument)
         found = evaluate_named(model, dataset, data_dir, split, logits, flip, tag=weights, arguments=arguments)
     if confusion:
@@ -107,5 +112,5 @@ def report(
     """Write one self-contained HTML page on a run: numbers, curves, calibration, confusion, loss slices."""
     from cifarzoo.evaluation.report import write_report
 
-    find_modules_here()
+    find_modules(Path())
     print(write_report(run, out, data_dir, images))

@@ -1,7 +1,7 @@
 """What several commands share: options, arguments in YAML, options that exclude each other."""
 
-import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,11 +10,17 @@ from cifarzoo.errors import ExperimentError
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 DataDir = Annotated[str | None, typer.Option(help="Folder with the official archives; default $CIFARZOO_DATA.")]
+# Of commands that measure a model.
+DatasetName = Annotated[
+    str | None, typer.Option(help="cifar10, cifar100 or synthetic; default: what it was trained on.")
+]
+Weights = Annotated[str | None, typer.Option(help="Tag or path of the weights, instead of the default ones.")]
+Arguments = Annotated[list[str], typer.Option(help="KEY=VALUE for the factory; may be repeated.")]
 
 
-def find_modules_here():
-    """Make the working directory a place for the `module` of a run."""
-    sys.path.insert(0, os.getcwd())
+def find_modules(folder: Path) -> None:
+    """Make a folder a place for the `module` of experiments and runs."""
+    sys.path.insert(0, str(folder.resolve()))
 
 
 def factory_arguments(items):

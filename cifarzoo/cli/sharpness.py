@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from cifarzoo.cli.options import DataDir, Debug, factory_arguments, find_modules_here, refuse
+from cifarzoo.cli.options import (
+    Arguments,
+    DataDir,
+    DatasetName,
+    Debug,
+    Weights,
+    factory_arguments,
+    find_modules,
+    refuse,
+)
 
 commands = typer.Typer()
 
@@ -15,13 +24,9 @@ commands = typer.Typer()
 def sharpness(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="A model's name, a published tag or file, or the folder of a run.")],
-    dataset: Annotated[
-        str | None, typer.Option(help="cifar10, cifar100 or synthetic; default: what it was trained on.")
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Tag or path of the weights, instead of the default ones.")
-    ] = None,
-    argument: Annotated[list[str], typer.Option(help="KEY=VALUE for the factory; may be repeated.")] = [],  # noqa: B006
+    dataset: DatasetName = None,
+    weights: Weights = None,
+    argument: Arguments = [],  # noqa: B006
     on: Annotated[
         list[str] | None, typer.Option(help="batch (default), train, test, train45k or validation; may be repeated.")
     ] = None,
@@ -71,7 +76,7 @@ def sharpness(
         refuse(context, "--compat cifar_jax", "on measure loss decay_all batch_norm normalization epsilon")
     if out is None and Path(model).is_dir():
         out = Path(model) / ("sharpness.tsv" if compat else "curvature.tsv")
-    find_modules_here()
+    find_modules(Path())
     subject = find_subject(model, weights, factory_arguments(argument))
     data = load(dataset or subject.dataset, data_dir)
     common = {"precision": precision, "max_products": max_products, "seed": seed, "chunk": chunk}

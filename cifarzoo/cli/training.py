@@ -1,12 +1,11 @@
 """Commands that train, and that read what runs have written."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cifarzoo.cli.options import Debug
+from cifarzoo.cli.options import Debug, find_modules
 
 commands = typer.Typer()
 
@@ -31,7 +30,7 @@ def train(
     from cifarzoo.training import runner
     from cifarzoo.training.reading import quickstart_experiment, read_experiments
 
-    sys.path.insert(0, str(file.resolve().parent))  # for a `module` that lies beside the file
+    find_modules(file.resolve().parent)
     experiments = [quickstart_experiment(set_)] if quickstart else read_experiments(file, set_)
     experiments = runner.only_named(experiments, only, file)
     runner.set_backend(experiments)
