@@ -28,8 +28,9 @@ def ours(options):
     """The recipe through the runner's own parts."""
     from cifarzoo.data import load
     from cifarzoo.evaluation.evaluate import evaluate, find_subject
+    from cifarzoo.training.plan import Plan
     from cifarzoo.training.reading import read_experiments
-    from cifarzoo.training.trainer import Plan, run, run_folder
+    from cifarzoo.training.trainer import run, run_folder
 
     with tempfile.TemporaryDirectory() as folder:
         changes = [f"train_parameters.logdir={folder}", f"precision={options.precision}", *options.set]

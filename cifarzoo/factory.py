@@ -19,8 +19,9 @@ from cifarzoo.publishing import GOLDEN_IMAGES, publish
 from cifarzoo.training import checkpoint
 from cifarzoo.training.estimate import probe, slow_precision, training_operations
 from cifarzoo.training.experiment import Experiment
+from cifarzoo.training.plan import Plan
 from cifarzoo.training.reading import experiment_from, read_mapping, run_experiment, with_policies
-from cifarzoo.training.trainer import Interrupted, Plan, run, run_folder
+from cifarzoo.training.trainer import Interrupted, run, run_folder
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 # Building, compiling, evaluating and publishing, beside the training itself.

@@ -20,8 +20,8 @@ from cifarzoo.evaluation.evaluate import evaluate, find_subject, predict
 from cifarzoo.models import registry
 from cifarzoo.pretrained import Published
 from cifarzoo.results import results_page
+from cifarzoo.training.plan import Plan
 from cifarzoo.training.reading import run_experiment
-from cifarzoo.training.trainer import Plan
 
 GOLDEN_IMAGES = 8
 WHEEL_LIMIT = 10_000_000

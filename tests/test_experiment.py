@@ -8,8 +8,8 @@ import yaml
 
 from cifarzoo.errors import ExperimentError
 from cifarzoo.training.order import stream_indices
+from cifarzoo.training.plan import Plan
 from cifarzoo.training.reading import read_experiments
-from cifarzoo.training.trainer import Plan
 
 SEED_EXAMPLES = """
 module: 'Models.Resnets'      # .py file with models (required)

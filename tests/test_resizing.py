@@ -12,9 +12,10 @@ from cifarzoo.data import load
 from cifarzoo.errors import ExperimentError
 from cifarzoo.training.engines import create_engine, repeats
 from cifarzoo.training.experiment import Experiment
+from cifarzoo.training.plan import Plan
 from cifarzoo.training.resizing import ImageSizes, ResizingStage, any_image_size
 from cifarzoo.training.runner import preflight
-from cifarzoo.training.trainer import Plan, run
+from cifarzoo.training.trainer import run
 
 STAGES = [{"size": 16, "until": 4}, {"size": 24, "until": 10}]
 

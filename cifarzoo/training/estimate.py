@@ -69,7 +69,7 @@ def slow_precision(experiment: Experiment) -> str | None:
 
 def print_plan(experiments: list[Experiment]) -> None:
     """Print every experiment with all defaults filled in, its steps, arithmetic and estimated time."""
-    from cifarzoo.training.trainer import Plan
+    from cifarzoo.training.plan import Plan
 
     rates = {}
     for experiment in experiments:

@@ -62,7 +62,8 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
     from cifarzoo.training.checkpoint import locked
     from cifarzoo.training.engines import create_engine, create_group, is_chief, replica_count
     from cifarzoo.training.engines.batches import check_shares
-    from cifarzoo.training.trainer import Plan, run_folder
+    from cifarzoo.training.plan import Plan
+    from cifarzoo.training.trainer import run_folder
 
     Plan(experiment, len(dataset.split(experiment.train_split).labels))
     replicas = replica_count(experiment)

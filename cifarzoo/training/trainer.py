@@ -11,63 +11,19 @@ import numpy as np
 import yaml
 
 from cifarzoo.data import Dataset
-from cifarzoo.errors import CheckpointError, ExperimentError, TrainingError
+from cifarzoo.errors import CheckpointError, TrainingError
 from cifarzoo.evaluation.metrics import classification_metrics
 from cifarzoo.training import checkpoint
 from cifarzoo.training.engines import create_engine, create_group
 from cifarzoo.training.experiment import Experiment
 from cifarzoo.training.logs import default_callbacks
 from cifarzoo.training.order import stream_indices
+from cifarzoo.training.plan import Plan
 from cifarzoo.training.provenance import provenance
 
 
 class Interrupted(TrainingError):
     """A person or the system asked the run to stop; it has saved and can go on."""
-
-
-class Plan:
-    """The lengths of a run in steps, and where a compiled call must end."""
-
-    def __init__(self, experiment: Experiment, images: int):
-        parameters = experiment.train_parameters
-        self._lengths = experiment.lengths(images)
-        self._schedule, self._rate_factor = parameters.resolved_schedule(), parameters.rate_factor
-        self.images = images
-        self.batch_size = parameters.batch_size
-        try:
-            self.total = self._schedule.total(self._lengths)
-        except ValueError as failure:
-            raise ExperimentError(f"train_parameters.schedule: {failure}") from None
-        self.log, self.val, self.checkpoint = (
-            max(1, self._lengths(length))
-            for length in (parameters.log_interval, parameters.val_interval, parameters.checkpoint_interval)
-        )
-        self._per_call = parameters.steps_per_call
-        self._sizes = experiment.image_sizes(images)
-        if self.total < 1:
-            raise TrainingError(f"{experiment.name}: the schedule ends after {self.total} steps")
-        try:
-            self._sizes.check(self.total)
-        except ValueError as failure:
-            raise ExperimentError(f"{experiment.place}: train_parameters.progressive_resizing: {failure}") from None
-
-    def next_end(self, step: int) -> int:
-        """The step before which the next call stops; a function of `step` alone, so that resumed runs repeat it."""
-        intervals = (self.log, self.val, self.checkpoint, self._per_call)
-        change = self._sizes.next_change(step) or self.total
-        return min(self.total, change, *(step - step % interval + interval for interval in intervals))
-
-    def full_size_images(self, first: int = 0) -> float:
-        """How many images of full size would be the arithmetic of the steps from `first` on."""
-        return self._sizes.relative_area(first, self.total) * (self.total - first) * self.batch_size
-
-    def rates(self, first: int, last: int) -> np.ndarray:
-        """Learning rates of the steps from `first` up to but not including `last`."""
-        return self._rate_factor * self._schedule.rates(np.arange(first, last), self._lengths)
-
-    def is_due(self, interval: int, step: int) -> bool:
-        """Whether something that happens every `interval` steps, and at the end, happens after `step` steps."""
-        return step % interval == 0 or step == self.total
 
 
 def run_folder(experiment: Experiment, seed: int) -> Path:

@@ -1,0 +1,63 @@
+"""The plan of a run: its lengths in steps, its learning rates, and where compiled calls end."""
+
+import numpy as np
+
+from cifarzoo.errors import ExperimentError, TrainingError
+from cifarzoo.training.experiment import Experiment
+
+
+class Plan:
+    """The lengths of a run in steps, and where a compiled call must end.
+
+    Args:
+        experiment: What is trained.
+        images: How many images the training split has.
+
+    Attributes:
+        total: Steps of the whole run. log, val, checkpoint: Steps from one to the next of each.
+
+    Raises:
+        ExperimentError: the schedule's parts do not fit each other, or small images last longer than the run.
+        TrainingError: the schedule has no step.
+    """
+
+    def __init__(self, experiment: Experiment, images: int):
+        parameters = experiment.train_parameters
+        self._lengths = experiment.lengths(images)
+        self._schedule, self._rate_factor = parameters.resolved_schedule(), parameters.rate_factor
+        self.images = images
+        self.batch_size = parameters.batch_size
+        try:
+            self.total = self._schedule.total(self._lengths)
+        except ValueError as failure:
+            raise ExperimentError(f"train_parameters.schedule: {failure}") from None
+        self.log, self.val, self.checkpoint = (
+            max(1, self._lengths(length))
+            for length in (parameters.log_interval, parameters.val_interval, parameters.checkpoint_interval)
+        )
+        self._per_call = parameters.steps_per_call
+        self._sizes = experiment.image_sizes(images)
+        if self.total < 1:
+            raise TrainingError(f"{experiment.name}: the schedule ends after {self.total} steps")
+        try:
+            self._sizes.check(self.total)
+        except ValueError as failure:
+            raise ExperimentError(f"{experiment.place}: train_parameters.progressive_resizing: {failure}") from None
+
+    def next_end(self, step: int) -> int:
+        """The step before which the next call stops; a function of `step` alone, so that resumed runs repeat it."""
+        intervals = (self.log, self.val, self.checkpoint, self._per_call)
+        change = self._sizes.next_change(step) or self.total
+        return min(self.total, change, *(step - step % interval + interval for interval in intervals))
+
+    def full_size_images(self, first: int = 0) -> float:
+        """How many images of full size would be the arithmetic of the steps from `first` on."""
+        return self._sizes.relative_area(first, self.total) * (self.total - first) * self.batch_size
+
+    def rates(self, first: int, last: int) -> np.ndarray:
+        """Learning rates of the steps from `first` up to but not including `last`."""
+        return self._rate_factor * self._schedule.rates(np.arange(first, last), self._lengths)
+
+    def is_due(self, interval: int, step: int) -> bool:
+        """Whether something that happens every `interval` steps, and at the end, happens after `step` steps."""
+        return step % interval == 0 or step == self.total
