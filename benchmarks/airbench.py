@@ -29,8 +29,8 @@ def ours(options):
     from cifarzoo.data import load
     from cifarzoo.evaluation.evaluate import evaluate, find_subject
     from cifarzoo.training.plan import Plan
-    from cifarzoo.training.reading import read_experiments
-    from cifarzoo.training.trainer import run, run_folder
+    from cifarzoo.training.reading import read_experiments, run_folder
+    from cifarzoo.training.trainer import run
 
     with tempfile.TemporaryDirectory() as folder:
         changes = [f"train_parameters.logdir={folder}", f"precision={options.precision}", *options.set]

@@ -4,106 +4,26 @@ It reads the wanted rows (recipes/zoo.yaml), leaves out what the manifest has, g
 trains what fits; a finished run is evaluated once on the test images and published. It may be stopped at any moment.
 """
 
-import contextlib
-import fnmatch
-import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from cifarzoo import pretrained
 from cifarzoo.data import load
-from cifarzoo.errors import CifarzooError, ExperimentError, one_line
+from cifarzoo.data.dataset import IMAGES
+from cifarzoo.errors import one_line
 from cifarzoo.models.catalogue import find
-from cifarzoo.publishing import GOLDEN_IMAGES, publish
+from cifarzoo.publishing import GOLDEN_IMAGES, publish, write_pages
+from cifarzoo.rows import Row
 from cifarzoo.training import checkpoint
-from cifarzoo.training.estimate import probe, slow_precision, training_operations
-from cifarzoo.training.experiment import Experiment
+from cifarzoo.training.estimate import probe, training_operations
 from cifarzoo.training.plan import Plan
-from cifarzoo.training.reading import experiment_from, read_mapping, run_experiment, with_policies
-from cifarzoo.training.trainer import Interrupted, run, run_folder
+from cifarzoo.training.precision import settled
+from cifarzoo.training.reading import run_folder
+from cifarzoo.training.trainer import Interrupted, run
 
-UNITS = {"s": 1, "m": 60, "h": 3600}
 # Building, compiling, evaluating and publishing, beside the training itself.
 FIXED_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Row:
-    """One wanted weight file: an experiment with one seed."""
-
-    tag: str
-    recipe: str
-    experiment: Experiment
-    seed: int
-
-
-def parse_budget(text: str) -> float:
-    """Seconds of a budget such as "20m", "1.5h" or "90s".
-
-    Raises:
-        ExperimentError: it is not a number and a unit.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if not found:
-        raise ExperimentError(f"--budget {text}: expected a number and s, m or h, for example 20m")
-    return float(found[1]) * UNITS[found[2]]
-
-
-def read_rows(path: Path, logdir: str) -> list[Row]:
-    """The wanted rows of a file, in order.
-
-    Args:
-        path: recipes/zoo.yaml or a file of its form.
-        logdir: Where the runs are to lie.
-
-    Raises:
-        ExperimentError: a row or recipe does not fit; the message names it.
-    """
-    wanted = read_mapping(path, "recipes, common and rows")
-    recipes, common, rows = wanted.get("recipes"), wanted.get("common") or {}, wanted.get("rows")
-    if not (isinstance(recipes, dict) and isinstance(common, dict) and isinstance(rows, list)):
-        raise ExperimentError(f"{path}: expected mappings `recipes` and `common` and a list `rows`")
-    recipes = {name: _recipe(path, name, recipe) for name, recipe in recipes.items()}
-    return [
-        _row(path, number, row, recipe, seed, recipes, common, logdir)
-        for number, row in enumerate(rows, start=1)
-        for recipe in row.get("recipes", [])
-        for seed in row.get("seeds", [0])
-    ]
-
-
-def _recipe(path, name, given):
-    """A recipe's mapping, which may lie in a file of its own beside the rows."""
-    if isinstance(given, str):
-        given = read_mapping(path.parent / given, "keys of an experiment")
-    if not isinstance(given, dict):
-        raise ExperimentError(
-            f"{path}: recipe {name}: expected keys of an experiment or a file's name, got {given!r:.80}"
-        )
-    return with_policies(given, path.parent, f"{path}: recipe {name}")
-
-
-def _row(path, number, row, recipe, seed, recipes, common, logdir):
-    place = f"{path}, row {number}"
-    if recipe not in recipes:
-        raise ExperimentError(f"{place}: unknown recipe {recipe!r}; the file has {', '.join(recipes)}")
-    own = {key: value for key, value in row.items() if key not in ("name", "recipes", "seeds")}
-    name = f"{row['name']}_{row['dataset']}_{recipe}"
-    place_and_seed = {"seeds": [seed], "train_parameters": {"logdir": logdir, "run_name": name}}
-    experiment = experiment_from([common, recipes[recipe], own, place_and_seed], place)
-    return Row(f"{name}_s{seed}", recipe, experiment, seed)
-
-
-def _in_fast_precision(row):
-    """The row in float32 where bfloat16 is slow here, and in the precision it was begun with if it is half done."""
-    folder, precision = run_folder(row.experiment, row.seed), row.experiment.precision
-    if slow_precision(row.experiment):
-        precision = "float32"
-    if (folder / "config.yaml").is_file():
-        with contextlib.suppress(CifarzooError):  # the run itself says what is wrong with it
-            precision = run_experiment(folder).precision
-    return replace(row, experiment=row.experiment.model_copy(update={"precision": precision}))
 
 
 class Factory:
@@ -116,42 +36,51 @@ class Factory:
     """
 
     def __init__(self, rows: list[Row], weights: Path, data_dir: str | None = None):
-        self._rows = [_in_fast_precision(row) for row in rows]
+        self._rows = [replace(row, experiment=settled(row.experiment)) for row in rows]
         self._weights, self._data_dir = weights, data_dir
         self._datasets, self._rates = {}, {}
 
     def open_rows(self) -> list[Row]:
         """The rows that are not published yet, those that are half done first."""
-        published = {entry.tag for entry in pretrained.read_manifest(self._weights / "manifest.json")}
+        published = {entry.tag for entry in self._published()}
         rows = [row for row in self._rows if row.tag not in published]
         return sorted(rows, key=lambda row: not self._saved_step(row))
 
     def seconds_left(self, row: Row) -> float:
-        """Estimated time to finish a row: arithmetic that is left at the rate of a probe on this device."""
-        experiment = row.experiment
-        if experiment.precision not in self._rates:
-            self._rates[experiment.precision] = probe(experiment.precision)
-        plan = self._plan(row)
+        """Estimated time to finish a row: the arithmetic that is left, at the row's own rate or at a probe's.
+
+        Raises:
+            CifarzooError: the row does not fit, or its data set is not there.
+        """
+        experiment, saved = row.experiment, self._saved(row)
+        plan = Plan(experiment, self._training_images(experiment))
         record = find(experiment.model)
-        images = plan.full_size_images(min(self._saved_step(row), plan.total))
-        macs = record.macs["100" if experiment.dataset == "cifar100" else "10"]
-        operations = training_operations(macs, images, experiment.train_parameters.sam_rho > 0)
-        return FIXED_SECONDS + operations / self._rates[experiment.precision]
+        macs, sam = (
+            record.macs["100" if experiment.dataset == "cifar100" else "10"],
+            experiment.train_parameters.sam_rho > 0,
+        )
+        done = min(saved["step"], plan.total) if saved else 0
+        left = plan.full_size_images(done)
+        if saved and saved["seconds"] > 0:
+            return FIXED_SECONDS + saved["seconds"] * left / (plan.full_size_images() - left)
+        return FIXED_SECONDS + training_operations(macs, left, sam) / self._rate(experiment.precision)
 
     def work(self, budget: float) -> list[Row]:
         """Train and publish what fits into `budget` seconds; returns the rows that were published.
 
         The first open row that fits is taken; where none fits, the first is begun and left half done at the deadline.
+        What an earlier factory was stopped in the midst of writing is written anew.
         """
         deadline, finished, failed = time.monotonic() + budget, [], set()
+        write_pages(self._weights, self._published())
         while rows := [row for row in self.open_rows() if row.tag not in failed]:
+            row, seconds = self._choose(rows, deadline, failed)
             left = deadline - time.monotonic()
-            if left < FIXED_SECONDS:
+            if row is None or left < FIXED_SECONDS:
                 break
-            row = next((row for row in rows if self.seconds_left(row) <= left), rows[0])
-            _say(f"{row.tag}: about {self.seconds_left(row) / 60:.0f} min, {left / 60:.0f} min left")
+            _say(f"{row.tag}: about {seconds / 60:.0f} min, {left / 60:.0f} min left")
             try:
-                run(row.experiment, row.seed, self._dataset(row), deadline=deadline - FIXED_SECONDS / 2)
+                run(row.experiment, row.seed, self._dataset(row.experiment), deadline=deadline - FIXED_SECONDS / 2)
                 entry = self._publish(row)
                 finished.append(row)
                 _say(f"{row.tag}: published, error {entry.metrics['error']:.2f} %")
@@ -165,38 +94,62 @@ class Factory:
             _say(f"next: {', '.join(row.tag for row in rows[:3])}; {len(rows)} rows are open")
         return finished
 
-    def _publish(self, row):
-        golden = load("synthetic").test.images[:GOLDEN_IMAGES]
-        folder = run_folder(row.experiment, row.seed)
-        return publish(folder, row.tag, self._dataset(row), self._weights, golden, recipe=row.recipe)
+    def _choose(self, rows, deadline, failed):
+        """The first row that can be finished in time, else the first, with its seconds; None where every row fails."""
+        first = None, 0.0
+        for row in rows:
+            try:
+                seconds = self.seconds_left(row)
+            except Exception as failure:
+                _say(f"{row.tag}: {one_line(failure)}")
+                failed.add(row.tag)
+                continue
+            if seconds <= deadline - time.monotonic():
+                return row, seconds
+            first = first if first[0] else (row, seconds)
+        return first
 
-    def _dataset(self, row):
-        name = row.experiment.dataset
+    def _publish(self, row):
+        """Publish; the weights become the default if their recipe is preferred to that of the default so far."""
+        golden = load("synthetic").test.images[:GOLDEN_IMAGES]
+        return publish(
+            run_folder(row.experiment, row.seed),
+            row.tag,
+            self._dataset(row.experiment),
+            self._weights,
+            golden,
+            recipe=row.recipe,
+            preferred_to=row.preferred_to,
+            remark=row.remark,
+        )
+
+    def _published(self):
+        return pretrained.read_manifest(self._weights / "manifest.json")
+
+    def _dataset(self, experiment):
+        name = experiment.dataset
         if name not in self._datasets:
             self._datasets[name] = load(name, self._data_dir)
         return self._datasets[name]
 
-    def _plan(self, row):
-        return Plan(row.experiment, len(self._dataset(row).split(row.experiment.train_split)))
+    def _training_images(self, experiment):
+        """Known without the data, which need not be there before a row is trained on them."""
+        if experiment.dataset == "synthetic":
+            return len(self._dataset(experiment).split(experiment.train_split))
+        return IMAGES[experiment.train_split]
+
+    def _rate(self, precision):
+        if precision not in self._rates:
+            self._rates[precision] = probe(precision)
+        return self._rates[precision]
+
+    def _saved(self, row):
+        """What the checkpoint of a row says of itself, or None."""
+        return checkpoint.read_meta(run_folder(row.experiment, row.seed))
 
     def _saved_step(self, row):
-        """How many steps of a row its checkpoint holds."""
-        meta = checkpoint.read_meta(run_folder(row.experiment, row.seed))
-        return meta["step"] if meta else 0
-
-
-def only_matching(rows: list[Row], pattern: str | None) -> list[Row]:
-    """The rows whose tag matches a shell pattern.
-
-    Raises:
-        ExperimentError: none does.
-    """
-    found = [row for row in rows if pattern is None or fnmatch.fnmatch(row.tag, pattern)]
-    if not found:
-        raise ExperimentError(
-            f"--only {pattern}: no row has such a tag; there are {', '.join(row.tag for row in rows)}"
-        )
-    return found
+        saved = self._saved(row)
+        return saved["step"] if saved else 0
 
 
 def _say(line):

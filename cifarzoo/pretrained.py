@@ -31,11 +31,13 @@ class Published:
         default: Whether `load_weights=True` means this one.
         sha256, bytes: Of the file.
         parameters: Including BatchNormalization's moving statistics.
+        macs: Multiply-accumulates of one image.
         preprocessing: `mean` and `std` on the scale 0-255, R, G, B.
         metrics: On all test images, measured from the file: n, error, top5_error (percent), nll, brier, ece.
         training: Experiment, seed, steps, seconds, device, versions, revision.
         url: Where it can be downloaded, if anywhere.
         license: Of the weights.
+        remark: What a reader of the error must know, if anything.
     """
 
     tag: str
@@ -47,11 +49,13 @@ class Published:
     sha256: str
     bytes: int
     parameters: int
+    macs: int
     preprocessing: dict[str, list[float]]
     metrics: dict[str, float]
     training: dict[str, Any] = field(repr=False)
     url: str | None = None
     license: str = "MIT"
+    remark: str = ""
 
     @property
     def file(self) -> str:

@@ -3,8 +3,12 @@
 The error that is published is measured here, once, on all test images, from the very file that is published.
 """
 
+import contextlib
+import fcntl
 import json
+import os
 import shutil
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,17 +19,32 @@ import yaml
 from cifarzoo import pretrained
 from cifarzoo.data import Dataset
 from cifarzoo.data.statistics import channel_statistics
-from cifarzoo.errors import WeightsError
+from cifarzoo.errors import DataError, WeightsError
 from cifarzoo.evaluation.evaluate import evaluate, find_subject, predict
 from cifarzoo.models import registry
+from cifarzoo.models.macs import macs
 from cifarzoo.pretrained import Published
-from cifarzoo.results import results_page
+from cifarzoo.results import duration, results_page
+from cifarzoo.training import checkpoint
 from cifarzoo.training.plan import Plan
 from cifarzoo.training.reading import run_experiment
 
 GOLDEN_IMAGES = 8
 WHEEL_LIMIT = 10_000_000
 HALF_PRECISION_TOLERANCE = 0.01  # points of error
+# Of a run's results.json, what the manifest keeps under `training`.
+FROM_RESULTS = (
+    "seed",
+    "steps",
+    "images",
+    "weights",
+    "seconds",
+    "images_per_second",
+    "device",
+    "backend",
+    "versions",
+    "revision",
+)
 README_MARKS = ("<!-- weights:begin -->", "<!-- weights:end -->")
 
 
@@ -37,6 +56,8 @@ def publish(
     golden_images: np.ndarray,
     recipe: str = "",
     default: bool = False,
+    preferred_to: Collection[str] = (),
+    remark: str = "",
 ) -> Published:
     """Publish a finished run.
 
@@ -49,6 +70,8 @@ def publish(
         recipe: What the way of training is called in the table.
         default: Make it what `load_weights=True` loads; the first file of an architecture and data set is that anyway.
             Never decided by the test error, which would make the best of several runs look like one.
+        preferred_to: Recipes; it becomes the default, too, if that has been trained by one of these.
+        remark: What a reader of the error must know, if anything.
 
     Returns:
         The new manifest entry.
@@ -69,25 +92,36 @@ def publish(
     planned = Plan(experiment, len(dataset.train)).total
     if results["steps"] < planned or experiment.init_weights:
         raise WeightsError(f"{run}: stopped early or not trained from fresh weights, so its error is not a recipe's")
-    path = weights / "manifest.json"
-    entries = pretrained.read_manifest(path)
-    if any(entry.tag == tag for entry in entries):
-        raise WeightsError(f"{tag}: published already; choose another tag")
-    subject = find_subject(str(run))
-    source, metrics = _smallest(run / "final.weights.h5", subject, dataset)
-    size = source.stat().st_size
-    folder = weights if size < WHEEL_LIMIT else weights / "large"
-    folder.mkdir(exist_ok=True)
-    file = folder / f"{tag}.weights.h5"
-    shutil.copyfile(source, file)
+    with _alone(weights):
+        path = weights / "manifest.json"
+        entries = pretrained.read_manifest(path)
+        if any(entry.tag == tag for entry in entries):
+            raise WeightsError(f"{tag}: published already; choose another tag")
+        subject = find_subject(str(run))
+        source, metrics = _smallest(run / "final.weights.h5", subject, dataset)
+        folder = weights if source.stat().st_size < WHEEL_LIMIT else weights / "large"
+        folder.mkdir(exist_ok=True)
+        file = folder / f"{tag}.weights.h5"
+        shutil.copyfile(source, file)
 
-    pretrained.load_file(subject.model, file)
-    golden = predict(subject.model, golden_images)
-    np.savez_compressed(weights / f"{tag}.golden.npz", images=golden_images, logits=golden)
+        pretrained.load_file(subject.model, file)
+        golden = predict(subject.model, golden_images)
+        np.savez_compressed(weights / f"{tag}.golden.npz", images=golden_images, logits=golden)
 
+        entry = _entry(tag, file, subject, experiment, dataset, metrics, results, recipe, remark)
+        shutil.copyfile(run / "log.tsv", weights / f"{tag}.log.tsv")
+        entries = _with_default([*entries, entry], entry, default, preferred_to)
+        pages = _pages(weights, entries)
+        checkpoint.write_whole(path, json.dumps([asdict(e) for e in entries], indent=2) + "\n")
+        _write(pages)
+        return next(e for e in entries if e.tag == tag)
+
+
+def _entry(tag, file, subject, experiment, dataset, metrics, results, recipe, remark):
+    """The manifest entry of a file that lies in its place."""
     registered = registry.get(experiment.model)
     mean, std = channel_statistics(dataset.name)
-    entry = Published(
+    return Published(
         tag=tag,
         model=registered.name,
         architecture=registered.architecture(experiment.model_parameters),
@@ -95,42 +129,54 @@ def publish(
         dataset=dataset.name,
         default=False,
         sha256=pretrained.sha256(file),
-        bytes=size,
+        bytes=file.stat().st_size,
         parameters=int(subject.model.count_params()),
+        macs=macs(subject.model),
         preprocessing={"mean": mean, "std": std},
         metrics=metrics,
         training={
             "recipe": recipe,
             "experiment": _without_places(experiment.resolved()),
-            **{
-                key: results[key]
-                for key in (
-                    "seed",
-                    "steps",
-                    "images",
-                    "weights",
-                    "seconds",
-                    "images_per_second",
-                    "device",
-                    "backend",
-                    "versions",
-                    "revision",
-                )
-            },
+            **{key: results[key] for key in FROM_RESULTS},
         },
+        remark=remark,
     )
-    shutil.copyfile(run / "log.tsv", weights / f"{tag}.log.tsv")
-    entries = _with_default([*entries, entry], entry, default)
-    temporary = path.with_suffix(".json.part")
-    temporary.write_text(json.dumps([asdict(e) for e in entries], indent=2) + "\n")
-    temporary.replace(path)
-    for published in entries:
-        (weights / f"{published.tag}.md").write_text(card(published))
-    if (readme := weights.resolve().parent / "README.md").is_file():
-        update_readme(readme, entries)
+
+
+@contextlib.contextmanager
+def _alone(weights):
+    """Hold the weights folder; another process that publishes there waits, so that neither loses the other's entry."""
+    folder = os.open(weights, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def write_pages(weights: Path, entries: list[Published]) -> None:
+    """Write what is generated from the manifest: cards, and in the folder above README's table and RESULTS.md.
+
+    Raises:
+        WeightsError: the README has no place for the table; nothing is written then.
+    """
+    _write(_pages(weights, entries))
+
+
+def _pages(weights, entries):
+    pages = {weights / f"{entry.tag}.md": card(entry) for entry in entries}
+    above = weights.resolve().parent
     if (anchors := weights / "anchors.yaml").is_file():
-        (weights.resolve().parent / "RESULTS.md").write_text(results_page(entries, anchors))
-    return next(e for e in entries if e.tag == tag)
+        pages[above / "RESULTS.md"] = results_page(entries, anchors)
+        if (readme := above / "README.md").is_file():
+            pages[readme] = _with_table(readme, entries)
+    return pages
+
+
+def _write(pages):
+    for path, text in pages.items():
+        if not path.is_file() or path.read_text() != text:
+            checkpoint.write_whole(path, text)
 
 
 def _without_places(config):
@@ -153,9 +199,20 @@ def _smallest(file, subject, dataset):
     """
     half = file.with_name("half.weights.h5")
     halve(file, half)
-    found = [(path, _measure(subject, path, dataset)) for path in (file, half)]
-    errors = [metrics["error"] for _, metrics in found]
-    return found[1] if abs(errors[0] - errors[1]) <= HALF_PRECISION_TOLERANCE else found[0]
+    whole = _measure(subject, file, dataset)
+    try:
+        halved = _measure(subject, half, dataset)
+    except DataError:  # a weight beyond half precision's range makes logits that are no numbers
+        return file, whole
+    return (half, halved) if errors_agree(whole["error"], halved["error"], whole["n"]) else (file, whole)
+
+
+def errors_agree(first: float, second: float, images: int) -> bool:
+    """Whether two errors in percent, of so many images, differ by HALF_PRECISION_TOLERANCE points at most.
+
+    Compared as numbers of images, since one of 10,000 is just 0.01 points, and that has no exact binary form.
+    """
+    return round(abs(first - second) * images / 100) <= round(HALF_PRECISION_TOLERANCE * images / 100)
 
 
 def halve(source: Path, target: Path) -> None:
@@ -177,18 +234,20 @@ def halve(source: Path, target: Path) -> None:
     target.with_suffix(".part").replace(target)
 
 
-def _with_default(entries, new, wanted):
-    """The entries, sorted; the new one is the default of its architecture and data set if wanted or if it is alone."""
-    rivals = {
-        e.tag
+def _with_default(entries, new, wanted, preferred_to):
+    """The entries, sorted; the new one is the default of its model and data set if wanted, preferred or alone."""
+    rivals = [
+        e
         for e in entries
         if e.tag != new.tag and (e.model, e.architecture, e.dataset) == (new.model, new.architecture, new.dataset)
-    }
-    default = wanted or not rivals
+    ]
+    earlier = next((e for e in rivals if e.default), None)
+    default = wanted or earlier is None or earlier.training["recipe"] in preferred_to
+    tags = {e.tag for e in rivals}
     chosen = [
         replace(e, default=default)
         if e.tag == new.tag
-        else replace(e, default=e.default and not (default and e.tag in rivals))
+        else replace(e, default=e.default and not (default and e.tag in tags))
         for e in entries
     ]
     return sorted(chosen, key=lambda e: (e.dataset, e.parameters, e.tag))
@@ -207,18 +266,18 @@ def weights_table(entries: list[Published]) -> str:
             f"| [{entry.tag}](weights/{entry.tag}.md){'' if entry.default else ' (not the default)'} "
             f"| `{entry.model}({arguments})` | {entry.dataset} | {metrics['error']:.2f} | {metrics['nll']:.3f} "
             f"| {metrics['ece']:.3f} | {entry.parameters:,} | {entry.bytes / 1e6:.1f} "
-            f"| {training['device']}, {training['seconds'] / 60:.0f} min |"
+            f"| {training['device']}, {duration(training['seconds'])} |"
         )
     return "\n".join(lines)
 
 
-def update_readme(path: Path, entries: list[Published]) -> None:
-    """Write the table of published weights between the README's marks."""
-    before, begin, rest = path.read_text().partition(README_MARKS[0])
+def _with_table(readme, entries):
+    """The README's text with the table of published weights between its marks."""
+    before, begin, rest = readme.read_text().partition(README_MARKS[0])
     _, end, after = rest.partition(README_MARKS[1])
     if not begin or not end:
-        raise WeightsError(f"{path}: the marks {README_MARKS[0]} and {README_MARKS[1]} are missing")
-    path.write_text(f"{before}{begin}\n{weights_table(entries)}\n{end}{after}")
+        raise WeightsError(f"{readme}: the marks {README_MARKS[0]} and {README_MARKS[1]} are missing")
+    return f"{before}{begin}\n{weights_table(entries)}\n{end}{after}"
 
 
 def card(entry: Published) -> str:
@@ -229,6 +288,7 @@ def card(entry: Published) -> str:
     config = yaml.safe_dump(training["experiment"], sort_keys=False)
     versions = ", ".join(f"{name} {version}" for name, version in training["versions"].items())
     registered = registry.get(entry.model)
+    remark = f". {entry.remark}" if entry.remark else "; no choice was made by the test images."
     return f"""# {entry.tag}
 
     from cifarzoo import {entry.model}
@@ -246,11 +306,12 @@ def card(entry: Published) -> str:
 | parameters | {entry.parameters:,} |
 | file | {entry.bytes:,} bytes, sha256 `{entry.sha256}` |
 
-The error is that of the {training["weights"]} of one training with seed {training["seed"]}; no choice was made by the
-test images. Input is normalised inside the model with mean {entry.preprocessing["mean"]} and standard deviation
+The error is that of the {training["weights"]} of one training with seed {training["seed"]}{remark}
+
+Input is normalised inside the model with mean {entry.preprocessing["mean"]} and standard deviation
 {entry.preprocessing["std"]}.
 
-Trained for {training["steps"]:,} steps ({training["images"]:,} images) in {training["seconds"] / 60:.0f} minutes on
+Trained for {training["steps"]:,} steps ({training["images"]:,} images) in {duration(training["seconds"])} on
 {training["device"]} with the {training["backend"]} engine ({versions}), revision `{training["revision"]}`:
 
 ```yaml

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import yaml
 
-from cifarzoo.models.catalogue import find
 from cifarzoo.pretrained import Published
 
 HEADER = """# Results
@@ -44,7 +43,10 @@ def results_page(entries: list[Published], anchors_path: Path) -> str:
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
     lines += ["| " + " | ".join(_cells(group, anchors)) + " |" for group in groups.values()]
     notes = [f"* {name}: {protocol}" for name, protocol in anchors["protocols"].items()]
-    return HEADER + "\n".join(lines) + "\n\nProtocols of other zoos:\n\n" + "\n".join(notes) + "\n"
+    page = HEADER + "\n".join(lines) + "\n\nProtocols of other zoos:\n\n" + "\n".join(notes) + "\n"
+    if remarks := [f"* {entry.tag}: {entry.remark}" for entry in entries if entry.remark]:
+        page += "\nRemarks:\n\n" + "\n".join(remarks) + "\n"
+    return page
 
 
 def _cells(group, anchors):
@@ -55,7 +57,7 @@ def _cells(group, anchors):
     zoo = f"{anchor['zoo']} ({anchor['by']})" if "zoo" in anchor else ""
     arguments = ", ".join(f"{key}={value!r}" for key, value in entry.architecture.items())
     training = entry.training
-    minutes = statistics.fmean(one.training["seconds"] for one in group) / 60
+    seconds = statistics.fmean(one.training["seconds"] for one in group)
     return [
         f"`{entry.model}({arguments})`",
         entry.dataset,
@@ -66,10 +68,15 @@ def _cells(group, anchors):
         anchor.get("seed", ""),
         zoo,
         f"{entry.parameters:,}",
-        f"{find(entry.model).macs['100' if entry.classes == 100 else '10'] / 1e6:,.1f}",
-        f"{minutes:.0f} min, {training['device']}",
+        f"{entry.macs / 1e6:,.1f}",
+        f"{duration(seconds)}, {training['device']}",
         f"{entry.bytes / 1e6:.1f}",
     ]
+
+
+def duration(seconds: float) -> str:
+    """A time of training for people: seconds below ten minutes, else minutes."""
+    return f"{seconds / 60:.0f} min" if seconds >= 600 else f"{seconds:.0f} s"
 
 
 def _is_about(anchor, entry):

@@ -73,8 +73,8 @@ def train(name: str) -> Path:
     """Train a network of sharpness_networks.yaml, unless it is there; the folder of its run."""
     import keras
 
-    from cifarzoo.training.reading import read_experiments
-    from cifarzoo.training.trainer import run, run_folder
+    from cifarzoo.training.reading import read_experiments, run_folder
+    from cifarzoo.training.trainer import run
 
     experiments = {
         e.name: e for e in read_experiments(HERE / "sharpness_networks.yaml", [f"train_parameters.logdir={RUNS}"])

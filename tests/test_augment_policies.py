@@ -29,24 +29,56 @@ from cifarzoo.errors import ExperimentError
 GOOD = [[["Invert", 0.5, 0.0], ["Rotate", 0.9, 1.0]], [["Cutout", 1, 0.5], ["Equalize", 0.0, 0.3]]]
 
 
+# Cubuk et al. 2018, appendix, Table 7: a line is a sub-policy, an operation its name, probability and magnitude.
+TABLE_7 = """
+    Invert 0.1 7        Contrast 0.2 6
+    Rotate 0.7 2        TranslateX 0.3 9
+    Sharpness 0.8 1     Sharpness 0.9 3
+    ShearY 0.5 8        TranslateY 0.7 9
+    AutoContrast 0.5 8  Equalize 0.9 2
+    ShearY 0.2 7        Posterize 0.3 7
+    Color 0.4 3         Brightness 0.6 7
+    Sharpness 0.3 9     Brightness 0.7 9
+    Equalize 0.6 5      Equalize 0.5 1
+    Contrast 0.6 7      Sharpness 0.6 5
+    Color 0.7 7         TranslateX 0.5 8
+    Equalize 0.3 7      AutoContrast 0.4 8
+    TranslateY 0.4 3    Sharpness 0.2 6
+    Brightness 0.9 6    Color 0.2 8
+    Solarize 0.5 2      Invert 0.0 3
+    Equalize 0.2 0      AutoContrast 0.6 0
+    Equalize 0.2 8      Equalize 0.6 4
+    Color 0.9 9         Equalize 0.6 6
+    AutoContrast 0.8 4  Solarize 0.2 8
+    Brightness 0.1 3    Color 0.7 0
+    Solarize 0.4 5      AutoContrast 0.9 3
+    TranslateY 0.9 9    TranslateY 0.7 9
+    AutoContrast 0.9 2  Solarize 0.8 3
+    Equalize 0.8 8      Invert 0.1 3
+    TranslateY 0.7 9    AutoContrast 0.9 1
+"""
+# What docs/augmentation.md says of the magnitudes.
+MEANING = {
+    "ShearY": lambda magnitude: 0.3 * magnitude / 10,
+    "TranslateX": lambda magnitude: magnitude,
+    "TranslateY": lambda magnitude: magnitude,
+    "Rotate": lambda magnitude: 30 * magnitude / 10,
+    "Solarize": lambda magnitude: 256 - int(256 * magnitude / 10),
+    "Posterize": lambda magnitude: 4 - int(0.4 * magnitude),
+    **dict.fromkeys(("Contrast", "Color", "Brightness", "Sharpness"), lambda magnitude: 0.1 + 1.8 * magnitude / 10),
+}
+
+
 def test_the_autoaugment_table_is_the_papers():
-    # What 50 lines of the paper's appendix add up to: how often each operation occurs, all probabilities, all levels.
-    flat = [operation for sub_policy in AUTOAUGMENT_CIFAR10 for operation in sub_policy]
-    assert len(AUTOAUGMENT_CIFAR10) == 25 and all(len(sub_policy) == 2 for sub_policy in AUTOAUGMENT_CIFAR10)
-    assert Counter(name for name, _, _ in flat) == {
-        **{
-            "Equalize": 9,
-            "AutoContrast": 7,
-            "TranslateY": 5,
-            "Color": 5,
-            "Sharpness": 5,
-            "Brightness": 4,
-            "Solarize": 4,
-        },
-        **{"Invert": 3, "Contrast": 2, "TranslateX": 2, "ShearY": 2, "Posterize": 1, "Rotate": 1},
-    }
-    assert sum(probability for _, probability, _ in flat) == pytest.approx(26.5)
-    assert sum(level for _, _, level in flat) == 267
+    words = [line.split() for line in TABLE_7.strip().splitlines()]
+    paper = [[(name, float(p), int(m)) for name, p, m in (row[:3], row[3:])] for row in words]
+    assert [list(sub_policy) for sub_policy in AUTOAUGMENT_CIFAR10] == paper and len(paper) == 25
+    for slot in (0, 1):
+        for operation, row in zip(AutoAugment().operations(slot, 32), paper, strict=True):
+            name, probability, magnitude = row[slot]
+            assert (operation.name, operation.probability) == (name, probability)
+            if name in MEANING:  # the others have no strength
+                assert operation.value == pytest.approx(MEANING[name](magnitude)), name
 
 
 def test_values_at_levels_are_the_authors():

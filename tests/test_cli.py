@@ -139,11 +139,17 @@ def test_missing_data_set(tmp_path):
 
 
 def test_dry_run_prints_everything_and_trains_nothing(tmp_path):
-    (tmp_path / "e.yaml").write_text("model: cifar_resnet20\ndataset: synthetic")
+    text = "model: cifar_resnet20\ndataset: synthetic\nprecision: auto\n"
+    # What a later stage begins with need not be there yet.
+    (tmp_path / "e.yaml").write_text(text + "init_weights: runs/first/seed0/final.weights.h5")
     result = run("e.yaml", "--dry-run", cwd=tmp_path, script=True)
     assert result.returncode == 0, result.stderr
+    assert "precision: auto" not in result.stdout
     assert "weight_decay: 0.0001" in result.stdout and "64,000 steps = 8,192,000 images" in result.stdout
     assert not (tmp_path / "runs").exists()
+    (tmp_path / "e.yaml").write_text(text + "augmentation: [{crop: {padding: 99}}]")
+    line = error_line(run("e.yaml", "--dry-run", cwd=tmp_path, script=True))
+    assert "e.yaml, document 1 (cifar_resnet20): augmentation[0].crop.padding" in line
 
 
 def test_version_list_and_show(tmp_path):

@@ -111,7 +111,8 @@ import numpy as np
 from cifarzoo.data import load
 from cifarzoo.training import checkpoint
 from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.trainer import run, run_folder, run_together
+from cifarzoo.training.reading import run_folder
+from cifarzoo.training.trainer import run, run_together
 alone, together = (Experiment.model_validate(json.loads(text)) for text in sys.argv[1:])
 data = load("synthetic")
 for seed in alone.seeds:

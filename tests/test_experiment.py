@@ -110,6 +110,14 @@ def test_recipe_lies_under_the_document(read, tmp_path):
     )  # fmt: skip
 
 
+def test_a_recipes_policy_file_is_looked_for_beside_the_recipe(read, tmp_path):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "list.yaml").write_text("- [[Invert, 0.1, 0.7], [Contrast, 0.2, 0.6]]")
+    (tmp_path / "recipes" / "base.yaml").write_text("model: a\naugmentation: [{policies: {file: list.yaml}}]")
+    (experiment,) = read("recipe: base")
+    assert experiment.augmentation == [{"policies": {"policies": [[["Invert", 0.1, 0.7], ["Contrast", 0.2, 0.6]]]}}]
+
+
 GRID = """
 model: cifar_wrn_40_2
 seeds: [0, 1]
@@ -207,6 +215,23 @@ def test_rates_grow_with_the_batch(read):
         ("model: a\ntrain_parameters: {lr_values: [no, 1, 1, 1]}", r"lr_values.0: .*greater than 0"),
         ("model: a\ntrain_parameters: {lr_values: [1], lr_boundaries: [1], schedule: {kind: stepped}}", "not both"),
         ("model: a\ntrain_parameters: {schedule: {kind: cosine, duration: {epochs: 1, steps: 1}}}", "exactly one of"),
+        (
+            "model: a\ntrain_parameters: {schedule: {kind: cosine, duration: {hours: 3}}}",
+            "steps, epochs, images, not hours",
+        ),
+        ("model: a\ntrain_parameters: {schedule: {kind: cosine, duration: {epochs: .inf}}}", "epochs: .*finite"),
+        ("model: a\naugmentation: {crop: {}}", "document 1: augmentation: a name such as standard, or a list"),
+        ("model: a\naugmentation: [crop, [flip]]", r"augmentation\[1\]: a name or one name with its parameters"),
+        ("model: a\naugmentation: [[[Invert, 0.1, 0.2], [Color, 0.1, 0.2]]]", r"augmentation\[0\]: a name or one name"),
+        ("model: a\naugmentation: [{policies: [[Invert, 0.1, 0.2]]}]", r"\[0\].policies: exactly one of `file`"),
+        (
+            "model: a\naugmentation: [{policies: {policies: [[Invert, 0.1, 0.2]]}}]",
+            r"\[0\].policies\[0\]: a sub-policy is",
+        ),
+        (
+            "model: a\naugmentation: [{policies: {policies: [[[Invert, 0.1, 0.2], [Invert, 1.5, 0]]]}}]",
+            r"augmentation\[0\].policies\[0\]\[1\]: the probability of Invert is between 0 and 1, got 1.5",
+        ),
         ("model: a\ndataset: mnist", "dataset: .*'cifar10', 'cifar100' or 'synthetic'"),
         ("model: a\nseeds: []", "seeds"),
         ("model: a\nseeds: [1, 1]", "seeds must differ"),

@@ -140,7 +140,7 @@ def test_shake_drop_keeps_less_with_depth():
     [
         ("WRN_40_4", "cifar_wrn_40_4"),
         ("cifar_WRN_40_4", "cifar_wrn_40_4"),
-        ("wrn26_10", "cifar_wrn_26_10"),
+        ("wrn26_10", "cifar_wrn_28_10"),
         ("wrn26_6_ss", "cifar_shake_shake26_2x96d"),
         ("pyramid", "cifar_shakedrop_pyramidnet272_a200"),
         ("pyramid_skip", "cifar_pyramid_skipnet272_a200"),

@@ -35,6 +35,7 @@ def folder(tmp_path, monkeypatch):
         sha256=pretrained.sha256(tmp_path / "mine.weights.h5"),
         bytes=(tmp_path / "mine.weights.h5").stat().st_size,
         parameters=model.count_params(),
+        macs=40_551_040,
         preprocessing={},
         metrics={},
         training={},

@@ -2,16 +2,18 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from cifarzoo.errors import ExperimentError
-from cifarzoo.factory import Factory, parse_budget, read_rows
+from cifarzoo.errors import ExperimentError, WeightsError
+from cifarzoo.rows import parse_budget, read_rows
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,7 +25,7 @@ recipes:
 common:
   train_parameters: {batch_size: 32, log_interval: 3, val_interval: 6, checkpoint_interval: 2, steps_per_call: 2}
 rows:
-  - {name: resnet20_v1, model: cifar_resnet20, dataset: synthetic, recipes: [brief], seeds: [0]}
+  - {name: resnet20_v1, model: cifar_resnet20, dataset: synthetic, recipes: [brief], remark: Six steps only.}
 """
 
 
@@ -88,24 +90,6 @@ def test_recipe_in_a_file_of_its_own(tmp_path):
         read_rows(tmp_path / "rows.yaml", "runs")
 
 
-def test_rows_are_trained_in_a_precision_that_is_fast_here(tmp_path, monkeypatch):
-    text = ROWS.replace("common:\n", "common:\n  precision: bfloat16\n")
-    (tmp_path / "rows.yaml").write_text(text)
-    rows = read_rows(tmp_path / "rows.yaml", str(tmp_path / "runs"))
-
-    def precision(fast):
-        monkeypatch.setattr("cifarzoo.factory.slow_precision", lambda experiment: None if fast else "slow")
-        return Factory(rows, tmp_path)._rows[0].experiment.precision
-
-    assert (precision(True), precision(False)) == ("bfloat16", "float32")
-    begun = tmp_path / "runs/resnet20_v1_synthetic_brief/seed0"
-    begun.mkdir(parents=True)
-    (begun / "config.yaml").write_text("model: cifar_resnet20\nprecision: bfloat16\n")
-    assert precision(False) == "bfloat16"
-    (begun / "config.yaml").write_text("model: cifar_resnet20\nprecision: bflo")
-    assert precision(False) == "float32"
-
-
 @pytest.mark.parametrize(
     "text, message",
     [
@@ -126,24 +110,159 @@ def factory(folder, *options):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200, env=environment)
 
 
-def test_factory_trains_publishes_and_then_has_nothing_left(tmp_path):
-    (tmp_path / "rows.yaml").write_text(ROWS)
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "manifest.json").write_text("[]")
-    first = factory(tmp_path, "--budget", "1h")
+TAG = "resnet20_v1_synthetic_brief_s0"
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A folder in which the factory has trained and published its one row; and what it printed."""
+    folder = tmp_path_factory.mktemp("factory")
+    (folder / "rows.yaml").write_text(ROWS)
+    (folder / "weights").mkdir()
+    (folder / "weights" / "manifest.json").write_text("[]")
+    first = factory(folder, "--budget", "1h")
     assert first.returncode == 0, first.stderr[-3000:]
-    assert "resnet20_v1_synthetic_brief_s0: published, error" in first.stdout
-    (entry,) = json.loads((tmp_path / "weights/manifest.json").read_text())
+    return folder, first.stdout
+
+
+def test_factory_trains_publishes_and_then_has_nothing_left(filled):
+    folder, printed = filled
+    assert f"{TAG}: published, error" in printed
+    (entry,) = json.loads((folder / "weights/manifest.json").read_text())
     assert entry["metrics"]["n"] == 2000 and entry["training"]["recipe"] == "brief" and entry["default"]
+    assert entry["macs"] == 40_551_040 and entry["remark"] == "Six steps only."
     for suffix in ("weights.h5", "golden.npz", "md", "log.tsv"):
-        assert (tmp_path / f"weights/resnet20_v1_synthetic_brief_s0.{suffix}").is_file()
+        assert (folder / f"weights/{TAG}.{suffix}").is_file()
     evaluated = subprocess.run(
         [sys.executable, "-m", "cifarzoo", "evaluate", "cifar_resnet20", "--json"],
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "CIFARZOO_WEIGHTS": "weights"},
     )
     assert json.loads(evaluated.stdout)["error"] == entry["metrics"]["error"]
-    again = factory(tmp_path, "--budget", "1h")
-    assert again.returncode == 0 and again.stdout == ""
+    # A card that an earlier factory did not come to write is written now.
+    card = folder / f"weights/{TAG}.md"
+    text = card.read_text()
+    assert ". Six steps only." in text and "no choice" not in text
+    card.unlink()
+    again = factory(folder, "--budget", "1h")
+    assert again.returncode == 0 and again.stdout == "" and card.read_text() == text
+
+
+def copy_of(filled, tmp_path):
+    """Weights folder of a small zoo with README and RESULTS.md above it, and the finished run."""
+    folder, _ = filled
+    shutil.copytree(folder / "weights", tmp_path / "weights")
+    shutil.copy(ROOT / "weights" / "anchors.yaml", tmp_path / "weights")
+    (tmp_path / "README.md").write_text("Before\n<!-- weights:begin -->\n<!-- weights:end -->\nAfter\n")
+    return tmp_path / "weights", folder / "runs/factory/resnet20_v1_synthetic_brief/seed0"
+
+
+def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_path, monkeypatch):
+    from cifarzoo import pretrained, publishing
+    from cifarzoo.data import load
+
+    weights, run = copy_of(filled, tmp_path)
+    manifest, images = weights / "manifest.json", load("synthetic").test.images[:8]
+    write_whole, written = publishing.checkpoint.write_whole, []
+
+    class Stopped(BaseException):
+        pass
+
+    def publish_until(count):
+        """Stop before the file number `count`; the names of the files that were to be written."""
+        written.clear()
+
+        def write(path, text):
+            if len(written) == count:
+                raise Stopped
+            written.append(path.name)
+            write_whole(path, text)
+
+        monkeypatch.setattr(publishing.checkpoint, "write_whole", write)
+        try:
+            publishing.publish(run, f"stop{count}", load("synthetic"), weights, images, "brief")
+        except Stopped:
+            return False
+        finally:
+            monkeypatch.setattr(publishing.checkpoint, "write_whole", write_whole)
+        return True
+
+    assert not publish_until(0)
+    assert [entry.tag for entry in pretrained.read_manifest(manifest)] == [TAG]  # as if nothing had been
+    count = 1
+    while not publish_until(count):
+        assert written[0] == "manifest.json"
+        entries = pretrained.read_manifest(manifest)
+        assert f"stop{count}" in {entry.tag for entry in entries}
+        publishing.write_pages(weights, entries)
+        assert all((weights / f"{entry.tag}.md").is_file() for entry in entries)
+        for page in ("README.md", "RESULTS.md"):
+            assert f"stop{count}" in (tmp_path / page).read_text() or page == "RESULTS.md"
+        assert (tmp_path / "README.md").read_text().endswith("After\n")
+        count += 1
+    assert count >= 4 and not list(tmp_path.rglob("*.part"))  # manifest, card, results page, README
+
+
+def test_a_readme_without_a_place_is_refused_before_anything_is_published(filled, tmp_path):
+    from cifarzoo import pretrained, publishing
+    from cifarzoo.data import load
+
+    weights, run = copy_of(filled, tmp_path)
+    (tmp_path / "README.md").write_text("Cut short")
+    with pytest.raises(WeightsError, match="README.md: the marks .* are missing"):
+        publishing.publish(run, "other", load("synthetic"), weights, load("synthetic").test.images[:8])
+    assert [entry.tag for entry in pretrained.read_manifest(weights / "manifest.json")] == [TAG]
+    assert (tmp_path / "README.md").read_text() == "Cut short"
+
+
+@pytest.mark.parametrize("order", [("long", "brief"), ("brief", "long")])
+def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_path, order):
+    from cifarzoo import pretrained, publishing
+    from cifarzoo.data import load
+
+    weights, run = copy_of(filled, tmp_path)
+    (weights / "manifest.json").write_text("[]")
+    preferred_to = {"long": {"brief"}, "brief": set()}
+    for recipe in order:
+        images = load("synthetic").test.images[:8]
+        publishing.publish(run, recipe, load("synthetic"), weights, images, recipe, preferred_to=preferred_to[recipe])
+    entries = pretrained.read_manifest(weights / "manifest.json")
+    assert {entry.tag: entry.default for entry in entries} == {"long": True, "brief": False}
+
+
+def test_rows_prefer_the_recipes_that_come_first():
+    rows = read_rows(ROOT / "recipes" / "zoo.yaml", "runs")
+    by_recipe = {row.recipe: row.preferred_to for row in rows}
+    assert by_recipe["long"] >= {"short", "brief", "he2015"} and "long" not in by_recipe["brief"]
+
+
+@pytest.mark.parametrize(
+    "wrong, total, agree",
+    [((700, 700), 10_000, True), ((700, 701), 10_000, True), ((2901, 2900), 10_000, True), ((700, 702), 10_000, False)]
+    + [((7, 8), 2000, False), ((7, 7), 2000, True)],
+)
+def test_half_precision_may_change_one_image_in_ten_thousand(wrong, total, agree):
+    from cifarzoo.publishing import errors_agree
+
+    assert errors_agree(*(100 * count / total for count in wrong), total) is agree
+
+
+def test_a_row_that_cannot_be_estimated_does_not_end_the_others(tmp_path, capsys):
+    from cifarzoo.factory import Factory
+
+    text = ROWS.replace(
+        "rows:\n", "rows:\n  - {name: none, model: cifar_nothing, dataset: cifar10, recipes: [brief]}\n"
+    )
+    (tmp_path / "rows.yaml").write_text(text)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "manifest.json").write_text("[]")
+    plant = Factory(read_rows(tmp_path / "rows.yaml", str(tmp_path / "runs")), tmp_path / "weights")
+    row, seconds = plant._choose(plant.open_rows(), time.monotonic() + 3600, failed := set())
+    assert row.tag == TAG and 60 < seconds < 600 and failed == {"none_cifar10_brief_s0"}
+    assert "none_cifar10_brief_s0: " in capsys.readouterr().out
+    # Without the data, too: how many images CIFAR has is known.
+    (tmp_path / "rows.yaml").write_text(ROWS.replace("synthetic", "cifar100"))
+    plant = Factory(read_rows(tmp_path / "rows.yaml", str(tmp_path / "runs")), tmp_path / "weights", str(tmp_path))
+    assert plant.seconds_left(plant.open_rows()[0]) > 60

@@ -11,7 +11,8 @@ from cifarzoo.augment.pipeline import NAMED
 from cifarzoo.data import load
 from cifarzoo.training import checkpoint
 from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.trainer import run, run_folder
+from cifarzoo.training.reading import run_folder
+from cifarzoo.training.trainer import run
 
 pytest.importorskip("tensorflow")
 

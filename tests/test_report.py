@@ -23,8 +23,9 @@ from cifarzoo.evaluation.metrics import calibration_bins
 from cifarzoo.evaluation.report import write_report
 from cifarzoo.pretrained import manifest, manifest_path
 from cifarzoo.training.experiment import Experiment
+from cifarzoo.training.reading import run_folder
 from cifarzoo.training.tables import read_table
-from cifarzoo.training.trainer import run, run_folder
+from cifarzoo.training.trainer import run
 
 
 @pytest.fixture(scope="module")

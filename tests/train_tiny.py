@@ -35,7 +35,8 @@ def main():
     from cifarzoo.training.checkpoint import load as load_checkpoint
     from cifarzoo.training.engines import is_chief
     from cifarzoo.training.experiment import Experiment
-    from cifarzoo.training.trainer import run, run_folder
+    from cifarzoo.training.reading import run_folder
+    from cifarzoo.training.trainer import run
 
     experiment = Experiment.model_validate(options.document)
     losses = []

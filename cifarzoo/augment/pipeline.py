@@ -107,7 +107,9 @@ def _one(item, place):
     if isinstance(item, dict) and len(item) == 1:
         ((name, parameters),) = item.items()
     if not isinstance(name, str) or name not in AUGMENTATIONS:
-        raise ExperimentError(f"augmentation[{place}]: {item!r} is not one of {', '.join(AUGMENTATIONS)}")
+        raise ExperimentError(f"augmentation[{place}]: {item!r:.80} is not one of {', '.join(AUGMENTATIONS)}")
+    if not isinstance(parameters, dict | None):
+        raise ExperimentError(f"augmentation[{place}].{name}: parameters are a mapping, got {parameters!r:.80}")
     try:
         return AUGMENTATIONS[name].model_validate(parameters or {})
     except ValidationError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keras import ops
+from keras.backend import standardize_dtype
 from pydantic import Field, model_validator
 
 from cifarzoo.augment.base import CIFAR10_MEAN, Augmentation, Colour
@@ -168,8 +169,15 @@ class Policy(Augmentation):
             return apply(x, rows, drawn[:, 2:], parameters, self.fill_colour, CIFAR10_MEAN)
 
         # A loop, although short: the kernels are compiled once instead of once a slot.
-        x = ops.fori_loop(0, self.slots, fill_slot, ops.cast(images, "uint8"))
+        x = ops.fori_loop(0, self.slots, fill_slot, _whole_numbers(images))
         return ops.cast(x, images.dtype), labels
+
+
+def _whole_numbers(images):
+    """Images as uint8; what came before may have left fractions."""
+    if standardize_dtype(images.dtype) == "uint8":
+        return images
+    return ops.cast(ops.clip(ops.round(images), 0, 255), "uint8")
 
 
 @lru_cache

@@ -1,7 +1,6 @@
 """Policy lists in Fast AutoAugment's format, read and checked without Keras."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,7 @@ def _check_operation(entry, where):
         raise ExperimentError(f"{where}: unknown operation {_short(name)}; it is one of {', '.join(OPERATIONS)}")
     for what, value in (("probability", probability), ("level", level)):
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or not 0 <= value <= 1:
+        if not number or not 0 <= value <= 1:
             raise ExperimentError(f"{where}: the {what} of {name} is between 0 and 1, got {_short(value)}")
     return name, float(probability), float(level)
 

@@ -22,10 +22,14 @@ def factory(
     debug: Debug = False,
 ) -> None:
     """Train and publish the wanted rows that the manifest lacks, as far as the budget goes."""
-    from cifarzoo.factory import Factory, only_matching, parse_budget, read_rows
+    from cifarzoo.rows import only_matching, parse_budget, read_rows
+    from cifarzoo.training.runner import set_backend
 
-    seconds = parse_budget(budget)
-    plant = Factory(only_matching(read_rows(rows, logdir), only), weights, data_dir)
+    seconds, wanted = parse_budget(budget), only_matching(read_rows(rows, logdir), only)
+    set_backend([row.experiment for row in wanted])
+    from cifarzoo.factory import Factory
+
+    plant = Factory(wanted, weights, data_dir)
     if plan:
         for row in plant.open_rows():
             print(f"{row.tag:40} {plant.seconds_left(row) / 60:8.0f} min")
@@ -40,6 +44,7 @@ def publish(
     weights: Annotated[Path, typer.Option(help="The weights folder.")] = Path("weights"),
     recipe: Annotated[str, typer.Option(help="What the way of training is called in the table.")] = "",
     default: Annotated[bool, typer.Option("--default", help="Make it what load_weights=True loads.")] = False,
+    remark: Annotated[str, typer.Option(help="What a reader of the error must know.")] = "",
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
@@ -51,5 +56,5 @@ def publish(
 
     golden = load("synthetic").test.images[:GOLDEN_IMAGES]
     dataset = load(run_experiment(run).dataset, data_dir)
-    entry = publish_run(run, tag, dataset, weights, golden, recipe, default)
+    entry = publish_run(run, tag, dataset, weights, golden, recipe, default, remark=remark)
     print(f"{entry.tag}: error {entry.metrics['error']:.2f} % of {entry.metrics['n']} test images")

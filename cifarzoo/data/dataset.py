@@ -30,7 +30,9 @@ CLASS_NAMES = {
     "cifar100": (CIFAR100_CLASSES, CIFAR100_COARSE_CLASSES),
     "synthetic": (synthetic.CLASSES, None),
 }
-SPLITS = ("train", "test", "train45k", "validation")
+# The splits, and how many images each has in CIFAR-10 and CIFAR-100.
+IMAGES = {"train": 50_000, "test": 10_000, "train45k": 45_000, "validation": 5_000}
+SPLITS = tuple(IMAGES)
 
 
 @dataclass(frozen=True, eq=False)

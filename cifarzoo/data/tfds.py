@@ -5,11 +5,11 @@ import os
 import numpy as np
 
 from cifarzoo.data.archives import CLASSES, Records
+from cifarzoo.data.dataset import IMAGES
 from cifarzoo.errors import DataError
 
 ARCHIVES = {"cifar10": "cifar-10-binary.tar.gz", "cifar100": "cifar-100-binary.tar.gz"}
 FEATURES = {"label": "label", "fine label": "label", "coarse label": "coarse_label"}
-SIZES = {"train": 50_000, "test": 10_000}
 
 
 def read(dataset: str) -> tuple[Records, Records]:
@@ -55,7 +55,7 @@ def _check_network(builder):
 
 
 def _split(tfds, builder, split):
-    size = SIZES[split]
+    size = IMAGES[split]
     images = np.empty((size, 32, 32, 3), np.uint8)
     labels = {kind: np.empty(size, np.int32) for kind in CLASSES[builder.name]}
     seen = np.zeros(size, bool)

@@ -1,5 +1,6 @@
 """Evaluate what a person names: a published model, a weight file, a saved model, or the folder of a run."""
 
+import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,41 @@ def predict(model, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
     count = len(images)
     if short := -count % min(batch_size, count):
         images = np.concatenate([images, np.repeat(images[-1:], short, axis=0)])
-    return np.asarray(model.predict(images, batch_size=batch_size, verbose=0), np.float32)[:count]
+    with _whole_products():
+        return np.asarray(model.predict(images, batch_size=batch_size, verbose=0), np.float32)[:count]
+
+
+@contextlib.contextmanager
+def _whole_products():
+    """While active, float32 products are float32's, not TensorFloat-32's, which GPUs take by themselves."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        with jax.default_matmul_precision("highest"):
+            yield
+    elif backend == "tensorflow":
+        from tensorflow.config import experimental
+
+        kept = experimental.tensor_float_32_execution_enabled()
+        experimental.enable_tensor_float_32_execution(False)
+        try:
+            yield
+        finally:
+            experimental.enable_tensor_float_32_execution(kept)
+    else:
+        import torch
+
+        if not torch.cuda.is_available():
+            yield
+            return
+        kept, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.allow_tf32 = kept
 
 
 def find_subject(name: str, tag: str | None = None, arguments: dict | None = None) -> Subject:
@@ -263,7 +298,7 @@ def evaluate_runs(experiments) -> list[dict]:
     Raises:
         DataError: a run is not finished. CifarzooError: as `find_subject`, `load` and `evaluate`.
     """
-    from cifarzoo.training.trainer import run_folder
+    from cifarzoo.training.reading import run_folder
 
     runs = [(experiment, seed) for experiment in experiments for seed in experiment.seeds]
     subjects = [_run(run_folder(*run)) for run in runs]  # all, before any is measured

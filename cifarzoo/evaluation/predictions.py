@@ -7,16 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarzoo.data.dataset import CLASS_NAMES, SPLITS
+from cifarzoo.data.dataset import CLASS_NAMES, IMAGES, SPLITS
 from cifarzoo.errors import DataError
 from cifarzoo.evaluation.metrics import (
     classification_metrics,
     confusion_matrix,
     fit_temperature,
 )
-
-# Of CIFAR-10 and CIFAR-100.
-IMAGES = {"train": 50_000, "test": 10_000, "train45k": 45_000, "validation": 5_000}
 
 
 @dataclass

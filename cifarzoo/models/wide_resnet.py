@@ -71,13 +71,16 @@ def cifar_wrn_16_8(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     return wide_resnet(16, 8, dropout, **options)
 
 
-@register(ZAGORUYKO_2016, 2016, aliases=("wrn26_10", "WRN_26_10", "cifar_WRN_26_10"))
+@register(ZAGORUYKO_2016, 2016, aliases=("WRN_26_10", "cifar_WRN_26_10"))
 def cifar_wrn_26_10(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
-    """The Flax example's "WRN-26-10": three blocks a stage, WRN-22-10 by the paper's count."""
+    """Three blocks a stage: WRN-22-10 by the paper's count, which takes the shortcuts for layers.
+
+    The Flax example's `wrn26_10` has four, so it is WRN-28-10.
+    """
     return wide_resnet(22, 10, dropout, **options)
 
 
-@register(ZAGORUYKO_2016, 2016, aliases=("WRN_28_10", "cifar_WRN_28_10"))
+@register(ZAGORUYKO_2016, 2016, aliases=("wrn26_10", "WRN_28_10", "cifar_WRN_28_10"))
 def cifar_wrn_28_10(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """WRN-28-10."""
     return wide_resnet(28, 10, dropout, **options)

@@ -43,6 +43,13 @@ def save(folder: Path, arrays: dict[str, np.ndarray], meta: dict) -> None:
         raise CheckpointError(f"{path}: cannot be written ({failure.strerror or failure}); {kept}") from None
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file under a temporary name and rename it, so that it is never there in part."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text)
+    part.replace(path)
+
+
 def load(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:
     """The state and meta data of a folder's checkpoint, or None if it has none.
 

@@ -4,9 +4,7 @@ Training takes about three times the arithmetic of inference (forward, and a bac
 one network gives the rate for the others: an estimate, good to a factor of about two.
 """
 
-import re
 import time
-from pathlib import Path
 
 import numpy as np
 import yaml
@@ -14,12 +12,10 @@ import yaml
 from cifarzoo.data import load
 from cifarzoo.models.macs import macs
 from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.provenance import device_name, processor_name
+from cifarzoo.training.precision import settled
 from cifarzoo.training.reading import quickstart_experiment
 
 PROBE_STEPS = 8
-# Names in /proc/cpuinfo of instructions that multiply bfloat16 numbers: x86's and Arm's.
-BFLOAT16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def training_operations(multiply_accumulates: int, images: float, sam: bool = False) -> float:
@@ -45,37 +41,18 @@ def probe(precision: str) -> float:
     return training_operations(macs(registry.create_model("cifar_resnet20")), places.size) / seconds
 
 
-def multiplies_bfloat16(cpuinfo: str) -> bool:
-    """Whether /proc/cpuinfo names instructions for bfloat16; True if it names none at all."""
-    names = re.findall(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
-    return not names or bool(BFLOAT16_INSTRUCTIONS & set(names[0].split()))
-
-
-def slow_precision(experiment: Experiment) -> str | None:
-    """A line for a person whose experiment asks for bfloat16 where it is far slower than float32, else None."""
-    if experiment.precision != "bfloat16" or device_name() != processor_name():
-        return None
-    try:
-        cpuinfo = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return None
-    if multiplies_bfloat16(cpuinfo):
-        return None
-    return (
-        f"{experiment.place}: precision bfloat16 will be many times slower than float32 here, as the processor has no "
-        "instructions for it; --set precision=float32 changes it"
-    )
-
-
 def print_plan(experiments: list[Experiment]) -> None:
     """Print every experiment with all defaults filled in, its steps, arithmetic and estimated time."""
     from cifarzoo.training.plan import Plan
 
     rates = {}
-    for experiment in experiments:
+    for experiment in map(settled, experiments):
         dataset = load(experiment.dataset, experiment.data_dir)
         plan = Plan(experiment, len(dataset.split(experiment.train_split)))
-        model = experiment.build_model(dataset.classes, experiment.seeds[0])
+        experiment.build_augmentation(dataset.classes)
+        # The weights of an earlier stage, which may not be there yet, change nothing of the cost.
+        fresh = experiment.model_copy(update={"init_weights": None})
+        model = fresh.build_model(dataset.classes, experiment.seeds[0])
         images = plan.total * plan.batch_size
         full_size = plan.full_size_images()
         operations = training_operations(macs(model), full_size, experiment.train_parameters.sam_rho > 0)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
 from cifarzoo.augment.names import Description
+from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import ExperimentError, ModelError, one_line
 from cifarzoo.training.resizing import ImageSizes, ResizingStage, any_image_size
 from cifarzoo.training.schedules import AnySchedule, Length, Stepped, Strict
@@ -119,7 +120,7 @@ class Experiment(Strict):
     augmentation: Description = "standard"
     seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field([0], min_length=1)
     seeds_at_once: PositiveInt = 1
-    precision: Literal["float32", "bfloat16", "float64"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16", "float64"] = "float32"
     distribution: Literal["none", "mirrored", "multi_worker", "tpu", "auto"] = "auto"
     backend: Literal["tensorflow", "jax"] | None = None
     xla: bool = False
@@ -220,6 +221,19 @@ class Experiment(Strict):
             load_file(model, Path(self.init_weights))
         return model
 
+    def build_augmentation(self, classes: int):
+        """The function on a batch that `augmentation` describes, as a `cifarzoo.augment.pipeline.Pipeline`.
+
+        Raises:
+            ExperimentError: an entry does not fit.
+        """
+        from cifarzoo.augment.pipeline import build
+
+        try:
+            return build(self.augmentation, classes, mean_colour(self.dataset))
+        except ExperimentError as failure:
+            raise ExperimentError(f"{self.place}: {failure}") from None
+
     def check_image_sizes(self, model) -> None:
         """Raise ExperimentError if the model does not take the images of all stages of `progressive_resizing`."""
         import keras
@@ -308,7 +322,7 @@ class Experiment(Strict):
             "xla",
         ):
             document.pop(key)
-        for key in ("logdir", "checkpoint_interval", "eval_batch_size", "train_metrics"):
+        for key in ("logdir", "checkpoint_interval", "steps_per_call", "eval_batch_size", "train_metrics"):
             document["train_parameters"].pop(key)
         for section, usual in ((document["train_parameters"], default["train_parameters"]), (document, default)):
             for key in [key for key, value in section.items() if value == usual[key]]:

@@ -30,7 +30,7 @@ class Plan:
         try:
             self.total = self._schedule.total(self._lengths)
         except ValueError as failure:
-            raise ExperimentError(f"train_parameters.schedule: {failure}") from None
+            raise ExperimentError(f"{experiment.place}: train_parameters.schedule: {failure}") from None
         self.log, self.val, self.checkpoint = (
             max(1, self._lengths(length))
             for length in (parameters.log_interval, parameters.val_interval, parameters.checkpoint_interval)
@@ -38,7 +38,7 @@ class Plan:
         self._per_call = parameters.steps_per_call
         self._sizes = experiment.image_sizes(images)
         if self.total < 1:
-            raise TrainingError(f"{experiment.name}: the schedule ends after {self.total} steps")
+            raise TrainingError(f"{experiment.place}: the schedule ends after {self.total} steps")
         try:
             self._sizes.check(self.total)
         except ValueError as failure:

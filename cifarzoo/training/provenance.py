@@ -5,11 +5,13 @@ import platform
 import subprocess
 from pathlib import Path
 
-PACKAGES = ("cifarzoo", "keras", "tensorflow", "jax", "numpy")
+PACKAGES = ("cifarzoo", "keras", "tensorflow", "jax", "jaxlib", "numpy")
+# What of the checkout decides the numbers; tables that change whenever weights are published do not.
+CODE = ("cifarzoo", "recipes", "experiments.yaml", "run_experiments.py", "pyproject.toml")
 
 
 def provenance() -> dict:
-    """Git revision (with `+changes` if the checkout differs from it), versions, backend and device."""
+    """Git revision (with `+changes` if the code of the checkout differs from it), versions, backend and device."""
     import keras
 
     return {
@@ -69,8 +71,8 @@ def _revision():
             ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
         changes = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=folder,
+            ["git", "status", "--porcelain", "--untracked-files=no", "--", *CODE],
+            cwd=folder.parent.parent,
             capture_output=True,
             text=True,
             check=True,

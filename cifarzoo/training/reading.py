@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from cifarzoo.augment.policy_lists import read_policies
+from cifarzoo.augment.policy_lists import check_policies, read_policies
 from cifarzoo.errors import DataError, ExperimentError
 from cifarzoo.training.experiment import Experiment, TrainParameters
 
@@ -76,10 +76,10 @@ def _read_document(path, number, document, overrides):
     place = f"{path}, document {number}"
     if not isinstance(document, dict):
         raise ExperimentError(f"{place}: expected a mapping with `model`, got {document!r:.80}")
-    document = _with_recipe(path, place, document)
+    document, folders = _with_recipe(path, place, document)
     for override in overrides:
         _apply_override(document, override)
-    return [experiment_from([with_policies(d, path.parent, place)], place) for d in _grid_points(document, place)]
+    return [experiment_from([with_policies(d, folders, place)], place) for d in _grid_points(document, place)]
 
 
 # ------------------------------------------------------------------------------------------------ grids
@@ -129,26 +129,46 @@ def _named_values(key, values, place):
     return [(value if isinstance(value, str) else f"{last}_{json.dumps(value)}", value) for value in values]
 
 
-def with_policies(document, folder, place):
-    """The document with policy lists in the place of their files, which are looked for in `folder` first.
+def with_policies(document: dict, folders: list[Path], place: str) -> dict:
+    """The document with policy lists, checked, in the place of their files, which are looked for in `folders` first.
 
     A run then keeps what it was trained with, and a changed file is another experiment.
+
+    Raises:
+        ExperimentError: an entry of `augmentation` or a policy list does not fit; the message says where it stands.
     """
-    if not isinstance(entries := document.get("augmentation"), list):
+    entries = document.get("augmentation", "standard")
+    if isinstance(entries, str):
         return document
-    entries = list(entries)
-    for number, entry in enumerate(entries):
-        given = entry.get("policies") if isinstance(entry, dict) and len(entry) == 1 else None
-        if not isinstance(given, dict) or not isinstance(given.get("file"), str) or "policies" in given:
-            continue
-        beside = folder / given["file"]
-        try:
-            policies = read_policies(beside if beside.is_file() else given["file"])
-        except ExperimentError as failure:
-            raise ExperimentError(f"{place}: augmentation[{number}].{failure}") from None
-        rest = {key: value for key, value in given.items() if key != "file"}
-        entries[number] = {"policies": rest | {"policies": [[list(o) for o in pair] for pair in policies]}}
+    if not isinstance(entries, list):
+        raise ExperimentError(
+            f"{place}: augmentation: a name such as standard, or a list, is expected, got {entries!r:.80}"
+        )
+    entries = [_with_policies(entry, folders, f"{place}: augmentation[{n}]") for n, entry in enumerate(entries)]
     return document | {"augmentation": entries}
+
+
+def _with_policies(entry, folders, place):
+    if not isinstance(entry, str) and not (isinstance(entry, dict) and len(entry) == 1):
+        raise ExperimentError(
+            f"{place}: a name or one name with its parameters is expected, such as crop, {{cutout: {{size: 8}}}} or "
+            f"{{policies: {{file: NAME}}}}, got {entry!r:.80}"
+        )
+    if isinstance(entry, str) or "policies" not in entry:
+        return entry
+    given = entry["policies"]
+    if not isinstance(given, dict) or ("file" in given) == ("policies" in given):
+        raise ExperimentError(f"{place}.policies: exactly one of `file` and `policies` is expected, got {given!r:.80}")
+    try:
+        if "policies" in given:
+            check_policies(given["policies"], "policies")
+            return entry
+        beside = [folder / str(given["file"]) for folder in folders]
+        policies = read_policies(next((path for path in beside if path.is_file()), given["file"]))
+    except ExperimentError as failure:
+        raise ExperimentError(f"{place}.{failure}") from None
+    rest = {key: value for key, value in given.items() if key != "file"}
+    return {"policies": rest | {"policies": [[list(o) for o in pair] for pair in policies]}}
 
 
 # ------------------------------------------------------------------------------------------------ errors and merging
@@ -172,14 +192,18 @@ def _first_problem(failure):
 
 
 def _with_recipe(path, place, document):
-    """The document on top of the recipe it names, if any: `recipe: he2016` is recipes/he2016.yaml beside the file."""
+    """The document on top of the recipe it names, if any, and the folders of both.
+
+    `recipe: he2016` is recipes/he2016.yaml beside the file.
+    """
     name = document.pop("recipe", None)
     if name is None:
-        return document
+        return document, [path.parent]
     candidates = [path.parent / f"{name}", path.parent / "recipes" / f"{name}.yaml"]
     for candidate in candidates:
         if candidate.is_file():
-            return _merge(read_mapping(candidate, "keys of an experiment", f"{place}: recipe "), document)
+            recipe = read_mapping(candidate, "keys of an experiment", f"{place}: recipe ")
+            return _merge(recipe, document), [path.parent, candidate.parent]
     looked = " and ".join(str(c) for c in candidates)
     raise ExperimentError(f"{place}: recipe {name!r} not found; looked for {looked}")
 
@@ -259,6 +283,11 @@ def quickstart_experiment(overrides: list[str] = ()) -> Experiment:
 
 
 # ------------------------------------------------------------------------------------------------ of a run
+
+
+def run_folder(experiment: Experiment, seed: int) -> Path:
+    """Where a run of an experiment keeps everything: logdir/run_name/seed0."""
+    return Path(experiment.train_parameters.logdir) / experiment.name / f"seed{seed}"
 
 
 def run_config(folder: Path) -> Path:

@@ -63,7 +63,7 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
     from cifarzoo.training.engines import create_engine, create_group, is_chief, replica_count
     from cifarzoo.training.engines.batches import check_shares
     from cifarzoo.training.plan import Plan
-    from cifarzoo.training.trainer import run_folder
+    from cifarzoo.training.reading import run_folder
 
     Plan(experiment, len(dataset.split(experiment.train_split).labels))
     replicas = replica_count(experiment)
@@ -102,7 +102,7 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
         One outcome a run, in order. An experiment that fails its check is not trained; the others are.
     """
     from cifarzoo.training.engines import is_chief, replica_count
-    from cifarzoo.training.estimate import slow_precision
+    from cifarzoo.training.precision import settled, slow_precision
     from cifarzoo.training.trainer import Interrupted, run_together
 
     datasets: dict[tuple, Dataset] = {}
@@ -111,18 +111,20 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
         try:
             # First of all: a multi-worker strategy must be there before TensorFlow runs anything, TFDS included.
             replica_count(experiment)
+            experiment = settled(experiment)
             if warning := slow_precision(experiment):
                 _say(warning)
             key = experiment.dataset, experiment.data_dir
             if key not in datasets:
                 datasets[key] = load(experiment.dataset, experiment.data_dir)
+            experiment.build_augmentation(datasets[key].classes)  # fast enough to be checked always
             if not experiment.skip_error_test:
                 started = time.perf_counter()
                 preflight(experiment, datasets[key])
                 _say(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
             ready.append((experiment, datasets[key]))
         except Exception as failure:  # whatever a user's own module raises stops its own experiment only
-            line = one_line(failure)
+            line = one_line(failure).removeprefix(f"{experiment.place}: ")
             _say(f"{experiment.place}: check failed: {line}")
             outcomes += [Outcome(experiment, seed, error=line) for seed in experiment.seeds]
     for experiment, dataset in ready:

@@ -20,8 +20,15 @@ class Duration(Strict):
     """A length of training in exactly one unit."""
 
     steps: int | None = Field(None, ge=0)
-    epochs: float | None = Field(None, ge=0)
+    epochs: float | None = Field(None, ge=0, allow_inf_nan=False)
     images: int | None = Field(None, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_units(cls, given):
+        if isinstance(given, dict) and (unknown := [str(unit) for unit in given if unit not in cls.model_fields]):
+            raise ValueError(f"a duration is in {', '.join(cls.model_fields)}, not {', '.join(unknown)}")
+        return given
 
     @model_validator(mode="after")
     def _one_unit(self):

@@ -4,7 +4,6 @@ import contextlib
 import json
 import signal
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,16 +18,13 @@ from cifarzoo.training.experiment import Experiment
 from cifarzoo.training.logs import default_callbacks
 from cifarzoo.training.order import stream_indices
 from cifarzoo.training.plan import Plan
+from cifarzoo.training.precision import settled
 from cifarzoo.training.provenance import provenance
+from cifarzoo.training.reading import run_folder
 
 
 class Interrupted(TrainingError):
     """A person or the system asked the run to stop; it has saved and can go on."""
-
-
-def run_folder(experiment: Experiment, seed: int) -> Path:
-    """Where a run of an experiment keeps everything: logdir/run_name/seed0."""
-    return Path(experiment.train_parameters.logdir) / experiment.name / f"seed{seed}"
 
 
 def run(
@@ -76,7 +72,7 @@ def run_together(
     Returns:
         For every seed its results, or the exception that ended it; the others go on.
     """
-    stop = StopRequest()
+    stop, experiment = StopRequest(), settled(experiment)
     runs = [_Run(experiment, seed, dataset, callbacks, is_chief, deadline, stop) for seed in seeds]
     with stop.on_signals():
         return _drive(runs)
@@ -187,7 +183,7 @@ class _Run:
         # -------------------------------------------------------------- finished already, or to be continued?
         if (done := self._finished()) is not None:
             return done
-        saved = self._saved()
+        saved, self.provenance = self._saved(), provenance()
         self.engine = create_engine(self.experiment, self.dataset, self.seed)
         self.experiment.check_image_sizes(self.engine.model)
         log_length = 0
@@ -198,10 +194,8 @@ class _Run:
             self.step, self.seconds, self.sums = meta["step"], meta["seconds"], meta["sums"]
             log_length = meta["log_length"]
         elif self.is_chief:
-            # Whole or not at all, whenever the process ends.
-            part = self.folder / "config.yaml.part"
-            part.write_text(yaml.safe_dump(self.experiment.resolved(), sort_keys=False))
-            part.replace(self.folder / "config.yaml")
+            resolved = yaml.safe_dump(self.experiment.resolved(), sort_keys=False)
+            checkpoint.write_whole(self.folder / "config.yaml", resolved)
 
         # -------------------------------------------------------------- callbacks
         own = default_callbacks(self.folder, self.experiment, self.plan, self.step, log_length) if self.is_chief else []
@@ -356,13 +350,11 @@ class _Run:
             "seconds": round(self.seconds, 1),
             "images_per_second": round(self.step * self.plan.batch_size / max(self.seconds, 1e-9), 1),
             "fingerprint": experiment.fingerprint(),
-        } | provenance()
+        } | self.provenance
         if self.is_chief:
             with engine.averaged_weights():
                 engine.model.save_weights(self.folder / "final.weights.h5")
-            temporary = self.folder / "results.json.part"
-            temporary.write_text(json.dumps(results, indent=2) + "\n")
-            temporary.replace(self.folder / "results.json")
+            checkpoint.write_whole(self.folder / "results.json", json.dumps(results, indent=2) + "\n")
         return results
 
 

@@ -16,10 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cifarzoo.augment.pipeline import build as build_augmentation
 from cifarzoo.augment.random import Draws
 from cifarzoo.augment.shrink import shrink
-from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import ExperimentError
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
@@ -77,7 +75,7 @@ class JaxEngine:
         check_shares(self.parameters, self.replicas)
         mesh = Mesh(np.array(jax.devices()[: self.replicas]), ("batch",))
         self._whole, self._shared = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
-        self._augment = build_augmentation(experiment.augmentation, dataset.classes, mean_colour(experiment.dataset))
+        self._augment = experiment.build_augmentation(dataset.classes)
         self._optimizer = experiment.optimizer
         train_images = len(dataset.split(experiment.train_split))
         self._averaging = experiment.averaging(train_images)

@@ -12,10 +12,8 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from cifarzoo.augment.pipeline import build as build_augmentation
 from cifarzoo.augment.random import Draws
 from cifarzoo.augment.shrink import shrink
-from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import ExperimentError
 from cifarzoo.training.engines import repeats
 from cifarzoo.training.engines.batch_norm import fused_batch_normalization
@@ -90,7 +88,7 @@ class TensorFlowEngine:
         check_shares(self.parameters, self.replicas)
         if experiment.xla and self.replicas > 1:
             raise ExperimentError("xla: works on one device; a TPU compiles by itself, and so needs no xla: true")
-        self._augment = build_augmentation(experiment.augmentation, dataset.classes, mean_colour(experiment.dataset))
+        self._augment = experiment.build_augmentation(dataset.classes)
         self._optimizer = experiment.optimizer
         train_images = len(dataset.split(experiment.train_split))
         self._averaging = experiment.averaging(train_images)
