@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from test_engine_tensorflow import document, finish, start
 
+from cifarzoo.training.checkpoint import load
+
 ENGINES = {"tensorflow": {}, "jax": {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}}
 # Model and arguments by a name. The smallest of each family; those that come in one size have few images a step.
 MODELS = {
@@ -59,3 +61,25 @@ def test_both_engines_give_the_same_losses(name, tmp_path):
     difference = np.abs(losses["jax"] - losses["tensorflow"]).max()
     print(f"\n{name}: losses differ by at most {difference:.1e}")
     assert difference < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet20", "resnet110"])
+def test_first_step_in_float32(name, tmp_path):
+    """Loss and gradients, which are the velocities after one step without decay; later steps differ chaotically."""
+    model, arguments = MODELS[name]
+    changes = {"module": "fixed_models", "model": model, "model_parameters": arguments, "precision": "float32"}
+    parameters = {"batch_size": 16, "weight_decay": 0, "ema_decay": 0, "val_interval": 1, "checkpoint_interval": 1}
+    parameters |= {"schedule": {"kind": "constant", "learning_rate": 1e-9, "duration": 1}}
+    finish(start(document(tmp_path / "start", **changes, train_parameters=parameters)))
+    changes["init_weights"] = str(tmp_path / f"start/{model}/seed0/final.weights.h5")
+    losses, gradients = {}, {}
+    for engine, environment in ENGINES.items():
+        description = document(tmp_path / engine, **changes, train_parameters=parameters)
+        (losses[engine],) = finish(start(description, environment=environment), timeout=3000)["losses"]
+        arrays, _ = load(tmp_path / engine / model / "seed0")
+        gradients[engine] = np.concatenate([v.ravel() for k, v in arrays.items() if k.startswith("velocities/")])
+    assert abs(losses["jax"] - losses["tensorflow"]) < 1e-5
+    scale = np.abs(gradients["tensorflow"]).max()
+    assert scale > 0
+    np.testing.assert_allclose(gradients["jax"], gradients["tensorflow"], rtol=0, atol=1e-5 * max(scale, 1))

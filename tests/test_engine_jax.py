@@ -8,6 +8,15 @@ from test_engine_tensorflow import document, finish, start, two_workers
 
 JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
 ENVIRONMENTS = {"tensorflow": {}, "jax": JAX}
+# A sitecustomize.py whose import hook makes TensorFlow and its data sets as good as not installed.
+WITHOUT_TENSORFLOW = """
+import sys
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('tensorflow', 'tensorflow_datasets'):
+            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+sys.meta_path.insert(0, Forbidden())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +88,8 @@ def test_random_states_cross_engines(tmp_path, first):
 
 
 def test_no_tensorflow_on_this_path(tmp_path):
-    """An import hook forbids TensorFlow and its data sets."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys\n"
-        "class Forbidden:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.split('.')[0] in ('tensorflow', 'tensorflow_datasets'):\n"
-        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
-        "sys.meta_path.insert(0, Forbidden())\n"
-    )
+    """As where neither TensorFlow nor its data sets are installed."""
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_TENSORFLOW)
     from test_engine_tensorflow import HERE
 
     environment = JAX | {"PYTHONPATH": f"{tmp_path}:{HERE.parent}:{HERE}"}
@@ -145,10 +147,14 @@ for seed in alone.seeds:
 
 
 @pytest.mark.slow
-def test_one_program_for_many_steps_equals_one_program_a_step(tmp_path):
-    """What accelerators run, repeated blocks as a loop, on a network without convolutions.
+@pytest.mark.parametrize(
+    "model, parameters, batch, calls",
+    [("tiny_mlp", {"blocks": 4}, 32, (5, 3, 5)), ("cifar_resnet20", {}, 4, (2, 1, 2))],
+)
+def test_one_program_for_many_steps_equals_one_program_a_step(tmp_path, model, parameters, batch, calls):
+    """What accelerators run, repeated blocks as a loop; a shorter call between two full ones.
 
-    In a process of its own for the backend.
+    In a process of its own for the backend. XLA is slow at convolutions in loops on processors, so few images.
     """
     import os
     import subprocess
@@ -171,27 +177,30 @@ for looped, grouped in ((False, False), (True, False), (True, True)):
         engine.loops_on_device = looped
     group = create_group(engines) if grouped else None
     found = []
-    for first, steps in ((0, 5), (5, 3), (8, 5)):  # a shorter call between two full ones
-        places = np.arange(first * 32, (first + steps) * 32, dtype=np.int32).reshape(steps, 32)
+    first, batch = 0, experiment.train_parameters.batch_size
+    for steps in json.loads(sys.argv[2]):
+        places = np.arange(first * batch, (first + steps) * batch, dtype=np.int32).reshape(steps, batch)
         rates = np.full(steps, 0.01)
         if grouped:
             sums = group.train(first, np.stack([places, places]), rates)
         else:
             sums = [engine.train(first, places, rates) for engine in engines]
         found += [s["loss"] for s in sums]
+        first += steps
     found += [float(np.abs(v).sum()) for e in engines for v in e.state().values()]
     losses.append(found + engines[0].predict("test").ravel()[:50].tolist())
 print(json.dumps(losses))
 """
-    parameters = {"model_parameters": {"blocks": 4}, "train_parameters": {"steps_per_call": 5}}
-    description = document(tmp_path, model="tiny_mlp", **parameters)
+    lengths = {"steps_per_call": calls[0], "batch_size": batch}
+    module = {} if model == "tiny_mlp" else {"module": None}
+    description = document(tmp_path, model=model, model_parameters=parameters, train_parameters=lengths, **module)
     environment = os.environ | JAX | {"PYTHONPATH": f"{HERE.parent}:{HERE}"}
     out = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(description)],
+        [sys.executable, "-c", code, json.dumps(description), json.dumps(calls)],
         capture_output=True,
         text=True,
         env=environment,
-        timeout=900,
+        timeout=1800,
     )
     assert out.returncode == 0, out.stderr[-3000:]
     by_step, looped, grouped = json.loads(out.stdout.strip().splitlines()[-1])

@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from test_engine_jax import WITHOUT_TENSORFLOW
 
 from cifarzoo.errors import ExperimentError, WeightsError
 from cifarzoo.rows import parse_budget, read_rows
@@ -104,9 +105,10 @@ def test_bad_rows_are_one_line(tmp_path, text, message):
         read_rows(tmp_path / "rows.yaml", "runs")
 
 
-def factory(folder, *options):
+def factory(folder, *options, **environment):
     command = [sys.executable, "-m", "cifarzoo", "factory", "--rows", "rows.yaml", *options]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "CIFARZOO_WEIGHTS": "weights"}
+    usual = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "CIFARZOO_WEIGHTS": "weights"}
+    environment = os.environ | usual | environment
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200, env=environment)
 
 
@@ -148,6 +150,18 @@ def test_factory_trains_publishes_and_then_has_nothing_left(filled):
     card.unlink()
     again = factory(folder, "--budget", "1h")
     assert again.returncode == 0 and again.stdout == "" and card.read_text() == text
+
+
+@pytest.mark.slow
+def test_factory_where_there_is_no_tensorflow(tmp_path):
+    (tmp_path / "rows.yaml").write_text(ROWS.replace("common:\n", "common:\n  backend: jax\n"))
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "manifest.json").write_text("[]")
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_TENSORFLOW)
+    found = factory(tmp_path, "--budget", "1h", PYTHONPATH=f"{tmp_path}:{ROOT}", JAX_PLATFORMS="cpu")
+    assert f"{TAG}: published, error" in found.stdout, found.stderr[-3000:]
+    (entry,) = json.loads((tmp_path / "weights/manifest.json").read_text())
+    assert entry["training"]["backend"] == "jax"
 
 
 def copy_of(filled, tmp_path):

@@ -232,7 +232,6 @@ class JaxEngine:
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that the next step depends on, but its number, named as by `TensorFlowEngine.state`."""
-        self._make_model_current()
         groups = {
             "weights": self._weights(self._state),
             "velocities": self._state["velocities"],
