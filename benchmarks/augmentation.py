@@ -4,7 +4,7 @@
 
 Others: Keras' RandAugment layer in a `tf.function`; the same policies one image after another with Pillow, as the
 papers' code has it, in one process a core; and torchvision's and timm's transforms in the same way, where those are
-installed. Rounds of all contestants take turns, so that whatever else the machine does hits them alike; compare ratios
+installed. "policies" is the list of recipes/policies/autoaugment_cifar10.yaml. Rounds of all contestants take turns, so that whatever else the machine does hits them alike; compare ratios
 of one run, not numbers of two.
 
 Expected before measuring, two cores: standard augmentation 10 times as fast as with Pillow or more; policies a few
@@ -18,8 +18,11 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+
+POLICIES = Path(__file__).parent.parent / "recipes" / "policies" / "autoaugment_cifar10.yaml"
 
 PILLOW = {
     "cutout": (),
@@ -42,9 +45,11 @@ def ours(name, images, labels):
     import tensorflow as tf
 
     from cifarzoo.augment.pipeline import build
+    from cifarzoo.augment.policy_lists import read_policies
     from cifarzoo.augment.random import Draws
 
-    pipeline = build(name)
+    lists = {"policies": [{"policies": {"policies": read_policies(POLICIES)}}, "crop", "flip", "cutout"]}
+    pipeline = build(lists.get(name, name))
     batch = tf.constant(images), tf.constant(labels), tf.range(len(images))
     run = tf.function(lambda x, y, index, step: pipeline(x, y, Draws(0, step, index)), autograph=False)
     step = iter(range(1 << 30))
@@ -113,7 +118,7 @@ def with_pillow(name, images):
 
 
 def with_torchvision(name, images):
-    """What torchvision has, on PIL images, on PIL images, as a data loader's worker runs it; Cutout is left out."""
+    """What torchvision has, on PIL images, as a data loader's worker runs it; Cutout is left out."""
     import torch
     from PIL import Image
     from torchvision import transforms
@@ -181,7 +186,7 @@ def main():
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--seconds", type=float, default=2.0, help="per contestant and round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--names", nargs="*", help="pipelines; by default all")
+    parser.add_argument("--names", nargs="*", help="pipelines; by default all and a policy list")
     parser.add_argument("--data", help="folder with CIFAR-10; by default the synthetic images")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="of Pillow's and torchvision's pipelines")
     arguments = parser.parse_args()
@@ -189,7 +194,7 @@ def main():
     from cifarzoo.augment.pipeline import NAMED
 
     images, labels = real_or_drawn_images(arguments.batch, arguments.data)
-    names = arguments.names or [name for name in NAMED if name != "none"]
+    names = arguments.names or [*(name for name in NAMED if name != "none"), "policies"]
     compiled = {name: ours(name, images, labels) for name in names}
     compiled["Keras RandAugment"] = keras_randaugment(images)
     others = {("Pillow", name): with_pillow for name in names if name in PILLOW}
