@@ -4,8 +4,8 @@
 
 Others: Keras' RandAugment layer in a `tf.function`; the same policies one image after another with Pillow, as the
 papers' code has it, in one process a core; and torchvision's and timm's transforms in the same way, where those are
-installed. "policies" is the list of recipes/policies/autoaugment_cifar10.yaml. Rounds of all contestants take turns, so that whatever else the machine does hits them alike; compare ratios
-of one run, not numbers of two.
+installed. "policies" is the list of recipes/policies/autoaugment_cifar10.yaml. Rounds of all contestants take turns, so
+that whatever else the machine does hits them alike; compare ratios of one run, not numbers of two.
 
 Expected before measuring, two cores: standard augmentation 10 times as fast as with Pillow or more; policies a few
 times, because the kernels go over the whole batch where Pillow runs the one or two operations that an image drew.
