@@ -36,7 +36,7 @@ class Factory:
     """
 
     def __init__(self, rows: list[Row], weights: Path, data_dir: str | None = None):
-        self._rows = [replace(row, experiment=settled(row.experiment)) for row in rows]
+        self._rows = [replace(row, experiment=settled(row.experiment, [row.seed])) for row in rows]
         self._weights, self._data_dir = weights, data_dir
         self._datasets, self._rates = {}, {}
 
@@ -72,7 +72,7 @@ class Factory:
         What an earlier factory was stopped in the midst of writing is written anew.
         """
         deadline, finished, failed = time.monotonic() + budget, [], set()
-        write_pages(self._weights, self._published())
+        write_pages(self._weights)
         while rows := [row for row in self.open_rows() if row.tag not in failed]:
             row, seconds = self._choose(rows, deadline, failed)
             left = deadline - time.monotonic()

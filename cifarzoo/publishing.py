@@ -146,7 +146,10 @@ def _entry(tag, file, subject, experiment, dataset, metrics, results, recipe, re
 @contextlib.contextmanager
 def _alone(weights):
     """Hold the weights folder; another process that publishes there waits, so that neither loses the other's entry."""
-    folder = os.open(weights, os.O_RDONLY)
+    try:
+        folder = os.open(weights, os.O_RDONLY)
+    except OSError as failure:
+        raise WeightsError(f"{weights}: not a weights folder ({failure.strerror})") from None
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         yield
@@ -154,13 +157,14 @@ def _alone(weights):
         os.close(folder)
 
 
-def write_pages(weights: Path, entries: list[Published]) -> None:
+def write_pages(weights: Path) -> None:
     """Write what is generated from the manifest: cards, and in the folder above README's table and RESULTS.md.
 
     Raises:
-        WeightsError: the README has no place for the table; nothing is written then.
+        WeightsError: there is no manifest, or the README has no place for the table; nothing is written then.
     """
-    _write(_pages(weights, entries))
+    with _alone(weights):
+        _write(_pages(weights, pretrained.read_manifest(weights / "manifest.json")))
 
 
 def _pages(weights, entries):
@@ -224,7 +228,8 @@ def halve(source: Path, target: Path) -> None:
         for name in names:
             values = file[name][()]
             del file[name]
-            file[name] = values.astype(np.float16)
+            with np.errstate(over="ignore"):  # what is beyond the range shows in the logits
+                file[name] = values.astype(np.float16)
     # Deleted arrays keep their place in the file: only a copy of what is left is small.
     with h5py.File(target) as file, h5py.File(target.with_suffix(".part"), "w") as compact:
         for name in file:

@@ -71,13 +71,15 @@ def read_rows(path: Path, logdir: str) -> list[Row]:
 
 def _recipe(path, name, given):
     """A recipe's mapping, which may lie in a file of its own beside the rows."""
+    folder = path.parent
     if isinstance(given, str):
-        given = read_mapping(path.parent / given, "keys of an experiment")
+        file = path.parent / given
+        given, folder = read_mapping(file, "keys of an experiment"), file.parent
     if not isinstance(given, dict):
         raise ExperimentError(
             f"{path}: recipe {name}: expected keys of an experiment or a file's name, got {given!r:.80}"
         )
-    return with_policies(given, [path.parent], f"{path}: recipe {name}")
+    return with_policies(given, [folder], f"{path}: recipe {name}")
 
 
 def _row(path, number, row, recipe, seed, recipes, common, logdir):
@@ -87,6 +89,7 @@ def _row(path, number, row, recipe, seed, recipes, common, logdir):
     own = {key: value for key, value in row.items() if key not in ("name", "recipes", "seeds", "remark")}
     name = f"{row['name']}_{row['dataset']}_{recipe}"
     place_and_seed = {"seeds": [seed], "train_parameters": {"logdir": logdir, "run_name": name}}
+    common, own = (with_policies(layer, [path.parent], place) for layer in (common, own))
     experiment = experiment_from([common, recipes[recipe], own, place_and_seed], place)
     order = list(recipes)
     later = frozenset(order[order.index(recipe) + 1 :])

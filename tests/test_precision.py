@@ -1,5 +1,7 @@
 """`precision: auto`, and where bfloat16 is slow."""
 
+from pathlib import Path
+
 import pytest
 
 from cifarzoo.training import precision
@@ -13,32 +15,42 @@ from cifarzoo.training.experiment import Experiment
         ("model name\t: AMD EPYC\nflags\t\t: fpu avx avx2 fma\n", False),
         ("processor\t: 0\nFeatures\t: fp asimd svebf16 i8mm bf16\n", True),
         ("processor\t: 0\nFeatures\t: fp asimd\n", False),
-        ("", True),  # not known
+        ("", None),  # not known
+        ("processor : 0\nmodel name : a processor\n", None),
     ],
 )
 def test_bfloat16_is_asked_for_where_it_is_fast(cpuinfo, expected):
     assert precision.multiplies_bfloat16(cpuinfo) is expected
 
 
-@pytest.mark.parametrize("slow", [True, False])
-def test_auto_is_what_is_fast_here_or_what_a_run_was_begun_with(tmp_path, monkeypatch, slow):
-    monkeypatch.setattr(precision, "bfloat16_is_slow", lambda: slow)
+@pytest.mark.parametrize("fast", [True, False, None])
+def test_auto_is_what_is_fast_here_or_what_a_run_was_begun_with(tmp_path, monkeypatch, fast):
+    monkeypatch.setattr(precision, "bfloat16_is_fast", lambda experiment: fast)
     experiment = Experiment(model="m", precision="auto", train_parameters={"logdir": str(tmp_path)})
-    fast, other = ("float32", "bfloat16") if slow else ("bfloat16", "float32")
-    assert precision.settled(experiment).precision == fast
+    taken, other = ("bfloat16", "float32") if fast else ("float32", "bfloat16")
+    assert precision.settled(experiment, [0]).precision == taken
     begun = tmp_path / "m/seed0"
     begun.mkdir(parents=True)
     (begun / "config.yaml").write_text(f"model: m\nprecision: {other}\n")
-    assert precision.settled(experiment).precision == other
+    assert precision.settled(experiment, [0]).precision == other
+    assert precision.settled(experiment, [1]).precision == taken
+    assert precision.settled(experiment, [1, 0]).precision == other
     (begun / "config.yaml").write_text("model: m\nprecision: bflo")
-    assert precision.settled(experiment).precision == fast
+    assert precision.settled(experiment, [0]).precision == taken
     for given in ("float32", "bfloat16", "float64"):
-        assert precision.settled(experiment.model_copy(update={"precision": given})).precision == given
+        assert precision.settled(experiment.model_copy(update={"precision": given}), [0]).precision == given
 
 
-def test_a_slow_wish_is_named(monkeypatch):
-    monkeypatch.setattr(precision, "bfloat16_is_slow", lambda: True)
-    assert "`precision: auto`" in precision.slow_precision(Experiment(model="m", precision="bfloat16"))
+@pytest.mark.parametrize("fast, said", [(False, True), (True, False), (None, False)])
+def test_a_slow_wish_is_named(monkeypatch, fast, said):
+    monkeypatch.setattr(precision, "bfloat16_is_fast", lambda experiment: fast)
+    line = precision.slow_precision(Experiment(model="m", precision="bfloat16"))
+    assert ("`precision: auto`" in line) if said else line is None
     assert precision.slow_precision(Experiment(model="m", precision="float32")) is None
-    monkeypatch.setattr(precision, "bfloat16_is_slow", lambda: False)
-    assert precision.slow_precision(Experiment(model="m", precision="bfloat16")) is None
+
+
+def test_here_it_is_the_processor_that_decides():
+    cpuinfo = Path("/proc/cpuinfo")
+    expected = precision.multiplies_bfloat16(cpuinfo.read_text()) if cpuinfo.is_file() else None
+    assert precision.bfloat16_is_fast(Experiment(model="m")) is expected
+    assert precision.bfloat16_is_fast(Experiment(model="m", distribution="tpu"))

@@ -24,6 +24,7 @@ recipes:
     train_parameters:
       schedule: {kind: cosine, peak: 0.05, duration: 6}
 common:
+  precision: auto
   train_parameters: {batch_size: 32, log_interval: 3, val_interval: 6, checkpoint_interval: 2, steps_per_call: 2}
 rows:
   - {name: resnet20_v1, model: cifar_resnet20, dataset: synthetic, recipes: [brief], remark: Six steps only.}
@@ -132,6 +133,7 @@ def test_factory_trains_publishes_and_then_has_nothing_left(filled):
     assert f"{TAG}: published, error" in printed
     (entry,) = json.loads((folder / "weights/manifest.json").read_text())
     assert entry["metrics"]["n"] == 2000 and entry["training"]["recipe"] == "brief" and entry["default"]
+    assert entry["training"]["experiment"]["precision"] in ("float32", "bfloat16")  # what `auto` was here
     assert entry["macs"] == 40_551_040 and entry["remark"] == "Six steps only."
     for suffix in ("weights.h5", "golden.npz", "md", "log.tsv"):
         assert (folder / f"weights/{TAG}.{suffix}").is_file()
@@ -176,6 +178,7 @@ def copy_of(filled, tmp_path):
 def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_path, monkeypatch):
     from cifarzoo import pretrained, publishing
     from cifarzoo.data import load
+    from cifarzoo.results import results_page
 
     weights, run = copy_of(filled, tmp_path)
     manifest, images = weights / "manifest.json", load("synthetic").test.images[:8]
@@ -210,11 +213,11 @@ def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_p
         assert written[0] == "manifest.json"
         entries = pretrained.read_manifest(manifest)
         assert f"stop{count}" in {entry.tag for entry in entries}
-        publishing.write_pages(weights, entries)
+        publishing.write_pages(weights)
         assert all((weights / f"{entry.tag}.md").is_file() for entry in entries)
-        for page in ("README.md", "RESULTS.md"):
-            assert f"stop{count}" in (tmp_path / page).read_text() or page == "RESULTS.md"
-        assert (tmp_path / "README.md").read_text().endswith("After\n")
+        assert (tmp_path / "RESULTS.md").read_text() == results_page(entries, weights / "anchors.yaml")
+        readme = (tmp_path / "README.md").read_text()
+        assert f"stop{count}" in readme and readme.endswith("After\n")
         count += 1
     assert count >= 4 and not list(tmp_path.rglob("*.part"))  # manifest, card, results page, README
 
@@ -244,6 +247,42 @@ def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_pa
         publishing.publish(run, recipe, load("synthetic"), weights, images, recipe, preferred_to=preferred_to[recipe])
     entries = pretrained.read_manifest(weights / "manifest.json")
     assert {entry.tag: entry.default for entry in entries} == {"long": True, "brief": False}
+
+
+def test_two_that_publish_at_once_lose_nothing(filled, tmp_path):
+    """Whoever comes second waits and reads what the first has written."""
+    from cifarzoo import pretrained
+
+    weights, run = copy_of(filled, tmp_path)
+    command = [sys.executable, "-m", "cifarzoo", "publish", str(run)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    both = [subprocess.Popen([*command, tag, "--weights", str(weights)], env=environment) for tag in ("one", "two")]
+    assert [process.wait(timeout=600) for process in both] == [0, 0]
+    assert {entry.tag for entry in pretrained.read_manifest(weights / "manifest.json")} == {TAG, "one", "two"}
+
+
+def test_weights_beyond_half_precision_are_published_whole(filled, tmp_path):
+    from cifarzoo import publishing
+    from cifarzoo.data import load
+
+    weights, run = copy_of(filled, tmp_path)
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    with h5py.File(copy / "final.weights.h5", "r+") as file:
+        gammas = []
+        file.visititems(lambda name, node: gammas.append(name) if getattr(node, "shape", None) == (64,) else None)
+        file[gammas[-1]][0] = 1e5
+    entry = publishing.publish(copy, "large", load("synthetic"), weights, load("synthetic").test.images[:8])
+    with h5py.File(weights / entry.file) as file:
+        assert file[gammas[-1]].dtype == np.float32
+
+
+def test_a_folder_that_is_not_there_is_one_line(filled, tmp_path):
+    from cifarzoo import publishing
+    from cifarzoo.data import load
+
+    with pytest.raises(WeightsError, match="nowhere: not a weights folder"):
+        publishing.publish(copy_of(filled, tmp_path)[1], "x", load("synthetic"), tmp_path / "nowhere", None)
 
 
 def test_rows_prefer_the_recipes_that_come_first():

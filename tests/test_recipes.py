@@ -155,6 +155,8 @@ def test_a_recipe_trains_as_the_original(stem, experiment):
     assert experiment.optimizer == original.optimizer
     assert (parameters.loss, parameters.label_smoothing) == original.loss
     assert parameters.ema_decay == parameters.sam_rho == 0 and parameters.accumulate == 1
+    if stem != "airbench94":
+        assert parameters.lookahead is None and not parameters.progressive_resizing
 
     schedule, lengths = parameters.resolved_schedule(), experiment.lengths(IMAGES)
     assert schedule.total(lengths) == steps(original.length)

@@ -70,7 +70,7 @@ def _whole_products():
             yield
         finally:
             experimental.enable_tensor_float_32_execution(kept)
-    else:
+    else:  # torch, the only other backend that can predict
         import torch
 
         if not torch.cuda.is_available():
@@ -200,7 +200,8 @@ def evaluate(
     from cifarzoo.models.skipping import computation_metrics, has_gates
 
     if has_gates(subject.model):
-        metrics |= computation_metrics(subject.model, arrays.images, batch_size)
+        with _whole_products():
+            metrics |= computation_metrics(subject.model, arrays.images, batch_size)
     return metrics | {"images_per_second": round(len(logits) / seconds, 1)}, logits
 
 

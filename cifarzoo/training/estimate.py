@@ -46,7 +46,7 @@ def print_plan(experiments: list[Experiment]) -> None:
     from cifarzoo.training.plan import Plan
 
     rates = {}
-    for experiment in map(settled, experiments):
+    for experiment in (settled(e, e.seeds) for e in experiments):
         dataset = load(experiment.dataset, experiment.data_dir)
         plan = Plan(experiment, len(dataset.split(experiment.train_split)))
         experiment.build_augmentation(dataset.classes)

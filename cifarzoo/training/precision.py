@@ -2,27 +2,28 @@
 
 import contextlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from cifarzoo.errors import CifarzooError
 from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.provenance import device_name, processor_name
 from cifarzoo.training.reading import run_experiment, run_folder
 
 # Names in /proc/cpuinfo of instructions that multiply bfloat16 numbers: x86's and Arm's.
 BFLOAT16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
+# Of the first NVIDIA GPUs with arithmetic for it.
+BFLOAT16_CAPABILITY = (8, 0)
 
 
-def settled(experiment: Experiment) -> Experiment:
-    """The experiment with `precision: auto` replaced by bfloat16, or by float32 where that is the faster one.
+def settled(experiment: Experiment, seeds: Iterable[int]) -> Experiment:
+    """The experiment with `precision: auto` replaced: by bfloat16 where that is known to be fast, else by float32.
 
-    A run that is half done keeps the precision that it was begun with.
+    A run that has been begun keeps its precision; of several seeds that train together, the first begun one decides.
     """
     if experiment.precision != "auto":
         return experiment
-    precision = "float32" if bfloat16_is_slow() else "bfloat16"
-    begun = (run_folder(experiment, seed) for seed in experiment.seeds)
-    for folder in begun:
+    precision = "bfloat16" if bfloat16_is_fast(experiment) else "float32"
+    for folder in (run_folder(experiment, seed) for seed in seeds):
         if (folder / "config.yaml").is_file():
             with contextlib.suppress(CifarzooError):  # the run itself says what is wrong with it
                 precision = run_experiment(folder).precision
@@ -30,27 +31,45 @@ def settled(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update={"precision": precision})
 
 
-def bfloat16_is_slow() -> bool:
-    """Whether training runs on a processor without instructions for bfloat16."""
-    if device_name() != processor_name():
-        return False
+def bfloat16_is_fast(experiment: Experiment) -> bool | None:
+    """Whether the device that an experiment would train on has arithmetic for bfloat16; None if that is not known."""
+    import keras
+
+    if experiment.distribution == "tpu":
+        return True
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if gpus := tf.config.list_physical_devices("GPU"):
+            return _is_capable(tf.config.experimental.get_device_details(gpus[0]).get("compute_capability"))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        if device.platform != "cpu":
+            capability = getattr(device, "compute_capability", None)  # "9.0"; TPUs have none
+            return device.platform == "tpu" or _is_capable(capability and tuple(map(int, capability.split("."))))
     try:
-        return not multiplies_bfloat16(Path("/proc/cpuinfo").read_text())
+        return multiplies_bfloat16(Path("/proc/cpuinfo").read_text())
     except OSError:
-        return False
+        return None
 
 
-def multiplies_bfloat16(cpuinfo: str) -> bool:
-    """Whether /proc/cpuinfo names instructions for bfloat16; True if it names none at all."""
+def _is_capable(capability):
+    return None if capability is None else tuple(capability) >= BFLOAT16_CAPABILITY
+
+
+def multiplies_bfloat16(cpuinfo: str) -> bool | None:
+    """Whether /proc/cpuinfo names instructions for bfloat16; None if it names no instructions at all."""
     names = re.findall(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
-    return not names or bool(BFLOAT16_INSTRUCTIONS & set(names[0].split()))
+    return bool(BFLOAT16_INSTRUCTIONS & set(names[0].split())) if names else None
 
 
 def slow_precision(experiment: Experiment) -> str | None:
     """A line for a person whose experiment asks for bfloat16 where it is far slower than float32, else None."""
-    if experiment.precision != "bfloat16" or not bfloat16_is_slow():
+    if experiment.precision != "bfloat16" or bfloat16_is_fast(experiment) is not False:
         return None
     return (
-        f"{experiment.place}: precision bfloat16 will be many times slower than float32 here, as the processor has no "
+        f"{experiment.place}: precision bfloat16 will be many times slower than float32 here, as there are no "
         "instructions for it; `precision: auto` takes the faster one"
     )

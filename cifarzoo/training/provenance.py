@@ -1,5 +1,6 @@
 """What a number must be read with: code revision, package versions, device."""
 
+import functools
 import importlib.metadata
 import platform
 import subprocess
@@ -62,6 +63,7 @@ def _version(package):
         return None
 
 
+@functools.cache  # of the code that this process has loaded
 def _revision():
     folder = Path(__file__).resolve().parent
     if not (folder.parent.parent / ".git").exists():

@@ -62,10 +62,8 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
     from cifarzoo.training.checkpoint import locked
     from cifarzoo.training.engines import create_engine, create_group, is_chief, replica_count
     from cifarzoo.training.engines.batches import check_shares
-    from cifarzoo.training.plan import Plan
     from cifarzoo.training.reading import run_folder
 
-    Plan(experiment, len(dataset.split(experiment.train_split).labels))
     replicas = replica_count(experiment)
     check_shares(experiment.train_parameters, replicas)
     if is_chief(experiment):
@@ -102,6 +100,7 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
         One outcome a run, in order. An experiment that fails its check is not trained; the others are.
     """
     from cifarzoo.training.engines import is_chief, replica_count
+    from cifarzoo.training.plan import Plan
     from cifarzoo.training.precision import settled, slow_precision
     from cifarzoo.training.trainer import Interrupted, run_together
 
@@ -111,16 +110,17 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
         try:
             # First of all: a multi-worker strategy must be there before TensorFlow runs anything, TFDS included.
             replica_count(experiment)
-            experiment = settled(experiment)
             if warning := slow_precision(experiment):
                 _say(warning)
             key = experiment.dataset, experiment.data_dir
             if key not in datasets:
                 datasets[key] = load(experiment.dataset, experiment.data_dir)
-            experiment.build_augmentation(datasets[key].classes)  # fast enough to be checked always
+            # Fast enough to be checked always.
+            Plan(experiment, len(datasets[key].split(experiment.train_split)))
+            experiment.build_augmentation(datasets[key].classes)
             if not experiment.skip_error_test:
                 started = time.perf_counter()
-                preflight(experiment, datasets[key])
+                preflight(settled(experiment, experiment.seeds), datasets[key])
                 _say(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
             ready.append((experiment, datasets[key]))
         except Exception as failure:  # whatever a user's own module raises stops its own experiment only
@@ -143,7 +143,7 @@ def _outcome(experiment, seed, result):
 
     if not isinstance(result, Exception):
         return Outcome(experiment, seed, results=result)
-    line = one_line(result)
+    line = one_line(result).removeprefix(f"{experiment.place}: ")
     _say(line if isinstance(result, Interrupted) else f"{experiment.place}: failed: {line}")
     return Outcome(experiment, seed, error=line)
 

@@ -72,7 +72,7 @@ def run_together(
     Returns:
         For every seed its results, or the exception that ended it; the others go on.
     """
-    stop, experiment = StopRequest(), settled(experiment)
+    stop, experiment = StopRequest(), settled(experiment, seeds)
     runs = [_Run(experiment, seed, dataset, callbacks, is_chief, deadline, stop) for seed in seeds]
     with stop.on_signals():
         return _drive(runs)
@@ -183,8 +183,9 @@ class _Run:
         # -------------------------------------------------------------- finished already, or to be continued?
         if (done := self._finished()) is not None:
             return done
-        saved, self.provenance = self._saved(), provenance()
+        saved = self._saved()
         self.engine = create_engine(self.experiment, self.dataset, self.seed)
+        self.provenance = provenance()  # now, before anybody edits the code of a run that takes days
         self.experiment.check_image_sizes(self.engine.model)
         log_length = 0
         if saved:

@@ -63,7 +63,7 @@ class JaxEngine:
         seed: Of initial weights, order of images, augmentation and random layers.
 
     Attributes:
-        model: The Keras model. Its weights are the current ones after `predict`, `state` and inside
+        model: The Keras model. Its weights are the current ones after `predict` and inside
             `averaged_weights`; while training goes on the current ones are on the device only.
     """
 
