@@ -19,7 +19,7 @@ import yaml
 from cifarzoo import pretrained
 from cifarzoo.data import Dataset
 from cifarzoo.data.statistics import channel_statistics
-from cifarzoo.errors import DataError, WeightsError
+from cifarzoo.errors import WeightsError
 from cifarzoo.evaluation.evaluate import evaluate, find_subject, predict
 from cifarzoo.models import registry
 from cifarzoo.models.macs import macs
@@ -202,12 +202,12 @@ def _smallest(file, subject, dataset):
     To HALF_PRECISION_TOLERANCE points; else the file itself.
     """
     half = file.with_name("half.weights.h5")
-    halve(file, half)
     whole = _measure(subject, file, dataset)
     try:
-        halved = _measure(subject, half, dataset)
-    except DataError:  # a weight beyond half precision's range makes logits that are no numbers
+        halve(file, half)
+    except OverflowError:
         return file, whole
+    halved = _measure(subject, half, dataset)
     return (half, halved) if errors_agree(whole["error"], halved["error"], whole["n"]) else (file, whole)
 
 
@@ -220,16 +220,21 @@ def errors_agree(first: float, second: float, images: int) -> bool:
 
 
 def halve(source: Path, target: Path) -> None:
-    """Copy a weight file with its float32 arrays as float16; Keras loads it like any other, into float32 variables."""
+    """Copy a weight file with its float32 arrays as float16; Keras loads it like any other, into float32 variables.
+
+    Raises:
+        OverflowError: a weight is beyond the range of half precision.
+    """
     shutil.copyfile(source, target)
     with h5py.File(target, "r+") as file:
         names = []
         file.visititems(lambda name, node: names.append(name) if getattr(node, "dtype", None) == np.float32 else None)
         for name in names:
             values = file[name][()]
+            if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
+                raise OverflowError(f"{source}: {name} has a weight beyond the range of half precision")
             del file[name]
-            with np.errstate(over="ignore"):  # what is beyond the range shows in the logits
-                file[name] = values.astype(np.float16)
+            file[name] = values.astype(np.float16)
     # Deleted arrays keep their place in the file: only a copy of what is left is small.
     with h5py.File(target) as file, h5py.File(target.with_suffix(".part"), "w") as compact:
         for name in file:
