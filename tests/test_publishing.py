@@ -1,5 +1,6 @@
 """Publishing and the factory, end to end on a small run of the embedded data."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -182,6 +183,7 @@ def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_p
 
     weights, run = copy_of(filled, tmp_path)
     manifest, images = weights / "manifest.json", load("synthetic").test.images[:8]
+    few = dataclasses.replace(load("synthetic"), test=load("synthetic").test.take(slice(100)))
     write_whole, written = publishing.checkpoint.write_whole, []
 
     class Stopped(BaseException):
@@ -199,7 +201,7 @@ def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_p
 
         monkeypatch.setattr(publishing.checkpoint, "write_whole", write)
         try:
-            publishing.publish(run, f"stop{count}", load("synthetic"), weights, images, "brief")
+            publishing.publish(run, f"stop{count}", few, weights, images, "brief")
         except Stopped:
             return False
         finally:
@@ -234,7 +236,7 @@ def test_a_readme_without_a_place_is_refused_before_anything_is_published(filled
     assert (tmp_path / "README.md").read_text() == "Cut short"
 
 
-@pytest.mark.parametrize("order", [("long", "brief"), ("brief", "long")])
+@pytest.mark.parametrize("order", [("brief", "long"), pytest.param(("long", "brief"), marks=pytest.mark.slow)])
 def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_path, order):
     from cifarzoo import pretrained, publishing
     from cifarzoo.data import load
@@ -249,6 +251,7 @@ def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_pa
     assert {entry.tag: entry.default for entry in entries} == {"long": True, "brief": False}
 
 
+@pytest.mark.slow
 def test_two_that_publish_at_once_lose_nothing(filled, tmp_path):
     """Whoever comes second waits and reads what the first has written."""
     from cifarzoo import pretrained
@@ -302,8 +305,10 @@ def test_half_precision_may_change_one_image_in_ten_thousand(wrong, total, agree
     assert errors_agree(*(100 * count / total for count in wrong), total) is agree
 
 
-def test_a_row_that_cannot_be_estimated_does_not_end_the_others(tmp_path, capsys):
+def test_a_row_that_cannot_be_estimated_does_not_end_the_others(tmp_path, capsys, monkeypatch):
     from cifarzoo.factory import Factory
+
+    monkeypatch.setattr("cifarzoo.factory.probe", lambda precision: 1e11)  # as two cores reach
 
     text = ROWS.replace(
         "rows:\n", "rows:\n  - {name: none, model: cifar_nothing, dataset: cifar10, recipes: [brief]}\n"
@@ -313,7 +318,7 @@ def test_a_row_that_cannot_be_estimated_does_not_end_the_others(tmp_path, capsys
     (tmp_path / "weights" / "manifest.json").write_text("[]")
     plant = Factory(read_rows(tmp_path / "rows.yaml", str(tmp_path / "runs")), tmp_path / "weights")
     row, seconds = plant._choose(plant.open_rows(), time.monotonic() + 3600, failed := set())
-    assert row.tag == TAG and 60 < seconds < 600 and failed == {"none_cifar10_brief_s0"}
+    assert row.tag == TAG and 60 < seconds < 61 and failed == {"none_cifar10_brief_s0"}
     assert "none_cifar10_brief_s0: " in capsys.readouterr().out
     # Without the data, too: how many images CIFAR has is known.
     (tmp_path / "rows.yaml").write_text(ROWS.replace("synthetic", "cifar100"))
