@@ -54,16 +54,13 @@ class Factory:
         """
         experiment, saved = row.experiment, self._saved(row)
         plan = Plan(experiment, self._training_images(experiment))
-        record = find(experiment.model)
-        macs, sam = (
-            record.macs["100" if experiment.dataset == "cifar100" else "10"],
-            experiment.train_parameters.sam_rho > 0,
-        )
         done = min(saved["step"], plan.total) if saved else 0
         left = plan.full_size_images(done)
         if saved and saved["seconds"] > 0:
             return FIXED_SECONDS + saved["seconds"] * left / (plan.full_size_images() - left)
-        return FIXED_SECONDS + training_operations(macs, left, sam) / self._rate(experiment.precision)
+        macs = find(experiment.model).macs["100" if experiment.dataset == "cifar100" else "10"]
+        operations = training_operations(macs, left, experiment.train_parameters.sam_rho > 0)
+        return FIXED_SECONDS + operations / self._rate(experiment.precision)
 
     def work(self, budget: float) -> list[Row]:
         """Train and publish what fits into `budget` seconds; returns the rows that were published.

@@ -5,18 +5,10 @@ import json
 import numpy as np
 import pytest
 from test_engine_tensorflow import document, finish, start, two_workers
+from without_tensorflow import WITHOUT_TENSORFLOW
 
 JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
 ENVIRONMENTS = {"tensorflow": {}, "jax": JAX}
-# A sitecustomize.py whose import hook makes TensorFlow and its data sets as good as not installed.
-WITHOUT_TENSORFLOW = """
-import sys
-class Forbidden:
-    def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in ('tensorflow', 'tensorflow_datasets'):
-            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
-sys.meta_path.insert(0, Forbidden())
-"""
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from test_engine_jax import WITHOUT_TENSORFLOW
+from without_tensorflow import WITHOUT_TENSORFLOW
 
 from cifarzoo.errors import ExperimentError, WeightsError
 from cifarzoo.rows import parse_budget, read_rows

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sharpness_exact import CHUNK, CLASSES, IMAGES, data, network
 from test_cli import ROOT, error_line, run
+from without_tensorflow import WITHOUT_TENSORFLOW
 
 from cifarzoo.data import Dataset, Split
 from cifarzoo.errors import DataError, ModelError
@@ -17,14 +18,6 @@ from cifarzoo.evaluation import sharpness
 from cifarzoo.evaluation.sharpness import Landscape, estimate_traces
 from cifarzoo.evaluation.sharpness.estimators import mean_and_error, rademacher
 
-FORBID_TENSORFLOW = """
-import sys
-class Forbidden:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("tensorflow", "tensorflow_datasets"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Forbidden())
-"""
 BACKENDS = ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)]
 
 
@@ -39,7 +32,7 @@ def compared(tmp_path_factory):
             environment = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
             path = f"{ROOT}:{ROOT / 'tests'}"
             if backend == "jax":
-                (out.parent / "sitecustomize.py").write_text(FORBID_TENSORFLOW)
+                (out.parent / "sitecustomize.py").write_text(WITHOUT_TENSORFLOW)
                 path = f"{out.parent}:{path}"
             subprocess.run(
                 [sys.executable, ROOT / "tests/sharpness_exact.py", out],
