@@ -31,6 +31,17 @@ def __getattr__(name):
     raise AttributeError(name)
 
 
+def smooth_resnet20(classes=10):
+    """ResNet-20 with softplus for ReLU: rounding cannot switch a unit on or off, a jump in the gradient."""
+
+    def smooth(layer):
+        if isinstance(layer, keras.layers.ReLU):
+            return keras.layers.Activation("softplus", name=layer.name)
+        return layer.__class__.from_config(layer.get_config())
+
+    return keras.models.clone_model(registry.get("cifar_resnet20").factory(classes=classes), clone_function=smooth)
+
+
 def resnext29_2x4d(classes=10):
     """ResNeXt-29 with two groups of four channels."""
     from cifarzoo.models.resnext import resnext29

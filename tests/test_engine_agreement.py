@@ -64,13 +64,13 @@ def test_both_engines_give_the_same_losses(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_first_step_in_float32(tmp_path):
-    """The loss to 1e-5; gradients, which are the velocities after one step without decay, to rounding.
+@pytest.mark.parametrize(("model", "tolerance"), [("smooth_resnet20", 1e-5), ("cifar_resnet20", 2e-3)])
+def test_first_step_in_float32(model, tolerance, tmp_path):
+    """The loss to 1e-5, and gradients, which are the velocities after one step without decay, by their norm.
 
-    Rounding grows through the layers of a network, so of gradients the relative distance counts.
+    With ReLU, rounding switches a few of its three million units on or off, so that the gradients jump.
     """
-    model, arguments = MODELS["resnet20"]
-    changes = {"module": "fixed_models", "model": model, "model_parameters": arguments, "precision": "float32"}
+    changes = {"module": "fixed_models", "model": model, "precision": "float32"}
     parameters = {"batch_size": 16, "weight_decay": 0, "ema_decay": 0, "val_interval": 1, "checkpoint_interval": 1}
     parameters |= {"schedule": {"kind": "constant", "learning_rate": 1e-9, "duration": 1}}
     finish(start(document(tmp_path / "start", **changes, train_parameters=parameters)))
@@ -83,5 +83,5 @@ def test_first_step_in_float32(tmp_path):
         gradients[engine] = np.concatenate([v.ravel() for k, v in arrays.items() if k.startswith("velocities/")])
     assert abs(losses["jax"] - losses["tensorflow"]) < 1e-5
     distance = np.linalg.norm(gradients["jax"] - gradients["tensorflow"]) / np.linalg.norm(gradients["tensorflow"])
-    print(f"\ngradients differ by {distance:.1e} of their norm")
-    assert distance < 2e-3
+    print(f"\n{model}: gradients differ by {distance:.1e} of their norm")
+    assert distance < tolerance
