@@ -6,11 +6,16 @@ Importing this package costs neither Keras nor TensorFlow: the first use of a mo
 """
 
 import os
+from importlib.util import find_spec
 
 from cifarzoo._version import __version__ as __version__
 
 # TensorFlow turns oneDNN on by itself on some processors only; on others it trains at half the speed without.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+# Keras' own default, TensorFlow, would end in its traceback.
+if not find_spec("tensorflow") and find_spec("jax"):
+    os.environ.setdefault("KERAS_BACKEND", "jax")
 
 # Type checkers take a variable of this name for true; importing `typing` for it would cost most of this import's time.
 TYPE_CHECKING = False

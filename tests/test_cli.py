@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from without_tensorflow import WITHOUT_TENSORFLOW
 
 ROOT = Path(__file__).parent.parent
 TINY = """
@@ -110,6 +111,18 @@ def test_unknown_name_after_only(batch):
     assert "--only nothing: not in experiments.yaml, which has tiny_cnn" in error_line(
         run("experiments.yaml", "--only", "nothing", cwd=folder, script=True)
     )
+
+
+def test_where_tensorflow_is_not_installed(tmp_path):
+    """Keras runs on JAX without a word; TensorFlow asked for by name is missing in one line."""
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_TENSORFLOW)
+    (tmp_path / "e.yaml").write_text(TINY + "backend: tensorflow\n")
+    path = f"{tmp_path}:{ROOT}:{ROOT / 'tests'}"
+    code = "import cifarzoo, keras; print(keras.backend.backend())"
+    environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"} | {"PYTHONPATH": path}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert found.stdout == "jax\n", found.stderr
+    assert "tensorflow is wanted but not installed" in error_line(run("train", "e.yaml", cwd=tmp_path, PYTHONPATH=path))
 
 
 def test_unwritable_logdir(tmp_path):

@@ -26,8 +26,17 @@ def main() -> None:
     except CifarzooError as failure:
         if "--debug" in sys.argv:
             raise
-        print(f"cifarzoo: error: {failure}", file=sys.stderr)
-        sys.exit(1)
+        _end(str(failure))
+    except ModuleNotFoundError as missing:
+        if missing.name not in ("tensorflow", "jax") or "--debug" in sys.argv:
+            raise
+        name = missing.name
+        _end(f"{name} is wanted but not installed: pip install {name}, or set KERAS_BACKEND to the other backend")
+
+
+def _end(reason):
+    print(f"cifarzoo: error: {reason}", file=sys.stderr)
+    sys.exit(1)
 
 
 @app.callback(invoke_without_command=True)
