@@ -1,13 +1,20 @@
-"""Training throughput of ResNets at batch 128: this engine, Keras `fit`, plain PyTorch, side by side in one run.
+"""Training throughput at batch 128: this engine, Keras `fit`, plain PyTorch, side by side in one run.
 
-    python benchmarks/training.py [--depths 20 56] [--steps 40] [--rounds 3]
+    [KERAS_BACKEND=jax] python benchmarks/training.py [--networks resnet20 resnet56] [--steps 40] [--rounds 3]
+
+On an H100 or H200: KERAS_BACKEND=jax, `--networks resnet20 resnet110 resnet164 wrn_28_10 pyramidnet272_a200 --precision
+bfloat16 --steps 200 --peak 989`.
 
 Every contestant runs in a process of its own, in turns, so that all see the same machine; the median of the rounds
 counts. All train the same network with Nesterov SGD and weight decay on uint8 images with crop and flip, except `fit`,
-which gets normalised-ready images without any augmentation. PyTorch (optional) shows the best of its layouts.
+which gets normalised-ready images without any augmentation. PyTorch (optional) shows its best: on processors the better
+of two layouts, on a GPU channels last, eager or compiled, with and without CUDA graphs. Epochs are of 50,000 images;
+TFLOP/s are six times the multiply-accumulates of a forward pass, and `--peak` is what the device's data sheet promises.
 
-Expected before measuring: twice `fit` in float32 from the fused BatchNormalization, the saved host loop and the cheap
-augmentation; level with PyTorch in float32, as both call oneDNN, and ahead of it in bfloat16.
+Expected before measuring, on processors: twice `fit` in float32 from the fused BatchNormalization, the saved host loop
+and the cheap augmentation; level with PyTorch in float32, as both call oneDNN, and ahead of it in bfloat16. On a GPU:
+several times `fit` and eager PyTorch for the narrow ResNets, which dispatch bounds there; level with compiled PyTorch,
+and 40 % of the peak, for WRN-28-10.
 """
 
 import argparse
@@ -21,8 +28,8 @@ import time
 BATCH = 128
 
 
-def ours(depth, steps, precision):
-    """The TensorFlow engine of cifarzoo."""
+def ours(network, steps, precision):
+    """The engine of cifarzoo on Keras' backend."""
     import numpy as np
 
     from cifarzoo.data import load
@@ -31,8 +38,8 @@ def ours(depth, steps, precision):
 
     experiment = Experiment.model_validate(
         {
-            "model": f"cifar_resnet{depth}",
-            "model_parameters": {"block_type": "original", "shortcut_type": "A"},
+            "model": f"cifar_{network}",
+            "model_parameters": arguments(network),
             "dataset": "synthetic",
             "precision": precision,
             "train_parameters": {"nesterov": True, "weight_decay": 5e-4, "steps_per_call": steps, "batch_size": BATCH},
@@ -46,7 +53,7 @@ def ours(depth, steps, precision):
     return steps * BATCH / (time.perf_counter() - started)
 
 
-def keras_fit(depth, steps, precision):
+def keras_fit(network, steps, precision):
     """`compile` and `fit` on the same model; L2 of half the decay is the coupled decay there."""
     import keras
     import numpy as np
@@ -55,7 +62,7 @@ def keras_fit(depth, steps, precision):
     from cifarzoo.models.registry import create_model
 
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
-    model = create_model(f"cifar_resnet{depth}", block_type="original", shortcut_type="A")
+    model = create_model(f"cifar_{network}", **arguments(network))
     model.compile(
         keras.optimizers.SGD(0.01, 0.9, nesterov=True), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     )
@@ -68,64 +75,87 @@ def keras_fit(depth, steps, precision):
     return steps * BATCH / (time.perf_counter() - started)
 
 
-def pytorch(depth, steps, precision):
-    """The best of PyTorch's two layouts."""
-    from torch_resnet import images_per_second
+def pytorch(network, steps, precision):
+    """The best of PyTorch's ways that work here."""
+    import torch
+    from torch_networks import NETWORKS, images_per_second
 
-    return max(
-        images_per_second(depth, BATCH, steps, precision == "bfloat16", channels_last)
-        for channels_last in (False, True)
-    )
+    from cifarzoo.models.catalogue import catalogue
+
+    parameters = sum(p.numel() for p in NETWORKS[network]().parameters())
+    expected = catalogue()[f"cifar_{network}"]
+    of_defaults = expected.arguments | arguments(network) == expected.arguments
+    if of_defaults and parameters != expected.trainable["10"]:
+        raise ValueError(f"{network}: {parameters} parameters in PyTorch, {expected.trainable['10']} in Keras")
+    if torch.cuda.is_available():
+        ways = [(True, None), (True, "default"), (True, "reduce-overhead")]
+    else:
+        ways = [(False, None), (True, None)]
+    found = []
+    for channels_last, compiled in ways:
+        try:
+            speed = images_per_second(network, BATCH, steps, precision == "bfloat16", channels_last, compiled)
+        except RuntimeError as failure:  # torch.compile needs a compiler of C, which not every machine has
+            print(f"PyTorch, {compiled}: {failure!s:.200}", file=sys.stderr)
+            continue
+        found.append(speed)
+    return max(found)
+
+
+def arguments(network):
+    """The original ResNets; of other networks the defaults."""
+    original = network in ("resnet20", "resnet56", "resnet110")
+    return {"block_type": "original", "shortcut_type": "A"} if original else {}
 
 
 CONTESTANTS = {"ours": ours, "fit": keras_fit, "pytorch": pytorch}
 
 
-def measure(name, depth, steps, precision):
+def measure(name, network, options):
     """Run one contestant in a process of its own; None if it cannot run here."""
-    command = [
-        sys.executable,
-        __file__,
-        "--one",
-        name,
-        "--depths",
-        str(depth),
-        "--steps",
-        str(steps),
-        "--precision",
-        precision,
-    ]
+    command = [sys.executable, __file__, "--one", name, "--networks", network]
+    command += ["--steps", str(options.steps), "--precision", options.precision]
     # oneDNN for `fit` too, which would do without it on many processors.
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"}
     found = subprocess.run(command, capture_output=True, text=True, env=environment)
-    return json.loads(found.stdout.strip().splitlines()[-1]) if found.returncode == 0 else None
+    if found.returncode:
+        reason = found.stderr.strip().splitlines() or [f"ended with status {found.returncode}"]
+        print(f"{network}, {name}: {reason[-1]:.300}", file=sys.stderr)
+        return None
+    return json.loads(found.stdout.strip().splitlines()[-1])
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--depths", type=int, nargs="+", default=[20, 56])
+    parser.add_argument("--networks", nargs="+", default=["resnet20", "resnet56"])
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--precision", choices=["float32", "bfloat16"])
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--peak", type=float, help="TFLOP/s of the device in this precision")
     parser.add_argument("--one", choices=CONTESTANTS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(CONTESTANTS[options.one](options.depths[0], options.steps, options.precision)))
+        print(json.dumps(CONTESTANTS[options.one](options.networks[0], options.steps, options.precision)))
         return
-    print(f"{'network':10} {'precision':9} {'ours':>8} {'fit':>8} {'pytorch':>8}   ours/fit  ours/pytorch   (images/s)")
-    for depth in options.depths:
-        for precision in [options.precision] if options.precision else ["float32", "bfloat16"]:
-            rounds = [
-                {name: measure(name, depth, options.steps, precision) for name in CONTESTANTS}
-                for _ in range(options.rounds)
-            ]
-            median = {
-                name: statistics.median(found) if (found := [r[name] for r in rounds if r[name]]) else None
-                for name in CONTESTANTS
-            }
-            shown = " ".join(f"{median[name]:8,.0f}" if median[name] else f"{'-':>8}" for name in CONTESTANTS)
+    from cifarzoo.models.catalogue import catalogue
+
+    columns = f"{'ours':>8} {'fit':>8} {'pytorch':>8}   ours/fit  ours/pytorch   epochs/s   TFLOP/s   of peak"
+    print(f"{'network':20} {'precision':9} {columns}")
+    for network in options.networks:
+        rounds = [{name: measure(name, network, options) for name in CONTESTANTS} for _ in range(options.rounds)]
+        median = {
+            name: statistics.median(found) if (found := [r[name] for r in rounds if r[name]]) else None
+            for name in CONTESTANTS
+        }
+        shown = " ".join(f"{median[name]:8,.0f}" if median[name] else f"{'-':>8}" for name in CONTESTANTS)
+        if median["ours"]:
             ratios = [f"{median['ours'] / median[other]:.2f}" if median[other] else "-" for other in ("fit", "pytorch")]
-            print(f"ResNet-{depth:<3} {precision:9} {shown}   {ratios[0]:>8}  {ratios[1]:>12}", flush=True)
+            arithmetic = 6 * catalogue()[f"cifar_{network}"].macs["10"] * median["ours"] / 1e12
+            share = f"{arithmetic / options.peak:.1%}" if options.peak else "-"
+            shown += (
+                f"   {ratios[0]:>8}  {ratios[1]:>12}   {median['ours'] / 50_000:8.4f}   {arithmetic:7.2f}   {share:>7}"
+            )
+        print(f"{network:20} {options.precision:9} {shown}", flush=True)
 
 
 if __name__ == "__main__":
