@@ -1,6 +1,6 @@
 """How long a user waits: for the import, for the model, for the first training step.
 
-    [KERAS_BACKEND=jax] python benchmarks/startup.py [--depths 20 110 1001] [--kinds ours looped fit]
+    [KERAS_BACKEND=jax] python benchmarks/startup.py [--depths 20 110 1001] [--kinds ours looped fit] [--batch 128]
 
 The import is timed against bare Python in turns; models and first steps in a process each: this engine; on JAX the
 engine as on accelerators, with repeated blocks in loops ("looped"), which processors do without; Keras `fit`. Expected
@@ -26,8 +26,8 @@ def seconds(*code):
     return time.perf_counter() - started
 
 
-def first_step(depth, kind):
-    """Seconds to build a ResNet and to finish its first training step at batch 128, data and imports not counted."""
+def first_step(depth, kind, batch):
+    """Seconds to build a ResNet and to finish its first training step, data and imports not counted."""
     import keras
     import numpy as np
 
@@ -40,13 +40,15 @@ def first_step(depth, kind):
     started = time.perf_counter()
     if kind in ("ours", "looped"):
         experiment = Experiment(
-            model=f"cifar_resnet{depth}", dataset="synthetic", train_parameters={"steps_per_call": 1, "batch_size": 128}
+            model=f"cifar_resnet{depth}",
+            dataset="synthetic",
+            train_parameters={"steps_per_call": 1, "batch_size": batch},
         )
         engine = create_engine(experiment, dataset, 0)
         if kind == "looped":
             engine.loops_on_device = True
         built = time.perf_counter()
-        places = np.arange(128, dtype=np.int32)[None]
+        places = np.arange(batch, dtype=np.int32)[None]
         engine.train(0, places, np.array([0.01]))
         done = time.perf_counter()
         engine.train(1, places, np.array([0.01]))
@@ -54,7 +56,7 @@ def first_step(depth, kind):
         model = create_model(f"cifar_resnet{depth}")
         model.compile(keras.optimizers.SGD(0.01, 0.9), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         built = time.perf_counter()
-        images, labels = dataset.train.images[:128].astype("float32"), dataset.train.labels[:128]
+        images, labels = dataset.train.images[:batch].astype("float32"), dataset.train.labels[:batch]
         model.train_on_batch(images, labels)
         done = time.perf_counter()
         model.train_on_batch(images, labels)
@@ -65,12 +67,13 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 110, 1001])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["ours", "fit"])
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--one", choices=KINDS)
     options = parser.parse_args()
     if "looped" in options.kinds and os.environ.get("KERAS_BACKEND") != "jax":
         parser.error("looped: on TensorFlow that is `ours`; set KERAS_BACKEND=jax")
     if options.one:
-        print(json.dumps(first_step(options.depths[0], options.one)))
+        print(json.dumps(first_step(options.depths[0], options.one, options.batch)))
         return
     pairs = [(seconds("-c", "pass"), seconds("-c", "import cifarzoo")) for _ in range(IMPORT_ROUNDS)]
     bare, with_import = (statistics.median(times) for times in zip(*pairs, strict=True))
@@ -78,7 +81,7 @@ def main():
     for depth in options.depths:
         for kind in options.kinds:
             found = subprocess.run(
-                [sys.executable, __file__, "--one", kind, "--depths", str(depth)],
+                [sys.executable, __file__, "--one", kind, "--depths", str(depth), "--batch", str(options.batch)],
                 capture_output=True,
                 text=True,
                 env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"},
