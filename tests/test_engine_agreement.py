@@ -14,7 +14,10 @@ MODELS = {
     "resnet110": ("cifar_resnet110", {}),
     "resnet18": ("cifar_resnet18", {}),
     "resnet9": ("cifar_resnet9", {}),
-    "resnet9_whitening": ("cifar_resnet9", {"stem": "whitening", "pooling": "before", "activation": "celu"}),
+    "resnet9_whitening": (
+        "cifar_resnet9",
+        {"stem": "whitening", "pooling": "before", "activation": "celu", "scale": False},
+    ),
     "ghost_batch_normalization": ("tiny_cnn", {"ghost_batch_size": 4}),
     "airbench94": ("cifar_airbench94", {}),
     "vgg11": ("cifar_vgg11", {}),

@@ -1,10 +1,13 @@
 """One step of the TensorFlow engine against plain Keras: fused BatchNormalization, gradients, update."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
 
 from cifarzoo.data import load
+from cifarzoo.layers import GhostBatchNormalization
 from cifarzoo.training.experiment import Experiment
 
 tf = pytest.importorskip("tensorflow")
@@ -37,6 +40,29 @@ def test_fused_batch_normalization_is_keras_own(axis, scale, dtype):
     np.testing.assert_allclose(
         tf.cast(inferred, "float64"), tf.cast(theirs(x, training=False), "float64"), atol=tolerance, rtol=tolerance
     )
+
+
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 0.05)])
+def test_fused_groups_are_the_layers_own(dtype, tolerance, scale):
+    from cifarzoo.training.engines.batch_norm import fused_batch_normalization
+
+    random = np.random.RandomState(0)
+    x = tf.constant(3 + 2 * random.randn(8, 6, 6, 5), "float32")
+    upstream = tf.constant(random.randn(8, 6, 6, 5), "float32")
+    ours, theirs = (GhostBatchNormalization(4, scale=scale, momentum=0.8, dtype=dtype) for _ in range(2))
+    found = []
+    for layer, context in ((ours, fused_batch_normalization()), (theirs, contextlib.nullcontext())):
+        layer.build(x.shape)
+        weights = np.random.RandomState(1)
+        layer.set_weights([weights.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
+        with context, tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=True)
+            parameters = [v.value for v in layer.trainable_variables]
+        found.append([y, *tape.gradient(y, [x, *parameters], tf.cast(upstream, y.dtype)), *layer.get_weights()])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(tf.cast(a, "float64"), tf.cast(b, "float64"), atol=10 * tolerance, rtol=tolerance)
 
 
 def test_one_step_is_what_keras_and_numpy_compute():

@@ -83,6 +83,17 @@ def test_resnet9_pools_before_normalizing():
     assert model.count_params() == create_model("cifar_resnet9", include_top=False).count_params()
 
 
+def test_resnet9_with_smooth_activations_of_normalized_values():
+    model = create_model("cifar_resnet9", activation="celu", scale=False, include_preprocessing=False)
+    assert not [w.path for w in model.weights if w.path.endswith("gamma")]
+    assert model.get_layer("scaled_logits").scale == 1 / 16
+    x = np.random.RandomState(0).randn(2, 32, 32, 3).astype("float32")
+    activated = model.get_layer("stage1_conv").input
+    normal, smooth = keras.Model(model.input, [model.get_layer("stem_bn").output, activated]).predict(x, verbose=0)
+    assert normal.min() < -0.6
+    np.testing.assert_allclose(smooth, np.where(normal > 0, normal, 0.3 * np.expm1(normal / 0.3)), atol=1e-6)
+
+
 def test_resnet9_scales_its_logits_before_the_activation():
     model = create_model("cifar_resnet9", classifier_activation="softmax")
     assert model.get_layer("scaled_logits").scale == 0.125

@@ -22,6 +22,8 @@ from cifarzoo.models.whitening import whitening
 PAGE_2018 = "How to Train Your ResNet (cifar10-fast)"
 
 LOGIT_SCALE = 0.125
+# Where BatchNormalization has no gamma.
+LOGIT_SCALE_WITHOUT_GAMMA = 0.0625
 
 CELU_ALPHA = 0.3
 
@@ -34,15 +36,20 @@ class Tricks(NamedTuple):
     activation: str
     pooling: str
     ghost_batch_size: int | None
+    scale: bool
 
 
 def normalized(x, tricks, name):
     """BatchNormalization and the activation."""
     if tricks.ghost_batch_size is None:
-        x = batch_norm(x, name=f"{name}_bn")
+        x = batch_norm(x, scale=tricks.scale, name=f"{name}_bn")
     else:
-        x = GhostBatchNormalization(tricks.ghost_batch_size, momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
-    return ops.celu(x, CELU_ALPHA) if tricks.activation == "celu" else layers.ReLU(name=f"{name}_relu")(x)
+        x = GhostBatchNormalization(
+            tricks.ghost_batch_size, momentum=0.9, epsilon=1e-5, scale=tricks.scale, name=f"{name}_bn"
+        )(x)
+    if tricks.activation == "relu":
+        return layers.ReLU(name=f"{name}_relu")(x)
+    return CELU_ALPHA * ops.elu(x / CELU_ALPHA)  # CELU; Keras' own takes more passes over memory on TensorFlow
 
 
 def unit(x, filters, tricks, name, pool=False):
@@ -62,25 +69,27 @@ def residual_pair(x, filters, tricks, name):
 
 @register(PAGE_2018, 2018)
 def cifar_resnet9(
-    stem="conv", activation="relu", pooling="after", ghost_batch_size=None, **options: Unpack[ModelOptions]
+    stem="conv", activation="relu", pooling="after", ghost_batch_size=None, scale=True, **options: Unpack[ModelOptions]
 ) -> keras.Model:
     """ResNet-9 as in cifar10-fast's `dawn.py`.
 
     The arguments are tricks of the last part of the series. `stem="whitening"` begins with fixed filters that whiten
     the 3x3 patches of the training images, then a 1x1 convolution; `activation="celu"` is smooth (alpha 0.3);
     `pooling="before"` pools before BatchNormalization, on a quarter of the values; `ghost_batch_size=32` takes
-    BatchNormalization's statistics over so many images each.
+    BatchNormalization's statistics over so many images each; `scale=False` leaves its gamma out and multiplies the
+    logits by 0.0625.
     """
     for argument, value, known in (
         ("stem", stem, ("conv", "whitening")),
         ("activation", activation, ("relu", "celu")),
         ("pooling", pooling, ("after", "before")),
+        ("scale", scale, (True, False)),
     ):
         if value not in known:
             raise ModelError(f"{argument} is {' or '.join(map(repr, known))}, got {value!r}")
     if ghost_batch_size is not None and (not isinstance(ghost_batch_size, int) or ghost_batch_size < 1):
         raise ModelError(f"ghost_batch_size is None or a positive whole number of images, got {ghost_batch_size!r}")
-    tricks = Tricks(activation, pooling, ghost_batch_size)
+    tricks = Tricks(activation, pooling, ghost_batch_size, scale)
     inputs, x = image_input(options)
     if stem == "whitening":
         x = whitening(x, options["statistics"], 3, WHITENING_EPSILON, padding="same")
@@ -92,5 +101,6 @@ def cifar_resnet9(
     x = unit(x, 256, tricks, "stage2", pool=True)
     x = residual_pair(unit(x, 512, tricks, "stage3", pool=True), 512, tricks, "stage3_residual")
     if options["include_top"]:
-        x = scaled_linear(layers.GlobalMaxPooling2D(name="pool")(x), options, LOGIT_SCALE)
+        factor = LOGIT_SCALE if scale else LOGIT_SCALE_WITHOUT_GAMMA
+        x = scaled_linear(layers.GlobalMaxPooling2D(name="pool")(x), options, factor)
     return keras.Model(inputs, x, name=options["name"])

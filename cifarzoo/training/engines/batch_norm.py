@@ -2,8 +2,8 @@
 
 Keras 3 computes moments and the affine map as separate operations. While the engine traces its functions, the context
 manager below lets every `keras.layers.BatchNormalization` run TensorFlow's fused kernel instead; the models themselves
-stay plain Keras. `cifarzoo.layers.GhostBatchNormalization` keeps its groups; only its moving statistics follow those of
-all replicas.
+stay plain Keras. `cifarzoo.layers.GhostBatchNormalization` runs the kernel on each of its groups; its moving statistics
+follow those of all replicas.
 """
 
 import contextlib
@@ -48,14 +48,27 @@ def _train(layer, x):
         mean, variance = tf.nn.moments(x_wide, list(range(len(x.shape) - 1)))
         _record(layer, mean, variance)
         return _normalize(layer, x, mean, variance)
+    y, mean, variance = _fused(layer, x)
+    _record(layer, mean, variance)
+    return y
+
+
+def _fused(layer, x):
+    """The normalised tensor, and mean and biased variance of the channels."""
     gamma, beta = _gamma_beta(layer)
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=layer.epsilon, is_training=True
     )
     # The kernel returns the unbiased variance (n / (n - 1)); Keras keeps the biased one.
     count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), variance.dtype)
-    _record(layer, mean, variance * ((count - 1) / count))
-    return y
+    return y, mean, variance * ((count - 1) / count)
+
+
+def _train_groups(layer, x):
+    groups = x.shape[0] // layer.group_size
+    y, means, variances = zip(*(_fused(layer, part) for part in tf.split(x, groups)), strict=True)
+    layer.follow(tf.add_n(means) / groups, tf.add_n(variances) / groups)
+    return tf.concat(y, 0)
 
 
 def _train_synchronized(layer, x):
@@ -95,6 +108,14 @@ def fused_batch_normalization(synchronized: bool = False):
             return _infer(self, inputs)
         return (_train_synchronized if synchronized else _train)(self, inputs)
 
+    original_groups = GhostBatchNormalization.call
+
+    def call_groups(self, inputs, training=None):
+        known = isinstance(inputs.shape[0], int) and inputs.shape[0] % self.group_size == 0
+        if training and self.trainable and known and _is_fusable(self, inputs):
+            return _train_groups(self, inputs)
+        return original_groups(self, inputs, training=training)
+
     follow = GhostBatchNormalization.follow
 
     def follow_all(self, mean, variance):
@@ -102,10 +123,12 @@ def fused_batch_normalization(synchronized: bool = False):
         follow(self, *(replica.all_reduce(tf.distribute.ReduceOp.MEAN, value) for value in (mean, variance)))
 
     keras.layers.BatchNormalization.call = call
+    GhostBatchNormalization.call = call_groups
     if synchronized:
         GhostBatchNormalization.follow = follow_all
     try:
         yield
     finally:
         keras.layers.BatchNormalization.call = original
+        GhostBatchNormalization.call = original_groups
         GhostBatchNormalization.follow = follow
