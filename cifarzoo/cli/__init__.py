@@ -31,7 +31,7 @@ def main() -> None:
         if missing.name not in ("tensorflow", "jax") or "--debug" in sys.argv:
             raise
         name = missing.name
-        _end(f"{name} is wanted but not installed: pip install {name}, or set KERAS_BACKEND to the other backend")
+        _end(f"{name} is wanted but not installed: pip install {name}, or take the other backend")
 
 
 def _end(reason):
