@@ -71,6 +71,13 @@ def test_it_learns(one_device):
     assert one_device["losses"][-1] < one_device["losses"][0]
 
 
+def test_speed_in_the_log_is_that_of_the_whole_interval(one_device, tmp_path_factory):
+    """Three rows of eight calls each; the first call traces the step, which must slow its row as it slows the run."""
+    rows = read_log(next(tmp_path_factory.getbasetemp().glob("one*")) / "tiny_cnn")
+    seconds = sum(8 * 32 / float(row["images_per_second"]) for row in rows)
+    assert 24 * 32 / seconds == pytest.approx(one_device["results"]["images_per_second"], rel=1e-3)
+
+
 def test_two_replicas_give_the_losses_of_one(one_device, tmp_path):
     two = finish(start(document(tmp_path, distribution="mirrored"), "--cpus", "2"))
     np.testing.assert_allclose(two["losses"], one_device["losses"], rtol=1e-9)

@@ -160,7 +160,7 @@ class _Run:
         self.deadline = float("inf") if deadline is None else deadline
         self.plan = Plan(experiment, len(dataset.split(experiment.train_split).labels))
         self.step, self.seconds = 0, 0.0
-        self.sums = {"loss": 0.0, "error": 0.0, "gradient_norm": 0.0, "steps": 0}
+        self.sums = {"loss": 0.0, "error": 0.0, "gradient_norm": 0.0, "steps": 0, "seconds": 0.0}
         self.validated = None, {}
 
     def train(self):
@@ -245,9 +245,9 @@ class _Run:
             for key, value in sums.items():
                 self.sums[key] += value
             self.sums["steps"] += end - self.step
-            images_per_second = (end - self.step) * plan.batch_size / elapsed
+            self.sums["seconds"] += elapsed
             self.step = end
-            logs = self._means() | {"learning_rate": float(rates[-1]), "images_per_second": images_per_second}
+            logs = self._means() | {"learning_rate": float(rates[-1])}
             if plan.is_due(plan.val, end):
                 found = self._validate()
                 logs |= {
@@ -276,7 +276,8 @@ class _Run:
     def _means(self):
         count = self.sums["steps"]
         means = {key: self.sums[key] / count for key in ("loss", "error", "gradient_norm")}
-        return means | {"error": 100 * means["error"], "accuracy": 1 - means["error"]}
+        speed = count * self.plan.batch_size / self.sums["seconds"]
+        return means | {"error": 100 * means["error"], "accuracy": 1 - means["error"], "images_per_second": speed}
 
     def _validate(self):
         """Metrics on the validation split; the last step's are asked for twice and computed once."""
