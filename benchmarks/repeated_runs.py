@@ -66,7 +66,7 @@ def main():
         os.environ.setdefault("JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
         from cifarzoo.data import load
-        from cifarzoo.training.precision import settled
+        from cifarzoo.training.auto import settled
         from cifarzoo.training.reading import read_experiments
         from cifarzoo.training.runner import set_backend
 

@@ -8,6 +8,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from cifarzoo import pretrained
 from cifarzoo.data import load
 from cifarzoo.data.dataset import IMAGES
@@ -16,14 +18,21 @@ from cifarzoo.models.catalogue import find
 from cifarzoo.publishing import GOLDEN_IMAGES, publish, write_pages
 from cifarzoo.rows import Row
 from cifarzoo.training import checkpoint
-from cifarzoo.training.estimate import probe, training_operations
+from cifarzoo.training.auto import on_accelerator, settled
+from cifarzoo.training.estimate import probe, step_seconds
+from cifarzoo.training.experiment import Experiment
 from cifarzoo.training.plan import Plan
-from cifarzoo.training.precision import settled
+from cifarzoo.training.provenance import device_name
 from cifarzoo.training.reading import run_folder
-from cifarzoo.training.trainer import Interrupted, run
+from cifarzoo.training.trainer import Interrupted, StopRequest, run
 
-# Building, compiling, evaluating and publishing, beside the training itself.
+# Building, compiling and publishing, beside the training itself and the evaluation.
 FIXED_SECONDS = 60.0
+# Images that are evaluated before weights are published: at the run's end, and from the files in both precisions.
+EVALUATED_IMAGES = 30_000
+# By how much a row's time may be below that of its arithmetic at ResNet-20's rate: wide networks reach more of a
+# device, of an accelerator far more.
+FASTER, FASTER_ON_ACCELERATORS = 3, 12
 
 
 class Factory:
@@ -38,68 +47,98 @@ class Factory:
     def __init__(self, rows: list[Row], weights: Path, data_dir: str | None = None):
         self._rows = [replace(row, experiment=settled(row.experiment, [row.seed])) for row in rows]
         self._weights, self._data_dir = weights, data_dir
-        self._datasets, self._rates = {}, {}
+        self._datasets, self._rates, self._step_seconds = {}, {}, {}
 
     def open_rows(self) -> list[Row]:
-        """The rows that are not published yet, those that are half done first."""
-        published = {entry.tag for entry in self._published()}
-        rows = [row for row in self._rows if row.tag not in published]
-        return sorted(rows, key=lambda row: not self._saved_step(row))
+        """The rows that are not published yet: those that are half done first, and stopgaps last.
 
-    def seconds_left(self, row: Row) -> float:
-        """Estimated time to finish a row: the arithmetic that is left, at the row's own rate or at a probe's.
+        A stopgap is left out where a better recipe's row is published.
+        """
+        published = {entry.tag for entry in self._published()}
+        rows = [
+            row for row in self._rows if row.tag not in published and not (row.is_stopgap and row.better & published)
+        ]
+        return sorted(rows, key=lambda row: (not self._saved(row), row.is_stopgap))
+
+    def changed_rows(self) -> list[Row]:
+        """The rows that are published from another version of their recipe, and so are not open."""
+        published = {entry.tag: entry for entry in self._published()}
+        return [row for row in self._rows if row.tag in published and not _is_of(published[row.tag], row)]
+
+    def rough_seconds(self, row: Row) -> float:
+        """Time to finish a row: at the rate of its own checkpoint, or of its arithmetic at ResNet-20's rate.
 
         Raises:
             CifarzooError: the row does not fit, or its data set is not there.
         """
-        experiment, saved = row.experiment, self._saved(row)
-        plan = Plan(experiment, self._training_images(experiment))
-        done = min(saved["step"], plan.total) if saved else 0
-        left = plan.full_size_images(done)
-        if saved and saved["seconds"] > 0:
-            return FIXED_SECONDS + saved["seconds"] * left / (plan.full_size_images() - left)
-        macs = find(experiment.model).macs["100" if experiment.dataset == "cifar100" else "10"]
-        operations = training_operations(macs, left, experiment.train_parameters.sam_rho > 0)
-        return FIXED_SECONDS + operations / self._rate(experiment.precision)
+        left, saved = self._images_left(row), self._saved(row)
+        if saved and saved["seconds"] > 0 and saved.get("device") == device_name():
+            done = self._plan(row).full_size_images() - left
+            return self._beside(row) + saved["seconds"] * left / done
+        return self._beside(row) + row.experiment.operations(_macs(row), left) / self._rate(row)
 
-    def work(self, budget: float) -> list[Row]:
-        """Train and publish what fits into `budget` seconds; returns the rows that were published.
+    def seconds(self, row: Row) -> float:
+        """Time to finish a row, as its checkpoint or else some steps of its own network say; see `rough_seconds`."""
+        saved = self._saved(row)
+        if saved and saved.get("device") == device_name():
+            return self.rough_seconds(row)
+        experiment = row.experiment
+        batch_size = experiment.train_parameters.batch_size
+        key = experiment.model, str(experiment.model_parameters), batch_size, experiment.precision
+        if key not in self._step_seconds:
+            self._step_seconds[key] = step_seconds(experiment)
+        return self._beside(row) + self._step_seconds[key] * self._images_left(row) / batch_size
+
+    def work(self, budget: float) -> tuple[list[Row], list[Row]]:
+        """Train and publish what fits into `budget` seconds; returns the rows that were published and that failed.
 
         The first open row that fits is taken; where none fits, the first is begun and left half done at the deadline.
-        What an earlier factory was stopped in the midst of writing is written anew.
+        What an earlier factory was stopped in the midst of writing is written anew. Ctrl-C and SIGTERM stop it, too,
+        with a checkpoint, or after the publication that goes on; a second one stops it at once.
         """
-        deadline, finished, failed = time.monotonic() + budget, [], set()
+        deadline, finished, failed = time.monotonic() + budget, [], []
         write_pages(self._weights)
-        while rows := [row for row in self.open_rows() if row.tag not in failed]:
-            row, seconds = self._choose(rows, deadline, failed)
-            left = deadline - time.monotonic()
-            if row is None or left < FIXED_SECONDS:
-                break
-            _say(f"{row.tag}: about {seconds / 60:.0f} min, {left / 60:.0f} min left")
-            try:
-                run(row.experiment, row.seed, self._dataset(row.experiment), deadline=deadline - FIXED_SECONDS / 2)
-                entry = self._publish(row)
-                finished.append(row)
-                _say(f"{row.tag}: published, error {entry.metrics['error']:.2f} %")
-            except Interrupted as stop:
-                _say(str(stop))
-                break
-            except Exception as failure:  # one row must not end the others' time
-                _say(f"{row.tag}: {one_line(failure)}")
-                failed.add(row.tag)
-        if rows := self.open_rows():
-            _say(f"next: {', '.join(row.tag for row in rows[:3])}; {len(rows)} rows are open")
-        return finished
+        for row in self.changed_rows():
+            _say(f"{row.tag}: published from another version of its recipe; give that a new name to have it trained")
+
+        def rows():
+            return [row for row in self.open_rows() if row not in failed]
+
+        with (stop := StopRequest()).on_signals():
+            while not stop.signal and rows():
+                row, seconds = self._choose(rows(), deadline, failed)
+                left = deadline - time.monotonic()
+                if row is None or left < FIXED_SECONDS or stop.signal:
+                    break
+                _say(f"{row.tag}: about {seconds / 60:.0f} min, {left / 60:.0f} min left")
+                try:
+                    end = deadline - FIXED_SECONDS / 2
+                    run(row.experiment, row.seed, self._dataset(row.experiment), deadline=end, stop=stop)
+                    entry = self._publish(row)
+                    finished.append(row)
+                    _say(f"{row.tag}: published, error {entry.metrics['error']:.2f} %")
+                except Interrupted as end:
+                    _say(str(end))
+                    break
+                except Exception as failure:  # one row must not end the others' time
+                    _say(f"{row.tag}: {one_line(failure)}")
+                    failed.append(row)
+        if left := rows():
+            _say(f"next: {', '.join(row.tag for row in left[:3])}; {len(left)} rows are open")
+        return finished, failed
 
     def _choose(self, rows, deadline, failed):
         """The first row that can be finished in time, else the first, with its seconds; None where every row fails."""
         first = None, 0.0
         for row in rows:
             try:
-                seconds = self.seconds_left(row)
+                seconds = self.rough_seconds(row)
+                faster = FASTER_ON_ACCELERATORS if on_accelerator(row.experiment) else FASTER
+                if seconds / faster <= deadline - time.monotonic():
+                    seconds = self.seconds(row)
             except Exception as failure:
                 _say(f"{row.tag}: {one_line(failure)}")
-                failed.add(row.tag)
+                failed.append(row)
                 continue
             if seconds <= deadline - time.monotonic():
                 return row, seconds
@@ -116,7 +155,7 @@ class Factory:
             self._weights,
             golden,
             recipe=row.recipe,
-            preferred_to=row.preferred_to,
+            preference=row.preference,
             remark=row.remark,
         )
 
@@ -129,24 +168,57 @@ class Factory:
             self._datasets[name] = load(name, self._data_dir)
         return self._datasets[name]
 
-    def _training_images(self, experiment):
-        """Known without the data, which need not be there before a row is trained on them."""
-        if experiment.dataset == "synthetic":
-            return len(self._dataset(experiment).split(experiment.train_split))
-        return IMAGES[experiment.train_split]
+    def _plan(self, row):
+        """The row's plan, without its data, which need not be there before a row is trained on them."""
+        split = row.experiment.train_split
+        if row.experiment.dataset == "synthetic":
+            return Plan(row.experiment, len(self._dataset(row.experiment).split(split)))
+        return Plan(row.experiment, IMAGES[split])
 
-    def _rate(self, precision):
+    def _images_left(self, row):
+        """How many images of full size would be the arithmetic that is left of a row."""
+        plan, saved = self._plan(row), self._saved(row)
+        return plan.full_size_images(min(saved["step"], plan.total) if saved else 0)
+
+    def _beside(self, row):
+        """Seconds beside the training itself; an evaluated image is a third of a trained one."""
+        operations = row.experiment.operations(_macs(row), EVALUATED_IMAGES) / 3
+        return FIXED_SECONDS + operations / self._rate(row)
+
+    def _rate(self, row):
+        precision = row.experiment.precision
         if precision not in self._rates:
             self._rates[precision] = probe(precision)
         return self._rates[precision]
 
     def _saved(self, row):
-        """What the checkpoint of a row says of itself, or None."""
-        return checkpoint.read_meta(run_folder(row.experiment, row.seed))
+        """What the checkpoint of a row says of itself, if it is past the first step; else None."""
+        saved = checkpoint.read_meta(run_folder(row.experiment, row.seed))
+        return saved if saved and saved["step"] else None
 
-    def _saved_step(self, row):
-        saved = self._saved(row)
-        return saved["step"] if saved else 0
+
+def _macs(row):
+    return find(row.experiment.model).macs["100" if row.experiment.dataset == "cifar100" else "10"]
+
+
+def _is_of(entry, row):
+    """Whether an entry was trained as a row says, but for its precision, which is the device's, and its intervals."""
+    try:
+        earlier = Experiment.model_validate(entry.training["experiment"])
+    except ValidationError:
+        return False
+    return _decisive(earlier) == _decisive(row.experiment)
+
+
+def _decisive(experiment):
+    length = {"steps": 1}
+    parameters = experiment.train_parameters.model_dump() | {
+        "run_name": "any",
+        "log_interval": length,
+        "val_interval": length,
+    }
+    document = experiment.model_dump() | {"train_parameters": parameters, "precision": "auto"}
+    return Experiment.model_validate(document).fingerprint()
 
 
 def _say(line):

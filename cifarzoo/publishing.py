@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def publish(
     golden_images: np.ndarray,
     recipe: str = "",
     default: bool = False,
-    preferred_to: Collection[str] = (),
+    preference: Sequence[str] = (),
     remark: str = "",
 ) -> Published:
     """Publish a finished run.
@@ -70,7 +70,8 @@ def publish(
         recipe: What the way of training is called in the table.
         default: Make it what `load_weights=True` loads; the first file of an architecture and data set is that anyway.
             Never decided by the test error, which would make the best of several runs look like one.
-        preferred_to: Recipes; it becomes the default, too, if that has been trained by one of these.
+        preference: Recipes, the best first; it becomes the default, too, if the default so far was trained by one that
+            comes later or is not among them.
         remark: What a reader of the error must know, if anything.
 
     Returns:
@@ -110,7 +111,7 @@ def publish(
 
         entry = _entry(tag, file, subject, experiment, dataset, metrics, results, recipe, remark)
         shutil.copyfile(run / "log.tsv", weights / f"{tag}.log.tsv")
-        entries = _with_default([*entries, entry], entry, default, preferred_to)
+        entries = _with_default([*entries, entry], entry, default, preference)
         pages = _pages(weights, entries)
         checkpoint.write_whole(path, json.dumps([asdict(e) for e in entries], indent=2) + "\n")
         _write(pages)
@@ -244,15 +245,20 @@ def halve(source: Path, target: Path) -> None:
     target.with_suffix(".part").replace(target)
 
 
-def _with_default(entries, new, wanted, preferred_to):
+def _with_default(entries, new, wanted, preference):
     """The entries, sorted; the new one is the default of its model and data set if wanted, preferred or alone."""
+
+    def rank(entry):
+        recipe = entry.training["recipe"]
+        return preference.index(recipe) if recipe in preference else len(preference)
+
     rivals = [
         e
         for e in entries
         if e.tag != new.tag and (e.model, e.architecture, e.dataset) == (new.model, new.architecture, new.dataset)
     ]
     earlier = next((e for e in rivals if e.default), None)
-    default = wanted or earlier is None or earlier.training["recipe"] in preferred_to
+    default = wanted or earlier is None or rank(new) < rank(earlier)
     tags = {e.tag for e in rivals}
     chosen = [
         replace(e, default=default)

@@ -1,13 +1,18 @@
 """The wanted rows of the table of published weights, read from recipes/zoo.yaml; no Keras is needed for it."""
 
+import collections
 import fnmatch
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from cifarzoo.errors import ExperimentError
 from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.reading import experiment_from, read_mapping, with_policies
+from cifarzoo.training.reading import experiment_from, first_problem, read_mapping, with_policies
+from cifarzoo.training.schedules import Strict
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -21,8 +26,10 @@ class Row:
         recipe: The name of its recipe.
         experiment: What to train.
         seed: The one seed.
-        preferred_to: Recipes that come later in the file: where one of these gave the weights that `load_weights=True`
-            means, this row's take their place.
+        preference: The recipes of the network and data set, the best first: of those that are published it gives the
+            weights that `load_weights=True` means.
+        is_stopgap: Whether its recipe is one for want of time, not wanted where there is a better one's row.
+        better: Tags of the same network, data set and seed with the recipes before this one.
         remark: What a reader of its error must know, if anything.
     """
 
@@ -30,8 +37,36 @@ class Row:
     recipe: str
     experiment: Experiment
     seed: int
-    preferred_to: frozenset[str] = frozenset()
+    preference: tuple[str, ...] = ()
+    is_stopgap: bool = False
+    better: frozenset[str] = frozenset()
     remark: str = ""
+
+
+class _WantedRow(BaseModel):
+    """A row of the file; all other keys are those of an experiment."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-_]*$")
+    model: str
+    dataset: str
+    recipes: list[str] = Field(min_length=1)
+    seeds: list[NonNegativeInt] = Field([0], min_length=1)
+    remark: str = ""
+
+    def experiment(self):
+        """The keys that the row has of an experiment."""
+        return {"model": self.model, "dataset": self.dataset} | (self.model_extra or {})
+
+
+class _WantedRows(Strict):
+    """The file."""
+
+    recipes: dict[str, dict[str, Any] | str]
+    stopgaps: list[str] = []
+    common: dict[str, Any] = {}
+    rows: list[_WantedRow]
 
 
 def parse_budget(text: str) -> float:
@@ -56,17 +91,23 @@ def read_rows(path: Path, logdir: str) -> list[Row]:
     Raises:
         ExperimentError: a row or recipe does not fit; the message names it.
     """
-    wanted = read_mapping(path, "recipes, common and rows")
-    recipes, common, rows = wanted.get("recipes"), wanted.get("common") or {}, wanted.get("rows")
-    if not (isinstance(recipes, dict) and isinstance(common, dict) and isinstance(rows, list)):
-        raise ExperimentError(f"{path}: expected mappings `recipes` and `common` and a list `rows`")
-    recipes = {name: _recipe(path, name, recipe) for name, recipe in recipes.items()}
-    return [
-        _row(path, number, row, recipe, seed, recipes, common, logdir)
-        for number, row in enumerate(rows, start=1)
-        for recipe in row.get("recipes", [])
-        for seed in row.get("seeds", [0])
+    try:
+        wanted = _WantedRows.model_validate(read_mapping(path, "recipes, common and rows"))
+    except ValidationError as failure:
+        raise ExperimentError(f"{path}: {first_problem(failure)}") from None
+    recipes = {name: _recipe(path, name, recipe) for name, recipe in wanted.recipes.items()}
+    for name in wanted.stopgaps:
+        _check_recipe(name, recipes, f"{path}: stopgaps")
+    rows = [
+        _row(path, number, row, recipe, seed, recipes, wanted, logdir)
+        for number, row in enumerate(wanted.rows, start=1)
+        for recipe in row.recipes
+        for seed in row.seeds
     ]
+    for tag, count in collections.Counter(row.tag for row in rows).items():
+        if count > 1:
+            raise ExperimentError(f"{path}: {count} rows would be called {tag}; give them different names")
+    return rows
 
 
 def _recipe(path, name, given):
@@ -75,25 +116,31 @@ def _recipe(path, name, given):
     if isinstance(given, str):
         file = path.parent / given
         given, folder = read_mapping(file, "keys of an experiment"), file.parent
-    if not isinstance(given, dict):
-        raise ExperimentError(
-            f"{path}: recipe {name}: expected keys of an experiment or a file's name, got {given!r:.80}"
-        )
     return with_policies(given, [folder], f"{path}: recipe {name}")
 
 
-def _row(path, number, row, recipe, seed, recipes, common, logdir):
+def _check_recipe(name, recipes, place):
+    if name not in recipes:
+        raise ExperimentError(f"{place}: unknown recipe {name!r}; the file has {', '.join(recipes)}")
+
+
+def _row(path, number, row, recipe, seed, recipes, wanted, logdir):
     place = f"{path}, row {number}"
-    if recipe not in recipes:
-        raise ExperimentError(f"{place}: unknown recipe {recipe!r}; the file has {', '.join(recipes)}")
-    own = {key: value for key, value in row.items() if key not in ("name", "recipes", "seeds", "remark")}
-    name = f"{row['name']}_{row['dataset']}_{recipe}"
-    place_and_seed = {"seeds": [seed], "train_parameters": {"logdir": logdir, "run_name": name}}
-    common, own = (with_policies(layer, [path.parent], place) for layer in (common, own))
+    _check_recipe(recipe, recipes, place)
+    group = f"{row.name}_{row.dataset}"
+    place_and_seed = {"seeds": [seed], "train_parameters": {"logdir": logdir, "run_name": f"{group}_{recipe}"}}
+    common, own = (with_policies(layer, [path.parent], place) for layer in (wanted.common, row.experiment()))
     experiment = experiment_from([common, recipes[recipe], own, place_and_seed], place)
-    order = list(recipes)
-    later = frozenset(order[order.index(recipe) + 1 :])
-    return Row(f"{name}_s{seed}", recipe, experiment, seed, later, row.get("remark", ""))
+    return Row(
+        f"{group}_{recipe}_s{seed}",
+        recipe,
+        experiment,
+        seed,
+        preference=tuple(row.recipes),
+        is_stopgap=recipe in wanted.stopgaps,
+        better=frozenset(f"{group}_{name}_s{seed}" for name in row.recipes[: row.recipes.index(recipe)]),
+        remark=row.remark,
+    )
 
 
 def only_matching(rows: list[Row], pattern: str | None) -> list[Row]:

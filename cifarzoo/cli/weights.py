@@ -12,29 +12,40 @@ commands = typer.Typer()
 
 @commands.command()
 def factory(
-    budget: Annotated[str, typer.Option(help="How long to train at most, for example 20m or 1.5h.")],
+    budget: Annotated[str | None, typer.Option(help="How long to train at most, for example 20m or 1.5h.")] = None,
     only: Annotated[str | None, typer.Option(help="Shell pattern of tags.")] = None,
     rows: Annotated[Path, typer.Option(help="The wanted rows.")] = Path("recipes/zoo.yaml"),
     weights: Annotated[Path, typer.Option(help="The weights folder.")] = Path("weights"),
     logdir: Annotated[str, typer.Option(help="Where half-done and finished runs lie.")] = "runs/factory",
-    plan: Annotated[bool, typer.Option(help="Only print the open rows and their estimated times.")] = False,
+    plan: Annotated[bool, typer.Option(help="Only print the open rows and rough times.")] = False,
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
     """Train and publish the wanted rows that the manifest lacks, as far as the budget goes."""
+    from cifarzoo.errors import ExperimentError, one_line
     from cifarzoo.rows import only_matching, parse_budget, read_rows
     from cifarzoo.training.runner import set_backend
 
-    seconds, wanted = parse_budget(budget), only_matching(read_rows(rows, logdir), only)
+    if budget is None and not plan:
+        raise ExperimentError("--budget: missing; give a time such as 20m, or --plan to see what there is to do")
+    seconds = parse_budget(budget) if budget else 0.0
+    wanted = only_matching(read_rows(rows, logdir), only)
     set_backend([row.experiment for row in wanted])
     from cifarzoo.factory import Factory
 
     plant = Factory(wanted, weights, data_dir)
     if plan:
         for row in plant.open_rows():
-            print(f"{row.tag:40} {plant.seconds_left(row) / 60:8.0f} min")
+            try:
+                print(f"{row.tag:40} {plant.rough_seconds(row) / 60:8.0f} min")
+            except Exception as failure:  # one row must not hide the others
+                print(f"{row.tag:40} {one_line(failure)}")
+        for row in plant.changed_rows():
+            print(f"{row.tag:40} published from another version of its recipe")
         return
-    plant.work(seconds)
+    _, failed = plant.work(seconds)
+    if failed:
+        raise typer.Exit(1)
 
 
 @commands.command()

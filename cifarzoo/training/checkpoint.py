@@ -24,7 +24,7 @@ def save(folder: Path, arrays: dict[str, np.ndarray], meta: dict) -> None:
     Args:
         folder: The run's folder.
         arrays: The engine's state.
-        meta: Plain data: step, fingerprint, sums of the unfinished log interval, length of the log.
+        meta: Plain data: step, fingerprint, sums of the unfinished log interval, length of the log, device.
 
     Raises:
         CheckpointError: it cannot be written; an earlier checkpoint is still there.

@@ -1,9 +1,6 @@
-"""What experiments would cost: the resolved description, and time from a short probe of this machine.
+"""What experiments would cost: the resolved description, and time from short probes of this machine."""
 
-Training takes about three times the arithmetic of inference (forward, and a backward pass of twice that), so a probe of
-one network gives the rate for the others: an estimate, good to a factor of about two.
-"""
-
+import dataclasses
 import time
 
 import numpy as np
@@ -11,38 +8,60 @@ import yaml
 
 from cifarzoo.data import load
 from cifarzoo.models.macs import macs
+from cifarzoo.training.auto import settled
 from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.precision import settled
 from cifarzoo.training.reading import quickstart_experiment
 
 PROBE_STEPS = 8
+# A probe stops after the first call that has taken so long.
+PROBE_SECONDS = 5.0
 
 
-def training_operations(multiply_accumulates: int, images: float, sam: bool = False) -> float:
-    """Floating-point operations of training: 2 a multiply-accumulate, 3 passes, with SAM 6.
+def step_seconds(experiment: Experiment) -> float:
+    """Seconds of a training step of an experiment on this machine, after compilation, on images of full size.
 
-    `images` of another size than the full one count by their area.
+    Takes the time of compilation and a few steps; a probe never changes anything on disk.
+
+    Raises:
+        CifarzooError: the experiment does not fit.
     """
-    return (12.0 if sam else 6.0) * multiply_accumulates * images
+    from cifarzoo.training.engines import create_engine
+
+    parameters = experiment.train_parameters.for_steps(PROBE_STEPS).model_copy(update={"progressive_resizing": []})
+    experiment = experiment.model_copy(update={"train_parameters": parameters, "init_weights": None})
+    dataset = load("synthetic")
+    if experiment.dataset == "cifar100":
+        dataset = dataclasses.replace(dataset, class_names=tuple(map(str, range(100))))
+    engine = create_engine(experiment, dataset, 0)
+    images, batch_size = len(dataset.split(experiment.train_split)), parameters.batch_size
+    seconds = 0.0
+    for steps in (1, 1, PROBE_STEPS):  # the first compiles
+        places = np.arange(steps * batch_size, dtype=np.int32).reshape(steps, batch_size) % images
+        started = time.perf_counter()
+        engine.train(0, places, np.full(steps, 1e-3))
+        first, seconds = not seconds, (time.perf_counter() - started) / steps
+        if not first and seconds > PROBE_SECONDS:
+            break
+    return seconds
 
 
 def probe(precision: str) -> float:
     """Operations a second that training ResNet-20 at batch 128 reaches here, after compilation."""
-    from cifarzoo.models import registry
-    from cifarzoo.training.engines import create_engine
+    experiment = quickstart_experiment([f"precision={precision}"])
+    operations = experiment.operations(_macs(experiment), experiment.train_parameters.batch_size)
+    return operations / step_seconds(experiment)
 
-    experiment = quickstart_experiment([f"precision={precision}", f"train_parameters.steps_per_call={PROBE_STEPS}"])
-    engine = create_engine(experiment, load("synthetic"), 0)
-    places = np.arange(PROBE_STEPS * 128, dtype=np.int32).reshape(PROBE_STEPS, 128)
-    engine.train(0, places, np.full(PROBE_STEPS, 1e-3))
-    started = time.perf_counter()
-    engine.train(0, places, np.full(PROBE_STEPS, 1e-3))
-    seconds = time.perf_counter() - started
-    return training_operations(macs(registry.create_model("cifar_resnet20")), places.size) / seconds
+
+def _macs(experiment, classes=10):
+    return macs(experiment.build_model(classes, 0))
 
 
 def print_plan(experiments: list[Experiment]) -> None:
-    """Print every experiment with all defaults filled in, its steps, arithmetic and estimated time."""
+    """Print every experiment with all defaults filled in, its steps, arithmetic and estimated time.
+
+    The time is that of the arithmetic at ResNet-20's rate. Networks differ in what they reach of a device: on
+    processors by a factor of about two, and narrow ones are far slower than wide ones on accelerators.
+    """
     from cifarzoo.training.plan import Plan
 
     rates = {}
@@ -54,8 +73,7 @@ def print_plan(experiments: list[Experiment]) -> None:
         fresh = experiment.model_copy(update={"init_weights": None})
         model = fresh.build_model(dataset.classes, experiment.seeds[0])
         images = plan.total * plan.batch_size
-        full_size = plan.full_size_images()
-        operations = training_operations(macs(model), full_size, experiment.train_parameters.sam_rho > 0)
+        operations = experiment.operations(macs(model), plan.full_size_images())
         if experiment.precision not in rates:
             rates[experiment.precision] = probe(experiment.precision)
         hours = operations / rates[experiment.precision] / 3600

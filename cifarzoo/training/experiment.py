@@ -16,11 +16,15 @@ from cifarzoo.augment.names import Description
 from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import ExperimentError, ModelError, one_line
 from cifarzoo.training.resizing import ImageSizes, ResizingStage, any_image_size
-from cifarzoo.training.schedules import AnySchedule, Length, Stepped, Strict
+from cifarzoo.training.schedules import AnySchedule, Constant, Length, Stepped, Strict
 
 # Keys of earlier spellings and what they are called here.
 SEED_MODULES = {"Models.Resnets", "Models.VGG", "Models.VGGs"}
 SEED_MODEL_PARAMETERS = {"shortcut_mode": "shortcut_type"}
+
+
+# Steps of a compiled call where neither the experiment nor the device says how many.
+LONGEST_CALL = 50
 
 
 class LookaheadParameters(Strict):
@@ -60,7 +64,7 @@ class TrainParameters(Strict):
     log_interval: Length = Field(200, validate_default=True)
     val_interval: Length = Field(2000, validate_default=True)
     checkpoint_interval: Length = Field(1000, validate_default=True)
-    steps_per_call: PositiveInt = 50
+    steps_per_call: PositiveInt | Literal["auto"] = "auto"
     eval_batch_size: PositiveInt = 500
     train_metrics: bool = False
 
@@ -85,6 +89,17 @@ class TrainParameters(Strict):
                 "give either ema_decay or lookahead: both keep a second set of weights, which is evaluated"
             )
         return self
+
+    def for_steps(self, steps: int) -> "TrainParameters":
+        """The same for a few steps to try: schedules need their whole length, which a few images may not give."""
+        schedule = Constant(kind="constant", learning_rate=0.01, duration=steps)
+        changes = {"schedule": schedule, "lr_values": None, "lr_boundaries": None, "steps_per_call": steps}
+        return self.model_copy(update=changes)
+
+    @property
+    def longest_call(self) -> int:
+        """At most so many steps go into one compiled call."""
+        return LONGEST_CALL if self.steps_per_call == "auto" else self.steps_per_call
 
     @property
     def averages(self) -> str:
@@ -195,6 +210,15 @@ class Experiment(Strict):
     def lengths(self, images: int):
         """A function from a `Duration` to steps, given the number of training images."""
         return lambda duration: duration.in_steps(images, self.train_parameters.batch_size)
+
+    def operations(self, multiply_accumulates: int, images: float) -> float:
+        """Floating-point operations of training: 2 a multiply-accumulate, 3 passes (6 with SAM).
+
+        Args:
+            multiply_accumulates: Of the network on one image.
+            images: How many; those of another size than the full one count by their area.
+        """
+        return (12.0 if self.train_parameters.sam_rho else 6.0) * multiply_accumulates * images
 
     def image_sizes(self, images: int) -> ImageSizes:
         """The size of the training images at every step.

@@ -35,7 +35,7 @@ class Plan:
             max(1, self._lengths(length))
             for length in (parameters.log_interval, parameters.val_interval, parameters.checkpoint_interval)
         )
-        self._per_call = parameters.steps_per_call
+        self._per_call = parameters.longest_call
         self._sizes = experiment.image_sizes(images)
         if self.total < 1:
             raise TrainingError(f"{experiment.place}: the schedule ends after {self.total} steps")

@@ -1,34 +1,14 @@
-"""In which precision an experiment trains here: what `precision: auto` stands for, and where bfloat16 is slow."""
+"""Where bfloat16 is fast, and where it is slow."""
 
-import contextlib
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
-from cifarzoo.errors import CifarzooError
 from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.reading import run_experiment, run_folder
 
 # Names in /proc/cpuinfo of instructions that multiply bfloat16 numbers: x86's and Arm's.
 BFLOAT16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
 # Of the first NVIDIA GPUs with arithmetic for it.
 BFLOAT16_CAPABILITY = (8, 0)
-
-
-def settled(experiment: Experiment, seeds: Iterable[int]) -> Experiment:
-    """The experiment with `precision: auto` replaced: by bfloat16 where that is known to be fast, else by float32.
-
-    A run that has been begun keeps its precision; of several seeds that train together, the first begun one decides.
-    """
-    if experiment.precision != "auto":
-        return experiment
-    precision = "bfloat16" if bfloat16_is_fast(experiment) else "float32"
-    for folder in (run_folder(experiment, seed) for seed in seeds):
-        if (folder / "config.yaml").is_file():
-            with contextlib.suppress(CifarzooError):  # the run itself says what is wrong with it
-                precision = run_experiment(folder).precision
-                break
-    return experiment.model_copy(update={"precision": precision})
 
 
 def bfloat16_is_fast(experiment: Experiment) -> bool | None:

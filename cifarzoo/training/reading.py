@@ -67,7 +67,7 @@ def experiment_from(layers: list[dict], place: str) -> Experiment:
     try:
         experiment = Experiment.model_validate(document)
     except ValidationError as failure:
-        raise ExperimentError(f"{place}: {_first_problem(failure)}") from None
+        raise ExperimentError(f"{place}: {first_problem(failure)}") from None
     experiment._place = place
     return experiment
 
@@ -174,7 +174,8 @@ def _with_policies(entry, folders, place):
 # ------------------------------------------------------------------------------------------------ errors and merging
 
 
-def _first_problem(failure):
+def first_problem(failure: ValidationError) -> str:
+    """Where and what the first problem of a checked mapping is, in one line."""
     problem = failure.errors()[0]
     where = ".".join(str(part) for part in problem["loc"] if part not in ("function-after", "list"))
     message = re.sub("^Value error, ", "", problem["msg"])

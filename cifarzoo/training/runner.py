@@ -70,10 +70,9 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
         with locked(run_folder(experiment, experiment.seeds[0])):
             pass
     batch = PREFLIGHT_BATCH * replicas
-    parameters = {"batch_size": batch, "accumulate": 1, "eval_batch_size": 10, "steps_per_call": PREFLIGHT_STEPS}
-    small = experiment.model_copy(
-        update={"train_parameters": experiment.train_parameters.model_copy(update=parameters)}
-    )
+    parameters = experiment.train_parameters.for_steps(PREFLIGHT_STEPS)
+    parameters = parameters.model_copy(update={"batch_size": batch, "accumulate": 1, "eval_batch_size": 10})
+    small = experiment.model_copy(update={"train_parameters": parameters})
     # 400 training images leave some for `validation`; ten a replica are enough to predict.
     few = dataclasses.replace(
         dataset, train=dataset.train.take(slice(400)), test=dataset.test.take(slice(10 * replicas))
@@ -99,10 +98,11 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
     Returns:
         One outcome a run, in order. An experiment that fails its check is not trained; the others are.
     """
+    from cifarzoo.training.auto import settled
     from cifarzoo.training.engines import is_chief, replica_count
     from cifarzoo.training.plan import Plan
-    from cifarzoo.training.precision import settled, slow_precision
-    from cifarzoo.training.trainer import Interrupted, run_together
+    from cifarzoo.training.precision import slow_precision
+    from cifarzoo.training.trainer import Interrupted, StopRequest, run_together
 
     datasets: dict[tuple, Dataset] = {}
     outcomes, ready = [], []
@@ -127,13 +127,19 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
             line = one_line(failure).removeprefix(f"{experiment.place}: ")
             _say(f"{experiment.place}: check failed: {line}")
             outcomes += [Outcome(experiment, seed, error=line) for seed in experiment.seeds]
-    for experiment, dataset in ready:
-        size = experiment.seeds_at_once
-        for seeds in (experiment.seeds[first : first + size] for first in range(0, len(experiment.seeds), size)):
-            found = run_together(experiment, seeds, dataset, callbacks, is_chief(experiment))
-            outcomes += [_outcome(experiment, seed, result) for seed, result in zip(seeds, found, strict=True)]
-            if any(isinstance(result, Interrupted) for result in found):
-                return outcomes
+    with (stop := StopRequest()).on_signals():
+        for experiment, dataset in ready:
+            size = experiment.seeds_at_once
+            for seeds in (experiment.seeds[first : first + size] for first in range(0, len(experiment.seeds), size)):
+                if stop.signal:  # perhaps in the last moments of a run, which has finished then
+                    line = "not begun, as the batch was stopped; the same command goes on from there"
+                    outcomes += [Outcome(experiment, seed, error=line) for seed in seeds]
+                    _say(f"{experiment.name}: {line}")
+                    return outcomes
+                found = run_together(experiment, seeds, dataset, callbacks, is_chief(experiment), stop=stop)
+                outcomes += [_outcome(experiment, seed, result) for seed, result in zip(seeds, found, strict=True)]
+                if any(isinstance(result, Interrupted) for result in found):
+                    return outcomes
     return outcomes
 
 

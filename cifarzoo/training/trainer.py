@@ -13,12 +13,12 @@ from cifarzoo.data import Dataset
 from cifarzoo.errors import CheckpointError, TrainingError
 from cifarzoo.evaluation.metrics import classification_metrics
 from cifarzoo.training import checkpoint
+from cifarzoo.training.auto import settled
 from cifarzoo.training.engines import create_engine, create_group
 from cifarzoo.training.experiment import Experiment
 from cifarzoo.training.logs import default_callbacks
 from cifarzoo.training.order import stream_indices
 from cifarzoo.training.plan import Plan
-from cifarzoo.training.precision import settled
 from cifarzoo.training.provenance import provenance
 from cifarzoo.training.reading import run_folder
 
@@ -34,6 +34,7 @@ def run(
     callbacks=(),
     is_chief: bool = True,
     deadline: float | None = None,
+    stop: "StopRequest | None" = None,
 ) -> dict:
     """Train one run to its end, going on from its checkpoint if there is one.
 
@@ -45,6 +46,7 @@ def run(
             number of its last step), `on_epoch_end` once a validation.
         is_chief: Whether this process writes; the other workers of a multi-worker run only read.
         deadline: `time.monotonic()` at which to stop, save and raise `Interrupted`.
+        stop: Of a batch of runs; without it, Ctrl-C and SIGTERM stop this one.
 
     Returns:
         What results.json holds.
@@ -53,7 +55,7 @@ def run(
         TrainingError: the loss is not finite. Interrupted: stopped and saved.
         CheckpointError: the folder is in use, cannot be written, or belongs to another experiment.
     """
-    (outcome,) = run_together(experiment, [seed], dataset, callbacks, is_chief, deadline)
+    (outcome,) = run_together(experiment, [seed], dataset, callbacks, is_chief, deadline, stop)
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
@@ -66,20 +68,22 @@ def run_together(
     callbacks=(),
     is_chief: bool = True,
     deadline: float | None = None,
+    stop: "StopRequest | None" = None,
 ) -> list[dict | Exception]:
     """Train several seeds side by side, those that stand at the same step in one program; see `run`.
 
     Returns:
         For every seed its results, or the exception that ended it; the others go on.
     """
-    stop, experiment = StopRequest(), settled(experiment, seeds)
-    runs = [_Run(experiment, seed, dataset, callbacks, is_chief, deadline, stop) for seed in seeds]
-    with stop.on_signals():
-        return _drive(runs)
+    if stop is None:
+        with (stop := StopRequest()).on_signals():
+            return run_together(experiment, seeds, dataset, callbacks, is_chief, deadline, stop)
+    experiment = settled(experiment, seeds)
+    return _drive([_Run(experiment, seed, dataset, callbacks, is_chief, deadline, stop) for seed in seeds])
 
 
 class StopRequest:
-    """Whether somebody has asked to stop.
+    """Whether somebody has asked to stop: for a batch of runs one, so that none begins after it.
 
     Attributes:
         signal: Number of the signal, None before any.
@@ -332,6 +336,7 @@ class _Run:
             "sums": self.sums,
             "log_length": self.log.length(),
             "fingerprint": self.experiment.fingerprint(),
+            "device": self.provenance["device"],
         }
         checkpoint.save(self.folder, self.engine.state(), meta)
 

@@ -105,7 +105,7 @@ class JaxEngine:
     def train(self, first_step: int, indices: np.ndarray, learning_rates: np.ndarray) -> dict[str, float]:
         """Train `len(indices)` steps in one compiled call; see `TensorFlowEngine.train`."""
         images, labels = self.training_arrays()
-        steps, longest = len(indices), self.parameters.steps_per_call
+        steps, longest = len(indices), self.parameters.longest_call
         size = self.image_size(first_step)
         self._model_is_current = False
         if self.loops_on_device:

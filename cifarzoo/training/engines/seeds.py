@@ -40,7 +40,7 @@ class SeedGroup:
         """
         images, labels = self._leader.training_arrays()
         state = jax.tree.map(lambda *values: jnp.stack(values), *[engine.take_state() for engine in self._engines])
-        steps, longest = indices.shape[1], self._leader.parameters.steps_per_call
+        steps, longest = indices.shape[1], self._leader.parameters.longest_call
         size = self._leader.image_size(first_step)
         if self._leader.loops_on_device:
             places = np.stack([padded(one, longest) for one in indices])

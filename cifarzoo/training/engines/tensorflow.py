@@ -124,7 +124,7 @@ class TensorFlowEngine:
             Sums over the steps of `loss`, `error` and `gradient_norm`.
         """
         images, labels = self._on_devices(self.experiment.train_split)
-        longest = self.parameters.steps_per_call
+        longest = self.parameters.longest_call
         with fused_batch_normalization(synchronized=self.replicas > 1), self._loops(training=True):
             sums = self._compiled_train(
                 images,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cifarzoo.training import precision
+from cifarzoo.training import auto, precision
 from cifarzoo.training.experiment import Experiment
 
 
@@ -25,20 +25,20 @@ def test_bfloat16_is_asked_for_where_it_is_fast(cpuinfo, expected):
 
 @pytest.mark.parametrize("fast", [True, False, None])
 def test_auto_is_what_is_fast_here_or_what_a_run_was_begun_with(tmp_path, monkeypatch, fast):
-    monkeypatch.setattr(precision, "bfloat16_is_fast", lambda experiment: fast)
+    monkeypatch.setattr(auto, "bfloat16_is_fast", lambda experiment: fast)
     experiment = Experiment(model="m", precision="auto", train_parameters={"logdir": str(tmp_path)})
     taken, other = ("bfloat16", "float32") if fast else ("float32", "bfloat16")
-    assert precision.settled(experiment, [0]).precision == taken
+    assert auto.settled(experiment, [0]).precision == taken
     begun = tmp_path / "m/seed0"
     begun.mkdir(parents=True)
     (begun / "config.yaml").write_text(f"model: m\nprecision: {other}\n")
-    assert precision.settled(experiment, [0]).precision == other
-    assert precision.settled(experiment, [1]).precision == taken
-    assert precision.settled(experiment, [1, 0]).precision == other
+    assert auto.settled(experiment, [0]).precision == other
+    assert auto.settled(experiment, [1]).precision == taken
+    assert auto.settled(experiment, [1, 0]).precision == other
     (begun / "config.yaml").write_text("model: m\nprecision: bflo")
-    assert precision.settled(experiment, [0]).precision == taken
+    assert auto.settled(experiment, [0]).precision == taken
     for given in ("float32", "bfloat16", "float64"):
-        assert precision.settled(experiment.model_copy(update={"precision": given}), [0]).precision == given
+        assert auto.settled(experiment.model_copy(update={"precision": given}), [0]).precision == given
 
 
 @pytest.mark.parametrize("fast, said", [(False, True), (True, False), (None, False)])

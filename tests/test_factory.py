@@ -1,0 +1,169 @@
+"""Which rows the factory takes, and what it makes of being stopped; test_publishing.py has its usual way."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from small_zoo import ROOT, ROWS, TAG, factory
+
+from cifarzoo.rows import read_rows
+from cifarzoo.training import checkpoint
+
+FOUR = """
+recipes:
+  long: {train_parameters: {schedule: {kind: cosine, peak: 0.1, duration: 64000}}}
+  seed: {train_parameters: {schedule: {kind: cosine, peak: 0.1, duration: 48000}}}
+  brief: {train_parameters: {schedule: {kind: cosine, peak: 0.1, duration: 600}}}
+stopgaps: [brief]
+rows:
+  - {name: a, model: cifar_resnet20, dataset: cifar10, recipes: [long, brief]}
+  - {name: b, model: cifar_resnet20, dataset: cifar10, recipes: [brief, seed]}
+"""
+
+
+def plant(folder, text, monkeypatch, step_seconds=0.1):
+    """A factory over rows whose steps take so long; the probe of ResNet-20 is to give the same."""
+    from cifarzoo.factory import Factory
+
+    monkeypatch.setattr("cifarzoo.factory.probe", lambda precision: 128 * 6 * 40_551_040 / step_seconds)
+    monkeypatch.setattr("cifarzoo.factory.step_seconds", lambda experiment: step_seconds)
+    (folder / "rows.yaml").write_text(text)
+    (folder / "weights").mkdir(exist_ok=True)
+    if not (folder / "weights/manifest.json").exists():
+        (folder / "weights/manifest.json").write_text("[]")
+    return Factory(read_rows(folder / "rows.yaml", str(folder / "runs")), folder / "weights")
+
+
+def tags(rows):
+    return [row.tag.removesuffix("_s0").replace("_cifar10", "") for row in rows]
+
+
+def test_stopgaps_come_last_and_only_without_something_better(tmp_path, monkeypatch):
+    made = plant(tmp_path, FOUR, monkeypatch)
+    assert tags(made.open_rows()) == ["a_long", "b_seed", "a_brief", "b_brief"]
+    entry = json.loads((ROOT / "weights/manifest.json").read_text())[0]
+    for published, left in (("a_long", ["b_seed", "b_brief"]), ("b_seed", ["a_long", "a_brief", "b_brief"])):
+        renamed = entry | {"tag": f"{published.replace('_', '_cifar10_')}_s0"}
+        (tmp_path / "weights/manifest.json").write_text(json.dumps([renamed]))
+        assert tags(made.open_rows()) == left  # b's stopgap is better than its other recipe
+
+
+def test_the_first_row_that_fits_is_taken(tmp_path, monkeypatch):
+    """64,000, 48,000 and 600 steps of 0.1 s, and some 100 s beside."""
+    made = plant(tmp_path, FOUR, monkeypatch)
+
+    def chosen(minutes):
+        row, seconds = made._choose(made.open_rows(), time.monotonic() + 60 * minutes, [])
+        return tags([row])[0], seconds
+
+    beside = 60 + 30_000 / 128 * 0.1 / 3  # an evaluated image is a third of a trained one
+    assert chosen(120) == ("a_long", pytest.approx(6400 + beside, abs=1))
+    assert chosen(85) == ("b_seed", pytest.approx(4800 + beside, abs=1))
+    assert chosen(10) == ("a_brief", pytest.approx(60 + beside, abs=1))
+    assert chosen(1) == ("a_long", pytest.approx(6400 + beside, abs=1))  # none fits: the first is begun
+
+
+def test_a_half_done_row_goes_first_and_takes_what_is_left(tmp_path, monkeypatch):
+    from cifarzoo.training.provenance import device_name
+
+    made = plant(tmp_path, FOUR, monkeypatch)
+    run = tmp_path / "runs/b_cifar10_brief/seed0"
+    beside = 60 + 30_000 / 128 * 0.1 / 3
+    run.mkdir(parents=True)
+    for device, seconds in ((device_name(), 400 * 0.5), ("another", 400 * 0.1)):
+        checkpoint.save(run, {"x": np.zeros(1)}, {"step": 200, "seconds": 100.0, "device": device})
+        row = made.open_rows()[0]
+        assert tags([row]) == ["b_brief"]  # its 0.5 s a step count only where they were measured
+        assert made.seconds(row) == pytest.approx(beside + seconds, abs=1)
+
+
+def test_a_row_published_from_another_version_of_its_recipe_is_named(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    shutil.copy(ROOT / "weights/manifest.json", tmp_path)
+    text = (ROOT / "recipes/zoo.yaml").read_text()
+    published = {entry["tag"] for entry in json.loads((tmp_path / "manifest.json").read_text())}
+
+    def changed(text):
+        from cifarzoo.factory import Factory
+
+        (tmp_path / "recipes/zoo.yaml").write_text(text)
+        made = Factory(read_rows(tmp_path / "recipes/zoo.yaml", str(tmp_path / "runs")), tmp_path)
+        assert not published & {row.tag for row in made.open_rows()}
+        return {row.tag for row in made.changed_rows()}
+
+    assert changed(text) == set()
+    # How often it is written down, and the device's precision, make no other version.
+    assert changed(text.replace("log_interval: {epochs: 1}", "log_interval: {epochs: 2}")) == set()
+    assert changed(text.replace("precision: auto", "precision: bfloat16")) == set()
+    assert changed(text.replace("ema_decay: 0.998", "ema_decay: 0.997")) == {
+        tag for tag in published if "_brief_" in tag
+    }
+
+
+def test_failed_rows_are_the_exit_status(tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/manifest.json").write_text("[]")
+    (tmp_path / "rows.yaml").write_text(ROWS.replace("cifar_resnet20", "cifar_nothing"))
+    done = factory(tmp_path, "--budget", "1h")
+    assert done.returncode == 1 and "unknown model 'cifar_nothing'" in done.stdout and "next:" not in done.stdout
+    planned = factory(tmp_path, "--plan")
+    assert planned.returncode == 0 and f"{TAG} " in planned.stdout and "cifar_nothing" in planned.stdout
+    missing = factory(tmp_path)
+    assert missing.returncode == 1 and "--budget: missing" in missing.stderr
+
+
+@pytest.mark.slow
+def test_killed_and_stopped_it_publishes_what_it_would_have(filled, tmp_path):
+    """SIGKILL in the midst of training, then SIGTERM, then to the end: the same weights and the same error."""
+    shutil.copy(filled[0] / "rows.yaml", tmp_path)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/manifest.json").write_text("[]")
+    command = [sys.executable, "-m", "cifarzoo", "factory", "--rows", "rows.yaml", "--budget", "1h"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    run = tmp_path / "runs/factory" / TAG.removesuffix("_s0") / "seed0"
+
+    def step():
+        return (checkpoint.read_meta(run) or {"step": 0})["step"]
+
+    reached = 0
+    for sent, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)):
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+        while process.poll() is None and step() <= reached:
+            time.sleep(0.02)
+        process.send_signal(sent)
+        printed, _ = process.communicate(timeout=600)
+        assert process.returncode == status and reached < step() < 24
+        assert json.loads((tmp_path / "weights/manifest.json").read_text()) == []
+        reached = step()
+    assert "stopped and saved at step" in printed and f"next: {TAG}; 1 rows are open" in printed
+    assert factory(tmp_path, "--budget", "1h").returncode == 0
+    (entry,), (whole,) = (
+        json.loads((folder / "weights/manifest.json").read_text()) for folder in (tmp_path, filled[0])
+    )
+    assert entry["metrics"] == whole["metrics"]
+    golden = [np.load(folder / f"weights/{TAG}.golden.npz")["logits"] for folder in (tmp_path, filled[0])]
+    np.testing.assert_array_equal(*golden)
+
+
+@pytest.mark.slow
+def test_a_stop_in_the_last_moments_ends_the_factory_after_the_publication(tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/manifest.json").write_text("[]")
+    (tmp_path / "rows.yaml").write_text(ROWS.replace("[brief]", "[brief], seeds: [0, 1]"))
+    command = [sys.executable, "-m", "cifarzoo", "factory", "--rows", "rows.yaml", "--budget", "1h"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    results = tmp_path / "runs/factory" / TAG.removesuffix("_s0") / "seed0/results.json"
+    while process.poll() is None and not results.exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=600)
+    assert process.returncode == 0 and f"{TAG}: published" in printed and "next: " in printed
+    (entry,) = json.loads((tmp_path / "weights/manifest.json").read_text())
+    assert entry["tag"] == TAG
