@@ -9,7 +9,7 @@ import yaml
 from keras import ops
 from test_augment_operations import pillow, textured
 
-from cifarzoo.augment.names import OPERATIONS
+from cifarzoo.augment.names import ABSOLUTE, OPERATIONS
 from cifarzoo.augment.pipeline import build
 from cifarzoo.augment.policies import (
     AUTOAUGMENT_CIFAR10,
@@ -99,6 +99,16 @@ def test_values_at_levels_are_the_authors():
     assert fast["Rotate"] == pytest.approx([-30, 0, 30]) and fast["ShearX"] == pytest.approx([-0.3, 0, 0.3])
     assert fast["Posterize"] == [4, 6, 8] and fast["Solarize"] == [0, 128, 256]
     assert fast["Brightness"] == pytest.approx([0.1, 1.0, 1.9])
+    absolute = {name: [fast_autoaugment_value(name, level, 32) for level in (0.0, 0.5, 0.9, 1.0)] for name in ABSOLUTE}
+    assert absolute["TranslateXAbs"] == absolute["TranslateYAbs"] == pytest.approx([0, 5, 9, 10])
+    assert absolute["Posterize2"] == [0, 2, 3, 4] and absolute["CutoutAbs"] == pytest.approx([0, 10, 18, 20])
+
+
+def test_absolute_operations_of_a_list_are_the_usual_ones_on_pixels():
+    policies = [[["TranslateXAbs", 1.0, 0.3], ["Posterize2", 0.5, 0.5]], [["CutoutAbs", 1.0, 0.8], ["Invert", 0.0, 0]]]
+    first, second = (PolicyList(policies=policies).operations(slot, 40) for slot in (0, 1))
+    assert first == (("TranslateX", 1.0, pytest.approx(3)), ("Cutout", 1.0, pytest.approx(16)))
+    assert second[0] == ("Posterize", 0.5, 2)
 
 
 def run(policy, images, step=0):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from model_cases import run_python
 from test_engine_tensorflow import document, finish, start, two_workers
 from without_tensorflow import WITHOUT_TENSORFLOW
 
@@ -45,6 +46,51 @@ def test_four_devices_give_the_losses_of_one(one_device, tmp_path):
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     four = finish(start(document(tmp_path), environment=JAX | flags))
     np.testing.assert_allclose(four["losses"], one_device["losses"], rtol=1e-8)
+    assert (one_device["replicas"], four["replicas"]) == (1, 4)
+
+
+SHARED = """
+import json, os, re, sys
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+import numpy as np
+from cifarzoo.data import load
+from cifarzoo.training.engines import create_engine
+from cifarzoo.training.experiment import Experiment
+
+def train(loops, **changes):
+    engine = create_engine(Experiment.model_validate(json.loads(sys.argv[1]) | changes), load("synthetic"), 0)
+    engine.loops_on_device = loops
+    places = np.arange(96, dtype=np.int32).reshape(3, 32)
+    return engine, engine.train(0, places, np.full(3, 0.01))["loss"]
+
+one, loss = train(False, distribution="none")
+four, by_step = train(False)
+_, looped = train(True)
+_, whole = train(False, distribution="none", precision="float32")
+engine, rounded = train(False, distribution="none", precision="bfloat16")
+images, labels = four.training_arrays()
+arguments = (four.take_state(), images, labels, np.int32(3), np.arange(32, dtype=np.int32), np.float64(0.1), 0)
+text = four._compiled_step.lower(*arguments, size=32).compile().as_text()
+batches = {int(n) for n in re.findall(r" = f64\\[(\\d+),16,16,8\\]", text)}
+print(json.dumps({
+    "losses": [loss, by_step, looped, whole, rounded],
+    "replicas": [one.replicas, four.replicas],
+    "batches": sorted(batches),
+    "types": sorted({str(v.dtype) for v in engine.state().values() if v.dtype.kind not in "iu"}),
+    "compute": engine.model.layers[2].compute_dtype,
+}))
+"""
+
+
+def test_devices_share_a_batch_also_in_the_accelerators_loop_and_in_bfloat16(tmp_path):
+    """Of the 32 images' activations a device has eight; state stays in float32 where the arithmetic is bfloat16."""
+    description = json.dumps(document(tmp_path, train_parameters={"steps_per_call": 4}))
+    found = json.loads(run_python(SHARED, description, backend="jax").splitlines()[-1])
+    one, by_step, looped, whole, rounded = found["losses"]
+    assert by_step == pytest.approx(one, rel=1e-9) and looped == pytest.approx(one, rel=1e-9)
+    assert rounded == pytest.approx(whole, rel=0.01) and rounded != pytest.approx(whole, rel=1e-6)
+    assert found["replicas"] == [1, 4] and found["batches"] == [8]
+    assert found["types"] == ["float32"] and found["compute"] == "bfloat16"
 
 
 def test_two_processes_give_the_losses_of_one(one_device, tmp_path):
@@ -54,6 +100,7 @@ def test_two_processes_give_the_losses_of_one(one_device, tmp_path):
     processes[1].communicate(timeout=60)
     assert processes[1].returncode == 0
     np.testing.assert_allclose(chief["losses"], one_device["losses"], rtol=1e-8)
+    assert chief["replicas"] == 2
 
 
 @pytest.mark.parametrize("first", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])

@@ -106,6 +106,18 @@ def test_parts_must_share_the_batch_evenly():
         train(accumulate=5)
 
 
+@pytest.mark.parametrize(("accumulate", "share"), [(1, 16), (4, 4)])
+def test_ghost_groups_must_be_whole(tmp_path, accumulate, share):
+    """A share that is no multiple of the groups would be normalised as a whole, without a word."""
+    from cifarzoo.training.trainer import run
+
+    changes = {"model_parameters": {"ghost_batch_size": 3}, "precision": "float32"}
+    given = document(tmp_path, **changes, train_parameters={"batch_size": 16, "accumulate": accumulate})
+    one = Experiment.model_validate(given)
+    with pytest.raises(ExperimentError, match=f"batch_size: tiny_cnn .* groups of 3 images, and {share} at a time"):
+        run(one, 0, load("synthetic"))
+
+
 @pytest.fixture(scope="module")
 def tensorflow_run(tmp_path_factory):
     """24 float64 steps of everything at once on TensorFlow, and how to repeat it elsewhere."""

@@ -110,6 +110,15 @@ def test_stages_in_several_units_pass_the_check_before_training(tmp_path):
     preflight(one, load("synthetic"))
 
 
+def test_an_average_over_a_schedule_in_several_units_passes_it(tmp_path):
+    """Lookahead wants the length of the whole training, which a warm-up in steps has only on all images."""
+    schedule = {"kind": "cosine", "peak": 0.1, "warmup": {"steps": 400}, "duration": {"epochs": 5}}
+    preflight(
+        experiment(tmp_path, train_parameters={"lookahead": {}, "ema_decay": 0, "schedule": schedule}),
+        load("synthetic"),
+    )
+
+
 @pytest.mark.parametrize("model, module", [("tiny_mlp", "tiny_models"), ("cifar_vgg11", None)])
 def test_networks_that_need_full_images_say_so(tmp_path, model, module):
     """One flattens its input, the other halves it five times."""

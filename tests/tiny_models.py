@@ -106,6 +106,12 @@ def tiny_mlp(classes=10, blocks=0):
     return keras.Model(inputs, layers.Dense(classes)(x))
 
 
+def tiny_pixels(classes=10):
+    """Softmax regression on all pixels: every image counts for itself, and its mirror image is another."""
+    inputs = keras.Input((32, 32, 3))
+    return keras.Model(inputs, layers.Dense(classes)(layers.Flatten()(layers.Rescaling(1 / 64, offset=-2)(inputs))))
+
+
 def tiny_linear(classes=10, hidden=0, dropout=0.0):
     """Softmax regression on the mean colour; with `hidden` units a linear layer and BatchNormalization before it."""
     inputs = keras.Input((32, 32, 3))

@@ -33,7 +33,7 @@ def main():
     from cifarzoo.data import load
     from cifarzoo.errors import CifarzooError
     from cifarzoo.training.checkpoint import load as load_checkpoint
-    from cifarzoo.training.engines import is_chief
+    from cifarzoo.training.engines import is_chief, replica_count
     from cifarzoo.training.experiment import Experiment
     from cifarzoo.training.reading import run_folder
     from cifarzoo.training.trainer import run
@@ -59,7 +59,10 @@ def main():
         return
     arrays, meta = load_checkpoint(run_folder(experiment, experiment.seeds[0]))
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(arrays[k]).tobytes() for k in sorted(arrays))).hexdigest()
-    print(json.dumps({"results": results, "losses": losses, "sha256": digest, "step": meta["step"]}))
+    replicas = replica_count(experiment)
+    print(
+        json.dumps({"replicas": replicas, "results": results, "losses": losses, "sha256": digest, "step": meta["step"]})
+    )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from keras.backend import standardize_dtype
 from pydantic import Field, model_validator
 
 from cifarzoo.augment.base import CIFAR10_MEAN, Augmentation, Colour
+from cifarzoo.augment.names import ABSOLUTE
 from cifarzoo.augment.operations import Operation, apply, table
 from cifarzoo.augment.policy_lists import check_policies, read_policies
 from cifarzoo.errors import ExperimentError
@@ -76,6 +77,10 @@ FAST_AUTOAUGMENT_RANGES = {
     "Brightness": (0.1, 1.9),
     "Sharpness": (0.1, 1.9),
     "Cutout": (0.0, 0.2),
+    "TranslateXAbs": (0.0, 10.0),
+    "TranslateYAbs": (0.0, 10.0),
+    "Posterize2": (0.0, 4.0),
+    "CutoutAbs": (0.0, 20.0),
 }
 
 
@@ -114,12 +119,15 @@ def trivialaugment_value(name: str, level: int) -> float:
 
 
 def fast_autoaugment_value(name: str, level: float, width: int) -> float:
-    """An operation's value at a level of 0-1, as Fast AutoAugment's code has it; lengths are parts of the width."""
+    """An operation's value at a level of 0-1, as Fast AutoAugment's code has it.
+
+    Lengths are parts of the width, but those of `ABSOLUTE` operations.
+    """
     low, high = FAST_AUTOAUGMENT_RANGES.get(name, (0.0, 1.0))
     value = level * (high - low) + low
     if name in ("TranslateX", "TranslateY", "Cutout"):
         return value * width
-    return int(value) if name == "Posterize" else value
+    return int(value) if name in ("Posterize", "Posterize2") else value
 
 
 class Policy(Augmentation):
@@ -273,5 +281,6 @@ class PolicyList(Policy):
         """The operations of all sub-policies at one of their two places."""
         chosen = (sub_policy[slot] for sub_policy in self.policies)
         return tuple(
-            Operation(name, chance, fast_autoaugment_value(name, level, width)) for name, chance, level in chosen
+            Operation(ABSOLUTE.get(name, name), chance, fast_autoaugment_value(name, level, width))
+            for name, chance, level in chosen
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from cifarzoo.augment.names import OPERATIONS
+from cifarzoo.augment.names import ABSOLUTE, OPERATIONS
 from cifarzoo.errors import ExperimentError
 
 
@@ -61,8 +61,9 @@ def _check_operation(entry, where):
     if not isinstance(entry, list | tuple) or len(entry) != 3:
         raise ExperimentError(f"{where}: an operation is [name, probability, level], got {_short(entry)}")
     name, probability, level = entry
-    if name not in OPERATIONS:
-        raise ExperimentError(f"{where}: unknown operation {_short(name)}; it is one of {', '.join(OPERATIONS)}")
+    if name not in (*OPERATIONS, *ABSOLUTE):
+        known = ", ".join((*OPERATIONS, *ABSOLUTE))
+        raise ExperimentError(f"{where}: unknown operation {_short(name)}; it is one of {known}")
     for what, value in (("probability", probability), ("level", level)):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 <= value <= 1:

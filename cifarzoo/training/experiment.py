@@ -273,6 +273,20 @@ class Experiment(Strict):
                     f"{stage.size} x {stage.size} ({one_line(failure)})"
                 ) from None
 
+    def check_groups(self, model, replicas: int) -> None:
+        """Raise ExperimentError unless a replica's part of a batch is whole groups of every ghost BatchNormalization.
+
+        Such a layer normalises a batch that is not as a whole, which would be another training without a word.
+        """
+        parameters = self.train_parameters
+        share = parameters.batch_size // (replicas * parameters.accumulate)
+        for layer in model._flatten_layers():
+            if share % (size := getattr(layer, "group_size", 1)):
+                raise ExperimentError(
+                    f"{self.place}: train_parameters.batch_size: {self.model} takes BatchNormalization's statistics "
+                    f"over groups of {size} images, and {share} at a time are no whole number of these"
+                )
+
     @contextlib.contextmanager
     def arithmetic(self):
         """While active, Keras builds and traces in this experiment's precision.

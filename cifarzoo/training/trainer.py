@@ -191,6 +191,7 @@ class _Run:
         self.engine = create_engine(self.experiment, self.dataset, self.seed)
         self.provenance = provenance()  # now, before anybody edits the code of a run that takes days
         self.experiment.check_image_sizes(self.engine.model)
+        self.experiment.check_groups(self.engine.model, self.engine.replicas)
         log_length = 0
         if saved:
             arrays, meta = saved
