@@ -112,10 +112,32 @@ def publish(
         entry = _entry(tag, file, subject, experiment, dataset, metrics, results, recipe, remark)
         shutil.copyfile(run / "log.tsv", weights / f"{tag}.log.tsv")
         entries = _with_default([*entries, entry], entry, default, preference)
-        pages = _pages(weights, entries)
-        checkpoint.write_whole(path, json.dumps([asdict(e) for e in entries], indent=2) + "\n")
-        _write(pages)
+        _record(path, entries)
         return next(e for e in entries if e.tag == tag)
+
+
+def prefer(tag: str, weights: Path) -> None:
+    """Make published weights what `load_weights=True` loads for their model and data set, and write the pages anew.
+
+    To be decided on the 45,000/5,000 split, or by a rule that was there before; never by the test error.
+
+    Raises:
+        WeightsError: no such weights, or no weights folder.
+    """
+    with _alone(weights):
+        path = weights / "manifest.json"
+        entries = pretrained.read_manifest(path)
+        wanted = next((entry for entry in entries if entry.tag == tag), None)
+        if wanted is None:
+            raise WeightsError(f"{tag}: not published in {weights}; there are {', '.join(e.tag for e in entries)}")
+        _record(path, _with_default(entries, wanted, True, ()))
+
+
+def _record(path, entries):
+    """Write the manifest, and then what is generated from it."""
+    pages = _pages(path.parent, entries)
+    checkpoint.write_whole(path, json.dumps([asdict(e) for e in entries], indent=2) + "\n")
+    _write(pages)
 
 
 def _entry(tag, file, subject, experiment, dataset, metrics, results, recipe, remark):
@@ -305,6 +327,8 @@ def card(entry: Published) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in training["versions"].items())
     registered = registry.get(entry.model)
     remark = f". {entry.remark}" if entry.remark else "; no choice was made by the test images."
+    revision, changes, _ = str(training["revision"]).partition("+changes")
+    revision = f"revision `{revision}`" + (" with changes that are in no commit" if changes else "")
     return f"""# {entry.tag}
 
     from cifarzoo import {entry.model}
@@ -328,7 +352,7 @@ Input is normalised inside the model with mean {entry.preprocessing["mean"]} and
 {entry.preprocessing["std"]}.
 
 Trained for {training["steps"]:,} steps ({training["images"]:,} images) in {duration(training["seconds"])} on
-{training["device"]} with the {training["backend"]} engine ({versions}), revision `{training["revision"]}`:
+{training["device"]} with the {training["backend"]} engine ({versions}), {revision}:
 
 ```yaml
 {config}```

@@ -207,7 +207,7 @@ import numpy as np
 from cifarzoo.data import load
 from cifarzoo.training.engines import create_engine, create_group, repeats
 from cifarzoo.training.experiment import Experiment
-repeats.FEWEST_COPIES = 3
+repeats.FEWEST_COPIES, repeats.FEWEST_RECOMPUTED = 3, 4
 losses = []
 for looped, grouped in ((False, False), (True, False), (True, True)):
     experiment = Experiment.model_validate(json.loads(sys.argv[1]))

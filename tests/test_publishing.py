@@ -211,6 +211,12 @@ def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_pa
         publishing.publish(run, recipe, load("synthetic"), weights, images, recipe, preference=("long", "brief"))
     entries = pretrained.read_manifest(weights / "manifest.json")
     assert {entry.tag: entry.default for entry in entries} == {"long": True, "brief": False}
+    publishing.prefer("brief", weights)
+    entries = pretrained.read_manifest(weights / "manifest.json")
+    assert {entry.tag: entry.default for entry in entries} == {"long": False, "brief": True}
+    assert "load_weights='long'" in (weights / "long.md").read_text()
+    with pytest.raises(WeightsError, match="longer: not published in .*; there are brief, long"):
+        publishing.prefer("longer", weights)
 
 
 @pytest.mark.slow

@@ -69,3 +69,16 @@ def publish(
     dataset = load(run_experiment(run).dataset, data_dir)
     entry = publish_run(run, tag, dataset, weights, golden, recipe, default, remark=remark)
     print(f"{entry.tag}: error {entry.metrics['error']:.2f} % of {entry.metrics['n']} test images")
+
+
+@commands.command()
+def prefer(
+    tag: Annotated[str, typer.Argument(help="Name of published weights.")],
+    weights: Annotated[Path, typer.Option(help="The weights folder.")] = Path("weights"),
+    debug: Debug = False,
+) -> None:
+    """Make published weights those of load_weights=True, as the 45,000/5,000 split has decided."""
+    from cifarzoo.publishing import prefer as make_default
+
+    make_default(tag, weights)
+    print(f"{tag}: what load_weights=True loads")

@@ -76,6 +76,8 @@ def _read_document(path, number, document, overrides):
     place = f"{path}, document {number}"
     if not isinstance(document, dict):
         raise ExperimentError(f"{place}: expected a mapping with `model`, got {document!r:.80}")
+    if {"recipes", "rows"} <= set(document):
+        raise ExperimentError(f"{place}: these are wanted rows; `cifarzoo factory --rows {path}` trains them")
     document, folders = _with_recipe(path, place, document)
     for override in overrides:
         _apply_override(document, override)

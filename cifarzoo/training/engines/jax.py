@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from cifarzoo.augment.random import Draws
 from cifarzoo.augment.shrink import shrink
 from cifarzoo.errors import ExperimentError
+from cifarzoo.training.engines import repeats
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
 from cifarzoo.training.engines.repeats import looped
@@ -51,6 +52,8 @@ def _join():
 
 def scan_copies(copies, moving, x, call):
     """Run the copies of a block one after another; see `cifarzoo.training.engines.repeats.looped`."""
+    if len(copies) >= repeats.FEWEST_RECOMPUTED:
+        call = jax.checkpoint(call, prevent_cse=False)  # a loop's body is no place where the two could be merged
     return jax.lax.scan(call, x, [jnp.stack(values) for values in zip(*copies, strict=True)])
 
 
