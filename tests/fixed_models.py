@@ -31,15 +31,25 @@ def __getattr__(name):
     raise AttributeError(name)
 
 
-def smooth_resnet20(classes=10):
-    """ResNet-20 with softplus for ReLU: rounding cannot switch a unit on or off, a jump in the gradient."""
+def smooth(model):
+    """A copy with softplus for ReLU: rounding cannot switch a unit on or off, a jump in the gradient."""
 
-    def smooth(layer):
+    def copy(layer):
         if isinstance(layer, keras.layers.ReLU):
             return keras.layers.Activation("softplus", name=layer.name)
         return layer.__class__.from_config(layer.get_config())
 
-    return keras.models.clone_model(registry.get("cifar_resnet20").factory(classes=classes), clone_function=smooth)
+    return keras.models.clone_model(model, clone_function=copy)
+
+
+def smooth_resnet20(classes=10):
+    """ResNet-20, made smooth."""
+    return smooth(registry.get("cifar_resnet20").factory(classes=classes))
+
+
+def smooth_resnet110(classes=10):
+    """ResNet-110, made smooth."""
+    return smooth(registry.get("cifar_resnet110").factory(classes=classes))
 
 
 def resnext29_2x4d(classes=10):

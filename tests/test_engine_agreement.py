@@ -67,9 +67,12 @@ def test_both_engines_give_the_same_losses(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "tolerance"), [("smooth_resnet20", 1e-5), ("cifar_resnet20", 2e-3)])
+@pytest.mark.parametrize(
+    ("model", "tolerance"), [("smooth_resnet20", 1e-5), ("cifar_resnet20", 2e-3), ("smooth_resnet110", 1e-5)]
+)
 def test_first_step_in_float32(model, tolerance, tmp_path):
-    """The loss to 1e-5, and gradients, which are the velocities after one step without decay, by their norm.
+    """The loss to 1e-5, and gradients, which are the velocities after one step without decay, by their norm: of all
+    together, and ten times as much of each tensor, but of the smallest.
 
     With ReLU, rounding switches a few of its three million units on or off, so that the gradients jump.
     """
@@ -83,8 +86,11 @@ def test_first_step_in_float32(model, tolerance, tmp_path):
         description = document(tmp_path / engine, **changes, train_parameters=parameters)
         (losses[engine],) = finish(start(description, environment=environment), timeout=3000)["losses"]
         arrays, _ = load(tmp_path / engine / model / "seed0")
-        gradients[engine] = np.concatenate([v.ravel() for k, v in arrays.items() if k.startswith("velocities/")])
+        gradients[engine] = [v for k, v in sorted(arrays.items()) if k.startswith("velocities/")]
     assert abs(losses["jax"] - losses["tensorflow"]) < 1e-5
-    distance = np.linalg.norm(gradients["jax"] - gradients["tensorflow"]) / np.linalg.norm(gradients["tensorflow"])
-    print(f"\n{model}: gradients differ by {distance:.1e} of their norm")
-    assert distance < tolerance
+    norms = np.array([np.linalg.norm(g) for g in gradients["tensorflow"]])
+    differences = np.array([np.linalg.norm(a - b) for a, b in zip(*gradients.values(), strict=True)])
+    distance = np.linalg.norm(differences) / np.linalg.norm(norms)
+    worst = (differences / np.maximum(norms, 1e-2 * norms.max())).max()
+    print(f"\n{model}: gradients differ by {distance:.1e} of their norm, of a tensor's by {worst:.1e} at most")
+    assert distance < tolerance and worst < 10 * tolerance

@@ -83,8 +83,10 @@ print(json.dumps({
 
 
 def test_devices_share_a_batch_also_in_the_accelerators_loop_and_in_bfloat16(tmp_path):
-    """Of the 32 images' activations a device has eight; state stays in float32 where the arithmetic is bfloat16."""
-    description = json.dumps(document(tmp_path, train_parameters={"steps_per_call": 4}))
+    """Of the 32 images' activations a device has eight, MixUp mixes over all of them; state stays in float32 where the
+    arithmetic is bfloat16."""
+    augmentation = ["crop", "flip", {"mixup": {"per": "image"}}]
+    description = json.dumps(document(tmp_path, augmentation=augmentation, train_parameters={"steps_per_call": 4}))
     found = json.loads(run_python(SHARED, description, backend="jax").splitlines()[-1])
     one, by_step, looped, whole, rounded = found["losses"]
     assert by_step == pytest.approx(one, rel=1e-9) and looped == pytest.approx(one, rel=1e-9)

@@ -12,8 +12,8 @@ from cifarzoo.training.auto import settled
 from cifarzoo.training.experiment import Experiment
 from cifarzoo.training.reading import quickstart_experiment
 
-PROBE_STEPS = 8
-# A probe stops after the first call that has taken so long.
+# Steps of a probe's calls, each without what compiling cost the first; those that would take too long are left out.
+PROBE_CALLS = (1, 1, 8, 100)
 PROBE_SECONDS = 5.0
 
 
@@ -27,7 +27,7 @@ def step_seconds(experiment: Experiment) -> float:
     """
     from cifarzoo.training.engines import create_engine
 
-    parameters = experiment.train_parameters.for_steps(PROBE_STEPS).model_copy(update={"progressive_resizing": []})
+    parameters = experiment.train_parameters.for_steps(max(PROBE_CALLS)).model_copy(update={"progressive_resizing": []})
     experiment = experiment.model_copy(update={"train_parameters": parameters, "init_weights": None})
     dataset = load("synthetic")
     if experiment.dataset == "cifar100":
@@ -35,13 +35,13 @@ def step_seconds(experiment: Experiment) -> float:
     engine = create_engine(experiment, dataset, 0)
     images, batch_size = len(dataset.split(experiment.train_split)), parameters.batch_size
     seconds = 0.0
-    for steps in (1, 1, PROBE_STEPS):  # the first compiles
+    for number, steps in enumerate(PROBE_CALLS):
+        if number > 1 and seconds * steps > PROBE_SECONDS:
+            break
         places = np.arange(steps * batch_size, dtype=np.int32).reshape(steps, batch_size) % images
         started = time.perf_counter()
         engine.train(0, places, np.full(steps, 1e-3))
-        first, seconds = not seconds, (time.perf_counter() - started) / steps
-        if not first and seconds > PROBE_SECONDS:
-            break
+        seconds = (time.perf_counter() - started) / steps
     return seconds
 
 
