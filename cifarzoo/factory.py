@@ -82,12 +82,12 @@ class Factory:
         saved = self._saved(row)
         if saved and saved.get("device") == device_name():
             return self.rough_seconds(row)
-        experiment = row.experiment
-        batch_size = experiment.train_parameters.batch_size
-        key = experiment.model, str(experiment.model_parameters), batch_size, experiment.precision
+        parameters = row.experiment.train_parameters
+        network = parameters.for_steps(1).model_copy(update={"progressive_resizing": []})
+        key = _decisive(row.experiment.model_copy(update={"train_parameters": network})), row.experiment.precision
         if key not in self._step_seconds:
-            self._step_seconds[key] = step_seconds(experiment)
-        return self._beside(row) + self._step_seconds[key] * self._images_left(row) / batch_size
+            self._step_seconds[key] = step_seconds(row.experiment)
+        return self._beside(row) + self._step_seconds[key] * self._images_left(row) / parameters.batch_size
 
     def work(self, budget: float) -> tuple[list[Row], list[Row]]:
         """Train and publish what fits into `budget` seconds; returns the rows that were published and that failed.
@@ -106,13 +106,14 @@ class Factory:
 
         with (stop := StopRequest()).on_signals():
             while not stop.signal and rows():
-                row, seconds = self._choose(rows(), deadline, failed)
+                row, seconds = self._choose(rows(), deadline, failed, stop)
                 left = deadline - time.monotonic()
                 if row is None or left < FIXED_SECONDS or stop.signal:
                     break
                 _say(f"{row.tag}: about {seconds / 60:.0f} min, {left / 60:.0f} min left")
                 try:
-                    end = deadline - FIXED_SECONDS / 2
+                    # What fits must leave time for its publication; what does not is only saved.
+                    end = deadline - (self._beside(row) if seconds <= left else FIXED_SECONDS / 2)
                     run(row.experiment, row.seed, self._dataset(row.experiment), deadline=end, stop=stop)
                     entry = self._publish(row)
                     finished.append(row)
@@ -127,10 +128,12 @@ class Factory:
             _say(f"next: {', '.join(row.tag for row in left[:3])}; {len(left)} rows are open")
         return finished, failed
 
-    def _choose(self, rows, deadline, failed):
+    def _choose(self, rows, deadline, failed, stop):
         """The first row that can be finished in time, else the first, with its seconds; None where every row fails."""
         first = None, 0.0
         for row in rows:
+            if stop.signal:
+                break
             try:
                 seconds = self.rough_seconds(row)
                 faster = FASTER_ON_ACCELERATORS if on_accelerator(row.experiment) else FASTER

@@ -29,6 +29,7 @@ class Published:
         classes: Number of outputs.
         dataset: What it was trained on, and whose statistics normalise its input.
         default: Whether `load_weights=True` means this one.
+        chosen: Whether it is that by a person's decision, which the order of recipes does not undo.
         sha256, bytes: Of the file.
         parameters: Including BatchNormalization's moving statistics.
         macs: Multiply-accumulates of one image.
@@ -56,6 +57,7 @@ class Published:
     url: str | None = None
     license: str = "MIT"
     remark: str = ""
+    chosen: bool = False
 
     @property
     def file(self) -> str:

@@ -280,15 +280,17 @@ def _with_default(entries, new, wanted, preference):
         if e.tag != new.tag and (e.model, e.architecture, e.dataset) == (new.model, new.architecture, new.dataset)
     ]
     earlier = next((e for e in rivals if e.default), None)
-    default = wanted or earlier is None or rank(new) < rank(earlier)
+    default = wanted or earlier is None or (rank(new) < rank(earlier) and not earlier.chosen)
     tags = {e.tag for e in rivals}
-    chosen = [
-        replace(e, default=default)
-        if e.tag == new.tag
-        else replace(e, default=e.default and not (default and e.tag in tags))
-        for e in entries
-    ]
-    return sorted(chosen, key=lambda e: (e.dataset, e.parameters, e.tag))
+
+    def settled(entry):
+        if entry.tag == new.tag:
+            return replace(entry, default=default, chosen=wanted)
+        if default and entry.tag in tags:
+            return replace(entry, default=False, chosen=False)
+        return entry
+
+    return sorted(map(settled, entries), key=lambda e: (e.dataset, e.parameters, e.tag))
 
 
 def weights_table(entries: list[Published]) -> str:

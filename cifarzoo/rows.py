@@ -48,7 +48,7 @@ class _WantedRow(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-_]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
     model: str
     dataset: str
     recipes: list[str] = Field(min_length=1)
@@ -65,7 +65,7 @@ class _WantedRows(Strict):
 
     recipes: dict[str, dict[str, Any] | str]
     stopgaps: list[str] = []
-    common: dict[str, Any] = {}
+    common: dict[str, Any] | None = None
     rows: list[_WantedRow]
 
 
@@ -94,7 +94,7 @@ def read_rows(path: Path, logdir: str) -> list[Row]:
     try:
         wanted = _WantedRows.model_validate(read_mapping(path, "recipes, common and rows"))
     except ValidationError as failure:
-        raise ExperimentError(f"{path}: {first_problem(failure)}") from None
+        raise ExperimentError(f"{path}: {first_problem(failure, _WantedRows)}") from None
     recipes = {name: _recipe(path, name, recipe) for name, recipe in wanted.recipes.items()}
     for name in wanted.stopgaps:
         _check_recipe(name, recipes, f"{path}: stopgaps")
@@ -129,7 +129,7 @@ def _row(path, number, row, recipe, seed, recipes, wanted, logdir):
     _check_recipe(recipe, recipes, place)
     group = f"{row.name}_{row.dataset}"
     place_and_seed = {"seeds": [seed], "train_parameters": {"logdir": logdir, "run_name": f"{group}_{recipe}"}}
-    common, own = (with_policies(layer, [path.parent], place) for layer in (wanted.common, row.experiment()))
+    common, own = (with_policies(layer, [path.parent], place) for layer in (wanted.common or {}, row.experiment()))
     experiment = experiment_from([common, recipes[recipe], own, place_and_seed], place)
     return Row(
         f"{group}_{recipe}_s{seed}",

@@ -1,4 +1,4 @@
-"""`precision: auto`, and where bfloat16 is slow."""
+"""What `auto` stands for on a device, and where bfloat16 is slow."""
 
 from pathlib import Path
 
@@ -54,3 +54,28 @@ def test_here_it_is_the_processor_that_decides():
     expected = precision.multiplies_bfloat16(cpuinfo.read_text()) if cpuinfo.is_file() else None
     assert precision.bfloat16_is_fast(Experiment(model="m")) is expected
     assert precision.bfloat16_is_fast(Experiment(model="m", distribution="tpu"))
+
+
+@pytest.mark.parametrize(
+    "model, batch_size, accelerator, steps",
+    [
+        ("cifar_resnet20", 128, False, 32),  # 1e12 operations / (128 * 6 * 40.55e6)
+        ("cifar_resnet20", 16, False, 50),
+        ("cifar_wrn_28_10", 128, False, 1),
+        ("of_my_own", 128, False, 50),
+        ("cifar_resnet20", 128, True, 391),  # an epoch
+        ("cifar_wrn_28_10", 128, True, 25),  # 1e14 / (128 * 6 * 5.246e9)
+        ("of_my_own", 128, True, 50),
+    ],
+)
+def test_calls_last_about_ten_seconds(monkeypatch, model, batch_size, accelerator, steps):
+    monkeypatch.setattr(auto, "on_accelerator", lambda experiment: accelerator)
+    experiment = Experiment(model=model, train_parameters={"batch_size": batch_size})
+    assert auto.settled(experiment, [0]).train_parameters.longest_call == steps
+    given = Experiment(model=model, train_parameters={"batch_size": batch_size, "steps_per_call": 7})
+    assert auto.settled(given, [0]).train_parameters.longest_call == 7
+
+
+def test_sam_halves_the_steps_of_a_call():
+    experiment = Experiment(model="cifar_resnet20", train_parameters={"sam_rho": 0.05})
+    assert auto.settled(experiment, [0]).train_parameters.longest_call == 16

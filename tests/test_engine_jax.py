@@ -75,6 +75,7 @@ batches = {int(n) for n in re.findall(r" = f64\\[(\\d+),16,16,8\\]", text)}
 print(json.dumps({
     "losses": [loss, by_step, looped, whole, rounded],
     "replicas": [one.replicas, four.replicas],
+    "shares": [one.share, four.share],
     "batches": sorted(batches),
     "types": sorted({str(v.dtype) for v in engine.state().values() if v.dtype.kind not in "iu"}),
     "compute": engine.model.layers[2].compute_dtype,
@@ -92,6 +93,7 @@ def test_devices_share_a_batch_also_in_the_accelerators_loop_and_in_bfloat16(tmp
     assert by_step == pytest.approx(one, rel=1e-9) and looped == pytest.approx(one, rel=1e-9)
     assert rounded == pytest.approx(whole, rel=0.01) and rounded != pytest.approx(whole, rel=1e-6)
     assert found["replicas"] == [1, 4] and found["batches"] == [8]
+    assert found["shares"] == [32, 32]  # groups of ghost BatchNormalization are cut from the whole batch
     assert found["types"] == ["float32"] and found["compute"] == "bfloat16"
 
 

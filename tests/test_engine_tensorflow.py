@@ -63,7 +63,7 @@ def read_log(run):
 
 @pytest.fixture(scope="module")
 def one_device(tmp_path_factory):
-    return finish(start(document(tmp_path_factory.mktemp("one"))))
+    return finish(start(document(tmp_path_factory.mktemp("one_tensorflow_device"))))
 
 
 def test_it_learns(one_device):
@@ -73,9 +73,9 @@ def test_it_learns(one_device):
 
 def test_speed_in_the_log_is_that_of_the_whole_interval(one_device, tmp_path_factory):
     """Three rows of eight calls each; the first call traces the step, which must slow its row as it slows the run."""
-    rows = read_log(next(tmp_path_factory.getbasetemp().glob("one*")) / "tiny_cnn")
+    rows = read_log(next(tmp_path_factory.getbasetemp().glob("one_tensorflow_device*")) / "tiny_cnn")
     seconds = sum(8 * 32 / float(row["images_per_second"]) for row in rows)
-    assert 24 * 32 / seconds == pytest.approx(one_device["results"]["images_per_second"], rel=1e-3)
+    assert 24 * 32 / seconds == pytest.approx(one_device["results"]["images_per_second"], abs=0.051)  # one decimal
 
 
 def test_two_replicas_give_the_losses_of_one(one_device, tmp_path):
@@ -243,7 +243,7 @@ def test_damaged_checkpoint_is_named(tmp_path):
 def test_tensorboard_reads_scalars_text_and_graph(one_device, tmp_path_factory):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    folder = next(tmp_path_factory.getbasetemp().glob("one*")) / "tiny_cnn" / "seed0"
+    folder = next(tmp_path_factory.getbasetemp().glob("one_tensorflow_device*")) / "tiny_cnn" / "seed0"
     events = EventAccumulator(str(folder))
     events.Reload()
     assert [e.step for e in events.Scalars("train/loss")] == [8, 16, 24]

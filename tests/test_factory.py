@@ -58,8 +58,10 @@ def test_the_first_row_that_fits_is_taken(tmp_path, monkeypatch):
     """64,000, 48,000 and 600 steps of 0.1 s, and some 100 s beside."""
     made = plant(tmp_path, FOUR, monkeypatch)
 
+    from cifarzoo.training.trainer import StopRequest
+
     def chosen(minutes):
-        row, seconds = made._choose(made.open_rows(), time.monotonic() + 60 * minutes, [])
+        row, seconds = made._choose(made.open_rows(), time.monotonic() + 60 * minutes, [], StopRequest())
         return tags([row])[0], seconds
 
     beside = 60 + 30_000 / 128 * 0.1 / 3  # an evaluated image is a third of a trained one
@@ -81,6 +83,26 @@ def test_a_half_done_row_goes_first_and_takes_what_is_left(tmp_path, monkeypatch
         row = made.open_rows()[0]
         assert tags([row]) == ["b_brief"]  # its 0.5 s a step count only where they were measured
         assert made.seconds(row) == pytest.approx(beside + seconds, abs=1)
+
+
+def test_the_seconds_of_a_run_that_has_moved_are_of_no_device(tmp_path):
+    from cifarzoo.data import load
+    from cifarzoo.training.experiment import Experiment
+    from cifarzoo.training.provenance import device_name
+    from cifarzoo.training.trainer import Interrupted, run
+
+    schedule = {"kind": "constant", "learning_rate": 0.1, "duration": 8}
+    parameters = {"logdir": str(tmp_path), "schedule": schedule, "checkpoint_interval": 2}
+    experiment = Experiment(module="tiny_models", model="tiny_linear", dataset="synthetic", train_parameters=parameters)
+    folder = tmp_path / "tiny_linear/seed0"
+    for before, after in ((None, device_name()), (None, device_name()), ("another", "several")):
+        if before:
+            arrays, meta = checkpoint.load(folder)
+            checkpoint.save(folder, arrays, meta | {"device": before})
+        with pytest.raises(Interrupted):
+            run(experiment, 0, load("synthetic"), deadline=time.monotonic())
+        assert checkpoint.read_meta(folder)["device"] == after
+    assert checkpoint.read_meta(folder)["step"] == 6
 
 
 def test_a_row_published_from_another_version_of_its_recipe_is_named(tmp_path, monkeypatch):

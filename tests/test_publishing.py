@@ -91,6 +91,11 @@ def test_recipe_in_a_file_of_its_own(tmp_path):
         (ROWS.replace("name: resnet20_v1, ", ""), "rows.0.name: missing, and required"),
         (ROWS.replace("  - {name", "  - 3\n  - {name"), "rows.0: .* dictionary .*, got 3"),
         (ROWS.replace("[brief]", "[brief, brief]"), "2 rows would be called resnet20_v1_synthetic_brief_s0"),
+        (ROWS.replace("resnet20_v1", "a/b"), "rows.0.name: .* pattern .*, got 'a/b'"),
+        (
+            ROWS.replace("common:", "stopgap: [brief]\ncommon:"),
+            "stopgap: unknown key; known are recipes, stopgaps, common",
+        ),
         (ROWS.replace("common:", "stopgaps: [short]\ncommon:"), "stopgaps: unknown recipe 'short'; the file has brief"),
         (ROWS.replace("[brief]", "[brief], momentun: 0.9"), "row 1: momentun: unknown key"),
     ],
@@ -215,7 +220,12 @@ def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_pa
     entries = pretrained.read_manifest(weights / "manifest.json")
     assert {entry.tag: entry.default for entry in entries} == {"long": False, "brief": True}
     assert "load_weights='long'" in (weights / "long.md").read_text()
-    with pytest.raises(WeightsError, match="longer: not published in .*; there are brief, long"):
+    # No later publication undoes it, whatever the order of recipes.
+    images = load("synthetic").test.images[:8]
+    publishing.publish(run, "longest", load("synthetic"), weights, images, "long", preference=("long", "brief"))
+    entries = pretrained.read_manifest(weights / "manifest.json")
+    assert [entry.tag for entry in entries if entry.default] == ["brief"]
+    with pytest.raises(WeightsError, match="longer: not published in .*; there are brief, long, longest"):
         publishing.prefer("longer", weights)
 
 
@@ -278,6 +288,7 @@ def test_half_precision_may_change_one_image_in_ten_thousand(wrong, total, agree
 
 def test_a_row_that_cannot_be_estimated_does_not_end_the_others(tmp_path, capsys, monkeypatch):
     from cifarzoo.factory import Factory
+    from cifarzoo.training.trainer import StopRequest
 
     monkeypatch.setattr("cifarzoo.factory.probe", lambda precision: 1e11)  # as two cores reach
     monkeypatch.setattr("cifarzoo.factory.step_seconds", lambda experiment: 0.1)
@@ -289,7 +300,7 @@ def test_a_row_that_cannot_be_estimated_does_not_end_the_others(tmp_path, capsys
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "manifest.json").write_text("[]")
     plant = Factory(read_rows(tmp_path / "rows.yaml", str(tmp_path / "runs")), tmp_path / "weights")
-    row, seconds = plant._choose(plant.open_rows(), time.monotonic() + 3600, failed := [])
+    row, seconds = plant._choose(plant.open_rows(), time.monotonic() + 3600, failed := [], StopRequest())
     # 24 steps, and the arithmetic of evaluating 30,000 images: 30,000 * 2 * 40.6e6 / 1e11 = 24 s.
     assert row.tag == TAG and seconds == pytest.approx(60 + 24.3 + 2.4, abs=0.1)
     assert [row.tag for row in failed] == ["none_cifar10_brief_s0"]

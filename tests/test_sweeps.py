@@ -25,6 +25,27 @@ grid:
 """
 
 
+def test_a_stop_in_the_last_step_of_a_run_begins_no_other(tmp_path, capsys):
+    """The run has finished then; what comes after it goes on by the same command."""
+    import os
+    import signal
+
+    import keras
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    pytest.importorskip("tensorflow")
+    (tmp_path / "sweep.yaml").write_text(SWEEP.format(folder=tmp_path / "runs"))
+    experiments = read_experiments(tmp_path / "sweep.yaml")
+    first, second = run_all(experiments, [Stop()])
+    assert first.results["steps"] == 4 and first.error is None
+    assert second.seed == 1 and "not begun" in second.error and "not begun" in capsys.readouterr().err
+    assert [outcome.error for outcome in run_all(experiments)] == [None] * 6
+
+
 def test_a_grid_becomes_rows_of_the_table(tmp_path):
     pytest.importorskip("tensorflow")
     (tmp_path / "sweep.yaml").write_text(SWEEP.format(folder=tmp_path / "runs"))

@@ -1,7 +1,7 @@
 """Augmentations that mix an image with another of the batch, and their labels: MixUp and CutMix.
 
 The partner of an image is the one at the same place of the reversed batch, instead of a random permutation: batches are
-shuffled already. A batch that is split over replicas is reversed in each part.
+shuffled already. On TensorFlow a batch that is split over replicas is reversed in each part.
 """
 
 from functools import lru_cache

@@ -10,15 +10,16 @@ from cifarzoo.training.experiment import LONGEST_CALL, Experiment
 from cifarzoo.training.precision import bfloat16_is_fast
 from cifarzoo.training.reading import run_experiment, run_folder
 
-# A processor's calls are so long that it stops, when asked to, after about ten seconds.
-CALL_OPERATIONS = 10 * 1e11  # of training, at what two cores reach
+# Calls are so long that a run stops, when asked to, after about ten seconds: the operations of training that two cores
+# and a small accelerator get done in these.
+PROCESSORS_CALL, ACCELERATORS_CALL = 10 * 1e11, 10 * 1e13
 
 
 def settled(experiment: Experiment, seeds: Iterable[int]) -> Experiment:
     """The experiment with every `auto` replaced.
 
-    `precision` becomes bfloat16 where that is known to be fast, else float32; `steps_per_call` an epoch on an
-    accelerator and some ten seconds of arithmetic on a processor.
+    `precision` becomes bfloat16 where that is known to be fast, else float32; `steps_per_call` some ten seconds of
+    arithmetic, but at most an epoch on an accelerator and 50 steps on a processor.
 
     A run that has been begun keeps its precision; of several seeds that train together, the first begun one decides.
     """
@@ -54,10 +55,11 @@ def on_accelerator(experiment: Experiment) -> bool:
 
 def _steps_per_call(experiment):
     batch_size = experiment.train_parameters.batch_size
-    if on_accelerator(experiment):
-        return -(-IMAGES[experiment.train_split] // batch_size)
     try:
         macs = find(experiment.model).macs["100" if experiment.dataset == "cifar100" else "10"]
     except ModelError:  # of the user's own module
         return LONGEST_CALL
-    return min(LONGEST_CALL, max(1, round(CALL_OPERATIONS / experiment.operations(macs, batch_size))))
+    call, longest = PROCESSORS_CALL, LONGEST_CALL
+    if on_accelerator(experiment):
+        call, longest = ACCELERATORS_CALL, -(-IMAGES[experiment.train_split] // batch_size)
+    return min(longest, max(1, round(call / experiment.operations(macs, batch_size))))

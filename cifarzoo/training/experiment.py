@@ -273,13 +273,11 @@ class Experiment(Strict):
                     f"{stage.size} x {stage.size} ({one_line(failure)})"
                 ) from None
 
-    def check_groups(self, model, replicas: int) -> None:
-        """Raise ExperimentError unless a replica's part of a batch is whole groups of every ghost BatchNormalization.
+    def check_groups(self, model, share: int) -> None:
+        """Raise ExperimentError unless so many images at a time are whole groups of every ghost BatchNormalization.
 
         Such a layer normalises a batch that is not as a whole, which would be another training without a word.
         """
-        parameters = self.train_parameters
-        share = parameters.batch_size // (replicas * parameters.accumulate)
         for layer in model._flatten_layers():
             if share % (size := getattr(layer, "group_size", 1)):
                 raise ExperimentError(

@@ -42,7 +42,8 @@ class Log(keras.callbacks.Callback):
     """log.tsv: a row a log interval and a validation; losses in nats, errors in percent.
 
     `loss`, `error` and `gradient_norm` (before clipping, without weight decay) are means over the steps since the last
-    log interval. At a validation come `val_loss` and `val_error`, `weight_norm` (the L2 norm of all trainable weights)
+    log interval, and `images_per_second` is their number over the seconds of their calls, with compilation and without
+    validation. At a validation come `val_loss` and `val_error`, `weight_norm` (the L2 norm of all trainable weights)
     and with `train_metrics: true` also `train_loss` and `train_error`, of the training images without augmentation.
     """
 

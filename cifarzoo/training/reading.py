@@ -176,8 +176,8 @@ def _with_policies(entry, folders, place):
 # ------------------------------------------------------------------------------------------------ errors and merging
 
 
-def first_problem(failure: ValidationError) -> str:
-    """Where and what the first problem of a checked mapping is, in one line."""
+def first_problem(failure: ValidationError, checked: type = Experiment) -> str:
+    """Where and what the first problem of a mapping is, in one line; `checked` is what it was checked as."""
     problem = failure.errors()[0]
     where = ".".join(str(part) for part in problem["loc"] if part not in ("function-after", "list"))
     message = re.sub("^Value error, ", "", problem["msg"])
@@ -185,7 +185,7 @@ def first_problem(failure: ValidationError) -> str:
         depth = len(problem["loc"])
         if depth > 2 or (depth == 2 and problem["loc"][0] != "train_parameters"):
             return f"{where}: unknown key"
-        section = TrainParameters if depth == 2 else Experiment
+        section = TrainParameters if depth == 2 else checked
         return f"{where}: unknown key; known are {', '.join(section.model_fields)}"
     if problem["type"] == "missing":
         return f"{where}: missing, and required"

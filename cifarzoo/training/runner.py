@@ -79,7 +79,8 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
     )
     engines = [create_engine(small, few, seed) for seed in experiment.seeds[: experiment.seeds_at_once]]
     experiment.check_image_sizes(engines[0].model)
-    experiment.check_groups(engines[0].model, replicas)
+    given = experiment.train_parameters
+    experiment.check_groups(engines[0].model, engines[0].share * given.batch_size // (batch * given.accumulate))
     places = np.arange(PREFLIGHT_STEPS * batch, dtype=np.int32).reshape(PREFLIGHT_STEPS, batch)
     rates = np.full(PREFLIGHT_STEPS, 0.01)
     if len(engines) > 1:

@@ -165,7 +165,7 @@ class _Run:
         self.plan = Plan(experiment, len(dataset.split(experiment.train_split).labels))
         self.step, self.seconds = 0, 0.0
         self.sums = {"loss": 0.0, "error": 0.0, "gradient_norm": 0.0, "steps": 0, "seconds": 0.0}
-        self.validated = None, {}
+        self.validated, self.device_before = (None, {}), None
 
     def train(self):
         """A generator of `Call`s, each to be answered with the sums that `train` of the engine returns.
@@ -191,14 +191,14 @@ class _Run:
         self.engine = create_engine(self.experiment, self.dataset, self.seed)
         self.provenance = provenance()  # now, before anybody edits the code of a run that takes days
         self.experiment.check_image_sizes(self.engine.model)
-        self.experiment.check_groups(self.engine.model, self.engine.replicas)
+        self.experiment.check_groups(self.engine.model, self.engine.share)
         log_length = 0
         if saved:
             arrays, meta = saved
             checkpoint.check_state(self.folder / checkpoint.FILE, arrays, self.engine.state())
             self.engine.restore(arrays)
             self.step, self.seconds, self.sums = meta["step"], meta["seconds"], meta["sums"]
-            log_length = meta["log_length"]
+            log_length, self.device_before = meta["log_length"], meta["device"]
         elif self.is_chief:
             resolved = yaml.safe_dump(self.experiment.resolved(), sort_keys=False)
             checkpoint.write_whole(self.folder / "config.yaml", resolved)
@@ -331,13 +331,15 @@ class _Run:
     def _save(self):
         if not self.is_chief:
             return
+        # Of runs that have moved, the seconds are those of no one device.
+        moved = self.device_before not in (None, self.provenance["device"])
         meta = {
             "step": self.step,
             "seconds": self.seconds,
             "sums": self.sums,
             "log_length": self.log.length(),
             "fingerprint": self.experiment.fingerprint(),
-            "device": self.provenance["device"],
+            "device": "several" if moved else self.provenance["device"],
         }
         checkpoint.save(self.folder, self.engine.state(), meta)
 

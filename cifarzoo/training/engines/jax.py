@@ -66,6 +66,7 @@ class JaxEngine:
         seed: Of initial weights, order of images, augmentation and random layers.
 
     Attributes:
+        share: Images of a batch that BatchNormalization sees at once, on all devices together.
         model: The Keras model. Its weights are the current ones after `predict` and inside
             `averaged_weights`; while training goes on the current ones are on the device only.
     """
@@ -76,6 +77,7 @@ class JaxEngine:
         self.experiment, self.parameters, self.seed = experiment, experiment.train_parameters, seed
         self.replicas = device_count(experiment)
         check_shares(self.parameters, self.replicas)
+        self.share = self.parameters.batch_size // self.parameters.accumulate  # devices see all of it
         mesh = Mesh(np.array(jax.devices()[: self.replicas]), ("batch",))
         self._whole, self._shared = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
         self._augment = experiment.build_augmentation(dataset.classes)

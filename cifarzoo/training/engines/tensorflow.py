@@ -86,6 +86,7 @@ class TensorFlowEngine:
         self.strategy = get_strategy(experiment.distribution)
         self.replicas = self.strategy.num_replicas_in_sync if self.strategy else 1
         check_shares(self.parameters, self.replicas)
+        self.share = self.parameters.batch_size // (self.replicas * self.parameters.accumulate)
         if experiment.xla and self.replicas > 1:
             raise ExperimentError("xla: works on one device; a TPU compiles by itself, and so needs no xla: true")
         self._augment = experiment.build_augmentation(dataset.classes)
