@@ -12,6 +12,7 @@ from cifarzoo.augment.pipeline import build
 from cifarzoo.augment.policies import AUTOAUGMENT_CIFAR10, autoaugment_value, fast_autoaugment_value
 from cifarzoo.augment.policy_lists import read_policies
 from cifarzoo.models.catalogue import find
+from cifarzoo.rows import read_rows
 from cifarzoo.training.optimizer import SGD
 from cifarzoo.training.reading import read_experiments
 
@@ -224,6 +225,33 @@ def test_a_recipe_trains_as_the_original(stem, experiment):
     if isinstance(augmentation, dict):
         augmentation = augmentation[experiment.name.rpartition("-")[2]]
     assert described(experiment.augmentation) == described(augmentation)
+
+
+WANTED = {
+    "resnet20_v1_cifar10_he2015_s0": "resnet20_v1",
+    "vgg11_cifar10_seed_vgg_s0": "vgg11",
+    "wrn_40_4_cifar10_seed_wrn_s0": "wrn_40_4",
+    "resnet18_cifar100_squared_loss_s0": "resnet18-cifar100-plain",
+    "wrn_28_10_cifar10_flax_dropout_s0": "wrn26_10",
+    "shake_shake26_2x96d_cifar10_flax_s0": "wrn26_6_ss-stepped200",
+    "pyramidnet272_a200_shakedrop_cifar10_flax_pyramid_s0": "pyramid-stepped300",
+    "skipnet38_cifar10_skipnet_s0": "skipnet38",
+}
+
+
+@pytest.mark.parametrize(("tag", "name"), WANTED.items())
+def test_a_wanted_row_trains_as_the_recipe_of_its_seed(tag, name):
+    (row,) = (row for row in read_rows(RECIPES / "zoo.yaml", "runs") if row.tag == tag)
+    (recipe,) = (experiment for _, experiment in (row.values for row in ROWS) if experiment.name == name)
+    assert row.experiment.optimizer == recipe.optimizer and row.experiment.dataset == recipe.dataset
+    assert described(row.experiment.augmentation) == described(recipe.augmentation)
+    found = []
+    for experiment in (row.experiment, recipe):
+        parameters, lengths = experiment.train_parameters, experiment.lengths(IMAGES)
+        schedule = parameters.resolved_schedule()
+        rates = schedule.rates(np.arange(schedule.total(lengths)), lengths).tolist()
+        found.append((parameters.batch_size, parameters.loss, parameters.label_smoothing, rates))
+    assert found[0] == found[1]
 
 
 def described(augmentation):
