@@ -1,5 +1,6 @@
 """A zoo of one small row, which the factory fills in seconds: what the tests of publishing and of the factory share."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -37,3 +38,11 @@ def copy_of(filled, tmp_path):
     shutil.copy(ROOT / "weights" / "anchors.yaml", tmp_path / "weights")
     (tmp_path / "README.md").write_text("Before\n<!-- weights:begin -->\n<!-- weights:end -->\nAfter\n")
     return tmp_path / "weights", folder / "runs/factory/resnet20_v1_synthetic_brief/seed0"
+
+
+def few_images():
+    """The embedded data set with a tenth of its test images: enough to publish weights."""
+    from cifarzoo.data import load
+
+    dataset = load("synthetic")
+    return dataclasses.replace(dataset, test=dataset.test.take(slice(200)))

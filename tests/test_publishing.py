@@ -1,6 +1,5 @@
 """Publishing and the factory, end to end on a small run of the embedded data."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -11,7 +10,7 @@ import time
 import h5py
 import numpy as np
 import pytest
-from small_zoo import ROOT, ROWS, TAG, copy_of, factory
+from small_zoo import ROOT, ROWS, TAG, copy_of, factory, few_images
 from without_tensorflow import WITHOUT_TENSORFLOW
 
 from cifarzoo.errors import ExperimentError, WeightsError
@@ -151,7 +150,7 @@ def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_p
 
     weights, run = copy_of(filled, tmp_path)
     manifest, images = weights / "manifest.json", load("synthetic").test.images[:8]
-    few = dataclasses.replace(load("synthetic"), test=load("synthetic").test.take(slice(100)))
+    few = few_images()
     write_whole, written = publishing.checkpoint.write_whole, []
 
     class Stopped(BaseException):
@@ -199,7 +198,7 @@ def test_a_readme_without_a_place_is_refused_before_anything_is_published(filled
     weights, run = copy_of(filled, tmp_path)
     (tmp_path / "README.md").write_text("Cut short")
     with pytest.raises(WeightsError, match="README.md: the marks .* are missing"):
-        publishing.publish(run, "other", load("synthetic"), weights, load("synthetic").test.images[:8])
+        publishing.publish(run, "other", few_images(), weights, load("synthetic").test.images[:8])
     assert [entry.tag for entry in pretrained.read_manifest(weights / "manifest.json")] == [TAG]
     assert (tmp_path / "README.md").read_text() == "Cut short"
 
@@ -213,7 +212,7 @@ def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_pa
     (weights / "manifest.json").write_text("[]")
     for recipe in order:
         images = load("synthetic").test.images[:8]
-        publishing.publish(run, recipe, load("synthetic"), weights, images, recipe, preference=("long", "brief"))
+        publishing.publish(run, recipe, few_images(), weights, images, recipe, preference=("long", "brief"))
     entries = pretrained.read_manifest(weights / "manifest.json")
     assert {entry.tag: entry.default for entry in entries} == {"long": True, "brief": False}
     publishing.prefer("brief", weights)
@@ -222,7 +221,7 @@ def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_pa
     assert "load_weights='long'" in (weights / "long.md").read_text()
     # No later publication undoes it, whatever the order of recipes.
     images = load("synthetic").test.images[:8]
-    publishing.publish(run, "longest", load("synthetic"), weights, images, "long", preference=("long", "brief"))
+    publishing.publish(run, "longest", few_images(), weights, images, "long", preference=("long", "brief"))
     entries = pretrained.read_manifest(weights / "manifest.json")
     assert [entry.tag for entry in entries if entry.default] == ["brief"]
     with pytest.raises(WeightsError, match="longer: not published in .*; there are brief, long, longest"):
@@ -253,7 +252,7 @@ def test_weights_beyond_half_precision_are_published_whole(filled, tmp_path):
         gammas = []
         file.visititems(lambda name, node: gammas.append(name) if getattr(node, "shape", None) == (64,) else None)
         file[gammas[-1]][0] = 1e5
-    entry = publishing.publish(copy, "large", load("synthetic"), weights, load("synthetic").test.images[:8])
+    entry = publishing.publish(copy, "large", few_images(), weights, load("synthetic").test.images[:8])
     with h5py.File(weights / entry.file) as file:
         assert file[gammas[-1]].dtype == np.float32
 
