@@ -103,6 +103,7 @@ def test_every_family_trains_through_the_runner(backend, names, tmp_path):
         assert velocities and all(np.isfinite(v).all() and v.any() for v in velocities), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_random_layers_resume_to_the_same_bits(backend, tmp_path):
     """Shake-Shake, ShakeDrop, dropout and sampled gates: stopped half way and gone on with, in float32."""

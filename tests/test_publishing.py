@@ -143,6 +143,7 @@ def test_factory_where_there_is_no_tensorflow(tmp_path):
     assert entry["training"]["backend"] == "jax"
 
 
+@pytest.mark.slow
 def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_path, monkeypatch):
     from cifarzoo import pretrained, publishing
     from cifarzoo.data import load
