@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_engine_tensorflow import document, finish, start
+from test_engine_tensorflow import document, finish, first_weights, start
 
 from cifarzoo.data import load
 from cifarzoo.errors import ExperimentError
@@ -122,11 +122,9 @@ def test_ghost_groups_must_be_whole(tmp_path, accumulate, share):
 def tensorflow_run(tmp_path_factory):
     """24 float64 steps of everything at once on TensorFlow, and how to repeat it elsewhere."""
     folder = tmp_path_factory.mktemp("everything")
-    constant = {"kind": "constant", "learning_rate": 1e-9, "duration": 1}
     model = {"model_parameters": {"ghost_batch_size": 4}}
-    finish(start(document(folder / "start", **model, train_parameters={"schedule": constant, "ema_decay": 0})))
     changes = model | {
-        "init_weights": str(folder / "start/tiny_cnn/seed0/final.weights.h5"),
+        "init_weights": first_weights(folder, **model),
         "train_parameters": {
             "accumulate": 2,
             "sam_rho": 0.05,
@@ -152,6 +150,7 @@ def test_both_engines_give_the_same_losses(tensorflow_run, tmp_path):
     np.testing.assert_allclose(jax["losses"], tensorflow["losses"], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_replicas_give_the_losses_of_one(tensorflow_run, tmp_path):
     one, changes = tensorflow_run
     two = finish(start(document(tmp_path, distribution="mirrored", **changes), "--cpus", "2"))

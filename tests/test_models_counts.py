@@ -10,12 +10,15 @@ from cifarzoo.models.macs import macs
 from cifarzoo.models.registry import COMMON_ARGUMENTS, create_model
 from cifarzoo.models.resnet import resnet
 
-# Building costs milliseconds a layer and, for the wide ones, the drawing of their weights.
+# Building costs milliseconds a layer, of which gated networks have thousands, and, for the wide ones, the drawing of
+# their weights.
 LARGE = 5_000_000
+DEEP = {"cifar_skipnet74", "cifar_skipnet110"}
 
 
 def parameters(row):
-    return pytest.param(row, id=str(row), marks=[pytest.mark.slow] if row.total_10 > LARGE else [])
+    slow = row.total_10 > LARGE or row.model in DEEP
+    return pytest.param(row, id=str(row), marks=[pytest.mark.slow] if slow else [])
 
 
 def sizes(model):

@@ -40,7 +40,7 @@ MODELS = {
     ),
 }
 # What a minute affords: TensorFlow traces a small network in seconds, XLA compiles one in some fifteen.
-QUICK = list(MODELS)[:10]
+QUICK = ["resnet", "wide_resnet", "shake_shake", "pyramidnet_shake_drop", "skipnet_reinforce", "pyramid_skipnet"]
 BATCHES = [
     pytest.param("tensorflow", QUICK, id="tensorflow"),
     pytest.param(

@@ -119,7 +119,7 @@ def test_fine_tuning_as_the_readme_has_it(folder):
     from cifarzoo.data import load
 
     split = load("synthetic").train
-    chosen = np.flatnonzero(split.labels < 2)[:256]
+    chosen = np.flatnonzero(split.labels < 2)[:128]
     model = cifarzoo.cifar_resnet20(classes=2, load_weights=True)
     model.compile(
         keras.optimizers.SGD(0.02, 0.9),

@@ -204,7 +204,8 @@ def test_a_readme_without_a_place_is_refused_before_anything_is_published(filled
     assert (tmp_path / "README.md").read_text() == "Cut short"
 
 
-@pytest.mark.parametrize("order", [("brief", "long"), pytest.param(("long", "brief"), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("order", [("brief", "long"), ("long", "brief")])
 def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_path, order):
     from cifarzoo import pretrained, publishing
     from cifarzoo.data import load

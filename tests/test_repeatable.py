@@ -74,17 +74,15 @@ def assert_repeatable(folder, augmentation, **parameters):
             if batch >= 9:
                 raise Death
 
-    first = outcome(experiment(folder / "first", augmentation, **parameters))
-    second = outcome(experiment(folder / "second", augmentation, **parameters))
+    whole = outcome(experiment(folder / "whole", augmentation, **parameters))
     broken = experiment(folder / "broken", augmentation, **parameters)
     with pytest.raises(Death):
         outcome(broken, [Dies()])
     resumed = outcome(broken)
-    assert len(first[0]) == 8  # a row every two steps, one more at the validation at step 7
-    for other in (second, resumed):
-        assert other[0] == first[0]
-        for name, value in first[1].items():
-            np.testing.assert_array_equal(other[1][name], value, err_msg=name)
+    assert len(whole[0]) == 8  # a row every two steps, one more at the validation at step 7
+    assert resumed[0] == whole[0]
+    for name, value in whole[1].items():
+        np.testing.assert_array_equal(resumed[1][name], value, err_msg=name)
 
 
 ON_JAX = """
