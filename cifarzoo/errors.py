@@ -31,6 +31,10 @@ class CheckpointError(CifarzooError):
     """A checkpoint cannot be written or read, or belongs to another experiment."""
 
 
+class InUseError(CheckpointError):
+    """Another process trains in the folder."""
+
+
 class TrainingError(CifarzooError):
     """Training cannot go on, for example because the loss is not finite."""
 

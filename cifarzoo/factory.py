@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from cifarzoo import pretrained
 from cifarzoo.data import load
 from cifarzoo.data.dataset import IMAGES
-from cifarzoo.errors import one_line
-from cifarzoo.models.catalogue import find
+from cifarzoo.errors import InUseError, one_line
 from cifarzoo.publishing import GOLDEN_IMAGES, publish, write_pages
 from cifarzoo.rows import Row
 from cifarzoo.training import checkpoint
-from cifarzoo.training.auto import on_accelerator, settled
+from cifarzoo.training.auto import catalogued_macs, on_accelerator, settled
+from cifarzoo.training.engines import replica_count
 from cifarzoo.training.estimate import probe, step_seconds
 from cifarzoo.training.experiment import Experiment
 from cifarzoo.training.plan import Plan
@@ -72,15 +72,15 @@ class Factory:
             CifarzooError: the row does not fit, or its data set is not there.
         """
         left, saved = self._images_left(row), self._saved(row)
-        if saved and saved["seconds"] > 0 and saved.get("device") == device_name():
+        if saved and saved["seconds"] > 0 and _is_from_here(saved, row):
             done = self._plan(row).full_size_images() - left
             return self._beside(row) + saved["seconds"] * left / done
-        return self._beside(row) + row.experiment.operations(_macs(row), left) / self._rate(row)
+        return self._beside(row) + row.experiment.operations(catalogued_macs(row.experiment), left) / self._rate(row)
 
     def seconds(self, row: Row) -> float:
         """Time to finish a row, as its checkpoint or else some steps of its own network say; see `rough_seconds`."""
         saved = self._saved(row)
-        if saved and saved.get("device") == device_name():
+        if saved and _is_from_here(saved, row):
             return self.rough_seconds(row)
         parameters = row.experiment.train_parameters
         network = parameters.for_steps(1).model_copy(update={"progressive_resizing": []})
@@ -101,8 +101,10 @@ class Factory:
         for row in self.changed_rows():
             _say(f"{row.tag}: published from another version of its recipe; give that a new name to have it trained")
 
+        others = []  # what another process is training
+
         def rows():
-            return [row for row in self.open_rows() if row not in failed]
+            return [row for row in self.open_rows() if row not in failed + others]
 
         with (stop := StopRequest()).on_signals():
             while not stop.signal and rows():
@@ -121,7 +123,12 @@ class Factory:
                 except Interrupted as end:
                     _say(str(end))
                     break
+                except InUseError as end:
+                    _say(f"{row.tag}: {end}")
+                    others.append(row)
                 except Exception as failure:  # one row must not end the others' time
+                    if row.tag in {entry.tag for entry in self._published()}:
+                        continue  # by another factory, in the meantime
                     _say(f"{row.tag}: {one_line(failure)}")
                     failed.append(row)
         if left := rows():
@@ -185,14 +192,14 @@ class Factory:
 
     def _beside(self, row):
         """Seconds beside the training itself; an evaluated image is a third of a trained one."""
-        operations = row.experiment.operations(_macs(row), EVALUATED_IMAGES) / 3
+        operations = row.experiment.operations(catalogued_macs(row.experiment), EVALUATED_IMAGES) / 3
         return FIXED_SECONDS + operations / self._rate(row)
 
     def _rate(self, row):
-        precision = row.experiment.precision
-        if precision not in self._rates:
-            self._rates[precision] = probe(precision)
-        return self._rates[precision]
+        device = row.experiment.precision, row.experiment.distribution
+        if device not in self._rates:
+            self._rates[device] = probe(*device)
+        return self._rates[device]
 
     def _saved(self, row):
         """What the checkpoint of a row says of itself, if it is past the first step; else None."""
@@ -200,8 +207,9 @@ class Factory:
         return saved if saved and saved["step"] else None
 
 
-def _macs(row):
-    return find(row.experiment.model).macs["100" if row.experiment.dataset == "cifar100" else "10"]
+def _is_from_here(saved, row):
+    """Whether the seconds of a checkpoint are those of the devices at hand, and of no others."""
+    return saved["provenance"]["device"] == device_name(replica_count(row.experiment))
 
 
 def _is_of(entry, row):

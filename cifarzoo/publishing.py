@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -25,8 +26,10 @@ from cifarzoo.models import registry
 from cifarzoo.models.macs import macs
 from cifarzoo.pretrained import Published
 from cifarzoo.results import duration, results_page
+from cifarzoo.rows import TAG
 from cifarzoo.training import checkpoint
 from cifarzoo.training.plan import Plan
+from cifarzoo.training.provenance import AND
 from cifarzoo.training.reading import run_experiment
 
 GOLDEN_IMAGES = 8
@@ -79,7 +82,7 @@ def publish(
 
     Raises:
         WeightsError: the run is not finished or was stopped early, was trained on part of the training images or from
-            other weights, or the tag is taken.
+            other weights, or the tag is taken or no name; or the weights folder cannot be written.
         DataError, ExperimentError: its configuration is damaged.
     """
     if not (run / "results.json").is_file():
@@ -90,6 +93,12 @@ def publish(
         raise WeightsError(
             f"{run}: published weights are trained on all of {dataset.name}, not {experiment.train_split}"
         )
+    if experiment.module:
+        raise WeightsError(f"{run}: trained a network of the module {experiment.module}, which is none of the zoo's")
+    if not re.fullmatch(TAG, tag):
+        raise WeightsError(f"{tag}: not a name for weights; letters, digits and . _ + - fit")
+    if not (run / "log.tsv").is_file():
+        raise WeightsError(f"{run}: log.tsv is missing, which is published with the weights")
     planned = Plan(experiment, len(dataset.train)).total
     if results["steps"] < planned or experiment.init_weights:
         raise WeightsError(f"{run}: stopped early or not trained from fresh weights, so its error is not a recipe's")
@@ -176,6 +185,8 @@ def _alone(weights):
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    except OSError as failure:
+        raise WeightsError(f"{failure.filename or weights}: {failure.strerror or failure}") from None
     finally:
         os.close(folder)
 
@@ -329,8 +340,10 @@ def card(entry: Published) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in training["versions"].items())
     registered = registry.get(entry.model)
     remark = f". {entry.remark}" if entry.remark else "; no choice was made by the test images."
-    revision, changes, _ = str(training["revision"]).partition("+changes")
-    revision = f"revision `{revision}`" + (" with changes that are in no commit" if changes else "")
+    revision = AND.join(
+        f"`{one.removesuffix('+changes')}`" + " with changes that are in no commit" * one.endswith("+changes")
+        for one in str(training["revision"]).split(AND)
+    )
     return f"""# {entry.tag}
 
     from cifarzoo import {entry.model}
@@ -354,7 +367,7 @@ Input is normalised inside the model with mean {entry.preprocessing["mean"]} and
 {entry.preprocessing["std"]}.
 
 Trained for {training["steps"]:,} steps ({training["images"]:,} images) in {duration(training["seconds"])} on
-{training["device"]} with the {training["backend"]} engine ({versions}), {revision}:
+{training["device"]} with the {training["backend"]} engine ({versions}), revision {revision}:
 
 ```yaml
 {config}```

@@ -12,8 +12,10 @@ HEADER = """# Results
 
 Generated from [weights/manifest.json](weights/manifest.json) when weights are published; not to be edited. Errors in
 percent, of the last epoch (or the averaged weights there), on all 10,000 test images, measured from the published
-files; mean and standard deviation over n seeds. Columns of others quote them ([anchors](weights/anchors.yaml)); most of
-their numbers are the best epoch on the test set.
+files; mean and standard deviation over n seeds. A recipe is one of [recipes/zoo.yaml](recipes/zoo.yaml); the card
+beside each file holds it whole, also where it is there no longer. Columns of others quote them
+([anchors](weights/anchors.yaml)); most of their numbers are the best epoch on the test set. Source repository: of those
+that this zoo unites (cifar-vs-tensorflow2, cifar_jax, Flax, MicroNet) the one that has the network.
 
 """
 
@@ -24,7 +26,7 @@ COLUMNS = (
     "error",
     "n",
     "paper",
-    "seed repository",
+    "source repository",
     "best other zoo",
     "parameters",
     "MMACs",
@@ -58,6 +60,7 @@ def _cells(group, anchors):
     arguments = ", ".join(f"{key}={value!r}" for key, value in entry.architecture.items())
     training = entry.training
     seconds = statistics.fmean(one.training["seconds"] for one in group)
+    devices = {one.training["device"] for one in group}
     return [
         f"`{entry.model}({arguments})`",
         entry.dataset,
@@ -65,11 +68,11 @@ def _cells(group, anchors):
         f"{statistics.fmean(errors):.2f}{spread}",
         str(len(group)),
         anchor.get("paper", ""),
-        anchor.get("seed", ""),
+        anchor.get("source", ""),
         zoo,
         f"{entry.parameters:,}",
         f"{entry.macs / 1e6:,.1f}",
-        f"{duration(seconds)}, {training['device']}",
+        f"{duration(seconds)}, {devices.pop() if len(devices) == 1 else 'mean over several devices'}",
         f"{entry.bytes / 1e6:.1f}",
     ]
 

@@ -14,6 +14,8 @@ from cifarzoo.training.experiment import Experiment
 from cifarzoo.training.reading import experiment_from, first_problem, read_mapping, with_policies
 from cifarzoo.training.schedules import Strict
 
+# What weights and rows may be called: it is a part of file names.
+TAG = "[A-Za-z0-9][A-Za-z0-9._+-]*"
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -48,7 +50,7 @@ class _WantedRow(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+    name: str = Field(pattern=f"^{TAG}$")
     model: str
     dataset: str
     recipes: list[str] = Field(min_length=1)

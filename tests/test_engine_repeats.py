@@ -51,6 +51,30 @@ def test_a_tensor_that_skips_a_block_forbids_the_loop():
     assert found_in(keras.Model(inputs, x)) == []
 
 
+def test_a_tensor_that_leaves_from_the_midst_forbids_the_loop():
+    """Features of two depths side by side, as a layer behind the blocks or as the model's outputs."""
+    import keras
+
+    found = {}
+    for kind in ("plain", "concatenated", "outputs"):
+        x = inputs = keras.Input((4,))
+        depths = [x := keras.layers.Dense(4)(x) for _ in range(24)]
+        outputs = {"plain": x, "outputs": [depths[13], x]}.get(kind)
+        if kind == "concatenated":
+            outputs = keras.layers.Concatenate()([depths[13], x])
+        found[kind] = [count for count, _ in found_in(keras.Model(inputs, outputs))]
+    assert found == {"plain": [24], "concatenated": [], "outputs": []}
+
+
+def test_layers_that_are_called_otherwise_are_no_copies():
+    import keras
+
+    x = inputs = keras.Input((4,))
+    for number in range(26):
+        x = keras.layers.BatchNormalization()(x, training=False if number < 13 else None)
+    assert [count for count, _ in found_in(keras.Model(inputs, x))] == [13, 13]
+
+
 @pytest.mark.parametrize("recomputed", [False, True])
 def test_loops_compute_what_the_unrolled_network_computes(monkeypatch, recomputed):
     from cifarzoo.training.engines.tensorflow import TensorFlowEngine

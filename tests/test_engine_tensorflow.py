@@ -241,6 +241,25 @@ def test_full_disk_leaves_the_earlier_checkpoint(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.npz"]
 
 
+def test_a_file_system_without_locks_is_not_another_process(tmp_path, monkeypatch):
+    import errno
+
+    from cifarzoo.errors import CheckpointError, InUseError
+    from cifarzoo.training import checkpoint
+
+    with checkpoint.locked(tmp_path), pytest.raises(InUseError, match=f"another process .number {os.getpid()}."):
+        with checkpoint.locked(tmp_path):
+            pass
+
+    def without_locks(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(checkpoint.fcntl, "flock", without_locks)
+    with pytest.raises(CheckpointError, match="its file system has no locks .No locks available"):
+        with checkpoint.locked(tmp_path):
+            pass
+
+
 def test_damaged_checkpoint_is_named(tmp_path):
     from cifarzoo.errors import CheckpointError
     from cifarzoo.training import checkpoint

@@ -1,5 +1,8 @@
 """What is said before training about its cost."""
 
+import pytest
+
+from cifarzoo.training import estimate
 from cifarzoo.training.estimate import step_seconds
 from cifarzoo.training.experiment import Experiment
 
@@ -32,3 +35,16 @@ def test_a_probe_trains_the_experiments_own_network(tmp_path):
     )
     assert 0 < small < large
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("cluster", [None, '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"index": 0}}'])
+def test_a_probe_is_of_the_devices_that_would_train(monkeypatch, cluster):
+    """128 images a device; of several workers this one, which must not wait for the others."""
+    seen = []
+    monkeypatch.setattr(estimate, "step_seconds", lambda experiment: seen.append(experiment) or 1.0)
+    monkeypatch.setattr(estimate, "replica_count", lambda experiment: 1 if experiment.distribution == "none" else 3)
+    if cluster:
+        monkeypatch.setenv("TF_CONFIG", cluster)
+    rates = [estimate.probe("float32", distribution) for distribution in ("none", "mirrored", "auto", "multi_worker")]
+    assert [e.train_parameters.batch_size for e in seen] == [128, 384, 128 if cluster else 384, 128]
+    assert rates[1] == 3 * rates[0]

@@ -259,6 +259,13 @@ def test_models_that_know_no_shapes_are_measured_too():
             "--dataset: has no meaning with --from-logits",
         ),
         (["sharpness", "x", "--compat", "cifar_jax", "--loss", "squared"], "--loss: has no meaning with --compat"),
+        (["sharpness", "x", "--devices", "4"], "--devices: has no meaning with the measures of this package"),
+        (["factory", "--plan", "--budget", "1h"], "--budget: has no meaning with --plan"),
+        (["train", "mine.yaml", "--quickstart"], "mine.yaml: has no meaning with --quickstart"),
+        (["train", "--dry-run", "--eval"], "--eval: has no meaning with --dry-run"),
+        (["evaluate", str(ROOT), "--weights", "my.weights.h5"], "has its own weights and arguments"),
+        (["evaluate", "x.keras", "--argument", "depth=10"], "x.keras: has its own weights and arguments"),
+        (["evaluate", "resnet20_v2_cifar10_brief_s0", "--weights", "x"], "has its own weights and arguments"),
     ],
 )
 def test_options_that_would_be_overruled_are_refused(monkeypatch, capsys, arguments, message):
@@ -323,6 +330,8 @@ def test_bad_saved_models(tmp_path):
     [
         (["evaluate"], "name one of a model, --all and --from-logits"),
         (["evaluate", "cifar_resnet20", "--all"], "name one of"),
+        (["evaluate", "cifar_resnet20", "--argument", "classes"], "--argument classes: expected KEY=VALUE"),
+        (["evaluate", "cifar_resnet20", "--argument", "load_weights=x"], "weights are given by --weights"),
         (["evaluate", "cifar_resnet20", "--format", "xml"], "it is markdown or json"),
         (["evaluate", "cifar_resnet20", "--logits", "nowhere/x.npz"], "nowhere/x.npz: there is no folder nowhere"),
         (["evaluate", "EMPTY"], "not a finished run: config.yaml and final.weights.h5 are expected"),

@@ -207,6 +207,7 @@ def test_rates_grow_with_the_batch(read):
         ("just text", "document 1: expected a mapping"),
         ("model: [", "not valid YAML at line"),
         ("module: x", "document 1: model: missing"),
+        ("model: a\nmodule: [x]", "document 1: module: .*got \\['x'\\]"),
         ("recipes: {}\nrows: []", "document 1: these are wanted rows; `cifarzoo factory --rows .*` trains them"),
         ("model: a\n---\nmodel: b\nmodle: c", "document 2: modle: unknown key"),
         ("model: a\ntrain_parameters: {lr: 1}", "train_parameters.lr: unknown key; known are logdir"),

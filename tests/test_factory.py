@@ -1,5 +1,6 @@
 """Which rows the factory takes, and what it makes of being stopped; test_publishing.py has its usual way."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 from small_zoo import ROOT, ROWS, TAG, factory
@@ -31,7 +33,7 @@ def plant(folder, text, monkeypatch, step_seconds=0.1):
     """A factory over rows whose steps take so long; the probe of ResNet-20 is to give the same."""
     from cifarzoo.factory import Factory
 
-    monkeypatch.setattr("cifarzoo.factory.probe", lambda precision: 128 * 6 * 40_551_040 / step_seconds)
+    monkeypatch.setattr("cifarzoo.factory.probe", lambda *device: 128 * 6 * 40_551_040 / step_seconds)
     monkeypatch.setattr("cifarzoo.factory.step_seconds", lambda experiment: step_seconds)
     (folder / "rows.yaml").write_text(text)
     (folder / "weights").mkdir(exist_ok=True)
@@ -79,13 +81,13 @@ def test_a_half_done_row_goes_first_and_takes_what_is_left(tmp_path, monkeypatch
     beside = 60 + 30_000 / 128 * 0.1 / 3
     run.mkdir(parents=True)
     for device, seconds in ((device_name(), 400 * 0.5), ("another", 400 * 0.1)):
-        checkpoint.save(run, {"x": np.zeros(1)}, {"step": 200, "seconds": 100.0, "device": device})
+        checkpoint.save(run, {"x": np.zeros(1)}, {"step": 200, "seconds": 100.0, "provenance": {"device": device}})
         row = made.open_rows()[0]
         assert tags([row]) == ["b_brief"]  # its 0.5 s a step count only where they were measured
         assert made.seconds(row) == pytest.approx(beside + seconds, abs=1)
 
 
-def test_the_seconds_of_a_run_that_has_moved_are_of_no_device(tmp_path):
+def test_a_run_that_has_moved_is_of_all_its_devices_and_versions(tmp_path):
     from cifarzoo.data import load
     from cifarzoo.training.experiment import Experiment
     from cifarzoo.training.provenance import device_name
@@ -95,14 +97,20 @@ def test_the_seconds_of_a_run_that_has_moved_are_of_no_device(tmp_path):
     parameters = {"logdir": str(tmp_path), "schedule": schedule, "checkpoint_interval": 2}
     experiment = Experiment(module="tiny_models", model="tiny_linear", dataset="synthetic", train_parameters=parameters)
     folder = tmp_path / "tiny_linear/seed0"
-    for before, after in ((None, device_name()), (None, device_name()), ("another", "several")):
+    here = device_name()
+    both = f"another and {here}"
+    for before, after in ((None, here), (None, here), ("another", both), (None, both)):
         if before:
             arrays, meta = checkpoint.load(folder)
-            checkpoint.save(folder, arrays, meta | {"device": before})
-        with pytest.raises(Interrupted):
-            run(experiment, 0, load("synthetic"), deadline=time.monotonic())
-        assert checkpoint.read_meta(folder)["device"] == after
-    assert checkpoint.read_meta(folder)["step"] == 6
+            versions = meta["provenance"]["versions"] | {"keras": "3.0"}
+            moved = meta["provenance"] | {"device": before, "revision": "0abc+changes", "versions": versions}
+            checkpoint.save(folder, arrays, meta | {"provenance": moved})
+        with contextlib.suppress(Interrupted):
+            results = run(experiment, 0, load("synthetic"), deadline=time.monotonic())
+        assert checkpoint.read_meta(folder)["provenance"]["device"] == after
+    assert results["steps"] == 8 and results["device"] == both
+    assert results["versions"]["keras"] == f"3.0 and {keras.__version__}" and len(results["versions"]["numpy"]) < 9
+    assert results["revision"].startswith("0abc+changes and ")
 
 
 def test_a_row_published_from_another_version_of_its_recipe_is_named(tmp_path, monkeypatch):

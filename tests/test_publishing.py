@@ -259,6 +259,31 @@ def test_weights_beyond_half_precision_are_published_whole(filled, tmp_path):
         assert file[gammas[-1]].dtype == np.float32
 
 
+@pytest.mark.parametrize(
+    "tag, removed, module, message",
+    [
+        ("../x", None, None, r"\.\./x: not a name for weights"),
+        ("my/tag", None, None, "my/tag: not a name for weights"),
+        ("other", "log.tsv", None, "log.tsv is missing"),
+        ("other", None, "tiny_models", "trained a network of the module tiny_models"),
+    ],
+)
+def test_what_cannot_be_published_is_refused_before_it_is_evaluated(filled, tmp_path, tag, removed, module, message):
+    from cifarzoo import publishing
+
+    weights, run = copy_of(filled, tmp_path)
+    copy = shutil.copytree(run, tmp_path / "run")
+    if removed:
+        (copy / removed).unlink()
+    if module:
+        config = copy / "config.yaml"
+        config.write_text(config.read_text().replace("module: null", f"module: {module}"))
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    with pytest.raises(WeightsError, match=message):
+        publishing.publish(copy, tag, few_images(), weights, None)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
 def test_a_folder_that_is_not_there_is_one_line(filled, tmp_path):
     from cifarzoo import publishing
     from cifarzoo.data import load
@@ -291,7 +316,7 @@ def test_a_row_that_cannot_be_estimated_does_not_end_the_others(tmp_path, capsys
     from cifarzoo.factory import Factory
     from cifarzoo.training.trainer import StopRequest
 
-    monkeypatch.setattr("cifarzoo.factory.probe", lambda precision: 1e11)  # as two cores reach
+    monkeypatch.setattr("cifarzoo.factory.probe", lambda *device: 1e11)  # as two cores reach
     monkeypatch.setattr("cifarzoo.factory.step_seconds", lambda experiment: 0.1)
 
     text = ROWS.replace(

@@ -116,3 +116,23 @@ def test_with_everything_at_once(tmp_path, backend):
 @pytest.mark.parametrize("name", [*NAMED, "jitter"])
 def test_with_every_augmentation(tmp_path, name, backend):
     assert_repeatable_on(backend, tmp_path, [{"jitter": {"hue": 0.2}}] if name == "jitter" else name)
+
+
+def test_curves_of_a_run_that_began_anew_are_drawn_once(tmp_path):
+    """It died before its second checkpoint: what TensorBoard has of it goes, as the same steps come again."""
+    import keras
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    class Dies(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch >= 5:
+                raise Death
+
+    one = experiment(tmp_path, "none", checkpoint_interval=100, ema_decay=0)
+    with pytest.raises(Death):
+        outcome(one, [Dies()])
+    outcome(one)
+    events = EventAccumulator(str(run_folder(one, 5)))
+    events.Reload()
+    assert [e.step for e in events.Scalars("train/loss")] == [2, 4, 6, 7, 8, 10, 12, 14]
+    assert events.Graph().node

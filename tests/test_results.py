@@ -38,7 +38,7 @@ def test_three_seeds_are_one_row_with_mean_and_standard_deviation(tmp_path):
         "protocols: {elsewhere: best epoch}\n"
         "rows:\n"
         "  - {model: cifar_resnet20, architecture: {block_type: preactivated}, dataset: cifar10, paper: '1'}\n"
-        "  - {model: cifar_resnet20, dataset: cifar10, paper: '8.75', seed: '8.39', zoo: '5.97', by: elsewhere}\n"
+        "  - {model: cifar_resnet20, dataset: cifar10, paper: '8.75', source: '8.39', zoo: '5.97', by: elsewhere}\n"
     )
     entries = [entry(0, 8.0, 600), entry(1, 8.2, 1200), entry(2, 8.7, 1800), entry(0, 9.0, 90, "brief", "Short.")]
     page = results_page(entries, tmp_path / "anchors.yaml")

@@ -5,8 +5,9 @@ import statistics
 
 import pytest
 
+from cifarzoo.errors import ExperimentError
 from cifarzoo.training.reading import read_experiments
-from cifarzoo.training.runner import run_all
+from cifarzoo.training.runner import only_named, run_all
 from cifarzoo.training.tables import format_rows, summarize
 
 SWEEP = """
@@ -40,10 +41,28 @@ def test_a_stop_in_the_last_step_of_a_run_begins_no_other(tmp_path, capsys):
     pytest.importorskip("tensorflow")
     (tmp_path / "sweep.yaml").write_text(SWEEP.format(folder=tmp_path / "runs"))
     experiments = read_experiments(tmp_path / "sweep.yaml")
-    first, second = run_all(experiments, [Stop()])
+    first, *others = run_all(experiments, [Stop()])
     assert first.results["steps"] == 4 and first.error is None
-    assert second.seed == 1 and "not begun" in second.error and "not begun" in capsys.readouterr().err
+    assert [(outcome.seed, outcome.state) for outcome in others] == [(seed, "not begun") for seed in (1, 2, 0, 1, 2)]
+    assert "the same command goes on" in others[0].error and "not begun" in capsys.readouterr().err
     assert [outcome.error for outcome in run_all(experiments)] == [None] * 6
+
+
+def test_callbacks_do_not_follow_several_seeds_at_once(tmp_path):
+    import keras
+
+    (tmp_path / "sweep.yaml").write_text(SWEEP.format(folder=tmp_path / "runs") + "seeds_at_once: 3\n")
+    with pytest.raises(ExperimentError, match="sweep.yaml, document 1 .*: seeds_at_once: callbacks follow one run"):
+        run_all(read_experiments(tmp_path / "sweep.yaml"), [keras.callbacks.History()])
+    assert not (tmp_path / "runs").exists()
+
+
+def test_only_takes_every_experiment_of_a_name(tmp_path):
+    same = (f"model: cifar_resnet20\ntrain_parameters: {{logdir: {folder}}}\n" for folder in "ab")
+    (tmp_path / "two.yaml").write_text("---\n".join([*same, "model: cifar_resnet32\n"]))
+    experiments = read_experiments(tmp_path / "two.yaml")
+    found = only_named(experiments, ["cifar_resnet20", "cifar_resnet20"], tmp_path / "two.yaml")
+    assert [experiment.train_parameters.logdir for experiment in found] == ["a", "b"]
 
 
 def test_a_grid_becomes_rows_of_the_table(tmp_path):
@@ -65,3 +84,13 @@ def test_a_grid_becomes_rows_of_the_table(tmp_path):
         "experiment", "sweep-weight_decay_0", "sweep-weight_decay_0.01"
     ]  # fmt: skip
     assert "| sweep-weight_decay_0.01 | synthetic | test | 3 |" in format_rows(rows, "markdown")
+
+
+def test_another_backend_than_keras_runs_on_is_refused(tmp_path):
+    import keras
+
+    other = "jax" if keras.backend.backend() == "tensorflow" else "tensorflow"
+    (tmp_path / "sweep.yaml").write_text(SWEEP.format(folder=tmp_path / "runs") + f"backend: {other}\n")
+    with pytest.raises(ExperimentError, match=f"{other} is wanted, but Keras already runs on"):
+        run_all(read_experiments(tmp_path / "sweep.yaml"))
+    assert not (tmp_path / "runs").exists()

@@ -27,12 +27,20 @@ def factory_arguments(items):
     """What `--argument KEY=VALUE` was given, values in YAML."""
     from cifarzoo.training.reading import parse_yaml
 
-    pairs = ((item, *item.partition("=")) for item in items)
-    return {key: parse_yaml(value, f"--argument {item}") for item, key, _, value in pairs}
+    found = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise ExperimentError(f"--argument {item}: expected KEY=VALUE")
+        if key == "load_weights":
+            raise ExperimentError(f"--argument {item}: weights are given by --weights")
+        found[key] = parse_yaml(value, f"--argument {item}")
+    return found
 
 
 def refuse(context, why, names):
     """Raise an ExperimentError if one of these options is given, which `why` would silently overrule."""
     for name in names.split():
         if context.get_parameter_source(name).name == "COMMANDLINE":
-            raise ExperimentError(f"--{name.rstrip('_').replace('_', '-')}: has no meaning with {why}; leave it out")
+            option = f"--{name.rstrip('_').replace('_', '-')}" if name != "file" else str(context.params[name])
+            raise ExperimentError(f"{option}: has no meaning with {why}; leave it out")

@@ -74,6 +74,8 @@ def sharpness(
         raise ModelError(f"--compat is cifar_jax, got {compat!r}")
     if compat:
         refuse(context, "--compat cifar_jax", "on measure loss decay_all batch_norm normalization epsilon")
+    else:
+        refuse(context, "the measures of this package", "devices")
     if out is None and Path(model).is_dir():
         out = Path(model) / ("sharpness.tsv" if compat else "curvature.tsv")
     find_modules(Path())

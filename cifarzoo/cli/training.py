@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from cifarzoo.cli.options import Debug, find_modules
+from cifarzoo.cli.options import Debug, find_modules, refuse
 
 commands = typer.Typer()
 
 
 @commands.command()
 def train(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="Experiments, one a YAML document.")] = Path("experiments.yaml"),
     only: Annotated[list[str], typer.Option(help="Name of an experiment of the file; may be repeated.")] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE for every experiment, dotted keys.")] = [],  # noqa: B006
@@ -30,6 +31,10 @@ def train(
     from cifarzoo.training import runner
     from cifarzoo.training.reading import quickstart_experiment, read_experiments
 
+    if quickstart:
+        refuse(context, "--quickstart", "file only")
+    if dry_run:
+        refuse(context, "--dry-run", "eval_")
     find_modules(file.resolve().parent)
     experiments = [quickstart_experiment(set_)] if quickstart else read_experiments(file, set_)
     experiments = runner.only_named(experiments, only, file)

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from cifarzoo.cli.options import DataDir, Debug
+from cifarzoo.cli.options import DataDir, Debug, refuse
 
 commands = typer.Typer()
 
 
 @commands.command()
 def factory(
+    context: typer.Context,
     budget: Annotated[str | None, typer.Option(help="How long to train at most, for example 20m or 1.5h.")] = None,
     only: Annotated[str | None, typer.Option(help="Shell pattern of tags.")] = None,
     rows: Annotated[Path, typer.Option(help="The wanted rows.")] = Path("recipes/zoo.yaml"),
@@ -26,6 +27,8 @@ def factory(
     from cifarzoo.rows import only_matching, parse_budget, read_rows
     from cifarzoo.training.runner import set_backend
 
+    if plan:
+        refuse(context, "--plan", "budget")
     if budget is None and not plan:
         raise ExperimentError("--budget: missing; give a time such as 20m, or --plan to see what there is to do")
     seconds = parse_budget(budget) if budget else 0.0

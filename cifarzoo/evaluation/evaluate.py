@@ -9,7 +9,7 @@ import numpy as np
 
 from cifarzoo.data import Dataset, load
 from cifarzoo.data.splits import published_split
-from cifarzoo.errors import CifarzooError, DataError, WeightsError
+from cifarzoo.errors import CifarzooError, DataError, ModelError, WeightsError
 from cifarzoo.evaluation.metrics import are_probabilities, classification_metrics
 from cifarzoo.evaluation.predictions import Predictions
 
@@ -93,12 +93,15 @@ def find_subject(name: str, tag: str | None = None, arguments: dict | None = Non
         arguments: Of the factory.
 
     Raises:
-        CifarzooError: nothing of that name, or its weights do not exist.
+        CifarzooError: nothing of that name, its weights do not exist, or `tag` or `arguments` are given where the name
+            is not a factory's.
     """
     path = Path(name)
     if path.is_dir():
+        _needs_no(path, tag, arguments)
         return _run(path)
     if name.endswith(".keras"):
+        _needs_no(path, tag, arguments)
         return _saved(path)
     from cifarzoo import pretrained
     from cifarzoo.models import registry
@@ -113,6 +116,7 @@ def find_subject(name: str, tag: str | None = None, arguments: dict | None = Non
             f"load_weights, as in `cifarzoo evaluate MODEL --weights {path}`"
         )
     if entry is not None:
+        _needs_no(name, tag, arguments)
         if path.is_file() and pretrained.sha256(path) != entry.sha256:
             raise WeightsError(f"{path}: has the name of published weights, but not their sha256")
         weights = name if path.is_file() else entry.tag
@@ -128,6 +132,14 @@ def find_subject(name: str, tag: str | None = None, arguments: dict | None = Non
     architecture = factory.architecture(arguments)
     entry = pretrained.select(factory.name, architecture, arguments.get("classes", 10), tag or True)
     return _published(model, entry)
+
+
+def _needs_no(name, tag, arguments):
+    if tag or arguments:
+        raise ModelError(
+            f"{name}: has its own weights and arguments; others can be given only with a model's name such as "
+            "cifar_resnet20"
+        )
 
 
 def _published(model, entry):

@@ -21,7 +21,7 @@ def check() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise CifarzooError("pictures need Matplotlib: pip install 'cifarzoo[plots]'") from None
+        raise CifarzooError("pictures need Matplotlib: pip install matplotlib") from None
 
 
 def _figure(width=6.0, height=4.0):
@@ -152,7 +152,7 @@ def error_against_parameters(entries, anchors: dict, dataset: str, own: tuple[st
     classes = "100" if dataset == "cifar100" else "10"
     for key, name, marker in (
         ("paper", "papers", "s"),
-        ("seed", "cifar-vs-tensorflow2", "^"),
+        ("source", "repositories united here", "^"),
         ("zoo", "best zoo", "v"),
     ):
         rows = [row for row in anchors["rows"] if row["dataset"] == dataset and key in row]

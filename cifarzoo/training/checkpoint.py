@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarzoo.errors import CheckpointError
+from cifarzoo.errors import CheckpointError, InUseError
 
 FILE = "checkpoint.npz"
 
@@ -24,7 +24,7 @@ def save(folder: Path, arrays: dict[str, np.ndarray], meta: dict) -> None:
     Args:
         folder: The run's folder.
         arrays: The engine's state.
-        meta: Plain data: step, fingerprint, sums of the unfinished log interval, length of the log, device.
+        meta: Plain data: step, fingerprint, sums of the unfinished log interval, length of the log, provenance.
 
     Raises:
         CheckpointError: it cannot be written; an earlier checkpoint is still there.
@@ -47,7 +47,14 @@ def write_whole(path: Path, text: str) -> None:
     """Write a text file under a temporary name and rename it, so that it is never there in part."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(text)
+    flush(part)
     part.replace(path)
+
+
+def flush(path: Path) -> None:
+    """Have what was written to a file on the disk, where a loss of power leaves it."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def load(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:
@@ -93,7 +100,8 @@ def locked(folder: Path):
     """Hold the folder for this process; the system lets go of it when the process ends, however it ends.
 
     Raises:
-        CheckpointError: another process holds it, or the folder cannot be written.
+        InUseError: another process holds it.
+        CheckpointError: the folder cannot be written or locked.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,11 +113,15 @@ def locked(folder: Path):
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
-            raise CheckpointError(
+            raise InUseError(
                 f"{folder}: another process (number {owner}) is training there; wait for it, or set another run_name"
+            ) from None
+        except OSError as failure:
+            raise CheckpointError(
+                f"{folder}: its file system has no locks ({failure.strerror}); set train_parameters.logdir to another"
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))

@@ -1,6 +1,7 @@
 """What experiments would cost: the resolved description, and time from short probes of this machine."""
 
 import dataclasses
+import os
 import time
 
 import numpy as np
@@ -9,6 +10,7 @@ import yaml
 from cifarzoo.data import load
 from cifarzoo.models.macs import macs
 from cifarzoo.training.auto import settled
+from cifarzoo.training.engines import create_engine, replica_count
 from cifarzoo.training.experiment import Experiment
 from cifarzoo.training.reading import quickstart_experiment
 
@@ -25,8 +27,6 @@ def step_seconds(experiment: Experiment) -> float:
     Raises:
         CifarzooError: the experiment does not fit.
     """
-    from cifarzoo.training.engines import create_engine
-
     parameters = experiment.train_parameters.for_steps(max(PROBE_CALLS)).model_copy(update={"progressive_resizing": []})
     experiment = experiment.model_copy(update={"train_parameters": parameters, "init_weights": None})
     dataset = load("synthetic")
@@ -45,9 +45,19 @@ def step_seconds(experiment: Experiment) -> float:
     return seconds
 
 
-def probe(precision: str) -> float:
-    """Operations a second that training ResNet-20 at batch 128 reaches here, after compilation."""
-    experiment = quickstart_experiment([f"precision={precision}"])
+def probe(precision: str, distribution: str = "auto") -> float:
+    """Operations a second that training ResNet-20 on 128 images a device reaches here, after compilation.
+
+    Of several workers, it is the rate of this one.
+    """
+    if distribution == "multi_worker" or (distribution == "auto" and "TF_CONFIG" in os.environ):
+        distribution = "none"
+    experiment = quickstart_experiment([f"precision={precision}", f"distribution={distribution}"])
+    parameters = experiment.train_parameters
+    batch_size = parameters.batch_size * replica_count(experiment)
+    experiment = experiment.model_copy(
+        update={"train_parameters": parameters.model_copy(update={"batch_size": batch_size})}
+    )
     operations = experiment.operations(_macs(experiment), experiment.train_parameters.batch_size)
     return operations / step_seconds(experiment)
 
@@ -74,13 +84,14 @@ def print_plan(experiments: list[Experiment]) -> None:
         model = fresh.build_model(dataset.classes, experiment.seeds[0])
         images = plan.total * plan.batch_size
         operations = experiment.operations(macs(model), plan.full_size_images())
-        if experiment.precision not in rates:
-            rates[experiment.precision] = probe(experiment.precision)
-        hours = operations / rates[experiment.precision] / 3600
+        device = experiment.precision, experiment.distribution
+        if device not in rates:
+            rates[device] = probe(*device)
+        hours = operations / rates[device] / 3600
         print("---\n" + yaml.safe_dump(experiment.resolved(), sort_keys=False), end="")
         print(
             f"# {experiment.name}: {len(experiment.seeds)} run(s) of {plan.total:,} steps = {images:,} images "
             f"({images / plan.images:.1f} epochs), {model.count_params():,} parameters\n"
             f"# {operations / 1e15:.3g} PFLOP a run; about {hours:.2g} h each at the "
-            f"{rates[experiment.precision] / 1e9:,.0f} GFLOP/s that ResNet-20 reaches here in {experiment.precision}"
+            f"{rates[device] / 1e9:,.0f} GFLOP/s that ResNet-20 reaches here in {experiment.precision}"
         )

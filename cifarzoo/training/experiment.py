@@ -18,8 +18,8 @@ from cifarzoo.errors import ExperimentError, ModelError, one_line
 from cifarzoo.training.resizing import ImageSizes, ResizingStage, any_image_size
 from cifarzoo.training.schedules import AnySchedule, Constant, Length, Stepped, Strict
 
-# Keys of earlier spellings and what they are called here.
-SEED_MODULES = {"Models.Resnets", "Models.VGG", "Models.VGGs"}
+# Spellings of the zoo's own module, and of keys that have another name here.
+SEED_MODULES = {"cifarzoo.models", "Models.Resnets", "Models.VGG", "Models.VGGs"}
 SEED_MODEL_PARAMETERS = {"shortcut_mode": "shortcut_type"}
 
 
@@ -147,7 +147,7 @@ class Experiment(Strict):
         if not isinstance(document, dict):
             return document
         document = dict(document)
-        if document.get("module") in SEED_MODULES:
+        if isinstance(module := document.get("module"), str) and module in SEED_MODULES:
             document["module"] = None
         if isinstance(parameters := document.get("model_parameters", {}), dict):
             document["model_parameters"] = {SEED_MODEL_PARAMETERS.get(k, k): v for k, v in parameters.items()}

@@ -13,6 +13,8 @@ import rich.console
 import rich.progress
 import yaml
 
+from cifarzoo.training import checkpoint
+
 COLUMNS = (
     "step",
     "epoch",
@@ -51,7 +53,7 @@ class Log(keras.callbacks.Callback):
         super().__init__()
         self._path, self._plan = path, plan
         if length and path.exists():
-            os.truncate(path, length)
+            os.truncate(path, min(length, path.stat().st_size))
         else:
             path.write_text("\t".join(COLUMNS) + "\n")
 
@@ -64,8 +66,9 @@ class Log(keras.callbacks.Callback):
         with self._path.open("a") as file:
             file.write("\t".join(_number(row.get(column)) for column in COLUMNS) + "\n")
 
-    def length(self) -> int:
-        """Bytes written so far."""
+    def flush(self) -> int:
+        """Have all rows on the disk, before a checkpoint counts on them; returns the length in bytes."""
+        checkpoint.flush(self._path)
         return self._path.stat().st_size
 
 
@@ -99,8 +102,9 @@ class TensorBoard(keras.callbacks.Callback):
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self._event = event_pb2.Event
+        resumed = any(self._folder.glob("events.out.tfevents.*"))  # perhaps from the very first step on
         self._writer = EventFileWriter(str(self._folder))
-        if self._first_step:
+        if resumed:
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._add(self._first_step + 1, session_log=start)
             return

@@ -7,24 +7,46 @@ import subprocess
 from pathlib import Path
 
 PACKAGES = ("cifarzoo", "keras", "tensorflow", "jax", "jaxlib", "numpy")
+# Between the values of a run that has moved.
+AND = " and "
 # What of the checkout decides the numbers; tables that change whenever weights are published do not.
 CODE = ("cifarzoo", "recipes", "experiments.yaml", "run_experiments.py", "pyproject.toml")
 
 
-def provenance() -> dict:
-    """Git revision (with `+changes` if the code of the checkout differs from it), versions, backend and device."""
+def provenance(replicas: int = 1) -> dict:
+    """Git revision (with `+changes` if the code of the checkout differs from it), versions, backend and devices."""
     import keras
 
     return {
         "revision": _revision(),
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "backend": keras.backend.backend(),
-        "device": device_name(),
+        "device": device_name(replicas),
     }
 
 
-def device_name() -> str:
-    """The accelerator's name if the backend has one, else the processor's and the number of usable cores."""
+def joined(earlier: dict, now: dict) -> dict:
+    """The provenance of a run that was begun under one and went on under another: both values where they differ."""
+
+    def both(a, b):
+        if isinstance(a, dict) and isinstance(b, dict):
+            return {key: both(a.get(key), b.get(key)) for key in a | b}
+        if a is None or b is None:
+            return b if a is None else a
+        return a if b in a.split(AND) else f"{a}{AND}{b}"
+
+    return both(earlier, now)
+
+
+def device_name(replicas: int = 1) -> str:
+    """The accelerators in use, if the backend has any, else the processor and the number of its usable cores."""
+    name = _accelerator()
+    if name is None:
+        return processor_name()
+    return f"{replicas} x {name}" if replicas > 1 else name
+
+
+def _accelerator():
     import keras
 
     if keras.backend.backend() == "tensorflow":
@@ -32,12 +54,14 @@ def device_name() -> str:
 
         for accelerator in tf.config.list_physical_devices("GPU"):
             return tf.config.experimental.get_device_details(accelerator).get("device_name", accelerator.name)
+        if tf.config.list_physical_devices("TPU"):
+            return "TPU"
     if keras.backend.backend() == "jax":
         import jax
 
         if (device := jax.devices()[0]).platform != "cpu":
             return device.device_kind
-    return processor_name()
+    return None
 
 
 def processor_name() -> str:

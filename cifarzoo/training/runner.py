@@ -18,12 +18,19 @@ PREFLIGHT_BATCH = 5
 
 @dataclasses.dataclass
 class Outcome:
-    """How a run ended: with results, or with the error's one line."""
+    """How a run ended.
+
+    Attributes:
+        results: What results.json holds, if it has finished.
+        error: Else one line that says why not.
+        state: "finished", "failed", "stopped" (saved, to be gone on with) or "not begun".
+    """
 
     experiment: Experiment
     seed: int
     results: dict | None = None
     error: str | None = None
+    state: str = "finished"
 
 
 def set_backend(experiments: list[Experiment]) -> None:
@@ -95,11 +102,20 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
 
     Args:
         experiments: As `read_experiments` returns them.
-        callbacks: Keras callbacks for every run.
+        callbacks: Keras callbacks for every run; see `cifarzoo.training.trainer.run`.
 
     Returns:
         One outcome a run, in order. An experiment that fails its check is not trained; the others are.
+
+    Raises:
+        ExperimentError: their `backend` is another than Keras runs on, or they name several; or there are callbacks,
+            which follow one run at a time, and an experiment trains several seeds at once.
     """
+    set_backend(experiments)
+    if callbacks and (several := [e for e in experiments if e.seeds_at_once > 1]):
+        raise ExperimentError(
+            f"{several[0].place}: seeds_at_once: callbacks follow one run at a time; set it to 1 to have your own"
+        )
     from cifarzoo.training.auto import settled
     from cifarzoo.training.engines import is_chief, replica_count
     from cifarzoo.training.plan import Plan
@@ -107,8 +123,9 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
     from cifarzoo.training.trainer import Interrupted, StopRequest, run_together
 
     datasets: dict[tuple, Dataset] = {}
-    outcomes, ready = [], []
-    for experiment in experiments:
+    outcomes: dict[tuple[int, int], Outcome] = {}
+    ready = []
+    for number, experiment in enumerate(experiments):
         try:
             # First of all: a multi-worker strategy must be there before TensorFlow runs anything, TFDS included.
             replica_count(experiment)
@@ -124,25 +141,31 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
                 started = time.perf_counter()
                 preflight(settled(experiment, experiment.seeds), datasets[key])
                 _say(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
-            ready.append((experiment, datasets[key]))
+            ready.append((number, experiment, datasets[key]))
         except Exception as failure:  # whatever a user's own module raises stops its own experiment only
             line = one_line(failure).removeprefix(f"{experiment.place}: ")
             _say(f"{experiment.place}: check failed: {line}")
-            outcomes += [Outcome(experiment, seed, error=line) for seed in experiment.seeds]
+            outcomes |= {
+                (number, seed): Outcome(experiment, seed, error=line, state="failed") for seed in experiment.seeds
+            }
+    batches = [
+        (number, experiment, dataset, experiment.seeds[first : first + experiment.seeds_at_once])
+        for number, experiment, dataset in ready
+        for first in range(0, len(experiment.seeds), experiment.seeds_at_once)
+    ]
+    stopped = False
     with (stop := StopRequest()).on_signals():
-        for experiment, dataset in ready:
-            size = experiment.seeds_at_once
-            for seeds in (experiment.seeds[first : first + size] for first in range(0, len(experiment.seeds), size)):
-                if stop.signal:  # perhaps in the last moments of a run, which has finished then
-                    line = "not begun, as the batch was stopped; the same command goes on from there"
-                    outcomes += [Outcome(experiment, seed, error=line) for seed in seeds]
-                    _say(f"{experiment.name}: {line}")
-                    return outcomes
-                found = run_together(experiment, seeds, dataset, callbacks, is_chief(experiment), stop=stop)
-                outcomes += [_outcome(experiment, seed, result) for seed, result in zip(seeds, found, strict=True)]
-                if any(isinstance(result, Interrupted) for result in found):
-                    return outcomes
-    return outcomes
+        for number, experiment, dataset, seeds in batches:
+            if stopped or stop.signal:  # perhaps in the last moments of a run, which has finished then
+                line = "not begun, as the batch was stopped; the same command goes on from there"
+                _say(f"{experiment.name}: {line}")
+                found = [Outcome(experiment, seed, error=line, state="not begun") for seed in seeds]
+            else:
+                results = run_together(experiment, seeds, dataset, callbacks, is_chief(experiment), stop=stop)
+                stopped = any(isinstance(result, Interrupted) for result in results)
+                found = [_outcome(experiment, seed, result) for seed, result in zip(seeds, results, strict=True)]
+            outcomes |= {(number, outcome.seed): outcome for outcome in found}
+    return [outcomes[number, seed] for number, experiment in enumerate(experiments) for seed in experiment.seeds]
 
 
 def _outcome(experiment, seed, result):
@@ -152,8 +175,9 @@ def _outcome(experiment, seed, result):
     if not isinstance(result, Exception):
         return Outcome(experiment, seed, results=result)
     line = one_line(result).removeprefix(f"{experiment.place}: ")
-    _say(line if isinstance(result, Interrupted) else f"{experiment.place}: failed: {line}")
-    return Outcome(experiment, seed, error=line)
+    stopped = isinstance(result, Interrupted)
+    _say(line if stopped else f"{experiment.place}: failed: {line}")
+    return Outcome(experiment, seed, error=line, state="stopped" if stopped else "failed")
 
 
 def _say(line):
@@ -180,7 +204,7 @@ def results_table(outcomes: list[Outcome]) -> rich.table.Table:
                 split,
             ]
         else:
-            cells += ["", "", "", "", "failed"]
+            cells += ["", "", "", "", outcome.state]
         table.add_row(*cells)
     return table
 
@@ -193,8 +217,8 @@ def only_named(experiments: list[Experiment], names: list[str], path: Path) -> l
     """
     if not names:
         return experiments
-    known = {experiment.name: experiment for experiment in experiments}
+    known = dict.fromkeys(experiment.name for experiment in experiments)
     for name in names:
         if name not in known:
             raise ExperimentError(f"--only {name}: not in {path}, which has {', '.join(known)}")
-    return [known[name] for name in names]
+    return [experiment for name in dict.fromkeys(names) for experiment in experiments if experiment.name == name]

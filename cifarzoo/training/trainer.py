@@ -14,12 +14,12 @@ from cifarzoo.errors import CheckpointError, TrainingError
 from cifarzoo.evaluation.metrics import classification_metrics
 from cifarzoo.training import checkpoint
 from cifarzoo.training.auto import settled
-from cifarzoo.training.engines import create_engine, create_group
+from cifarzoo.training.engines import create_engine, create_group, replica_count
 from cifarzoo.training.experiment import Experiment
 from cifarzoo.training.logs import default_callbacks
 from cifarzoo.training.order import stream_indices
 from cifarzoo.training.plan import Plan
-from cifarzoo.training.provenance import provenance
+from cifarzoo.training.provenance import joined, provenance
 from cifarzoo.training.reading import run_folder
 
 
@@ -43,7 +43,8 @@ def run(
         seed: One of its seeds.
         dataset: The arrays; must be those that `experiment.dataset` names.
         callbacks: Keras callbacks beside the run's own. `on_train_batch_end` comes once a compiled call (with the
-            number of its last step), `on_epoch_end` once a validation.
+            number of its last step), `on_epoch_end` once a validation, `on_train_end` after the final weights are
+            written. No checkpoint holds what they remember.
         is_chief: Whether this process writes; the other workers of a multi-worker run only read.
         deadline: `time.monotonic()` at which to stop, save and raise `Interrupted`.
         stop: Of a batch of runs; without it, Ctrl-C and SIGTERM stop this one.
@@ -131,6 +132,7 @@ def _drive(runs):
         earliest = min(call.first_step for call in pending.values())
         together = tuple(run for run, call in pending.items() if call.first_step == earliest)
         calls = [pending[run] for run in together]
+        started = time.perf_counter()
         try:
             if len(together) == 1:
                 sums = [together[0].engine.train(*calls[0])]
@@ -143,8 +145,9 @@ def _drive(runs):
             for run in together:
                 advance(run, generators[run].throw, failure)
             continue
+        seconds = time.perf_counter() - started
         for run, found in zip(together, sums, strict=True):
-            advance(run, generators[run].send, found)
+            advance(run, generators[run].send, (found, seconds))
     return [outcomes[run] for run in runs]
 
 
@@ -165,10 +168,10 @@ class _Run:
         self.plan = Plan(experiment, len(dataset.split(experiment.train_split).labels))
         self.step, self.seconds = 0, 0.0
         self.sums = {"loss": 0.0, "error": 0.0, "gradient_norm": 0.0, "steps": 0, "seconds": 0.0}
-        self.validated, self.device_before = (None, {}), None
+        self.validated = None, {}
 
     def train(self):
-        """A generator of `Call`s, each to be answered with the sums that `train` of the engine returns.
+        """A generator of `Call`s, each to be answered with the sums that `train` of the engine returns and its seconds.
 
         Its own value is what results.json holds.
         """
@@ -189,7 +192,8 @@ class _Run:
             return done
         saved = self._saved()
         self.engine = create_engine(self.experiment, self.dataset, self.seed)
-        self.provenance = provenance()  # now, before anybody edits the code of a run that takes days
+        # Now, before anybody edits the code of a run that takes days.
+        self.provenance = provenance(replica_count(self.experiment))
         self.experiment.check_image_sizes(self.engine.model)
         self.experiment.check_groups(self.engine.model, self.engine.share)
         log_length = 0
@@ -198,7 +202,7 @@ class _Run:
             checkpoint.check_state(self.folder / checkpoint.FILE, arrays, self.engine.state())
             self.engine.restore(arrays)
             self.step, self.seconds, self.sums = meta["step"], meta["seconds"], meta["sums"]
-            log_length, self.device_before = meta["log_length"], meta["device"]
+            log_length, self.provenance = meta["log_length"], joined(meta["provenance"], self.provenance)
         elif self.is_chief:
             resolved = yaml.safe_dump(self.experiment.resolved(), sort_keys=False)
             checkpoint.write_whole(self.folder / "config.yaml", resolved)
@@ -236,9 +240,7 @@ class _Run:
             if self.step % plan.val == 0:
                 callbacks.on_epoch_begin(self.step // plan.val)
             callbacks.on_train_batch_begin(self.step)
-            started = time.perf_counter()
-            sums = yield Call(self.step, places.reshape(-1, plan.batch_size), rates)
-            elapsed = time.perf_counter() - started
+            sums, elapsed = yield Call(self.step, places.reshape(-1, plan.batch_size), rates)
             if not (np.isfinite(sums["loss"]) and np.isfinite(sums["gradient_norm"])):
                 what = "loss" if not np.isfinite(sums["loss"]) else "gradient"
                 kept = "; the checkpoint before it is kept" if (self.folder / checkpoint.FILE).exists() else ""
@@ -305,8 +307,12 @@ class _Run:
         path = self.folder / "results.json"
         if not path.exists():
             return None
-        results = json.loads(path.read_text())
-        self._check_fingerprint(results["fingerprint"])
+        try:
+            results = json.loads(path.read_text())
+            fingerprint = results["fingerprint"]
+        except (ValueError, KeyError, TypeError):
+            raise CheckpointError(f"{path}: damaged; delete it, and the last checkpoint makes it anew") from None
+        self._check_fingerprint(fingerprint)
         return results
 
     def _saved(self):
@@ -331,15 +337,13 @@ class _Run:
     def _save(self):
         if not self.is_chief:
             return
-        # Of runs that have moved, the seconds are those of no one device.
-        moved = self.device_before not in (None, self.provenance["device"])
         meta = {
             "step": self.step,
             "seconds": self.seconds,
             "sums": self.sums,
-            "log_length": self.log.length(),
+            "log_length": self.log.flush(),
             "fingerprint": self.experiment.fingerprint(),
-            "device": "several" if moved else self.provenance["device"],
+            "provenance": self.provenance,
         }
         checkpoint.save(self.folder, self.engine.state(), meta)
 
@@ -362,8 +366,12 @@ class _Run:
             "fingerprint": experiment.fingerprint(),
         } | self.provenance
         if self.is_chief:
+            # Whole and on the disk before results.json says that the run has finished.
+            part, final = self.folder / "final.part.weights.h5", self.folder / "final.weights.h5"
             with engine.averaged_weights():
-                engine.model.save_weights(self.folder / "final.weights.h5")
+                engine.model.save_weights(part)
+            checkpoint.flush(part)
+            part.replace(final)
             checkpoint.write_whole(self.folder / "results.json", json.dumps(results, indent=2) + "\n")
         return results
 

@@ -55,6 +55,8 @@ def plan(model) -> list:
     for number, node in enumerate(nodes):
         for tensor in node.input_tensors:
             last_use[place.get(id(tensor), -1)] = number
+    for tensor in keras.tree.flatten(model._outputs_struct):
+        last_use[place.get(id(tensor), -1)] = len(nodes)
     parts, first = [], 0
     while first < len(nodes):
         length, copies = _longest_repeat(signatures, nodes, place, last_use, first)
@@ -78,9 +80,13 @@ def _signature(node, number, place):
     if layer.non_trainable_variables and not isinstance(layer, keras.layers.BatchNormalization):
         return None  # random layers and whatever else keeps a state of its own
     config = {key: value for key, value in layer.get_config().items() if key != "name"}
+    call = keras.tree.map_structure(
+        lambda value: "tensor" if isinstance(value, keras.KerasTensor) else repr(value),
+        (node.arguments.args, node.arguments.kwargs),
+    )
     return (
         type(layer),
-        json.dumps(config, sort_keys=True, default=repr),
+        json.dumps((config, call), sort_keys=True, default=repr),
         tuple((number - place.get(id(tensor), -1), tensor.shape) for tensor in node.input_tensors),
         node.outputs[0].shape,
     )
@@ -106,12 +112,15 @@ def _longest_repeat(signatures, nodes, place, last_use, first):
 
 
 def _stands_alone(nodes, place, last_use, first, length, copies):
-    """Whether one tensor enters each copy, and nothing but its last operation's output leaves it."""
-    for start in range(first, first + length * copies, length):
+    """Whether one tensor enters each copy, and nothing but its last operation's output leaves it, to the next copy."""
+    end = first + length * copies
+    for start in range(first, end, length):
         for number in range(start, start + length):
             if any(not start - 1 <= place.get(id(t), -1) for t in nodes[number].input_tensors):
                 return False
-            if number < start + length - 1 and last_use.get(number, number) >= start + length:
+            # The last operation's output goes to the next copy, that of the last copy anywhere.
+            reach = start + length if number < start + length - 1 else start + 2 * length
+            if number < end - 1 and last_use.get(number, number) >= reach:
                 return False
     return True
 
