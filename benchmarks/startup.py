@@ -1,10 +1,11 @@
 """How long a user waits: for the import, for the model, for the first training step.
 
-    [KERAS_BACKEND=jax] python benchmarks/startup.py [--depths 20 110 1001] [--kinds ours looped fit] [--batch 128]
+    [KERAS_BACKEND=jax] python benchmarks/startup.py [--depths 20 110 1001] [--kinds ours unrolled looped fit] [--batch 128]
 
-The import is timed against bare Python in turns; models and first steps in a process each: this engine; on JAX the
-engine as on accelerators, with repeated blocks in loops ("looped"), which processors do without; Keras `fit`. Expected
-before measuring: an import under 10 ms; first steps dominated by tracing, in proportion to depth.
+The import is timed against bare Python in turns; models and first steps in a process each: this engine; without loops
+over repeated blocks ("unrolled"); on JAX the engine as on accelerators, with such loops ("looped"), which processors do
+without; Keras `fit`. Expected before measuring: an import under 10 ms; first steps dominated by tracing, in proportion
+to depth.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import sys
 import time
 
 IMPORT_ROUNDS = 15
-KINDS = ("ours", "looped", "fit")
+KINDS = ("ours", "unrolled", "looped", "fit")
 
 
 def seconds(*code):
@@ -33,12 +34,14 @@ def first_step(depth, kind, batch):
 
     from cifarzoo.data import load
     from cifarzoo.models.registry import create_model
-    from cifarzoo.training.engines import create_engine
+    from cifarzoo.training.engines import create_engine, repeats
     from cifarzoo.training.experiment import Experiment
 
     dataset = load("synthetic")
     started = time.perf_counter()
-    if kind in ("ours", "looped"):
+    if kind != "fit":
+        if kind == "unrolled":
+            repeats.FEWEST_COPIES = float("inf")
         experiment = Experiment(
             model=f"cifar_resnet{depth}",
             dataset="synthetic",
