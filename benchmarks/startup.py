@@ -1,6 +1,7 @@
 """How long a user waits: for the import, for the model, for the first training step.
 
-    [KERAS_BACKEND=jax] python benchmarks/startup.py [--depths 20 110 1001] [--kinds ours unrolled looped fit] [--batch 128]
+    [KERAS_BACKEND=jax] python benchmarks/startup.py [--depths 20 110 1001] [--kinds ours unrolled looped fit]
+        [--batch 128]
 
 The import is timed against bare Python in turns; models and first steps in a process each: this engine; without loops
 over repeated blocks ("unrolled"); on JAX the engine as on accelerators, with such loops ("looped"), which processors do
