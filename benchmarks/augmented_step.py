@@ -57,7 +57,7 @@ def main():
     import numpy as np
 
     engines = make_engines(options)
-    places = np.arange(options.steps * BATCH, dtype=np.int32).reshape(options.steps, BATCH)
+    places = np.arange(options.steps * BATCH, dtype=np.int32).reshape(options.steps, BATCH) % 10_000
     seconds = {name: [] for name in engines}
     for number in range(options.rounds):
         for name, engine in engines.items():

@@ -27,7 +27,8 @@ def one_run(experiment, dataset, seed):
     from cifarzoo.training.order import stream_indices
     from cifarzoo.training.plan import Plan
 
-    plan, engine = Plan(experiment, len(dataset.train)), create_engine(experiment, dataset, seed)
+    plan = Plan(experiment, len(dataset.split(experiment.train_split)))
+    engine = create_engine(experiment, dataset, seed)
 
     def call(first, last):
         start, count = first * plan.batch_size, (last - first) * plan.batch_size

@@ -7,9 +7,10 @@ bfloat16 --steps 200 --peak 989`.
 
 Every contestant runs in a process of its own, in turns, so that all see the same machine; the median of the rounds
 counts. All train the same network with Nesterov SGD and weight decay on uint8 images with crop and flip, except `fit`,
-which gets normalised-ready images without any augmentation. PyTorch (optional) shows its best: on processors the better
-of two layouts, on a GPU channels last, eager or compiled, with and without CUDA graphs. Epochs are of 50,000 images;
-TFLOP/s are six times the multiply-accumulates of a forward pass, and `--peak` is what the device's data sheet promises.
+which gets float32 images without any augmentation and has no weight decay. PyTorch (optional) shows its best: on
+processors the better of two layouts, on a GPU channels last, eager or compiled, with and without CUDA graphs. Epochs
+are of 50,000 images; TFLOP/s are six times the multiply-accumulates of a forward pass, and `--peak` is what the
+device's data sheet promises.
 
 Expected before measuring, on processors: twice `fit` in float32 from the fused BatchNormalization, the saved host loop
 and the cheap augmentation; level with PyTorch in float32, as both call oneDNN, and ahead of it in bfloat16. On a GPU:
@@ -54,7 +55,7 @@ def ours(network, steps, precision):
 
 
 def keras_fit(network, steps, precision):
-    """`compile` and `fit` on the same model; L2 of half the decay is the coupled decay there."""
+    """`compile` and `fit` on the same model, spared augmentation and weight decay."""
     import keras
     import numpy as np
 

@@ -77,7 +77,7 @@ def test_half_the_batches_are_left_alone_with_probability_one_half():
 def test_cutmix_pastes_the_papers_box_and_mixes_labels_by_its_area(per):
     images, labels = batch(16, 24)
     labels = (np.arange(BATCH) >= BATCH // 2).astype("int32")
-    cutmix = CutMix(alpha=1.0, probability=1.0, per=per, classes=7)
+    cutmix = CutMix(alpha=1.0, probability=1.0, per=per).prepared(7, None)
     for step in range(6):
         mixed, soft = run(cutmix, images, labels, step)
         assert mixed.dtype == np.uint8 and soft.shape == (BATCH, 7)

@@ -184,6 +184,7 @@ def test_a_file_of_logits_gives_the_same_numbers(model, tmp_path, monkeypatch, c
         ({"test_logits": np.zeros((5, 10)), "test_labels": np.zeros(5)}, "integers, got float64, float64"),
         ({"test_logits": np.zeros((5, 10)), "test_labels": np.zeros(5, int), "dataset": "mnist"}, "'mnist'"),
         ({"other": np.zeros(3)}, "no test_logits and test_labels, but other"),
+        ({"test_logits": np.full((5, 10), 0.1), "test_labels": np.zeros(5, int)}, "test_logits are probabilities"),
     ],
 )
 def test_wrong_files_of_logits_are_named(tmp_path, arrays, message):
@@ -259,6 +260,9 @@ def test_models_that_know_no_shapes_are_measured_too():
             "--dataset: has no meaning with --from-logits",
         ),
         (["sharpness", "x", "--compat", "cifar_jax", "--loss", "squared"], "--loss: has no meaning with --compat"),
+        (["sharpness", "x", "--on", "test", "--batch-size", "9"], "--batch-size: has no meaning with --on test"),
+        (["sharpness", "x", "--measure", "ntk_trace", "--epsilon", "1"], "--epsilon: has no meaning with --measure"),
+        (["evaluate", "--from-logits", "x.npz", "--data-dir", "."], "--data-dir: has no meaning with --from-logits"),
         (["sharpness", "x", "--devices", "4"], "--devices: has no meaning with the measures of this package"),
         (["factory", "--plan", "--budget", "1h"], "--budget: has no meaning with --plan"),
         (["train", "mine.yaml", "--quickstart"], "mine.yaml: has no meaning with --quickstart"),
@@ -339,6 +343,7 @@ def test_bad_saved_models(tmp_path):
         (["report", "nowhere"], "nowhere: not a finished run"),
         (["log", "EMPTY"], "log.tsv: cannot be read"),
         (["evaluate", "--all", "--dataset", "mnist"], "no published weights of the data set 'mnist'"),
+        (["evaluate", "gone/resnet20_v2_cifar10_brief_s0"], "unknown model 'gone/resnet20_v2_cifar10_brief_s0'"),
     ],
 )
 def test_wrong_commands_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):

@@ -1,5 +1,6 @@
 """Experiments files: what they accept, what they refuse and how they say so."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import yaml
 from cifarzoo.errors import ExperimentError
 from cifarzoo.training.order import stream_indices
 from cifarzoo.training.plan import Plan
-from cifarzoo.training.reading import read_experiments
+from cifarzoo.training.reading import quickstart_experiment, read_experiments
 
 SEED_EXAMPLES = """
 module: 'Models.Resnets'      # .py file with models (required)
@@ -110,6 +111,73 @@ def test_recipe_lies_under_the_document(read, tmp_path):
     )  # fmt: skip
 
 
+def test_durations_and_schedules_of_another_kind_stand_in_place_of_the_recipes(read, tmp_path):
+    cosine = "{kind: cosine, peak: 3, duration: {epochs: 9}}"
+    (tmp_path / "base.yaml").write_text(
+        f"model: a\ntrain_parameters: {{val_interval: {{epochs: 2}}, schedule: {cosine}}}"
+    )
+    stepped = "{kind: stepped, values: [1e-1], boundaries: [7]}"
+    (one,) = read(f"recipe: base.yaml\ntrain_parameters: {{val_interval: {{steps: 5}}, schedule: {stepped}}}")
+    assert one.train_parameters.val_interval.model_dump(exclude_none=True) == {"steps": 5}
+    assert one.train_parameters.resolved_schedule().values == [0.1]
+    (one,) = read("recipe: base.yaml\ntrain_parameters: {schedule: {peak: 2}}")
+    assert (one.train_parameters.schedule.kind, one.train_parameters.schedule.peak) == ("cosine", 2)
+    (tmp_path / "base.yaml").write_text("model: a\n---\nmodel: b")
+    with pytest.raises(ExperimentError, match="base.yaml: not valid YAML: one document is expected, there are 2"):
+        read("recipe: base.yaml")
+
+
+def test_numbers_without_a_point_are_numbers(read):
+    """YAML 1.1 takes 1e-4 for a word, and would name a run by it."""
+    found = read("model: a\ngrid: {train_parameters.weight_decay: [1e-4, 5E-4, 2e3]}")
+    assert [e.train_parameters.weight_decay for e in found] == [1e-4, 5e-4, 2000]
+    assert found[0].name == "a-weight_decay_0.0001"
+    assert read("model: a\ntrain_parameters: {run_name: 1e-x}")[0].name == "1e-x"
+
+
+def test_the_quickstarts_policy_file_becomes_part_of_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.yaml").write_text("- [[Invert, 0.1, 0.7], [Contrast, 0.2, 0.6]]")
+    one = quickstart_experiment(["augmentation=[{policies: {file: p.yaml}}]"])
+    assert one.augmentation == [{"policies": {"policies": [[["Invert", 0.1, 0.7], ["Contrast", 0.2, 0.6]]]}}]
+
+
+def test_lookahead_must_meet_within_the_training(read):
+    for lookahead, message in (
+        ("{interval: 500}", "begins after 0 steps and meets every 500, which a training of 400"),
+        ("{start: 396}", "begins after 396 steps and meets every 5"),
+    ):
+        schedule = "schedule: {kind: constant, learning_rate: 1, duration: 400}"
+        (one,) = read(f"model: a\ntrain_parameters: {{lookahead: {lookahead}, {schedule}}}")
+        with pytest.raises(ExperimentError, match=f"train_parameters.lookahead: {message}"):
+            Plan(one, 50_000)
+
+
+def test_the_weights_of_an_earlier_stage_are_found_by_folder_and_seed(tmp_path):
+    import keras
+
+    from cifarzoo.training.experiment import Experiment
+
+    given = {"module": "tiny_models", "model": "tiny_linear", "init_weights": "{logdir}/first/seed{seed}/w.weights.h5"}
+    two = Experiment.model_validate(given | {"train_parameters": {"logdir": str(tmp_path)}})
+    (tmp_path / "first/seed3").mkdir(parents=True)
+    keras.utils.set_random_seed(9)
+    first = two.model_copy(update={"init_weights": None}).build_model(10, 9)
+    first.save_weights(tmp_path / "first/seed3/w.weights.h5")
+    np.testing.assert_array_equal(two.build_model(10, 3).get_weights()[0], first.get_weights()[0])
+
+
+def test_gates_are_learned_under_the_cross_entropy_only():
+    from cifarzoo.training.experiment import Experiment
+
+    given = {"module": "tiny_models", "model": "tiny_skipnet", "train_parameters": {"loss": "squared"}}
+    for stage in ("supervised", "reinforce"):
+        one = Experiment.model_validate(given | {"model_parameters": {"stage": stage}})
+        expected = pytest.raises(ExperimentError, match="loss: tiny_skipnet learns its gates under cross_entropy only")
+        with expected if stage == "reinforce" else contextlib.nullcontext():
+            one.check_loss(one.build_model(10, 0))
+
+
 def test_a_recipes_policy_file_is_looked_for_beside_the_recipe(read, tmp_path):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "list.yaml").write_text("- [[Invert, 0.1, 0.7], [Contrast, 0.2, 0.6]]")
@@ -166,8 +234,18 @@ def test_variants_lie_over_the_whole_document(read):
 def test_overrides_of_a_grid(read):
     (one,) = read("model: a\ngrid: {train_parameters.momentum: [0.1, 0.2]}", "grid.train_parameters.momentum=[0.3]")
     assert (one.name, one.train_parameters.momentum) == ("a-momentum_0.3", 0.3)
-    with pytest.raises(ExperimentError, match=r"--set dataset=synthetic: the file has a grid over dataset"):
-        read(GRID, "dataset=synthetic")
+    variants = "model: a\ngrid: {variant: {x: {train_parameters: {weight_decay: 1}}, y: {seeds: [3]}}}"
+    for text, override, path, over in (
+        (GRID, "dataset=synthetic", "dataset", "dataset"),
+        (GRID, "model_parameters={}", "model_parameters", "model_parameters"),
+        (variants, "train_parameters.weight_decay=2", "train_parameters.weight_decay", "variant"),
+        (variants, "train_parameters={}", "train_parameters.weight_decay", "variant"),
+        (variants, "seeds=[1]", "seeds", "variant"),
+    ):
+        message = f"--set {override}: .*, document 1 sets {path} in its grid over {over}, so this would have no effect"
+        with pytest.raises(ExperimentError, match=message.replace("[", r"\[")):
+            read(text, override)
+    assert [e.train_parameters.momentum for e in read(variants, "train_parameters.momentum=0.5")] == [0.5, 0.5]
 
 
 def test_a_policy_file_becomes_part_of_the_experiment(read, tmp_path):
@@ -207,6 +285,10 @@ def test_rates_grow_with_the_batch(read):
         ("just text", "document 1: expected a mapping"),
         ("model: [", "not valid YAML at line"),
         ("module: x", "document 1: model: missing"),
+        ("model: a\nseeds: [1]\nmodel: b", "not valid YAML at line 3: the key model comes twice"),
+        ("model: a\ntrain_parameters: {val_interval: {epochs: 1, epochs: 2}}", "the key epochs comes twice"),
+        ("model: a\ntrain_parameters: {run_name: 2024-02-30}", "not valid YAML: day is out of range"),
+        ("grid: {variant: {a: {model: a, train_parameters: {run_name: b}}}}", "variant.a: has a run_name, but names"),
         ("model: a\nmodule: [x]", "document 1: module: .*got \\['x'\\]"),
         ("recipes: {}\nrows: []", "document 1: these are wanted rows; `cifarzoo factory --rows .*` trains them"),
         ("model: a\n---\nmodel: b\nmodle: c", "document 2: modle: unknown key"),

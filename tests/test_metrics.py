@@ -7,11 +7,13 @@ import scipy.special
 
 from cifarzoo.errors import DataError
 from cifarzoo.evaluation.metrics import (
+    are_probabilities,
     calibration_bins,
     classification_metrics,
     confusion_matrix,
     expected_calibration_error,
     fit_temperature,
+    log_softmax,
 )
 
 
@@ -111,3 +113,19 @@ def test_temperature_of_images_known_by_heart_is_bounded():
     assert fit_temperature(1e-3 * np.eye(10), np.arange(10)) == pytest.approx(0.01)
     assert fit_temperature(5 * np.eye(10), (np.arange(10) + 1) % 10) == pytest.approx(100)
     assert 0.01 <= fit_temperature(1e4 * np.eye(10), np.arange(10)) <= 100
+
+
+def test_ties_count_against_the_true_class():
+    """A network that says the same of every class is among nobody's five best."""
+    found = classification_metrics(np.zeros((3, 10)), np.array([1, 5, 9]))
+    assert (found["error"], found["top5_error"]) == (100, 100)
+    assert classification_metrics(np.eye(10)[[3, 3]], np.array([3, 4]))["top5_error"] == 50
+
+
+def test_probabilities_are_known_also_from_bfloat16():
+    import ml_dtypes
+
+    logits = np.random.default_rng(0).normal(size=(100, 10))
+    softmax = np.exp(log_softmax(logits)).astype(ml_dtypes.bfloat16).astype(np.float32)
+    assert abs(softmax.sum(axis=1) - 1).max() > 1e-3
+    assert are_probabilities(softmax) and not are_probabilities(logits) and not are_probabilities(2 * softmax)

@@ -181,8 +181,8 @@ def network(name):
 def test_a_second_stage_begins_with_the_weights_of_the_first():
     found = {experiment.name: experiment.init_weights for _, experiment in (row.values for row in ROWS)}
     assert {name: path.split("/")[-3:] for name, path in found.items() if path} == {
-        "skipnet38_reinforce": ["skipnet38_supervised", "seed0", "final.weights.h5"],
-        "pyramid_skipnet272_a200_reinforce": ["pyramid_skipnet272_a200", "seed0", "final.weights.h5"],
+        "skipnet38_reinforce": ["skipnet38_supervised", "seed{seed}", "final.weights.h5"],
+        "pyramid_skipnet272_a200_reinforce": ["pyramid_skipnet272_a200", "seed{seed}", "final.weights.h5"],
     }
 
 
@@ -235,7 +235,7 @@ WANTED = {
     "wrn_28_10_cifar10_flax_dropout_s0": "wrn26_10",
     "shake_shake26_2x96d_cifar10_flax_s0": "wrn26_6_ss-stepped200",
     "pyramidnet272_a200_shakedrop_cifar10_flax_pyramid_s0": "pyramid-stepped300",
-    "skipnet38_cifar10_skipnet_s0": "skipnet38",
+    "skipnet38_supervised_cifar10_skipnet_s0": "skipnet38",
 }
 
 
@@ -243,6 +243,8 @@ WANTED = {
 def test_a_wanted_row_trains_as_the_recipe_of_its_seed(tag, name):
     (row,) = (row for row in read_rows(RECIPES / "zoo.yaml", "runs") if row.tag == tag)
     (recipe,) = (experiment for _, experiment in (row.values for row in ROWS) if experiment.name == name)
+    prices = (experiment.model_parameters.get("computation_cost", 0) for experiment in (row.experiment, recipe))
+    assert len(set(prices)) == 1  # a part of the loss
     assert row.experiment.optimizer == recipe.optimizer and row.experiment.dataset == recipe.dataset
     assert described(row.experiment.augmentation) == described(recipe.augmentation)
     found = []

@@ -214,6 +214,8 @@ def test_the_page_needs_nothing_but_itself(experiment, tmp_path):
 
 def test_the_page_without_slices_lies_in_the_run(experiment):
     folder = run_folder(experiment, 1)
+    (folder.parent / "seed9").mkdir()  # another seed, whose end was not written whole
+    (folder.parent / "seed9" / "results.json").write_text("{")
     out = write_report(folder, images=0)
     assert out == folder / "report.html" and len(Page(out.read_text(encoding="utf-8")).images) == 3
 
@@ -223,6 +225,9 @@ def test_reports_that_cannot_be_made(experiment, tmp_path):
         write_report(tmp_path)
     (tmp_path / "results.json").write_text("{")
     with pytest.raises(DataError, match="not the results of a run"):
+        write_report(tmp_path)
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(DataError, match="not the results of a run .name is missing"):
         write_report(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 from keras import ops
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from cifarzoo.augment.base import Augmentation
 from cifarzoo.augment.standard import box
@@ -49,13 +49,12 @@ class Mix(Augmentation):
         alpha: Of the distribution Beta(alpha, alpha) that lambda, the share of the first image, is drawn from.
         probability: How often a batch (or an image, see `per`) is mixed at all.
         per: Whether one lambda is drawn for the batch, as in the papers' code, or one an image.
-        classes: How many columns the mixed labels get; the training sets it.
     """
 
     alpha: float = Field(1.0, gt=0, le=100)
     probability: float = Field(1.0, ge=0, le=1)
     per: Literal["batch", "image"] = "batch"
-    classes: int = Field(10, ge=2)
+    _classes: int = PrivateAttr(10)  # columns of the mixed labels
 
     @property
     def draws_per_image(self) -> int:
@@ -69,7 +68,9 @@ class Mix(Augmentation):
 
     def prepared(self, classes, fill):
         """With labels of so many classes."""
-        return self.model_copy(update={"classes": classes})
+        other = self.model_copy()
+        other._classes = classes
+        return other
 
     def _numbers(self, draws):
         return draws.uniform(4) if self.per == "image" else draws.shared(4)[None]
@@ -78,7 +79,7 @@ class Mix(Augmentation):
         return ops.cast(ops.floor(numbers[:, 1] * ATOMS), "int32")
 
     def _mix_labels(self, labels, share):
-        soft = soften(labels, self.classes)
+        soft = soften(labels, self._classes)
         return share * soft + (1.0 - share) * ops.flip(soft, axis=0)
 
 

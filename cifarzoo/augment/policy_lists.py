@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from cifarzoo import yaml_texts
 from cifarzoo.augment.names import ABSOLUTE, OPERATIONS
 from cifarzoo.errors import ExperimentError
 
@@ -23,10 +22,10 @@ def read_policies(path: str | Path) -> tuple:
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(f"{path}: cannot read policies: {getattr(error, 'strerror', None) or error}") from None
     try:
-        entries = json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
+        entries = json.loads(text) if Path(path).suffix == ".json" else yaml_texts.parse(text)
     except json.JSONDecodeError as error:
         raise ExperimentError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
-    except yaml.YAMLError as error:
+    except yaml_texts.Error as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
         raise ExperimentError(f"{path}{place}: not YAML: {getattr(error, 'problem', None) or error}") from None

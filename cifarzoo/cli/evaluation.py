@@ -67,15 +67,16 @@ def evaluate(
 
         figures.check()
     if from_logits:
-        refuse(context, "--from-logits", "dataset weights argument flip logits")
+        refuse(context, "--from-logits", "dataset data_dir weights argument flip logits")
         found = load_predictions(from_logits).describe(split)
     else:
         find_modules(Path())
         arguments = factory_arguments(argument)
         found = evaluate_named(model, dataset, data_dir, split, logits, flip, tag=weights, arguments=arguments)
+    # Printed first, so that nothing is lost where the picture cannot be written.
+    print(json.dumps(found, indent=2) if form == "json" else as_markdown(found))
     if confusion:
         figures.save(figures.confusion_matrix(found["confusion"], list(found["class_error"])), confusion)
-    print(json.dumps(found, indent=2) if form == "json" else as_markdown(found))
 
 
 def _evaluate_all(dataset, data_dir, form):

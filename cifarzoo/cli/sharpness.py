@@ -51,7 +51,7 @@ def sharpness(
     ] = None,
     chunk: Annotated[int, typer.Option(help="Images in one compiled call.")] = 125,
     epsilon: Annotated[float, typer.Option(help="Of epsilon_sharpness.")] = 1e-3,
-    seed: Annotated[int, typer.Option(help="Of batch and probes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of batch and probes.")] = 0,
     compat: Annotated[
         str | None, typer.Option(help="cifar_jax: that repository's columns and scales instead of all the above.")
     ] = None,
@@ -76,6 +76,10 @@ def sharpness(
         refuse(context, "--compat cifar_jax", "on measure loss decay_all batch_norm normalization epsilon")
     else:
         refuse(context, "the measures of this package", "devices")
+        if on and "batch" not in on:
+            refuse(context, f"--on {on[0]}", "batch_size")
+        if measure and "epsilon_sharpness" not in measure:
+            refuse(context, f"--measure {measure[0]}", "epsilon")
     if out is None and Path(model).is_dir():
         out = Path(model) / ("sharpness.tsv" if compat else "curvature.tsv")
     find_modules(Path())

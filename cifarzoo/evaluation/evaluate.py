@@ -1,6 +1,5 @@
 """Evaluate what a person names: a published model, a weight file, a saved model, or the folder of a run."""
 
-import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from cifarzoo.data.splits import published_split
 from cifarzoo.errors import CifarzooError, DataError, ModelError, WeightsError
 from cifarzoo.evaluation.metrics import are_probabilities, classification_metrics
 from cifarzoo.evaluation.predictions import Predictions
+from cifarzoo.evaluation.products import whole_products
 
 COMPARED = {"error": "error %", "top5_error": "top-5 error %", "nll": "NLL", "brier": "Brier", "ece": "ECE"}
 # Of networks with gates.
@@ -46,41 +46,8 @@ def predict(model, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
     count = len(images)
     if short := -count % min(batch_size, count):
         images = np.concatenate([images, np.repeat(images[-1:], short, axis=0)])
-    with _whole_products():
+    with whole_products():
         return np.asarray(model.predict(images, batch_size=batch_size, verbose=0), np.float32)[:count]
-
-
-@contextlib.contextmanager
-def _whole_products():
-    """While active, float32 products are float32's, not TensorFloat-32's, which GPUs take by themselves."""
-    import keras
-
-    backend = keras.backend.backend()
-    if backend == "jax":
-        import jax
-
-        with jax.default_matmul_precision("highest"):
-            yield
-    elif backend == "tensorflow":
-        from tensorflow.config import experimental
-
-        kept = experimental.tensor_float_32_execution_enabled()
-        experimental.enable_tensor_float_32_execution(False)
-        try:
-            yield
-        finally:
-            experimental.enable_tensor_float_32_execution(kept)
-    else:  # torch, the only other backend that can predict
-        import torch
-
-        if not torch.cuda.is_available():
-            yield
-            return
-        kept, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
-        try:
-            yield
-        finally:
-            torch.backends.cudnn.allow_tf32 = kept
 
 
 def find_subject(name: str, tag: str | None = None, arguments: dict | None = None) -> Subject:
@@ -107,7 +74,7 @@ def find_subject(name: str, tag: str | None = None, arguments: dict | None = Non
     from cifarzoo.models import registry
 
     by_tag = {entry.tag: entry for entry in pretrained.manifest()}
-    entry = by_tag.get(path.name.removesuffix(".weights.h5"))
+    entry = by_tag.get(path.name.removesuffix(".weights.h5") if path.is_file() else name.removesuffix(".weights.h5"))
     if name.endswith(".h5") and (not path.is_file() or entry is None):
         if not path.is_file():
             raise WeightsError(f"{path}: no such weight file")
@@ -212,7 +179,7 @@ def evaluate(
     from cifarzoo.models.skipping import computation_metrics, has_gates
 
     if has_gates(subject.model):
-        with _whole_products():
+        with whole_products():
             metrics |= computation_metrics(subject.model, arrays.images, batch_size)
     return metrics | {"images_per_second": round(len(logits) / seconds, 1)}, logits
 

@@ -10,6 +10,7 @@ import numpy as np
 from cifarzoo.data.dataset import CLASS_NAMES, IMAGES, SPLITS
 from cifarzoo.errors import DataError
 from cifarzoo.evaluation.metrics import (
+    are_probabilities,
     classification_metrics,
     confusion_matrix,
     fit_temperature,
@@ -133,6 +134,8 @@ def load_predictions(path: Path) -> Predictions:
             raise DataError(
                 f"{path}: {split}_logits must be floats and {split}_labels integers, got {logits.dtype}, {labels.dtype}"
             )
+        if are_probabilities(logits):
+            raise DataError(f"{path}: {split}_logits are probabilities; logits are expected, from before the softmax")
         wanted = IMAGES.get(split) if found.dataset in ("cifar10", "cifar100") else None
         if wanted and len(labels) != wanted:
             raise DataError(f"{path}: {split} of {found.dataset} has {wanted:,} images, the file {len(labels):,}")

@@ -18,6 +18,11 @@ from cifarzoo.evaluation.metrics import calibration_bins, log_softmax
 from cifarzoo.training.reading import run_config
 from cifarzoo.training.tables import read_table
 
+# What the page takes from results.json.
+NEEDED = (
+    *("name", "seed", "model", "dataset", "steps", "seconds", "weights", "fingerprint", "parameters", "train_split"),
+    *("revision", "backend", "versions", "device"),
+)
 LINE, PLANE = np.linspace(-1, 1, 21), np.linspace(-1, 1, 9)
 
 STYLE = """
@@ -99,19 +104,27 @@ def write_report(run: Path, out: Path | None = None, data_dir: str | None = None
 
 def _results(run):
     try:
-        return json.loads((run / "results.json").read_text())
+        results = json.loads((run / "results.json").read_text())
     except OSError as failure:
         raise DataError(f"{run}: not a finished run: results.json cannot be read ({failure.strerror})") from None
     except ValueError as failure:
         raise DataError(f"{run / 'results.json'}: not the results of a run ({failure})") from None
+    if missing := [key for key in NEEDED if not isinstance(results, dict) or key not in results]:
+        raise DataError(f"{run / 'results.json'}: not the results of a run ({missing[0]} is missing)")
+    return results
 
 
 def _seeds(run, results):
     """The logs of all finished seeds of the run's experiment."""
     logs = []
     for path in sorted(run.resolve().parent.glob("*/results.json")):
-        if _results(path.parent).get("fingerprint") == results["fingerprint"]:
-            logs.append(read_table(path.parent / "log.tsv"))
+        own = path.parent == run.resolve()
+        try:
+            if own or _results(path.parent)["fingerprint"] == results["fingerprint"]:
+                logs.append(read_table(path.parent / "log.tsv"))
+        except DataError:
+            if own:  # another seed's damage is not this one's
+                raise
     return logs
 
 

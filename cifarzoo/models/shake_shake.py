@@ -6,7 +6,8 @@ Paper:
 26 layers deep, "2x96d" is two branches of 96 channels in the first stage, doubled with each stage. As in the author's
 code, every branch is ReLU-conv-BN-ReLU-conv-BN, and nothing follows the sum. Where the shape changes, the shortcut is
 ReLU, then two 1x1 convolutions side by side, the second on an image moved by one pixel so that with stride 2 both
-together see more of it, then BatchNormalization. The stem has BatchNormalization and no bias.
+together see more of it, then BatchNormalization. (It is moved up and left, as in Flax's examples and Fast AutoAugment;
+the author's code moves it down and right.) The stem has BatchNormalization and no bias.
 """
 
 from typing import Unpack

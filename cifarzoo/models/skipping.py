@@ -45,13 +45,16 @@ def gate_decisions(model, images, batch_size: int = 256) -> np.ndarray:
 
 
 def computation_percent(decisions: np.ndarray) -> float:
-    """Mean percentage of blocks that run, the always running one before the first gate counted as one more block."""
+    """Mean percentage of blocks that run, as SkipNet's authors count: all that always run are one block more."""
     gates = decisions.shape[1]
     return float(100 * np.mean((decisions.sum(axis=1) + 1) / (gates + 1)))
 
 
 def executed_macs(model, decisions: np.ndarray) -> np.ndarray:
-    """Multiply-accumulates of convolutions and linear layers for every image, int64 [images]; gates are included."""
+    """Multiply-accumulates of convolutions and linear layers for every image, int64 [images].
+
+    Gates are included, but for the recurrent one's LSTM cell.
+    """
     blocks = np.array([macs(model.get_layer(block)) for block in gated_blocks(model)], np.int64)
     return macs(model) - (~decisions) @ blocks
 

@@ -5,6 +5,7 @@ cifar-vs-tensorflow2; its files run unchanged. An error names the file, the docu
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -242,7 +243,9 @@ class Experiment(Strict):
         if self.init_weights:
             from cifarzoo.pretrained import load_file
 
-            load_file(model, Path(self.init_weights))
+            places = {"{logdir}": self.train_parameters.logdir, "{seed}": str(seed)}
+            path = functools.reduce(lambda path, item: path.replace(*item), places.items(), self.init_weights)
+            load_file(model, Path(path))
         return model
 
     def build_augmentation(self, classes: int):
@@ -284,6 +287,17 @@ class Experiment(Strict):
                     f"{self.place}: train_parameters.batch_size: {self.model} takes BatchNormalization's statistics "
                     f"over groups of {size} images, and {share} at a time are no whole number of these"
                 )
+
+    def check_loss(self, model) -> None:
+        """Raise ExperimentError if the model learns its gates by the likelihood, and the loss is another."""
+        from cifarzoo.layers import PolicyGradient
+
+        loss = self.train_parameters.loss
+        if loss != "cross_entropy" and any(isinstance(layer, PolicyGradient) for layer in model._flatten_layers()):
+            raise ExperimentError(
+                f"{self.place}: train_parameters.loss: {self.model} learns its gates under cross_entropy only, "
+                f"got {loss}"
+            )
 
     @contextlib.contextmanager
     def arithmetic(self):

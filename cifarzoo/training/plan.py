@@ -17,7 +17,7 @@ class Plan:
         total: Steps of the whole run. log, val, checkpoint: Steps from one to the next of each.
 
     Raises:
-        ExperimentError: the schedule's parts do not fit each other, or small images last longer than the run.
+        ExperimentError: the schedule's parts do not fit each other, or small images or Lookahead the run's length.
         TrainingError: the schedule has no step.
     """
 
@@ -43,6 +43,12 @@ class Plan:
             self._sizes.check(self.total)
         except ValueError as failure:
             raise ExperimentError(f"{experiment.place}: train_parameters.progressive_resizing: {failure}") from None
+
+        if (lookahead := parameters.lookahead) and self._lengths(lookahead.start) + lookahead.interval > self.total:
+            raise ExperimentError(
+                f"{experiment.place}: train_parameters.lookahead: begins after {self._lengths(lookahead.start)} steps "
+                f"and meets every {lookahead.interval}, which a training of {self.total} steps does not reach"
+            )
 
     def next_end(self, step: int) -> int:
         """The step before which the next call stops; a function of `step` alone, so that resumed runs repeat it."""

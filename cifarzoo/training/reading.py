@@ -9,9 +9,11 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
+from cifarzoo import yaml_texts
 from cifarzoo.augment.policy_lists import check_policies, read_policies
 from cifarzoo.errors import DataError, ExperimentError
 from cifarzoo.training.experiment import Experiment, TrainParameters
+from cifarzoo.training.schedules import Duration
 
 # The key of a grid whose values are laid over the whole document.
 VARIANT = "variant"
@@ -29,12 +31,14 @@ def read_experiments(path: Path, overrides: list[str] = ()) -> list[Experiment]:
     """
     try:
         text = path.read_text()
-        documents = list(yaml.safe_load_all(text))
+        documents = yaml_texts.parse_all(text)
     except OSError as failure:
         raise ExperimentError(f"{path}: cannot be read ({failure.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as failure:
+    except UnicodeDecodeError:
+        raise ExperimentError(f"{path}: not text") from None
+    except yaml_texts.Error as failure:
         where = f" at line {failure.problem_mark.line + 1}" if getattr(failure, "problem_mark", None) else ""
-        problem = getattr(failure, "problem", None) or "not text"
+        problem = getattr(failure, "problem", None) or failure
         raise ExperimentError(f"{path}: not valid YAML{where}: {problem}") from None
     numbered = [(number, d) for number, d in enumerate(documents, start=1) if d is not None]
     if not numbered:
@@ -81,7 +85,9 @@ def _read_document(path, number, document, overrides):
     document, folders = _with_recipe(path, place, document)
     for override in overrides:
         _apply_override(document, override)
-    return [experiment_from([with_policies(d, folders, place)], place) for d in _grid_points(document, place)]
+    points = _grid_points(document, place)
+    _check_overrides(document.get("grid"), overrides, place)
+    return [experiment_from([with_policies(d, folders, place)], place) for d in points]
 
 
 # ------------------------------------------------------------------------------------------------ grids
@@ -120,6 +126,8 @@ def _named_values(key, values, place):
         for name, value in values.items():
             if key == VARIANT and not isinstance(value, dict):
                 raise ExperimentError(f"{where}.{name}: expected a mapping to lay over the document, got {value!r:.80}")
+            if key == VARIANT and ("train_parameters", "run_name") in _paths(value):
+                raise ExperimentError(f"{where}.{name}: has a run_name, but names are derived from those of the grid")
         return [(str(name), value) for name, value in values.items()]
     if not isinstance(values, list) or not values:
         raise ExperimentError(f"{where}: expected a list of values, or a mapping from names to values")
@@ -129,6 +137,32 @@ def _named_values(key, values, place):
         raise ExperimentError(f"{where}: expected a mapping from names to what is laid over the document")
     last = key.split(".")[-1]
     return [(value if isinstance(value, str) else f"{last}_{json.dumps(value)}", value) for value in values]
+
+
+def _paths(value, above=()):
+    """The places of all values of nested mappings."""
+    if not isinstance(value, dict) or not value:
+        return {above}
+    return {path for key, inner in value.items() for path in _paths(inner, (*above, key))}
+
+
+def _check_overrides(grid, overrides, place):
+    """Refuse a `--set` of what the grid sets anyway, which would change nothing, or not everywhere."""
+    for override in overrides:
+        key = override.partition("=")[0]
+        wanted = tuple(key.split("."))
+        if wanted[0] == "grid":
+            continue
+        for name, values in (grid or {}).items():
+            above = () if name == VARIANT else tuple(name.split("."))
+            named = isinstance(values, dict)
+            set_there = {path for value in (values.values() if named else values) for path in _paths(value, above)}
+            for path in sorted(set_there, key=lambda path: (len(path), str(path))):
+                if path[: len(wanted)] == wanted[: len(path)]:
+                    raise ExperimentError(
+                        f"--set {override}: {place} sets {'.'.join(path)} in its grid over {name}, so this would have "
+                        f"no effect there; change it in the file, or set grid.{name}"
+                    )
 
 
 def with_policies(document: dict, folders: list[Path], place: str) -> dict:
@@ -236,25 +270,30 @@ def read_mapping(path: Path, what: str, place: str = "") -> dict:
 def parse_yaml(text: str, place: str):
     """The value of a YAML text; ExperimentError with `place` where it is none."""
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as failure:
+        return yaml_texts.parse(text)
+    except yaml_texts.Error as failure:
         raise ExperimentError(f"{place}: not valid YAML: {getattr(failure, 'problem', failure)}") from None
 
 
 def _merge(base, top):
     merged = dict(base)
     for key, value in top.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict) and not _replaces(value, merged[key])
         merged[key] = _merge(merged[key], value) if both else value
     return merged
+
+
+def _replaces(value, other):
+    """Whether a mapping stands in place of another rather than over it: a schedule of another kind, or a duration."""
+    if "kind" in value:
+        return value["kind"] != other.get("kind")
+    return bool(value) and set(value) | set(other) <= set(Duration.model_fields)
 
 
 def _apply_override(document, override):
     key, equals, value = override.partition("=")
     if not equals:
         raise ExperimentError(f"--set {override}: expected KEY=VALUE, for example train_parameters.batch_size=64")
-    if isinstance(grid := document.get("grid"), dict) and key in grid:
-        raise ExperimentError(f"--set {override}: the file has a grid over {key}; set grid.{key} to a list of values")
     # A grid's keys are dotted themselves.
     *sections, last = ["grid", key[5:]] if key.startswith("grid.") else key.split(".")
     target = document
@@ -282,7 +321,7 @@ def quickstart_experiment(overrides: list[str] = ()) -> Experiment:
     }
     for override in overrides:
         _apply_override(document, override)
-    return experiment_from([document], "quickstart")
+    return experiment_from([with_policies(document, [Path()], "quickstart")], "quickstart")
 
 
 # ------------------------------------------------------------------------------------------------ of a run

@@ -85,6 +85,7 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
         dataset, train=dataset.train.take(slice(400)), test=dataset.test.take(slice(10 * replicas))
     )
     engines = [create_engine(small, few, seed) for seed in experiment.seeds[: experiment.seeds_at_once]]
+    experiment.check_loss(engines[0].model)
     experiment.check_image_sizes(engines[0].model)
     given = experiment.train_parameters
     experiment.check_groups(engines[0].model, engines[0].share * given.batch_size // (batch * given.accumulate))

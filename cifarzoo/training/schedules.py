@@ -7,7 +7,7 @@ steps. An epoch is one pass over the training split, so `epochs` times its size 
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, model_validator
 
 
 class Strict(BaseModel):
@@ -196,7 +196,6 @@ __all__ = [
     "Duration",
     "Length",
     "PiecewiseLinear",
-    "PositiveInt",
     "Pyramid",
     "Stepped",
     "Strict",

@@ -194,6 +194,7 @@ class _Run:
         self.engine = create_engine(self.experiment, self.dataset, self.seed)
         # Now, before anybody edits the code of a run that takes days.
         self.provenance = provenance(replica_count(self.experiment))
+        self.experiment.check_loss(self.engine.model)
         self.experiment.check_image_sizes(self.engine.model)
         self.experiment.check_groups(self.engine.model, self.engine.share)
         log_length = 0

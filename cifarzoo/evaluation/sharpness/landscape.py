@@ -10,6 +10,7 @@ from keras import ops
 
 from cifarzoo.errors import DataError, ModelError
 from cifarzoo.evaluation.metrics import are_probabilities
+from cifarzoo.evaluation.products import whole_products
 from cifarzoo.evaluation.sharpness.derivatives import backend_derivatives
 
 LOSSES = ("cross_entropy", "squared")
@@ -107,12 +108,14 @@ class Landscape:
 
     # ---------------------------------------------------------------------------------------------- as NumPy
 
+    @whole_products()
     def loss(self, displacement: np.ndarray | None = None) -> float:
         """The loss at the weights, or at the weights plus a vector."""
         at = self._at(displacement)
         total = sum(float(ops.convert_to_numpy(self._values(at, *data))) for data in self._data())
         return self._finite(total / len(self)) + self._penalty(displacement)
 
+    @whole_products()
     def gradient(self, displacement: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """Loss and gradient at the weights, or at the weights plus a vector."""
         at, total, gradient = self._at(displacement), 0.0, np.zeros(self.parameters)
@@ -124,6 +127,7 @@ class Landscape:
         loss = self._finite(total / len(self)) + self._penalty(displacement)
         return loss, (gradient / len(self) + decay).astype(self.dtype)
 
+    @whole_products()
     def hessian_vector(self, v: np.ndarray) -> np.ndarray:
         """The Hessian at the weights times a vector."""
         v = np.asarray(v, self.dtype)
@@ -133,6 +137,7 @@ class Landscape:
         self._finite(total.sum())
         return (total / len(self) + self.weight_decay * self._decay * v).astype(self.dtype)
 
+    @whole_products()
     def quadratic_forms(self, v: np.ndarray, chunk: slice, hessian: bool = True) -> np.ndarray:
         """Quadratic forms of one chunk of images along a vector, each the mean over its images.
 

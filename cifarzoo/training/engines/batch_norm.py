@@ -102,7 +102,8 @@ def fused_batch_normalization(synchronized: bool = False):
     original = keras.layers.BatchNormalization.call
 
     def call(self, inputs, training=None, mask=None):
-        if mask is not None or self.axis not in (-1, len(inputs.shape) - 1):
+        renormalizes = getattr(self, "renorm", False)
+        if mask is not None or renormalizes or self.axis not in (-1, len(inputs.shape) - 1):
             return original(self, inputs, training=training, mask=mask)
         if not (training and self.trainable):
             return _infer(self, inputs)

@@ -25,6 +25,8 @@ from cifarzoo.training.engines.cluster import is_described, read_cluster
 from cifarzoo.training.engines.repeats import looped
 from cifarzoo.training.gradients import objective, step_gradients
 
+ENABLE_X64 = jax.config.jax_enable_x64  # as whoever started the process wants it
+
 
 def device_count(experiment) -> int:
     """Over how many devices a batch is spread: with `none` one, else all, of other processes too.
@@ -72,8 +74,8 @@ class JaxEngine:
     """
 
     def __init__(self, experiment, dataset, seed):
-        if experiment.precision == "float64":
-            jax.config.update("jax_enable_x64", True)
+        # Not left on for the next experiment of a file, whose random layers would draw otherwise.
+        jax.config.update("jax_enable_x64", experiment.precision == "float64" or ENABLE_X64)
         self.experiment, self.parameters, self.seed = experiment, experiment.train_parameters, seed
         self.replicas = device_count(experiment)
         check_shares(self.parameters, self.replicas)
