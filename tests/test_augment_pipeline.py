@@ -111,6 +111,7 @@ def test_every_name_builds_and_keeps_shape_and_type(here):
 
 def test_number_of_classes_and_mean_colour_come_from_the_data_set():
     pipeline = build(["cutout", "mixup", "autoaugment"], classes=100, fill=(129, 124, 112))
-    cutout, mixup, autoaugment = pipeline.augmentations
+    cutout, _, autoaugment = pipeline.augmentations
     assert cutout.fill_colour == autoaugment.fill_colour == (129, 124, 112)
-    assert mixup.classes == 100
+    images, labels = augment_batches.batch()
+    assert pipeline(images, labels, Draws(0, 0, np.arange(len(images), dtype="int32")))[1].shape == (len(images), 100)

@@ -194,7 +194,7 @@ def test_interrupted_run_saves_and_says_how_to_go_on(tmp_path):
     while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) > 2):
         time.sleep(0.05)
     second = finish(start(description))
-    assert second["type"] == "CheckpointError" and "another process" in second["error"]
+    assert second["type"] == "InUseError" and "another process" in second["error"]
     process.send_signal(signal.SIGINT)
     stopped = finish(process)
     assert stopped["type"] == "Interrupted"
