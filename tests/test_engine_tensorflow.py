@@ -190,13 +190,16 @@ def test_interrupted_run_saves_and_says_how_to_go_on(tmp_path):
                           "val_interval": 100000, "checkpoint_interval": 100000},
     )  # fmt: skip
     process = start(description)
-    log = tmp_path / "tiny_cnn" / "seed0" / "log.tsv"
-    while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) > 2):
-        time.sleep(0.05)
-    second = finish(start(description))
-    assert second["type"] == "InUseError" and "another process" in second["error"]
-    process.send_signal(signal.SIGINT)
-    stopped = finish(process)
+    try:
+        log = tmp_path / "tiny_cnn" / "seed0" / "log.tsv"
+        while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) > 2):
+            time.sleep(0.05)
+        second = finish(start(description))
+        assert second["type"] == "InUseError" and "another process" in second["error"]
+        process.send_signal(signal.SIGINT)
+        stopped = finish(process)
+    finally:
+        process.kill()
     assert stopped["type"] == "Interrupted"
     assert "stopped and saved at step" in stopped["error"] and "same command" in stopped["error"]
 
