@@ -40,7 +40,8 @@ def factory_arguments(items):
 
 def refuse(context, why, names):
     """Raise an ExperimentError if one of these options is given, which `why` would silently overrule."""
-    for name in names.split():
-        if context.get_parameter_source(name).name == "COMMANDLINE":
-            option = f"--{name.rstrip('_').replace('_', '-')}" if name != "file" else str(context.params[name])
-            raise ExperimentError(f"{option}: has no meaning with {why}; leave it out")
+    for parameter in context.command.params:
+        if parameter.name in names.split() and context.get_parameter_source(parameter.name).name == "COMMANDLINE":
+            is_option = parameter.param_type_name == "option"
+            given = parameter.opts[0] if is_option else context.params[parameter.name]
+            raise ExperimentError(f"{given}: has no meaning with {why}; leave it out")

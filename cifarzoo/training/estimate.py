@@ -1,7 +1,6 @@
 """What experiments would cost: the resolved description, and time from short probes of this machine."""
 
 import dataclasses
-import os
 import time
 
 import numpy as np
@@ -11,6 +10,7 @@ from cifarzoo.data import load
 from cifarzoo.models.macs import macs
 from cifarzoo.training.auto import settled
 from cifarzoo.training.engines import create_engine, replica_count
+from cifarzoo.training.engines.cluster import is_described
 from cifarzoo.training.experiment import Experiment
 from cifarzoo.training.reading import quickstart_experiment
 
@@ -50,7 +50,7 @@ def probe(precision: str, distribution: str = "auto") -> float:
 
     Of several workers, it is the rate of this one.
     """
-    if distribution == "multi_worker" or (distribution == "auto" and "TF_CONFIG" in os.environ):
+    if distribution == "multi_worker" or (distribution == "auto" and is_described()):
         distribution = "none"
     experiment = quickstart_experiment([f"precision={precision}", f"distribution={distribution}"])
     parameters = experiment.train_parameters

@@ -5,7 +5,6 @@ cifar-vs-tensorflow2; its files run unchanged. An error names the file, the docu
 """
 
 import contextlib
-import functools
 import hashlib
 import json
 from pathlib import Path
@@ -20,7 +19,7 @@ from cifarzoo.training.resizing import ImageSizes, ResizingStage, any_image_size
 from cifarzoo.training.schedules import AnySchedule, Constant, Length, Stepped, Strict
 
 # Spellings of the zoo's own module, and of keys that have another name here.
-SEED_MODULES = {"cifarzoo.models", "Models.Resnets", "Models.VGG", "Models.VGGs"}
+SEED_MODULES = {"cifarzoo", "cifarzoo.models", "Models.Resnets", "Models.VGG", "Models.VGGs"}
 SEED_MODEL_PARAMETERS = {"shortcut_mode": "shortcut_type"}
 
 
@@ -243,8 +242,7 @@ class Experiment(Strict):
         if self.init_weights:
             from cifarzoo.pretrained import load_file
 
-            places = {"{logdir}": self.train_parameters.logdir, "{seed}": str(seed)}
-            path = functools.reduce(lambda path, item: path.replace(*item), places.items(), self.init_weights)
+            path = self.init_weights.replace("{logdir}", self.train_parameters.logdir).replace("{seed}", str(seed))
             load_file(model, Path(path))
         return model
 
@@ -324,7 +322,7 @@ class Experiment(Strict):
 
     def model_factory(self):
         """The function that builds the model: of the zoo, or of the user's own `module`."""
-        if self.module in (None, "cifarzoo", "cifarzoo.models"):
+        if self.module is None:
             from cifarzoo.models import registry
 
             for key in self.model_parameters:

@@ -43,7 +43,6 @@ class Plan:
             self._sizes.check(self.total)
         except ValueError as failure:
             raise ExperimentError(f"{experiment.place}: train_parameters.progressive_resizing: {failure}") from None
-
         if (lookahead := parameters.lookahead) and self._lengths(lookahead.start) + lookahead.interval > self.total:
             raise ExperimentError(
                 f"{experiment.place}: train_parameters.lookahead: begins after {self._lengths(lookahead.start)} steps "

@@ -14,7 +14,7 @@ from cifarzoo.errors import CheckpointError, TrainingError
 from cifarzoo.evaluation.metrics import classification_metrics
 from cifarzoo.training import checkpoint
 from cifarzoo.training.auto import settled
-from cifarzoo.training.engines import create_engine, create_group, replica_count
+from cifarzoo.training.engines import create_engine, create_group
 from cifarzoo.training.experiment import Experiment
 from cifarzoo.training.logs import default_callbacks
 from cifarzoo.training.order import stream_indices
@@ -193,7 +193,7 @@ class _Run:
         saved = self._saved()
         self.engine = create_engine(self.experiment, self.dataset, self.seed)
         # Now, before anybody edits the code of a run that takes days.
-        self.provenance = provenance(replica_count(self.experiment))
+        self.provenance = provenance(self.engine.replicas)
         self.experiment.check_loss(self.engine.model)
         self.experiment.check_image_sizes(self.engine.model)
         self.experiment.check_groups(self.engine.model, self.engine.share)
