@@ -2,10 +2,9 @@
 
 Small networks on a fast accelerator are bound by what happens between steps. Here the data set lies on the device as
 uint8, and shuffled reading, augmentation, forward, backward, update, moving average and BatchNormalization's statistics
-of many steps are one XLA program with donated state. (On processors it is one program a step: XLA compiles convolutions
-inside a loop to code some ten times slower there, and dispatch costs little.) Several devices share the batch by
-sharding; BatchNormalization then sees the whole global batch, so their number does not change the result. Nothing here
-needs TensorFlow.
+of many steps are one XLA program with donated state. (On processors it is one program a step, as dispatch costs little
+there and XLA's loops are no faster.) Several devices share the batch by sharding; BatchNormalization then sees the
+whole global batch, so their number does not change the result. Nothing here needs TensorFlow.
 """
 
 import contextlib
@@ -22,6 +21,7 @@ from cifarzoo.errors import ExperimentError
 from cifarzoo.training.engines import repeats
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
+from cifarzoo.training.engines.convolution import canonical_convolutions
 from cifarzoo.training.engines.repeats import looped
 from cifarzoo.training.gradients import objective, step_gradients
 
@@ -219,9 +219,16 @@ class JaxEngine:
         with self.experiment.arithmetic(), self._loops():
             return self.model.stateless_call(trainable, others, self._as_input(images[indices]), training=False)[0]
 
+    @contextlib.contextmanager
     def _loops(self):
-        """While active, the model's repeated blocks are traced as loops, if loops are fast here."""
-        return looped(self.model, scan_copies) if self.loops_on_device else contextlib.nullcontext()
+        """While active, the model's repeated blocks are traced as loops.
+
+        On processors only where XLA would hardly finish to compile them one by one, as they run faster so.
+        """
+        fewest = repeats.FEWEST_COPIES if self.loops_on_device else repeats.FEWEST_RECOMPUTED
+        order = canonical_convolutions() if jax.default_backend() == "cpu" else contextlib.nullcontext()
+        with order, looped(self.model, scan_copies, fewest):
+            yield
 
     @contextlib.contextmanager
     def averaged_weights(self):

@@ -46,8 +46,13 @@ def graph_nodes(model) -> list:
     return [node for depth in depths for node in model._nodes_by_depth[depth] if node.operation and not node.is_input]
 
 
-def plan(model) -> list:
-    """The nodes of a functional model in order, with `Repeat`s in place of those that repeat."""
+def plan(model, fewest: int | None = None) -> list:
+    """The nodes of a functional model in order, with `Repeat`s in place of those that repeat.
+
+    Args:
+        fewest: Copies from which on a block counts as repeating; `FEWEST_COPIES` if None.
+    """
+    fewest = fewest or FEWEST_COPIES
     nodes = graph_nodes(model)
     place = {id(tensor): number for number, node in enumerate(nodes) for tensor in node.outputs}
     signatures = [_signature(node, number, place) for number, node in enumerate(nodes)]
@@ -59,7 +64,7 @@ def plan(model) -> list:
         last_use[place.get(id(tensor), -1)] = len(nodes)
     parts, first = [], 0
     while first < len(nodes):
-        length, copies = _longest_repeat(signatures, nodes, place, last_use, first)
+        length, copies = _longest_repeat(signatures, nodes, place, last_use, first, fewest)
         if copies:
             ends = range(first, first + length * copies, length)
             parts.append(Repeat([nodes[start : start + length] for start in ends]))
@@ -92,7 +97,7 @@ def _signature(node, number, place):
     )
 
 
-def _longest_repeat(signatures, nodes, place, last_use, first):
+def _longest_repeat(signatures, nodes, place, last_use, first, fewest):
     """Operations of a block and number of its copies from node `first` on: those that cover most; (0, 0) if none."""
     best = 0, 0
     if signatures[first] is None:
@@ -104,7 +109,7 @@ def _longest_repeat(signatures, nodes, place, last_use, first):
         ):
             equal += 1
         copies = 1 + equal // length
-        if copies < FEWEST_COPIES or length * copies <= best[0] * best[1]:
+        if copies < fewest or length * copies <= best[0] * best[1]:
             continue
         if _stands_alone(nodes, place, last_use, first, length, copies):
             best = length, copies
@@ -126,7 +131,7 @@ def _stands_alone(nodes, place, last_use, first, length, copies):
 
 
 @contextlib.contextmanager
-def looped(model, loop):
+def looped(model, loop, fewest: int | None = None):
     """While active, a functional model that is called runs its repeated blocks through `loop`.
 
     Args:
@@ -135,8 +140,9 @@ def looped(model, loop):
             those that training moves, such as moving statistics; the input of the first copy; and a function that runs
             one copy, of its input and the values of its variables to its output and the new values of `moving`.
             Returns the output of the last copy and the new values, [moving][copies].
+        fewest: As `plan` takes it.
     """
-    parts = plan(model) if hasattr(model, "_nodes_by_depth") else []
+    parts = plan(model, fewest) if hasattr(model, "_nodes_by_depth") else []
     if not any(isinstance(part, Repeat) for part in parts):
         yield
         return
