@@ -4,6 +4,7 @@ It reads the wanted rows (recipes/zoo.yaml), leaves out what the manifest has, g
 trains what fits; a finished run is evaluated once on the test images and published. It may be stopped at any moment.
 """
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +14,18 @@ from pydantic import ValidationError
 from cifarzoo import pretrained
 from cifarzoo.data import load
 from cifarzoo.data.dataset import IMAGES
-from cifarzoo.errors import InUseError, one_line
+from cifarzoo.devices import device_name
+from cifarzoo.errors import DataError, InUseError, one_line
 from cifarzoo.publishing import GOLDEN_IMAGES, publish, write_pages
 from cifarzoo.rows import Row
 from cifarzoo.training import checkpoint
 from cifarzoo.training.auto import catalogued_macs, on_accelerator, settled
 from cifarzoo.training.engines import replica_count
-from cifarzoo.training.estimate import probe, step_seconds
+from cifarzoo.training.estimate import measure_pace, probe
 from cifarzoo.training.experiment import Experiment
 from cifarzoo.training.plan import Plan
-from cifarzoo.training.provenance import device_name
 from cifarzoo.training.reading import run_folder
+from cifarzoo.training.schedules import Duration
 from cifarzoo.training.trainer import Interrupted, StopRequest, run
 
 # Building, compiling and publishing, beside the training itself and the evaluation.
@@ -33,6 +35,10 @@ EVALUATED_IMAGES = 30_000
 # By how much a row's time may be below that of its arithmetic at ResNet-20's rate: wide networks reach more of a
 # device, of an accelerator far more.
 FASTER, FASTER_ON_ACCELERATORS = 3, 12
+# Of the time that is left, what may go into steps of rows to see whether they fit; then one is begun.
+PROBING_SHARE = 0.1
+# Saving takes as long as many steps of a wide network on an accelerator, where an epoch takes seconds.
+CHECKPOINT_SECONDS = 60.0
 
 
 class Factory:
@@ -47,7 +53,7 @@ class Factory:
     def __init__(self, rows: list[Row], weights: Path, data_dir: str | None = None):
         self._rows = [replace(row, experiment=settled(row.experiment, [row.seed])) for row in rows]
         self._weights, self._data_dir = weights, data_dir
-        self._datasets, self._rates, self._step_seconds = {}, {}, {}
+        self._datasets, self._rates, self._paces = {}, {}, {}
 
     def open_rows(self) -> list[Row]:
         """The rows that are not published yet: those that are half done first, and stopgaps last.
@@ -69,25 +75,19 @@ class Factory:
         """Time to finish a row: at the rate of its own checkpoint, or of its arithmetic at ResNet-20's rate.
 
         Raises:
-            CifarzooError: the row does not fit, or its data set is not there.
+            CifarzooError: the row does not fit.
         """
-        left, saved = self._images_left(row), self._saved(row)
-        if saved and saved["seconds"] > 0 and _is_from_here(saved, row):
-            done = self._plan(row).full_size_images() - left
-            return self._beside(row) + saved["seconds"] * left / done
-        return self._beside(row) + row.experiment.operations(catalogued_macs(row.experiment), left) / self._rate(row)
+        return self._beside(row) + self._image_seconds(row) * self._images_left(row)
 
     def seconds(self, row: Row) -> float:
         """Time to finish a row, as its checkpoint or else some steps of its own network say; see `rough_seconds`."""
-        saved = self._saved(row)
-        if saved and _is_from_here(saved, row):
+        if self._steady(row):
             return self.rough_seconds(row)
-        parameters = row.experiment.train_parameters
-        network = parameters.for_steps(1).model_copy(update={"progressive_resizing": []})
-        key = _decisive(row.experiment.model_copy(update={"train_parameters": network})), row.experiment.precision
-        if key not in self._step_seconds:
-            self._step_seconds[key] = step_seconds(row.experiment)
-        return self._beside(row) + self._step_seconds[key] * self._images_left(row) / parameters.batch_size
+        key = _pace(row.experiment)
+        if key not in self._paces:
+            self._paces[key] = measure_pace(row.experiment)
+        steps = self._images_left(row) / row.experiment.train_parameters.batch_size
+        return self._beside(row) + self._paces[key].startup + self._paces[key].step * steps
 
     def work(self, budget: float) -> tuple[list[Row], list[Row]]:
         """Train and publish what fits into `budget` seconds; returns the rows that were published and that failed.
@@ -116,7 +116,8 @@ class Factory:
                 try:
                     # What fits must leave time for its publication; what does not is only saved.
                     end = deadline - (self._beside(row) if seconds <= left else FIXED_SECONDS / 2)
-                    run(row.experiment, row.seed, self._dataset(row.experiment), deadline=end, stop=stop)
+                    experiment = self._saved_by_the_minute(row, seconds)
+                    run(experiment, row.seed, self._dataset(experiment), deadline=end, stop=stop)
                     entry = self._publish(row)
                     finished.append(row)
                     _say(f"{row.tag}: published, error {entry.metrics['error']:.2f} %")
@@ -138,14 +139,28 @@ class Factory:
     def _choose(self, rows, deadline, failed, stop):
         """The first row that can be finished in time, else the first, with its seconds; None where every row fails."""
         first = None, 0.0
+        probed_until = time.monotonic() + PROBING_SHARE * (deadline - time.monotonic())
+        without_data = set()
         for row in rows:
             if stop.signal:
                 break
+            if row.experiment.dataset in without_data:
+                failed.append(row)
+                continue
             try:
                 seconds = self.rough_seconds(row)
                 faster = FASTER_ON_ACCELERATORS if on_accelerator(row.experiment) else FASTER
-                if seconds / faster <= deadline - time.monotonic():
+                left = deadline - time.monotonic()
+                might_fit = seconds / faster <= left and time.monotonic() < probed_until
+                if might_fit or first[0] is None:
+                    self._dataset(row.experiment)  # before its network is compiled for nothing
+                if might_fit:
                     seconds = self.seconds(row)
+            except DataError as failure:
+                _say(f"{row.experiment.dataset}: {one_line(failure)}")
+                without_data.add(row.experiment.dataset)
+                failed.append(row)
+                continue
             except Exception as failure:
                 _say(f"{row.tag}: {one_line(failure)}")
                 failed.append(row)
@@ -154,6 +169,18 @@ class Factory:
                 return row, seconds
             first = first if first[0] else (row, seconds)
         return first
+
+    def _saved_by_the_minute(self, row, seconds):
+        """The row's experiment, of `seconds` in all, with checkpoints not much less than a minute apart.
+
+        They come every so many of the row's own intervals, so that calls keep their length.
+        """
+        plan, parameters = self._plan(row), row.experiment.train_parameters
+        steps = self._images_left(row) / plan.batch_size
+        minutes = max((seconds - self._beside(row)) / CHECKPOINT_SECONDS, 1e-9)
+        intervals = max(1, round(steps / plan.checkpoint / minutes))
+        parameters = parameters.model_copy(update={"checkpoint_interval": Duration(steps=intervals * plan.checkpoint)})
+        return row.experiment.model_copy(update={"train_parameters": parameters})
 
     def _publish(self, row):
         """Publish; the weights become the default if their recipe is preferred to that of the default so far."""
@@ -192,8 +219,20 @@ class Factory:
 
     def _beside(self, row):
         """Seconds beside the training itself; an evaluated image is a third of a trained one."""
-        operations = row.experiment.operations(catalogued_macs(row.experiment), EVALUATED_IMAGES) / 3
-        return FIXED_SECONDS + operations / self._rate(row)
+        return FIXED_SECONDS + EVALUATED_IMAGES / 3 * self._image_seconds(row)
+
+    def _image_seconds(self, row):
+        """Seconds of a training image of full size, by the row's checkpoint or its arithmetic at ResNet-20's rate."""
+        if steady := self._steady(row):
+            return steady["seconds"] / steady["images"]
+        return row.experiment.operations(catalogued_macs(row.experiment), 1) / self._rate(row)
+
+    def _steady(self, row):
+        """Images and seconds that the row's checkpoint has of the device at hand, without compilation; None if none."""
+        saved = self._saved(row)
+        if saved and saved["steady"]["images"] and _is_from_here(saved, row):
+            return saved["steady"]
+        return None
 
     def _rate(self, row):
         device = row.experiment.precision, row.experiment.distribution
@@ -230,6 +269,14 @@ def _decisive(experiment):
     }
     document = experiment.model_dump() | {"train_parameters": parameters, "precision": "auto"}
     return Experiment.model_validate(document).fingerprint()
+
+
+def _pace(experiment):
+    """What the time of a step depends on."""
+    document, parameters = experiment.model_dump(mode="json"), experiment.train_parameters
+    keys = ("model", "model_parameters", "dataset", "augmentation", "precision", "distribution", "xla")
+    costly = parameters.batch_size, parameters.accumulate, bool(parameters.sam_rho), bool(parameters.averages)
+    return json.dumps([[document[key] for key in keys], costly], sort_keys=True)
 
 
 def _say(line):

@@ -20,7 +20,7 @@ import yaml
 from cifarzoo import pretrained
 from cifarzoo.data import Dataset
 from cifarzoo.data.statistics import channel_statistics
-from cifarzoo.errors import WeightsError
+from cifarzoo.errors import WeightsError, one_line
 from cifarzoo.evaluation.evaluate import evaluate, find_subject, predict
 from cifarzoo.models import registry
 from cifarzoo.models.macs import macs
@@ -87,7 +87,7 @@ def publish(
     """
     if not (run / "results.json").is_file():
         raise WeightsError(f"{run}: not a finished run, results.json is missing")
-    results = json.loads((run / "results.json").read_text())
+    results = _results(run / "results.json")
     experiment = run_experiment(run)
     if experiment.train_split != "train" or experiment.dataset != dataset.name:
         raise WeightsError(
@@ -123,6 +123,16 @@ def publish(
         entries = _with_default([*entries, entry], entry, default, preference)
         _record(path, entries)
         return next(e for e in entries if e.tag == tag)
+
+
+def _results(path):
+    try:
+        results = json.loads(path.read_text())
+        if missing := [key for key in FROM_RESULTS if key not in results]:
+            raise ValueError(f"{', '.join(missing)} missing")
+    except (OSError, ValueError, TypeError) as failure:
+        raise WeightsError(f"{path}: damaged ({one_line(failure)}); the run's checkpoint makes it anew") from None
+    return results
 
 
 def prefer(tag: str, weights: Path) -> None:
@@ -342,7 +352,7 @@ def card(entry: Published) -> str:
     remark = f". {entry.remark}" if entry.remark else "; no choice was made by the test images."
     revision = AND.join(
         f"`{one.removesuffix('+changes')}`" + " with changes that are in no commit" * one.endswith("+changes")
-        for one in str(training["revision"]).split(AND)
+        for one in (training["revision"] or "unknown").split(AND)
     )
     return f"""# {entry.tag}
 

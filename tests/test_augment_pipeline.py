@@ -48,6 +48,18 @@ def test_tensorflow_and_jax_make_the_same_batch(here, there, name):
     assert here[f"{name}_images"].dtype == ("float32" if name in augment_batches.FLOATING else "uint8")
 
 
+@pytest.mark.parametrize("name", ["policies", "randaugment"])
+def test_accelerators_make_the_same_batch(here, monkeypatch, name):
+    """They give every image to every kernel, where processors go through those that need it."""
+    monkeypatch.setattr("cifarzoo.augment.kernels.accelerator_name", lambda: "a GPU")
+    augment_batches.compiled.cache_clear()
+    try:
+        images, _ = augment_batches.augment(name, 41)
+    finally:
+        augment_batches.compiled.cache_clear()
+    np.testing.assert_array_equal(images, here[f"{name}_images"])
+
+
 @pytest.mark.parametrize("name", ["standard", "policies", "randaugment", "mixup", "cutmix"])
 def test_a_step_repeats_and_another_step_differs(here, name):
     again = augment_batches.augment(name, 41)

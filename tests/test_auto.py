@@ -63,7 +63,7 @@ def test_here_it_is_the_processor_that_decides():
         ("cifar_resnet20", 16, False, 50),
         ("cifar_wrn_28_10", 128, False, 1),
         ("of_my_own", 128, False, 50),
-        ("cifar_resnet20", 128, True, 391),  # an epoch
+        ("cifar_resnet20", 128, True, 200),  # an epoch would be cut by the log's interval of 200
         ("cifar_wrn_28_10", 128, True, 25),  # 1e14 / (128 * 6 * 5.246e9)
         ("of_my_own", 128, True, 50),
     ],
@@ -74,6 +74,15 @@ def test_calls_last_about_ten_seconds(monkeypatch, model, batch_size, accelerato
     assert auto.settled(experiment, [0]).train_parameters.longest_call == steps
     given = Experiment(model=model, train_parameters={"batch_size": batch_size, "steps_per_call": 7})
     assert auto.settled(given, [0]).train_parameters.longest_call == 7
+
+
+@pytest.mark.parametrize(("log", "steps"), [({"epochs": 1}, 391), (300, 300), (17, 391), (400, 200), (390, 390)])
+def test_an_accelerators_calls_are_of_one_length(monkeypatch, log, steps):
+    """At most an epoch of 391 steps; of an interval that only short calls divide, calls are cut."""
+    monkeypatch.setattr(auto, "on_accelerator", lambda experiment: True)
+    intervals = {"log_interval": log, "val_interval": {"epochs": 10_000}, "checkpoint_interval": log}
+    experiment = Experiment(model="cifar_resnet20", train_parameters=intervals)
+    assert auto.settled(experiment, [0]).train_parameters.longest_call == steps
 
 
 def test_sam_halves_the_steps_of_a_call():

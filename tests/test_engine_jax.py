@@ -34,6 +34,41 @@ def test_both_engines_give_the_same_losses(pair):
     assert jax["results"]["test"]["nll"] == pytest.approx(tensorflow["results"]["test"]["nll"], abs=1e-9)
 
 
+def test_jax_imports_no_tensorflow_that_is_installed(pair):
+    """Keras and TensorBoard would, wherever they find it."""
+    tensorflow, jax, _ = pair
+    assert tensorflow["imports_tensorflow"] and not jax["imports_tensorflow"]
+
+
+# The program of a whole call that accelerators run: for two seeds, and what the compiler knows of its loop.
+PROGRAMS = """
+import json, re, sys
+import numpy as np
+from cifarzoo.data import load
+from cifarzoo.training.engines import create_engine
+from cifarzoo.training.experiment import Experiment
+
+def lowered(seed, whole):
+    engine = create_engine(Experiment.model_validate(json.loads(sys.argv[1])), load("synthetic"), seed)
+    engine.loops_on_device = True
+    images, labels = engine.training_arrays()
+    arguments = np.int32(seed), np.int32(0), np.int32(4), np.zeros((4, 32), np.int32), np.zeros(4), np.zeros(3)
+    return engine._compiled_train.lower(engine.take_state(), images, labels, *arguments, size=32, whole=whole)
+
+def lengths(program):
+    return re.findall(r'known_trip_count\\W+n\\W+(\\d+)', program.compile().as_text())
+
+first, second, open_ended = lowered(0, True), lowered(1, True), lowered(0, False)
+print(json.dumps([first.as_text() == second.as_text(), lengths(first), lengths(open_ended)]))
+"""
+
+
+def test_one_program_of_known_length_serves_all_seeds(tmp_path):
+    description = json.dumps(document(tmp_path, model="tiny_linear", model_parameters={"dropout": 0.2}))
+    same, known, unknown = json.loads(run_python(PROGRAMS, description, backend="jax").splitlines()[-1])
+    assert same and "4" in known and "4" not in unknown
+
+
 @pytest.fixture(scope="module")
 def one_device(tmp_path_factory):
     return finish(start(document(tmp_path_factory.mktemp("one")), environment=JAX))
@@ -184,7 +219,9 @@ try:
     run(together, 1, data, deadline=time.monotonic())  # stops after one call
 except Exception as stop:
     print(stop)
+started = time.perf_counter()
 outcomes = run_together(together, together.seeds, data)
+assert sum(found["seconds"] for found in outcomes) < time.perf_counter() - started  # each has its share
 assert all(isinstance(found, dict) for found in outcomes), outcomes
 for seed in alone.seeds:
     one, other = (checkpoint.load(run_folder(e, seed))[0] for e in (alone, together))

@@ -3,7 +3,7 @@
 import pytest
 
 from cifarzoo.training import estimate
-from cifarzoo.training.estimate import step_seconds
+from cifarzoo.training.estimate import Pace, measure_pace
 from cifarzoo.training.experiment import Experiment
 
 
@@ -23,7 +23,7 @@ def test_a_probe_trains_the_experiments_own_network(tmp_path):
         "schedule": {"kind": "cosine", "peak": 0.1, "warmup": 2000, "duration": {"epochs": 10}},
     }
     small, large = (
-        step_seconds(
+        measure_pace(
             Experiment(
                 model="tiny_cnn",
                 module="tiny_models",
@@ -33,7 +33,8 @@ def test_a_probe_trains_the_experiments_own_network(tmp_path):
         )
         for size in (8, 1024)
     )
-    assert 0 < small < large
+    assert 0 < small.step < large.step
+    assert small.startup > 10 * small.step  # tracing and compiling
     assert not list(tmp_path.iterdir())
 
 
@@ -41,7 +42,7 @@ def test_a_probe_trains_the_experiments_own_network(tmp_path):
 def test_a_probe_is_of_the_devices_that_would_train(monkeypatch, cluster):
     """128 images a device; of several workers this one, which must not wait for the others."""
     seen = []
-    monkeypatch.setattr(estimate, "step_seconds", lambda experiment: seen.append(experiment) or 1.0)
+    monkeypatch.setattr(estimate, "measure_pace", lambda experiment: seen.append(experiment) or Pace(9.0, 1.0))
     monkeypatch.setattr(estimate, "replica_count", lambda experiment: 1 if experiment.distribution == "none" else 3)
     if cluster:
         monkeypatch.setenv("TF_CONFIG", cluster)

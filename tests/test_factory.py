@@ -29,17 +29,26 @@ rows:
 """
 
 
-def plant(folder, text, monkeypatch, step_seconds=0.1):
-    """A factory over rows whose steps take so long; the probe of ResNet-20 is to give the same."""
-    from cifarzoo.factory import Factory
+STARTUP = 20.0  # seconds that compiling takes
 
-    monkeypatch.setattr("cifarzoo.factory.probe", lambda *device: 128 * 6 * 40_551_040 / step_seconds)
-    monkeypatch.setattr("cifarzoo.factory.step_seconds", lambda experiment: step_seconds)
+
+def plant(folder, text, monkeypatch, step_seconds=0.1, rough=0.1):
+    """A factory over rows whose steps take so long, of which the probe of ResNet-20 says `rough`; it has no images."""
+    from cifarzoo.factory import Factory
+    from cifarzoo.training.estimate import Pace
+
+    monkeypatch.setattr("cifarzoo.factory.probe", lambda *device: 128 * 6 * 40_551_040 / rough)
+    monkeypatch.setattr("cifarzoo.factory.measure_pace", lambda experiment: Pace(STARTUP, step_seconds))
+    monkeypatch.setattr("cifarzoo.factory.load", lambda name, data_dir: name)
     (folder / "rows.yaml").write_text(text)
     (folder / "weights").mkdir(exist_ok=True)
     if not (folder / "weights/manifest.json").exists():
         (folder / "weights/manifest.json").write_text("[]")
     return Factory(read_rows(folder / "rows.yaml", str(folder / "runs")), folder / "weights")
+
+
+# Seconds beside the training: an evaluated image takes a third of a trained one.
+BESIDE = 60 + 30_000 / 128 * 0.1 / 3
 
 
 def tags(rows):
@@ -66,31 +75,99 @@ def test_the_first_row_that_fits_is_taken(tmp_path, monkeypatch):
         row, seconds = made._choose(made.open_rows(), time.monotonic() + 60 * minutes, [], StopRequest())
         return tags([row])[0], seconds
 
-    beside = 60 + 30_000 / 128 * 0.1 / 3  # an evaluated image is a third of a trained one
+    beside = BESIDE + STARTUP
     assert chosen(120) == ("a_long", pytest.approx(6400 + beside, abs=1))
     assert chosen(85) == ("b_seed", pytest.approx(4800 + beside, abs=1))
     assert chosen(10) == ("a_brief", pytest.approx(60 + beside, abs=1))
-    assert chosen(1) == ("a_long", pytest.approx(6400 + beside, abs=1))  # none fits: the first is begun
+    assert chosen(1) == ("a_long", pytest.approx(6400 + BESIDE, abs=1))  # none fits: the first is begun, unprobed
 
 
 def test_a_half_done_row_goes_first_and_takes_what_is_left(tmp_path, monkeypatch):
-    from cifarzoo.training.provenance import device_name
+    from cifarzoo.devices import device_name
 
     made = plant(tmp_path, FOUR, monkeypatch)
     run = tmp_path / "runs/b_cifar10_brief/seed0"
-    beside = 60 + 30_000 / 128 * 0.1 / 3
     run.mkdir(parents=True)
-    for device, seconds in ((device_name(), 400 * 0.5), ("another", 400 * 0.1)):
-        checkpoint.save(run, {"x": np.zeros(1)}, {"step": 200, "seconds": 100.0, "provenance": {"device": device}})
+    # 0.5 s a step but for the first call, which compiled: they count only where they were measured.
+    steady = {"images": 180 * 128, "seconds": 90.0}
+    evaluations = 30_000 / 128 * 0.5 / 3
+    probed = BESIDE + STARTUP + 400 * 0.1
+    for device, seconds in ((device_name(), 60 + evaluations + 400 * 0.5), ("another", probed)):
+        meta = {"step": 200, "seconds": 150.0, "steady": steady, "provenance": {"device": device}}
+        checkpoint.save(run, {"x": np.zeros(1)}, meta)
         row = made.open_rows()[0]
-        assert tags([row]) == ["b_brief"]  # its 0.5 s a step count only where they were measured
-        assert made.seconds(row) == pytest.approx(beside + seconds, abs=1)
+        assert tags([row]) == ["b_brief"]
+        assert made.seconds(row) == pytest.approx(seconds, abs=1)
+
+
+def test_a_row_is_trained_until_there_is_just_time_to_publish_it(tmp_path, monkeypatch):
+    """What fits ends in time for its publication, what does not is only saved; checkpoints are a minute apart."""
+    from cifarzoo.training.schedules import Duration
+    from cifarzoo.training.trainer import Interrupted
+
+    calls = []
+
+    def stopped(experiment, seed, dataset, deadline, stop):
+        calls.append((experiment, deadline - time.monotonic()))
+        raise Interrupted("stopped")
+
+    monkeypatch.setattr("cifarzoo.factory.run", stopped)
+    monkeypatch.setattr("cifarzoo.factory.write_pages", lambda weights: None)
+    text = FOUR.replace("rows:\n", "common: {train_parameters: {checkpoint_interval: {epochs: 1}}}\nrows:\n")
+    for minutes, left in ((120, 120 * 60 - BESIDE), (2, 2 * 60 - 30)):
+        assert plant(tmp_path, text, monkeypatch).work(60 * minutes) == ([], [])
+        experiment, found = calls.pop()
+        assert experiment.name == "a_cifar10_long" and found == pytest.approx(left, abs=2)
+        # An epoch of 391 steps takes 39 s.
+        assert experiment.train_parameters.checkpoint_interval == Duration(steps=2 * 391)
+
+
+def test_few_rows_are_tried_out_before_one_is_begun(tmp_path, monkeypatch):
+    """Each takes three seconds of a minute, and none fits; the rough estimate says that all might."""
+    from cifarzoo.training.estimate import Pace
+    from cifarzoo.training.trainer import StopRequest
+
+    made = plant(tmp_path, FOUR, monkeypatch, rough=0.0001)
+    clock, tried = [1000.0], []
+
+    def slow(experiment):
+        clock[0] += 3
+        tried.append(experiment.name)
+        return Pace(2.0, 10.0)
+
+    monkeypatch.setattr("cifarzoo.factory.measure_pace", slow)
+    monkeypatch.setattr("cifarzoo.factory.time.monotonic", lambda: clock[0])
+    rows = [row for row in made.open_rows() if row.recipe != "brief"]
+    row, _ = made._choose(rows, clock[0] + 90, [], StopRequest())
+    # Both recipes are of one network: a step of the one takes the time of the other's.
+    assert tags([row]) == ["a_long"] and tried == ["a_cifar10_long"]
+
+
+def test_rows_without_their_images_fail_at_once(tmp_path, monkeypatch, capsys):
+    from cifarzoo.errors import DataError
+    from cifarzoo.training.trainer import StopRequest
+
+    def load(name, data_dir):
+        if name == "cifar100":
+            raise DataError("cifar100: no archive")
+        return name
+
+    text = FOUR.replace(
+        "name: a, model: cifar_resnet20, dataset: cifar10", "name: a, model: cifar_resnet20, dataset: cifar100"
+    )
+    made = plant(tmp_path, text, monkeypatch)
+    monkeypatch.setattr("cifarzoo.factory.load", load)
+    row, _ = made._choose(made.open_rows(), time.monotonic() + 3 * 3600, failed := [], StopRequest())
+    assert tags([row]) == ["b_seed"] and [row.tag for row in failed] == ["a_cifar100_long_s0"]
+    made._choose(made.open_rows(), time.monotonic() + 60, failed := [], StopRequest())
+    assert len(failed) == 2
+    assert capsys.readouterr().out.count("no archive") == 2  # once a choice
 
 
 def test_a_run_that_has_moved_is_of_all_its_devices_and_versions(tmp_path):
     from cifarzoo.data import load
+    from cifarzoo.devices import device_name
     from cifarzoo.training.experiment import Experiment
-    from cifarzoo.training.provenance import device_name
     from cifarzoo.training.trainer import Interrupted, run
 
     schedule = {"kind": "constant", "learning_rate": 0.1, "duration": 8}

@@ -314,10 +314,11 @@ def test_half_precision_may_change_one_image_in_ten_thousand(wrong, total, agree
 
 def test_a_row_that_cannot_be_estimated_does_not_end_the_others(tmp_path, capsys, monkeypatch):
     from cifarzoo.factory import Factory
+    from cifarzoo.training.estimate import Pace
     from cifarzoo.training.trainer import StopRequest
 
     monkeypatch.setattr("cifarzoo.factory.probe", lambda *device: 1e11)  # as two cores reach
-    monkeypatch.setattr("cifarzoo.factory.step_seconds", lambda experiment: 0.1)
+    monkeypatch.setattr("cifarzoo.factory.measure_pace", lambda experiment: Pace(startup=7.0, step=0.1))
 
     text = ROWS.replace(
         "rows:\n", "rows:\n  - {name: none, model: cifar_nothing, dataset: cifar10, recipes: [brief]}\n"
@@ -327,8 +328,8 @@ def test_a_row_that_cannot_be_estimated_does_not_end_the_others(tmp_path, capsys
     (tmp_path / "weights" / "manifest.json").write_text("[]")
     plant = Factory(read_rows(tmp_path / "rows.yaml", str(tmp_path / "runs")), tmp_path / "weights")
     row, seconds = plant._choose(plant.open_rows(), time.monotonic() + 3600, failed := [], StopRequest())
-    # 24 steps, and the arithmetic of evaluating 30,000 images: 30,000 * 2 * 40.6e6 / 1e11 = 24 s.
-    assert row.tag == TAG and seconds == pytest.approx(60 + 24.3 + 2.4, abs=0.1)
+    # Compilation, 24 steps, and the arithmetic of evaluating 30,000 images: 30,000 * 2 * 40.6e6 / 1e11 = 24 s.
+    assert row.tag == TAG and seconds == pytest.approx(60 + 24.3 + 7 + 2.4, abs=0.1)
     assert [row.tag for row in failed] == ["none_cifar10_brief_s0"]
     assert "none_cifar10_brief_s0: " in capsys.readouterr().out
     # Without the data, too: how many images CIFAR has is known.

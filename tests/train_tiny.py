@@ -59,10 +59,8 @@ def main():
         return
     arrays, meta = load_checkpoint(run_folder(experiment, experiment.seeds[0]))
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(arrays[k]).tobytes() for k in sorted(arrays))).hexdigest()
-    replicas = replica_count(experiment)
-    print(
-        json.dumps({"replicas": replicas, "results": results, "losses": losses, "sha256": digest, "step": meta["step"]})
-    )
+    found = {"replicas": replica_count(experiment), "results": results, "losses": losses, "sha256": digest}
+    print(json.dumps(found | {"step": meta["step"], "imports_tensorflow": "tensorflow" in sys.modules}))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ bit on every backend and device; where Pillow computes in floating point, fixed 
 import numpy as np
 from keras import ops
 
+from cifarzoo.devices import accelerator_name
+
 MAX_PIXELS = 64 * 64
 RECIPROCAL_BITS = 17
 
@@ -67,7 +69,8 @@ def fill_box(images, inside, fill):
 def where_needed(needed, kernel, images, arguments=()):
     """Images that need a kernel with it applied, the others as they are.
 
-    An eighth of the batch at a time, those that need it first, until none is left: the cost follows their number.
+    An eighth of the batch at a time, those that need it first, until none is left: the cost follows their number. Not
+    so on accelerators, where all are changed at once: a loop of unknown length waits for the host there.
 
     Args:
         needed: bool [batch].
@@ -76,7 +79,8 @@ def where_needed(needed, kernel, images, arguments=()):
         arguments: Tensors [batch, ...].
     """
     batch = images.shape[0]
-    if batch is None:  # a size that is only known at run time cannot be cut into pieces of a fixed one
+    # A size that is only known at run time cannot be cut into pieces of a fixed one.
+    if batch is None or accelerator_name() is not None:
         after = ops.cast(kernel(ops.cast(images, "int32"), *arguments), "uint8")
         return ops.where(needed[:, None, None, None], after, images)
     chunk = min(batch, max(8, batch // 8))

@@ -1,12 +1,15 @@
 """What an experiment's `auto` stands for on the device at hand: its precision, and the length of its compiled calls."""
 
 import contextlib
+import math
 from collections.abc import Iterable
 
 from cifarzoo.data.dataset import IMAGES
+from cifarzoo.devices import accelerator_name
 from cifarzoo.errors import CifarzooError, ModelError
 from cifarzoo.models.catalogue import find
 from cifarzoo.training.experiment import LONGEST_CALL, Experiment
+from cifarzoo.training.plan import Plan
 from cifarzoo.training.precision import bfloat16_is_fast
 from cifarzoo.training.reading import run_experiment, run_folder
 
@@ -40,17 +43,7 @@ def settled(experiment: Experiment, seeds: Iterable[int]) -> Experiment:
 
 def on_accelerator(experiment: Experiment) -> bool:
     """Whether the experiment would train on a GPU or TPU."""
-    import keras
-
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return experiment.distribution == "tpu" or bool(tf.config.list_physical_devices("GPU"))
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.default_backend() != "cpu"
-    return False
+    return experiment.distribution == "tpu" or accelerator_name() is not None
 
 
 def catalogued_macs(experiment: Experiment) -> int:
@@ -68,7 +61,26 @@ def _steps_per_call(experiment):
         macs = catalogued_macs(experiment)
     except ModelError:  # of the user's own module
         return LONGEST_CALL
-    call, longest = PROCESSORS_CALL, LONGEST_CALL
-    if on_accelerator(experiment):
-        call, longest = ACCELERATORS_CALL, -(-IMAGES[experiment.train_split] // batch_size)
-    return min(longest, max(1, round(call / experiment.operations(macs, batch_size))))
+    if not on_accelerator(experiment):
+        return _at_most(LONGEST_CALL, PROCESSORS_CALL / experiment.operations(macs, batch_size))
+    images = IMAGES[experiment.train_split]
+    longest = _at_most(-(-images // batch_size), ACCELERATORS_CALL / experiment.operations(macs, batch_size))
+    try:
+        return _dividing(Plan(experiment, images), longest)
+    except CifarzooError:  # the run itself says what is wrong with it
+        return longest
+
+
+def _at_most(longest, steps):
+    return min(longest, max(1, round(steps)))
+
+
+def _dividing(plan, longest):
+    """The greatest length of calls up to `longest` that no interval of the plan cuts short.
+
+    Calls of one length are one program whose number of steps is known to the compiler. Where only short ones fit, the
+    other program, of any number of steps, is the better one.
+    """
+    shared = math.gcd(*(interval for interval in (plan.log, plan.val, plan.checkpoint) if interval < plan.total))
+    fitting = [length for length in range(1, longest + 1) if shared % length == 0]
+    return fitting[-1] if fitting[-1] >= longest / 4 else longest

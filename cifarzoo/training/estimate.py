@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from typing import NamedTuple
 
 import numpy as np
 import yaml
@@ -9,7 +10,7 @@ import yaml
 from cifarzoo.data import load
 from cifarzoo.models.macs import macs
 from cifarzoo.training.auto import settled
-from cifarzoo.training.engines import create_engine, replica_count
+from cifarzoo.training.engines import create_engine, needed_tensorflow_only, replica_count
 from cifarzoo.training.engines.cluster import is_described
 from cifarzoo.training.experiment import Experiment
 from cifarzoo.training.reading import quickstart_experiment
@@ -19,22 +20,35 @@ PROBE_CALLS = (1, 1, 8, 100)
 PROBE_SECONDS = 5.0
 
 
-def step_seconds(experiment: Experiment) -> float:
-    """Seconds of a training step of an experiment on this machine, after compilation, on images of full size.
+class Pace(NamedTuple):
+    """Seconds until the first training step of an experiment is done, and of a step on images of full size then."""
+
+    startup: float
+    step: float
+
+
+def measure_pace(experiment: Experiment) -> Pace:
+    """How fast an experiment trains on this machine.
 
     Takes the time of compilation and a few steps; a probe never changes anything on disk.
 
     Raises:
         CifarzooError: the experiment does not fit.
     """
+    with needed_tensorflow_only():
+        return _measure_pace(experiment)
+
+
+def _measure_pace(experiment):
     parameters = experiment.train_parameters.for_steps(max(PROBE_CALLS)).model_copy(update={"progressive_resizing": []})
     experiment = experiment.model_copy(update={"train_parameters": parameters, "init_weights": None})
     dataset = load("synthetic")
     if experiment.dataset == "cifar100":
         dataset = dataclasses.replace(dataset, class_names=tuple(map(str, range(100))))
+    begun = time.perf_counter()
     engine = create_engine(experiment, dataset, 0)
     images, batch_size = len(dataset.split(experiment.train_split)), parameters.batch_size
-    seconds = 0.0
+    seconds = startup = 0.0
     for number, steps in enumerate(PROBE_CALLS):
         if number > 1 and seconds * steps > PROBE_SECONDS:
             break
@@ -42,7 +56,8 @@ def step_seconds(experiment: Experiment) -> float:
         started = time.perf_counter()
         engine.train(0, places, np.full(steps, 1e-3))
         seconds = (time.perf_counter() - started) / steps
-    return seconds
+        startup = startup or time.perf_counter() - begun
+    return Pace(startup, seconds)
 
 
 def probe(precision: str, distribution: str = "auto") -> float:
@@ -59,7 +74,7 @@ def probe(precision: str, distribution: str = "auto") -> float:
         update={"train_parameters": parameters.model_copy(update={"batch_size": batch_size})}
     )
     operations = experiment.operations(_macs(experiment), experiment.train_parameters.batch_size)
-    return operations / step_seconds(experiment)
+    return operations / measure_pace(experiment).step
 
 
 def _macs(experiment, classes=10):

@@ -55,9 +55,14 @@ class Plan:
         change = self._sizes.next_change(step) or self.total
         return min(self.total, change, *(step - step % interval + interval for interval in intervals))
 
-    def full_size_images(self, first: int = 0) -> float:
-        """How many images of full size would be the arithmetic of the steps from `first` on."""
-        return self._sizes.relative_area(first, self.total) * (self.total - first) * self.batch_size
+    def image_size(self, step: int) -> int:
+        """Height and width of the training images at a step."""
+        return self._sizes.at(step)
+
+    def full_size_images(self, first: int = 0, last: int | None = None) -> float:
+        """How many images of full size would be the arithmetic of steps `first` to `last`, or to the end."""
+        last = self.total if last is None else last
+        return self._sizes.relative_area(first, last) * (last - first) * self.batch_size
 
     def rates(self, first: int, last: int) -> np.ndarray:
         """Learning rates of the steps from `first` up to but not including `last`."""

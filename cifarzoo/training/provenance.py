@@ -2,11 +2,14 @@
 
 import functools
 import importlib.metadata
-import platform
+import os
 import subprocess
 from pathlib import Path
 
-PACKAGES = ("cifarzoo", "keras", "tensorflow", "jax", "jaxlib", "numpy")
+from cifarzoo._version import __version__
+from cifarzoo.devices import device_name
+
+PACKAGES = ("keras", "tensorflow", "jax", "jaxlib", "numpy")
 # Between the values of a run that has moved.
 AND = " and "
 # What of the checkout decides the numbers; tables that change whenever weights are published do not.
@@ -14,12 +17,15 @@ CODE = ("cifarzoo", "recipes", "experiments.yaml", "run_experiments.py", "pyproj
 
 
 def provenance(replicas: int = 1) -> dict:
-    """Git revision (with `+changes` if the code of the checkout differs from it), versions, backend and devices."""
+    """Git revision (with `+changes` if the code of the checkout differs from it), versions, backend and devices.
+
+    A copy of the files without their repository has the revision that `$CIFARZOO_REVISION` says, or none.
+    """
     import keras
 
     return {
         "revision": _revision(),
-        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "versions": {"cifarzoo": __version__} | {name: version for name in PACKAGES if (version := _version(name))},
         "backend": keras.backend.backend(),
         "device": device_name(replicas),
     }
@@ -38,48 +44,6 @@ def joined(earlier: dict, now: dict) -> dict:
     return both(earlier, now)
 
 
-def device_name(replicas: int = 1) -> str:
-    """The accelerators in use, if the backend has any, else the processor and the number of its usable cores."""
-    name = _accelerator()
-    if name is None:
-        return processor_name()
-    return f"{replicas} x {name}" if replicas > 1 else name
-
-
-def _accelerator():
-    import keras
-
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        for accelerator in tf.config.list_physical_devices("GPU"):
-            return tf.config.experimental.get_device_details(accelerator).get("device_name", accelerator.name)
-        if tf.config.list_physical_devices("TPU"):
-            return "TPU"
-    if keras.backend.backend() == "jax":
-        import jax
-
-        if (device := jax.devices()[0]).platform != "cpu":
-            return device.device_kind
-    return None
-
-
-def processor_name() -> str:
-    """The processor as the system names it, and its usable cores."""
-    import os
-
-    name = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores"
-
-
 def _version(package):
     try:
         return importlib.metadata.version(package)
@@ -91,7 +55,7 @@ def _version(package):
 def _revision():
     folder = Path(__file__).resolve().parent
     if not (folder.parent.parent / ".git").exists():
-        return None  # installed: a repository further up is somebody else's
+        return os.environ.get("CIFARZOO_REVISION")  # a repository further up is somebody else's
     try:
         revision = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=10

@@ -118,7 +118,7 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
             f"{several[0].place}: seeds_at_once: callbacks follow one run at a time; set it to 1 to have your own"
         )
     from cifarzoo.training.auto import settled
-    from cifarzoo.training.engines import is_chief, replica_count
+    from cifarzoo.training.engines import is_chief, needed_tensorflow_only, replica_count
     from cifarzoo.training.plan import Plan
     from cifarzoo.training.precision import slow_precision
     from cifarzoo.training.trainer import Interrupted, StopRequest, run_together
@@ -140,7 +140,8 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
             experiment.build_augmentation(datasets[key].classes)
             if not experiment.skip_error_test:
                 started = time.perf_counter()
-                preflight(settled(experiment, experiment.seeds), datasets[key])
+                with needed_tensorflow_only():
+                    preflight(settled(experiment, experiment.seeds), datasets[key])
                 _say(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
             ready.append((number, experiment, datasets[key]))
         except Exception as failure:  # whatever a user's own module raises stops its own experiment only

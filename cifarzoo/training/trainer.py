@@ -14,7 +14,7 @@ from cifarzoo.errors import CheckpointError, TrainingError
 from cifarzoo.evaluation.metrics import classification_metrics
 from cifarzoo.training import checkpoint
 from cifarzoo.training.auto import settled
-from cifarzoo.training.engines import create_engine, create_group
+from cifarzoo.training.engines import create_engine, create_group, needed_tensorflow_only, replica_count
 from cifarzoo.training.experiment import Experiment
 from cifarzoo.training.logs import default_callbacks
 from cifarzoo.training.order import stream_indices
@@ -79,8 +79,10 @@ def run_together(
     if stop is None:
         with (stop := StopRequest()).on_signals():
             return run_together(experiment, seeds, dataset, callbacks, is_chief, deadline, stop)
+    replica_count(experiment)  # of several workers one joins the others before anything asks for its devices
     experiment = settled(experiment, seeds)
-    return _drive([_Run(experiment, seed, dataset, callbacks, is_chief, deadline, stop) for seed in seeds])
+    with needed_tensorflow_only():
+        return _drive([_Run(experiment, seed, dataset, callbacks, is_chief, deadline, stop) for seed in seeds])
 
 
 class StopRequest:
@@ -145,7 +147,7 @@ def _drive(runs):
             for run in together:
                 advance(run, generators[run].throw, failure)
             continue
-        seconds = time.perf_counter() - started
+        seconds = (time.perf_counter() - started) / len(together)  # each run's share of the device
         for run, found in zip(together, sums, strict=True):
             advance(run, generators[run].send, (found, seconds))
     return [outcomes[run] for run in runs]
@@ -167,6 +169,8 @@ class _Run:
         self.deadline = float("inf") if deadline is None else deadline
         self.plan = Plan(experiment, len(dataset.split(experiment.train_split).labels))
         self.step, self.seconds = 0, 0.0
+        # Full-size images, and seconds, of the calls that compiled nothing: what the rest of the run can be told by.
+        self.steady, self.compiled = {"images": 0.0, "seconds": 0.0}, set()
         self.sums = {"loss": 0.0, "error": 0.0, "gradient_norm": 0.0, "steps": 0, "seconds": 0.0}
         self.validated = None, {}
 
@@ -203,6 +207,7 @@ class _Run:
             checkpoint.check_state(self.folder / checkpoint.FILE, arrays, self.engine.state())
             self.engine.restore(arrays)
             self.step, self.seconds, self.sums = meta["step"], meta["seconds"], meta["sums"]
+            self.steady = meta["steady"]
             log_length, self.provenance = meta["log_length"], joined(meta["provenance"], self.provenance)
         elif self.is_chief:
             resolved = yaml.safe_dump(self.experiment.resolved(), sort_keys=False)
@@ -250,6 +255,10 @@ class _Run:
                     f"and {end} (learning rate {rates[-1]:.3g}){kept}; a smaller rate or a longer warm-up may help"
                 )
             self.seconds += elapsed
+            if (size := plan.image_size(self.step)) in self.compiled:
+                self.steady["images"] += plan.full_size_images(self.step, end)
+                self.steady["seconds"] += elapsed
+            self.compiled.add(size)
             for key, value in sums.items():
                 self.sums[key] += value
             self.sums["steps"] += end - self.step
@@ -341,6 +350,7 @@ class _Run:
         meta = {
             "step": self.step,
             "seconds": self.seconds,
+            "steady": self.steady,
             "sums": self.sums,
             "log_length": self.log.flush(),
             "fingerprint": self.experiment.fingerprint(),

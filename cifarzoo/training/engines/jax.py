@@ -9,6 +9,7 @@ whole global batch, so their number does not change the result. Nothing here nee
 
 import contextlib
 import functools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cifarzoo.augment.random import Draws
 from cifarzoo.augment.shrink import shrink
+from cifarzoo.devices import accelerator_name
 from cifarzoo.errors import ExperimentError
 from cifarzoo.training.engines import repeats
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
@@ -57,6 +59,22 @@ def scan_copies(copies, moving, x, call):
     if len(copies) >= repeats.FEWEST_RECOMPUTED:
         call = jax.checkpoint(call, prevent_cse=False)  # a loop's body is no place where the two could be merged
     return jax.lax.scan(call, x, [jnp.stack(values) for values in zip(*copies, strict=True)])
+
+
+def train_steps(step, state, images, labels, seed, first_step, steps, indices, learning_rates, sums, *, size, whole):
+    """Any number of steps, to be traced: the state after them, and what they add to `sums`.
+
+    `step` is `JaxEngine.step`, or the same over several seeds; what it takes is given on. The seed is no constant of
+    the program, so that one serves all. Of `indices` and `learning_rates` the first `steps` count; if they are all,
+    `whole` says so: a loop whose length the compiler knows does not ask the host after each step whether to go on.
+    """
+
+    def body(k, carry):
+        state, sums = carry
+        state, found = step(state, images, labels, first_step + k, indices[k], learning_rates[k], seed, size=size)
+        return state, sums + found
+
+    return jax.lax.fori_loop(0, len(indices) if whole else steps, body, (state, sums))
 
 
 class JaxEngine:
@@ -101,10 +119,15 @@ class JaxEngine:
             "averages": [self._put(v.value) for v in self.model.weights] if self._averaging else [],
         }
         self._model_is_current = True
-        self.loops_on_device = jax.default_backend() != "cpu"
-        options = {"donate_argnums": 0, "out_shardings": self._whole, "static_argnames": "size"}
-        self._compiled_train = jax.jit(self._train_steps, **options)
-        self._compiled_step = jax.jit(self.step, **options)
+        self.loops_on_device = accelerator_name() is not None
+        if self.loops_on_device and not jax.config.jax_compilation_cache_dir:
+            # Every seed and every start would compile the same program again.
+            jax.config.update("jax_compilation_cache_dir", str(Path(self.parameters.logdir).resolve() / "compiled"))
+        options = {"donate_argnums": 0, "out_shardings": self._whole}
+        self._compiled_train = jax.jit(
+            functools.partial(train_steps, self.step), static_argnames=("size", "whole"), **options
+        )
+        self._compiled_step = jax.jit(self.step, static_argnames="size", **options)
         self._compiled_predict = jax.jit(self._predict_batch, out_shardings=self._whole)
 
     # ------------------------------------------------------------------------------------------------ training
@@ -120,11 +143,14 @@ class JaxEngine:
                 self._state,
                 images,
                 labels,
+                np.int32(self.seed),
                 np.int32(first_step),
                 np.int32(steps),
                 padded(indices, longest),
                 padded(learning_rates, longest),
+                np.zeros(3, self._trainable[0].dtype),
                 size=size,
+                whole=steps == longest,
             )
         else:
             sums = 0
@@ -141,17 +167,6 @@ class JaxEngine:
                 )
                 sums = sums + found
         return dict(zip(("loss", "error", "gradient_norm"), map(float, np.asarray(sums)), strict=True))
-
-    def _train_steps(self, state, images, labels, first_step, steps, indices, learning_rates, *, size):
-        def body(k, carry):
-            state, sums = carry
-            state, found = self.step(
-                state, images, labels, first_step + k, indices[k], learning_rates[k], self.seed, size=size
-            )
-            return state, sums + found
-
-        dtype = state["trainable"][0].dtype
-        return jax.lax.fori_loop(0, steps, body, (state, jnp.zeros(3, dtype)))
 
     def step(self, *args, size):
         """One training step on images of a size, to be traced; see `_step`."""
@@ -210,7 +225,7 @@ class JaxEngine:
         trainable, others = self._state["trainable"], self._state["others"]
         if average and self._state["averages"]:
             trainable, others = self._averaged()
-        logits = [np.asarray(self._compiled_predict(trainable, others, images, part)) for part in places]
+        logits = jax.device_get([self._compiled_predict(trainable, others, images, part) for part in places])
         self._make_model_current()
         return np.concatenate(logits)[:count].astype(np.float32)
 
@@ -226,7 +241,7 @@ class JaxEngine:
         On processors only where XLA would hardly finish to compile them one by one, as they run faster so.
         """
         fewest = repeats.FEWEST_COPIES if self.loops_on_device else repeats.FEWEST_RECOMPUTED
-        order = canonical_convolutions() if jax.default_backend() == "cpu" else contextlib.nullcontext()
+        order = canonical_convolutions() if accelerator_name() is None else contextlib.nullcontext()
         with order, looped(self.model, scan_copies, fewest):
             yield
 
@@ -308,7 +323,7 @@ class JaxEngine:
             return
         # Copies, because the next call donates the state's buffers.
         for variables, group in ((self._trainable, "trainable"), (self._others, "others")):
-            for variable, value in zip(variables, self._state[group], strict=True):
+            for variable, value in zip(variables, jax.device_get(self._state[group]), strict=True):
                 variable.assign(np.array(value))
         self._model_is_current = True
 

@@ -50,6 +50,7 @@ def plan(model, fewest: int | None = None) -> list:
     """The nodes of a functional model in order, with `Repeat`s in place of those that repeat.
 
     Args:
+        model: A functional Keras model.
         fewest: Copies from which on a block counts as repeating; `FEWEST_COPIES` if None.
     """
     fewest = fewest or FEWEST_COPIES

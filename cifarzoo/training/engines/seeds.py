@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cifarzoo.training.engines.batches import padded
+from cifarzoo.training.engines.jax import train_steps
 
 
 class SeedGroup:
@@ -23,9 +24,13 @@ class SeedGroup:
         self._seeds = np.array([engine.seed for engine in engines], np.int32)
         for engine in engines[1:]:
             engine.share_with(self._leader)
-        options = {"donate_argnums": 0, "static_argnames": "size"}
-        self._compiled_step = jax.jit(self._step, **options)
-        self._compiled_train = jax.jit(self._train_steps, **options)
+        self._compiled_step = jax.jit(self._step, donate_argnums=0, static_argnames="size")
+        self._compiled_train = jax.jit(
+            functools.partial(train_steps, self._step), donate_argnums=0, static_argnames=("size", "whole")
+        )
+        # A program each, as thousands of small ones a call would take longer than the training.
+        self._stack = jax.jit(lambda states: jax.tree.map(lambda *values: jnp.stack(values), *states))
+        self._unstack = jax.jit(lambda state: [jax.tree.map(lambda v, n=n: v[n], state) for n in range(len(engines))])
 
     def train(self, first_step: int, indices: np.ndarray, learning_rates: np.ndarray) -> list[dict[str, float]]:
         """Train every seed; see `TensorFlowEngine.train`.
@@ -39,14 +44,23 @@ class SeedGroup:
             For every seed the sums over the steps of `loss`, `error` and `gradient_norm`.
         """
         images, labels = self._leader.training_arrays()
-        state = jax.tree.map(lambda *values: jnp.stack(values), *[engine.take_state() for engine in self._engines])
-        steps, longest = indices.shape[1], self._leader.parameters.longest_call
+        state = self._stack([engine.take_state() for engine in self._engines])
+        indices = indices.swapaxes(0, 1)
+        steps, longest = len(indices), self._leader.parameters.longest_call
         size = self._leader.image_size(first_step)
         if self._leader.loops_on_device:
-            places = np.stack([padded(one, longest) for one in indices])
-            rates = padded(learning_rates, longest)
             state, sums = self._compiled_train(
-                state, images, labels, np.int32(first_step), np.int32(steps), places, rates, size=size
+                state,
+                images,
+                labels,
+                self._seeds,
+                np.int32(first_step),
+                np.int32(steps),
+                padded(indices, longest),
+                padded(learning_rates, longest),
+                np.zeros((len(self._seeds), 3), state["trainable"][0].dtype),
+                size=size,
+                whole=steps == longest,
             )
         else:
             sums = 0
@@ -56,14 +70,14 @@ class SeedGroup:
                     images,
                     labels,
                     np.int32(first_step + k),
-                    indices[:, k],
+                    indices[k],
                     learning_rates[k],
                     self._seeds,
                     size=size,
                 )
                 sums = sums + found
-        for number, engine in enumerate(self._engines):
-            engine.put_state(jax.tree.map(lambda value, number=number: value[number], state))
+        for engine, own in zip(self._engines, self._unstack(state), strict=True):
+            engine.put_state(own)
         names = ("loss", "error", "gradient_norm")
         return [dict(zip(names, map(float, found), strict=True)) for found in np.asarray(sums)]
 
@@ -71,14 +85,3 @@ class SeedGroup:
         """One step of every seed: over states, order of images and seeds."""
         step = functools.partial(self._leader.step, size=size)
         return jax.vmap(step, in_axes=(0, None, None, None, 0, None, 0))(*args)
-
-    def _train_steps(self, state, images, labels, first_step, steps, indices, learning_rates, *, size):
-        def body(k, carry):
-            state, sums = carry
-            state, found = self._step(
-                state, images, labels, first_step + k, indices[:, k], learning_rates[k], self._seeds, size=size
-            )
-            return state, sums + found
-
-        start = jnp.zeros((len(self._seeds), 3), state["trainable"][0].dtype)
-        return jax.lax.fori_loop(0, steps, body, (state, start))
