@@ -1,7 +1,5 @@
 """Networks of the zoo in plain PyTorch, to compare speeds with: ten classes, NCHW, random images."""
 
-import time
-
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -148,19 +146,19 @@ NETWORKS = {
 }
 
 
-def images_per_second(name, batch_size, steps, bfloat16, channels_last, compiled):
-    """Throughput of training with crop and flip on the device, after a warm-up of three steps.
+def trainer(name, batch_size, bfloat16, channels_last, compiled):
+    """A function that trains so many steps with crop and flip on the device, and waits until they are done.
 
     Args:
         name: One of `NETWORKS`.
         batch_size: Images a step.
-        steps: How many are timed.
         bfloat16: Autocast to bfloat16, else float32.
         channels_last: Layout NHWC in memory.
         compiled: None for eager, else the mode of `torch.compile`.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
+    torch.backends.cudnn.benchmark = True  # tries convolutions out, as XLA does
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model = NETWORKS[name]().to(device, memory_format=layout)
     optimizer = torch.optim.SGD(model.parameters(), 0.01, 0.9, nesterov=True, weight_decay=5e-4)
@@ -186,15 +184,10 @@ def images_per_second(name, batch_size, steps, bfloat16, channels_last, compiled
         loss.backward()
         optimizer.step()
 
-    def finish():
+    def train(steps):
+        for _ in range(steps):
+            step()
         if device == "cuda":
             torch.cuda.synchronize()
 
-    for _ in range(3):
-        step()
-    finish()
-    started = time.perf_counter()
-    for _ in range(steps):
-        step()
-    finish()
-    return steps * batch_size / (time.perf_counter() - started)
+    return train

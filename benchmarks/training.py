@@ -1,16 +1,18 @@
 """Training throughput at batch 128: this engine, Keras `fit`, plain PyTorch, side by side in one run.
 
     [KERAS_BACKEND=jax] python benchmarks/training.py [--networks resnet20 resnet56] [--steps 40] [--rounds 3]
+        [--repeats 1] [--timeout 600]
 
-On an H100 or H200: KERAS_BACKEND=jax, `--networks resnet20 resnet110 resnet164 wrn_28_10 pyramidnet272_a200 --precision
-bfloat16 --steps 200 --peak 989`.
+On an H100 or H200, where compiling takes far longer than what is timed: KERAS_BACKEND=jax, `--networks resnet20
+--precision bfloat16 --steps 200 --rounds 1 --repeats 3 --peak 989`, and so resnet110, resnet164, wrn_28_10 and
+pyramidnet272_a200, a command each.
 
-Every contestant runs in a process of its own, in turns, so that all see the same machine; the median of the rounds
-counts. All train the same network with Nesterov SGD and weight decay on uint8 images with crop and flip, except `fit`,
-which gets float32 images without any augmentation and has no weight decay. PyTorch (optional) shows its best: on
-processors the better of two layouts, on a GPU channels last, eager or compiled, with and without CUDA graphs. Epochs
-are of 50,000 images; TFLOP/s are six times the multiply-accumulates of a forward pass, and `--peak` is what the
-device's data sheet promises.
+Every contestant runs in a process of its own, in turns, so that all see the same machine, and times its steps `repeats`
+times; medians count. Each is shown when it is done. All train the same network with Nesterov SGD and weight decay on
+uint8 images with crop and flip, except `fit`, which gets float32 images without any augmentation and has no weight
+decay. PyTorch (optional) shows its best: on processors the better of two layouts, on a GPU channels last, eager or
+compiled, with and without CUDA graphs. Epochs are of 50,000 images; TFLOP/s are six times the multiply-accumulates of a
+forward pass, and `--peak` is what the device's data sheet promises.
 
 Expected before measuring, on processors: twice `fit` in float32 from the fused BatchNormalization, the saved host loop
 and the cheap augmentation; level with PyTorch in float32, as both call oneDNN, and ahead of it in bfloat16. On a GPU:
@@ -29,7 +31,17 @@ import time
 BATCH = 128
 
 
-def ours(network, steps, precision):
+def median_speed(run, steps, repeats):
+    """Images a second of `run(number)`, which trains so many steps."""
+    found = []
+    for number in range(repeats):
+        started = time.perf_counter()
+        run(number)
+        found.append(steps * BATCH / (time.perf_counter() - started))
+    return statistics.median(found)
+
+
+def ours(network, steps, precision, repeats):
     """The engine of cifarzoo on Keras' backend."""
     import numpy as np
 
@@ -48,13 +60,11 @@ def ours(network, steps, precision):
     )
     engine = create_engine(experiment, load("synthetic"), 0)
     places = np.arange(steps * BATCH, dtype=np.int32).reshape(steps, BATCH) % 10_000
-    engine.train(0, places[:3], np.full(3, 0.01))
-    started = time.perf_counter()
-    engine.train(3, places, np.full(steps, 0.01))
-    return steps * BATCH / (time.perf_counter() - started)
+    engine.train(0, places, np.full(steps, 0.01))
+    return median_speed(lambda k: engine.train((k + 1) * steps, places, np.full(steps, 0.01)), steps, repeats)
 
 
-def keras_fit(network, steps, precision):
+def keras_fit(network, steps, precision, repeats):
     """`compile` and `fit` on the same model, spared augmentation and weight decay."""
     import keras
     import numpy as np
@@ -71,15 +81,14 @@ def keras_fit(network, steps, precision):
     places = np.arange((steps + 3) * BATCH) % len(split)
     images, labels = split.images[places].astype("float32"), split.labels[places]
     model.fit(images[: 3 * BATCH], labels[: 3 * BATCH], batch_size=BATCH, verbose=0)
-    started = time.perf_counter()
-    model.fit(images[3 * BATCH :], labels[3 * BATCH :], batch_size=BATCH, verbose=0)
-    return steps * BATCH / (time.perf_counter() - started)
+    images, labels = images[3 * BATCH :], labels[3 * BATCH :]
+    return median_speed(lambda k: model.fit(images, labels, batch_size=BATCH, verbose=0), steps, repeats)
 
 
-def pytorch(network, steps, precision):
+def pytorch(network, steps, precision, repeats):
     """The best of PyTorch's ways that work here."""
     import torch
-    from torch_networks import NETWORKS, images_per_second
+    from torch_networks import NETWORKS, trainer
 
     from cifarzoo.models.catalogue import catalogue
 
@@ -95,7 +104,9 @@ def pytorch(network, steps, precision):
     found = []
     for channels_last, compiled in ways:
         try:
-            speed = images_per_second(network, BATCH, steps, precision == "bfloat16", channels_last, compiled)
+            train = trainer(network, BATCH, precision == "bfloat16", channels_last, compiled)
+            train(3)
+            speed = median_speed(lambda k, train=train: train(steps), steps, repeats)
         except RuntimeError as failure:  # torch.compile needs a compiler of C, which not every machine has
             print(f"PyTorch, {compiled}: {failure!s:.200}", file=sys.stderr)
             continue
@@ -115,15 +126,21 @@ CONTESTANTS = {"ours": ours, "fit": keras_fit, "pytorch": pytorch}
 def measure(name, network, options):
     """Run one contestant in a process of its own; None if it cannot run here."""
     command = [sys.executable, __file__, "--one", name, "--networks", network]
-    command += ["--steps", str(options.steps), "--precision", options.precision]
+    command += ["--steps", str(options.steps), "--precision", options.precision, "--repeats", str(options.repeats)]
     # oneDNN for `fit` too, which would do without it on many processors.
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"}
-    found = subprocess.run(command, capture_output=True, text=True, env=environment)
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=options.timeout)
+    except subprocess.TimeoutExpired:
+        print(f"{network}, {name}: not done after {options.timeout} s", file=sys.stderr)
+        return None
     if found.returncode:
         reason = found.stderr.strip().splitlines() or [f"ended with status {found.returncode}"]
         print(f"{network}, {name}: {reason[-1]:.300}", file=sys.stderr)
         return None
-    return json.loads(found.stdout.strip().splitlines()[-1])
+    speed = json.loads(found.stdout.strip().splitlines()[-1])
+    print(f"{network}, {name}: {speed:,.0f} images/s", file=sys.stderr, flush=True)
+    return speed
 
 
 def main():
@@ -131,12 +148,15 @@ def main():
     parser.add_argument("--networks", nargs="+", default=["resnet20", "resnet56"])
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--timeout", type=int, default=3600, help="seconds that a contestant has for a round")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--peak", type=float, help="TFLOP/s of the device in this precision")
     parser.add_argument("--one", choices=CONTESTANTS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(CONTESTANTS[options.one](options.networks[0], options.steps, options.precision)))
+        contestant = CONTESTANTS[options.one]
+        print(json.dumps(contestant(options.networks[0], options.steps, options.precision, options.repeats)))
         return
     from cifarzoo.models.catalogue import catalogue
 

@@ -28,7 +28,7 @@ def main() -> None:
             raise
         _end(str(failure))
     except ModuleNotFoundError as missing:
-        if missing.name not in ("tensorflow", "jax") or "--debug" in sys.argv:
+        if missing.name not in ("tensorflow", "jax", "torch") or "--debug" in sys.argv:
             raise
         name = missing.name
         _end(f"{name} is wanted but not installed: pip install {name}, or take the other backend")

@@ -25,12 +25,15 @@ def factory(
     """Train and publish the wanted rows that the manifest lacks, as far as the budget goes."""
     from cifarzoo.errors import ExperimentError, one_line
     from cifarzoo.rows import only_matching, parse_budget, read_rows
+    from cifarzoo.training.engines.cluster import is_described
     from cifarzoo.training.runner import set_backend
 
     if plan:
         refuse(context, "--plan", "budget")
     if budget is None and not plan:
         raise ExperimentError("--budget: missing; give a time such as 20m, or --plan to see what there is to do")
+    if is_described():
+        raise ExperimentError("TF_CONFIG: set, but the factory trains on one machine; unset it")
     seconds = parse_budget(budget) if budget else 0.0
     wanted = only_matching(read_rows(rows, logdir), only)
     set_backend([row.experiment for row in wanted])
