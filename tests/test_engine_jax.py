@@ -215,11 +215,11 @@ alone, together = (Experiment.model_validate(json.loads(text)) for text in sys.a
 data = load("synthetic")
 for seed in alone.seeds:
     run(alone, seed, data)
+started = time.perf_counter()
 try:
     run(together, 1, data, deadline=time.monotonic())  # stops after one call
 except Exception as stop:
     print(stop)
-started = time.perf_counter()
 outcomes = run_together(together, together.seeds, data)
 assert sum(found["seconds"] for found in outcomes) < time.perf_counter() - started  # each has its share
 assert all(isinstance(found, dict) for found in outcomes), outcomes
