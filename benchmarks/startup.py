@@ -4,9 +4,9 @@
         [--batch 128]
 
 The import is timed against bare Python in turns; models and first steps in a process each: this engine; without loops
-over repeated blocks ("unrolled"); on JAX the engine as on accelerators, with such loops ("looped"), which processors run
-for the deepest networks only; Keras `fit`. Expected before measuring: an import under 10 ms; first steps dominated by tracing, in proportion
-to depth.
+over repeated blocks ("unrolled"); on JAX the engine as on accelerators, with such loops ("looped"), which processors
+run for the deepest networks only; Keras `fit`. Expected before measuring: an import under 10 ms; first steps dominated
+by tracing, in proportion to depth.
 """
 
 import argparse
