@@ -28,8 +28,8 @@ def ours(options):
     """The recipe through the runner's own parts."""
     from cifarzoo.data import load
     from cifarzoo.evaluation.evaluate import evaluate, find_subject
-    from cifarzoo.training.plan import Plan
-    from cifarzoo.training.reading import read_experiments, run_folder
+    from cifarzoo.experiment.files import read_experiments, run_folder
+    from cifarzoo.experiment.plan import Plan
     from cifarzoo.training.trainer import run
 
     with tempfile.TemporaryDirectory() as folder:

@@ -26,8 +26,8 @@ def make_engines(options):
     from cifarzoo.augment.pipeline import NAMED
     from cifarzoo.augment.policy_lists import read_policies
     from cifarzoo.data import load
+    from cifarzoo.experiment.schema import Experiment
     from cifarzoo.training.engines import create_engine
-    from cifarzoo.training.experiment import Experiment
 
     pipelines = {name: name for name in NAMED}
     pipelines["policies"] = [{"policies": {"policies": read_policies(POLICIES)}}, "crop", "flip", "cutout"]

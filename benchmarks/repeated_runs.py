@@ -23,9 +23,9 @@ ROOT = Path(__file__).parent.parent
 def one_run(experiment, dataset, seed):
     """Seconds of training, error, and error with mirror images."""
     from cifarzoo.evaluation.evaluate import Subject, evaluate
+    from cifarzoo.experiment.order import stream_indices
+    from cifarzoo.experiment.plan import Plan
     from cifarzoo.training.engines import create_engine
-    from cifarzoo.training.order import stream_indices
-    from cifarzoo.training.plan import Plan
 
     plan = Plan(experiment, len(dataset.split(experiment.train_split)))
     engine = create_engine(experiment, dataset, seed)
@@ -67,8 +67,8 @@ def main():
         os.environ.setdefault("JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
         from cifarzoo.data import load
-        from cifarzoo.training.auto import settled
-        from cifarzoo.training.reading import read_experiments
+        from cifarzoo.experiment.files import read_experiments
+        from cifarzoo.training.resolve_auto import settled
         from cifarzoo.training.runner import set_backend
 
         (experiment,) = read_experiments(options.recipe, options.set)

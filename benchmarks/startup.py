@@ -34,9 +34,10 @@ def first_step(depth, kind, batch):
     import numpy as np
 
     from cifarzoo.data import load
+    from cifarzoo.experiment.schema import Experiment
+    from cifarzoo.keras_internals import block_loops as repeats
     from cifarzoo.models.registry import create_model
-    from cifarzoo.training.engines import create_engine, repeats
-    from cifarzoo.training.experiment import Experiment
+    from cifarzoo.training.engines import create_engine
 
     dataset = load("synthetic")
     started = time.perf_counter()

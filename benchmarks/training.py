@@ -46,8 +46,8 @@ def ours(network, steps, precision, repeats):
     import numpy as np
 
     from cifarzoo.data import load
+    from cifarzoo.experiment.schema import Experiment
     from cifarzoo.training.engines import create_engine
-    from cifarzoo.training.experiment import Experiment
 
     experiment = Experiment.model_validate(
         {

@@ -73,7 +73,7 @@ def train(name: str) -> Path:
     """Train a network of sharpness_networks.yaml, unless it is there; the folder of its run."""
     import keras
 
-    from cifarzoo.training.reading import read_experiments, run_folder
+    from cifarzoo.experiment.files import read_experiments, run_folder
     from cifarzoo.training.trainer import run
 
     experiments = {
@@ -94,7 +94,7 @@ def network(name: str, step: int | None = None):
     """A network, and its training and test images in random order; `step` asks for earlier weights."""
     from cifarzoo.evaluation.evaluate import find_subject
     from cifarzoo.models.registry import create_model
-    from cifarzoo.pretrained import load_file
+    from cifarzoo.pretrained.loading import load_file
 
     if name == PUBLISHED:
         model = create_model("cifar_resnet20", load_weights=True)
@@ -132,9 +132,9 @@ def shared_probes():
 def whole_set(name: str, part: str, count: int | None = None, step: int | None = None):
     """Experiments 2 and 4: one probe for each chunk of all, or of the first `count`, images of a part."""
     from cifarzoo.evaluation.evaluate import predict
-    from cifarzoo.evaluation.metrics import classification_metrics
     from cifarzoo.evaluation.sharpness import Landscape
     from cifarzoo.evaluation.sharpness.estimators import rademacher
+    from cifarzoo.metrics import classification_metrics
 
     model, splits = network(name, step)
     images = splits[part].take(slice(count))
@@ -162,7 +162,7 @@ def curves(name: str, step: int | None = None):
 
     The adversarial one is the displacement that `epsilon_sharpness` finds on other training images than are drawn.
     """
-    from cifarzoo.evaluation.landscape import loss_slice, random_direction
+    from cifarzoo.evaluation.loss_slices import loss_slice, random_direction
     from cifarzoo.evaluation.sharpness import Landscape, epsilon_sharpness
 
     model, splits = network(name, step)

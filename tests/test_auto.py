@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cifarzoo.training import auto, precision
-from cifarzoo.training.experiment import Experiment
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.training import precision
+from cifarzoo.training import resolve_auto as auto
 
 
 @pytest.mark.parametrize(

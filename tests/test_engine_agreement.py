@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_engine_tensorflow import document, finish, start
 
-from cifarzoo.training.checkpoint import load
+from cifarzoo.runs.checkpoint import load
 
 ENGINES = {"tensorflow": {}, "jax": {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}}
 # Model and arguments by a name. The smallest of each family; those that come in one size have few images a step.

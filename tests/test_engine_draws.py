@@ -7,9 +7,9 @@ import pytest
 from model_cases import run_python
 
 from cifarzoo.data import load
+from cifarzoo.experiment.order import stream_indices
+from cifarzoo.experiment.schema import Experiment
 from cifarzoo.training.engines import create_engine
-from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.order import stream_indices
 
 IMAGES, BATCH = 60, 24  # batches reach over the end of an epoch
 

@@ -46,7 +46,7 @@ import json, re, sys
 import numpy as np
 from cifarzoo.data import load
 from cifarzoo.training.engines import create_engine
-from cifarzoo.training.experiment import Experiment
+from cifarzoo.experiment.schema import Experiment
 
 def lowered(seed, whole):
     engine = create_engine(Experiment.model_validate(json.loads(sys.argv[1])), load("synthetic"), seed)
@@ -88,7 +88,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 import numpy as np
 from cifarzoo.data import load
 from cifarzoo.training.engines import create_engine
-from cifarzoo.training.experiment import Experiment
+from cifarzoo.experiment.schema import Experiment
 
 def train(loops, **changes):
     engine = create_engine(Experiment.model_validate(json.loads(sys.argv[1]) | changes), load("synthetic"), 0)
@@ -207,9 +207,9 @@ def test_seeds_at_once_are_the_seeds_alone(tmp_path):
 import json, sys, time
 import numpy as np
 from cifarzoo.data import load
-from cifarzoo.training import checkpoint
-from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.reading import run_folder
+from cifarzoo.runs import checkpoint
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.experiment.files import run_folder
 from cifarzoo.training.trainer import run, run_together
 alone, together = (Experiment.model_validate(json.loads(text)) for text in sys.argv[1:])
 data = load("synthetic")
@@ -264,8 +264,9 @@ def test_one_program_for_many_steps_equals_one_program_a_step(tmp_path, model, p
 import json, sys
 import numpy as np
 from cifarzoo.data import load
-from cifarzoo.training.engines import create_engine, create_group, repeats
-from cifarzoo.training.experiment import Experiment
+from cifarzoo.training.engines import create_engine, create_group
+from cifarzoo.keras_internals import block_loops as repeats
+from cifarzoo.experiment.schema import Experiment
 losses = []
 for looped, grouped in ((False, False), (True, False), (True, True)):
     repeats.FEWEST_COPIES, repeats.FEWEST_RECOMPUTED = (3, 4) if looped else (1000, 1000)

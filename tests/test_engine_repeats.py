@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from cifarzoo.data import load
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.keras_internals import block_loops as repeats
 from cifarzoo.models.registry import create_model
-from cifarzoo.training.engines import repeats
-from cifarzoo.training.experiment import Experiment
 
 
 def found_in(model):

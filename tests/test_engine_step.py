@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cifarzoo.data import load
+from cifarzoo.experiment.schema import Experiment
 from cifarzoo.layers import GhostBatchNormalization
-from cifarzoo.training.experiment import Experiment
 
 tf = pytest.importorskip("tensorflow")
 
@@ -16,7 +16,7 @@ tf = pytest.importorskip("tensorflow")
 @pytest.mark.parametrize(("axis", "scale"), [(-1, True), (-1, False), (1, True)])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_bfloat16"])
 def test_fused_batch_normalization_is_keras_own(axis, scale, dtype):
-    from cifarzoo.training.engines.batch_norm import fused_batch_normalization
+    from cifarzoo.keras_internals.batch_norm import fused_batch_normalization
 
     random = np.random.RandomState(0)
     x = tf.constant(3 + 2 * random.randn(8, 6, 6, 6), "float64" if dtype == "float64" else "float32")
@@ -45,7 +45,7 @@ def test_fused_batch_normalization_is_keras_own(axis, scale, dtype):
 @pytest.mark.parametrize("scale", [True, False])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 0.05)])
 def test_fused_groups_are_the_layers_own(dtype, tolerance, scale):
-    from cifarzoo.training.engines.batch_norm import fused_batch_normalization
+    from cifarzoo.keras_internals.batch_norm import fused_batch_normalization
 
     random = np.random.RandomState(0)
     x = tf.constant(3 + 2 * random.randn(8, 6, 6, 5), "float32")

@@ -57,7 +57,7 @@ def finish(process, timeout=900):
 
 def first_weights(folder, **changes):
     """The file of an experiment's initial weights, with which runs on every backend can begin."""
-    from cifarzoo.training.experiment import Experiment
+    from cifarzoo.experiment.schema import Experiment
 
     file = folder / "first.weights.h5"
     Experiment.model_validate(document(folder, **changes) | {"precision": "float32"}).build_model(10, 0).save_weights(
@@ -228,7 +228,7 @@ def test_full_disk_leaves_the_earlier_checkpoint(tmp_path):
     import resource
 
     from cifarzoo.errors import CheckpointError
-    from cifarzoo.training import checkpoint
+    from cifarzoo.runs import checkpoint
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     checkpoint.save(tmp_path, {"weights": np.arange(10.0)}, {"step": 1})
@@ -248,7 +248,7 @@ def test_a_file_system_without_locks_is_not_another_process(tmp_path, monkeypatc
     import errno
 
     from cifarzoo.errors import CheckpointError, InUseError
-    from cifarzoo.training import checkpoint
+    from cifarzoo.runs import checkpoint
 
     with checkpoint.locked(tmp_path), pytest.raises(InUseError, match=f"another process .number {os.getpid()}."):
         with checkpoint.locked(tmp_path):
@@ -265,7 +265,7 @@ def test_a_file_system_without_locks_is_not_another_process(tmp_path, monkeypatc
 
 def test_damaged_checkpoint_is_named(tmp_path):
     from cifarzoo.errors import CheckpointError
-    from cifarzoo.training import checkpoint
+    from cifarzoo.runs import checkpoint
 
     checkpoint.save(tmp_path, {"weights": np.arange(1000.0)}, {"step": 1})
     path = tmp_path / "checkpoint.npz"

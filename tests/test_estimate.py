@@ -2,9 +2,9 @@
 
 import pytest
 
+from cifarzoo.experiment.schema import Experiment
 from cifarzoo.training import estimate
 from cifarzoo.training.estimate import Pace, measure_pace
-from cifarzoo.training.experiment import Experiment
 
 
 def test_training_operations():

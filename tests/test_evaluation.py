@@ -25,8 +25,8 @@ from cifarzoo.evaluation.evaluate import (
     predict,
     predict_splits,
 )
-from cifarzoo.evaluation.metrics import classification_metrics
 from cifarzoo.evaluation.predictions import Predictions, load_predictions
+from cifarzoo.metrics import classification_metrics
 
 ROOT = Path(__file__).parent.parent
 TEST_IMAGES = 103
@@ -367,7 +367,7 @@ def test_differences_beyond_rounding_are_listed():
 def test_all_published_files_are_compared_with_the_manifest(tmp_path, monkeypatch, capsys):
     """A weights folder with one file of fresh weights: with other numbers in the manifest, lost, and as published."""
     from cifarzoo import cifar_resnet20
-    from cifarzoo.pretrained import sha256
+    from cifarzoo.pretrained.loading import sha256
 
     cifar_resnet20().save_weights(tmp_path / "fresh.weights.h5")
     (entry,) = json.loads((ROOT / "weights" / "manifest.json").read_text())[:1]
@@ -400,9 +400,9 @@ import numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from cifarzoo.data import load
-from cifarzoo.pretrained import manifest, weight_file
+from cifarzoo.pretrained.loading import manifest, weight_file
 from cifarzoo.training.engines.tensorflow import TensorFlowEngine
-from cifarzoo.training.experiment import Experiment
+from cifarzoo.experiment.schema import Experiment
 entry = next(e for e in manifest() if e.model == "cifar_resnet20" and e.default)
 experiment = Experiment(model=entry.model, model_parameters=entry.architecture, distribution="mirrored",
                         init_weights=str(weight_file(entry)))
@@ -422,7 +422,7 @@ def test_published_resnet20_has_the_same_error_on_every_path(tmp_path):
     if not os.environ.get("CIFARZOO_DATA"):
         pytest.skip("CIFARZOO_DATA is not set")
     from cifarzoo import cifar_resnet20
-    from cifarzoo.pretrained import manifest
+    from cifarzoo.pretrained.loading import manifest
 
     published = next(e for e in manifest() if e.model == "cifar_resnet20" and e.default).metrics
     cifar_resnet20(load_weights=True).save(tmp_path / "resnet20.keras")

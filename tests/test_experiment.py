@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.training.order import stream_indices
-from cifarzoo.training.plan import Plan
-from cifarzoo.training.reading import quickstart_experiment, read_experiments
+from cifarzoo.experiment.files import quickstart_experiment, read_experiments
+from cifarzoo.experiment.order import stream_indices
+from cifarzoo.experiment.plan import Plan
 
 SEED_EXAMPLES = """
 module: 'Models.Resnets'      # .py file with models (required)
@@ -156,7 +156,7 @@ def test_lookahead_must_meet_within_the_training(read):
 def test_the_weights_of_an_earlier_stage_are_found_by_folder_and_seed(tmp_path):
     import keras
 
-    from cifarzoo.training.experiment import Experiment
+    from cifarzoo.experiment.schema import Experiment
 
     given = {"module": "tiny_models", "model": "tiny_linear", "init_weights": "{logdir}/first/seed{seed}/w.weights.h5"}
     two = Experiment.model_validate(given | {"train_parameters": {"logdir": str(tmp_path)}})
@@ -168,7 +168,7 @@ def test_the_weights_of_an_earlier_stage_are_found_by_folder_and_seed(tmp_path):
 
 
 def test_gates_are_learned_under_the_cross_entropy_only():
-    from cifarzoo.training.experiment import Experiment
+    from cifarzoo.experiment.schema import Experiment
 
     given = {"module": "tiny_models", "model": "tiny_skipnet", "train_parameters": {"loss": "squared"}}
     for stage in ("supervised", "reinforce"):

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from small_zoo import ROOT, ROWS, TAG, factory
 
-from cifarzoo.rows import read_rows
-from cifarzoo.training import checkpoint
+from cifarzoo.publishing.wanted import read_rows
+from cifarzoo.runs import checkpoint
 
 FOUR = """
 recipes:
@@ -34,12 +34,12 @@ STARTUP = 20.0  # seconds that compiling takes
 
 def plant(folder, text, monkeypatch, step_seconds=0.1, rough=0.1):
     """A factory over rows whose steps take so long, of which the probe of ResNet-20 says `rough`; it has no images."""
-    from cifarzoo.factory import Factory
+    from cifarzoo.publishing.queue import Factory
     from cifarzoo.training.estimate import Pace
 
-    monkeypatch.setattr("cifarzoo.factory.probe", lambda *device: 128 * 6 * 40_551_040 / rough)
-    monkeypatch.setattr("cifarzoo.factory.measure_pace", lambda experiment: Pace(STARTUP, step_seconds))
-    monkeypatch.setattr("cifarzoo.factory.load", lambda name, data_dir: name)
+    monkeypatch.setattr("cifarzoo.publishing.queue.probe", lambda *device: 128 * 6 * 40_551_040 / rough)
+    monkeypatch.setattr("cifarzoo.publishing.queue.measure_pace", lambda experiment: Pace(STARTUP, step_seconds))
+    monkeypatch.setattr("cifarzoo.publishing.queue.load", lambda name, data_dir: name)
     (folder / "rows.yaml").write_text(text)
     (folder / "weights").mkdir(exist_ok=True)
     if not (folder / "weights/manifest.json").exists():
@@ -83,7 +83,7 @@ def test_the_first_row_that_fits_is_taken(tmp_path, monkeypatch):
 
 
 def test_a_half_done_row_goes_first_and_takes_what_is_left(tmp_path, monkeypatch):
-    from cifarzoo.devices import device_name
+    from cifarzoo.hardware import device_name
 
     made = plant(tmp_path, FOUR, monkeypatch)
     run = tmp_path / "runs/b_cifar10_brief/seed0"
@@ -102,7 +102,7 @@ def test_a_half_done_row_goes_first_and_takes_what_is_left(tmp_path, monkeypatch
 
 def test_a_row_is_trained_until_there_is_just_time_to_publish_it(tmp_path, monkeypatch):
     """What fits ends in time for its publication, what does not is only saved; checkpoints are a minute apart."""
-    from cifarzoo.training.schedules import Duration
+    from cifarzoo.experiment.schedules import Duration
     from cifarzoo.training.trainer import Interrupted
 
     calls = []
@@ -111,8 +111,8 @@ def test_a_row_is_trained_until_there_is_just_time_to_publish_it(tmp_path, monke
         calls.append((experiment, deadline - time.monotonic()))
         raise Interrupted("stopped")
 
-    monkeypatch.setattr("cifarzoo.factory.run", stopped)
-    monkeypatch.setattr("cifarzoo.factory.write_pages", lambda weights: None)
+    monkeypatch.setattr("cifarzoo.publishing.queue.run", stopped)
+    monkeypatch.setattr("cifarzoo.publishing.queue.write_pages", lambda weights: None)
     text = FOUR.replace("rows:\n", "common: {train_parameters: {checkpoint_interval: {epochs: 1}}}\nrows:\n")
     for minutes, left in ((120, 120 * 60 - BESIDE), (2, 2 * 60 - 30)):
         assert plant(tmp_path, text, monkeypatch).work(60 * minutes) == ([], [])
@@ -135,8 +135,8 @@ def test_few_rows_are_tried_out_before_one_is_begun(tmp_path, monkeypatch):
         tried.append(experiment.name)
         return Pace(2.0, 10.0)
 
-    monkeypatch.setattr("cifarzoo.factory.measure_pace", slow)
-    monkeypatch.setattr("cifarzoo.factory.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("cifarzoo.publishing.queue.measure_pace", slow)
+    monkeypatch.setattr("cifarzoo.publishing.queue.time.monotonic", lambda: clock[0])
     rows = [row for row in made.open_rows() if row.recipe != "brief"]
     row, _ = made._choose(rows, clock[0] + 90, [], StopRequest())
     # Both recipes are of one network: a step of the one takes the time of the other's.
@@ -156,7 +156,7 @@ def test_rows_without_their_images_fail_at_once(tmp_path, monkeypatch, capsys):
         "name: a, model: cifar_resnet20, dataset: cifar10", "name: a, model: cifar_resnet20, dataset: cifar100"
     )
     made = plant(tmp_path, text, monkeypatch)
-    monkeypatch.setattr("cifarzoo.factory.load", load)
+    monkeypatch.setattr("cifarzoo.publishing.queue.load", load)
     row, _ = made._choose(made.open_rows(), time.monotonic() + 3 * 3600, failed := [], StopRequest())
     assert tags([row]) == ["b_seed"] and [row.tag for row in failed] == ["a_cifar100_long_s0"]
     made._choose(made.open_rows(), time.monotonic() + 60, failed := [], StopRequest())
@@ -166,8 +166,8 @@ def test_rows_without_their_images_fail_at_once(tmp_path, monkeypatch, capsys):
 
 def test_a_run_that_has_moved_is_of_all_its_devices_and_versions(tmp_path):
     from cifarzoo.data import load
-    from cifarzoo.devices import device_name
-    from cifarzoo.training.experiment import Experiment
+    from cifarzoo.experiment.schema import Experiment
+    from cifarzoo.hardware import device_name
     from cifarzoo.training.trainer import Interrupted, run
 
     schedule = {"kind": "constant", "learning_rate": 0.1, "duration": 8}
@@ -197,7 +197,7 @@ def test_a_row_published_from_another_version_of_its_recipe_is_named(tmp_path, m
     published = {entry["tag"] for entry in json.loads((tmp_path / "manifest.json").read_text())}
 
     def changed(text):
-        from cifarzoo.factory import Factory
+        from cifarzoo.publishing.queue import Factory
 
         (tmp_path / "recipes/zoo.yaml").write_text(text)
         made = Factory(read_rows(tmp_path / "recipes/zoo.yaml", str(tmp_path / "runs")), tmp_path)

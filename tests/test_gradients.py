@@ -6,7 +6,7 @@ from test_engine_tensorflow import document, finish, first_weights, start
 
 from cifarzoo.data import load
 from cifarzoo.errors import ExperimentError
-from cifarzoo.training.experiment import Experiment
+from cifarzoo.experiment.schema import Experiment
 
 pytest.importorskip("tensorflow")
 

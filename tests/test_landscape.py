@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 from tiny_models import tiny_cnn
 
 from cifarzoo.errors import DataError
-from cifarzoo.evaluation.landscape import loss_slice, random_direction
+from cifarzoo.evaluation.loss_slices import loss_slice, random_direction
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import scipy.optimize
 import scipy.special
 
 from cifarzoo.errors import DataError
-from cifarzoo.evaluation.metrics import (
+from cifarzoo.metrics import (
     are_probabilities,
     calibration_bins,
     classification_metrics,

@@ -7,8 +7,8 @@ import tensorflow as tf
 from model_cases import CASES, assert_close, fill, pixels
 
 from cifarzoo.errors import ModelError
+from cifarzoo.experiment.resizing import any_image_size
 from cifarzoo.models.registry import create_model
-from cifarzoo.training.resizing import any_image_size
 
 
 @pytest.fixture(scope="module", params=CASES, ids=str)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from cifarzoo.models import grouped
-from cifarzoo.models.parts import conv
+from cifarzoo.models.common_layers import conv
 
 
 def grouped_layer(dtype, stride):

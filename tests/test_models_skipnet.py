@@ -23,7 +23,7 @@ from cifarzoo.models.skipping import (
     gate_decisions,
     gated_blocks,
 )
-from cifarzoo.pretrained import load_file
+from cifarzoo.pretrained.loading import load_file
 
 
 def set_bias(model, value):

@@ -53,7 +53,7 @@ def test_installed_package_works_outside_the_checkout(wheel, tmp_path):
     )
     code = """
 import cifarzoo, pathlib, numpy as np
-from cifarzoo.pretrained import manifest
+from cifarzoo.pretrained.loading import manifest
 assert pathlib.Path(cifarzoo.__file__).is_relative_to(pathlib.Path.cwd()), cifarzoo.__file__
 for entry in manifest():
     if entry.bytes < 2_000_000:
@@ -77,7 +77,7 @@ def test_import_is_light():
 
 def test_experiments_are_read_before_keras_starts():
     """`backend:` in a file decides which Keras that is."""
-    code = "import sys, cifarzoo.training.runner, cifarzoo.training.reading; print('keras' in sys.modules)"
+    code = "import sys, cifarzoo.training.runner, cifarzoo.experiment.files; print('keras' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
 

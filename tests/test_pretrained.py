@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import cifarzoo
-from cifarzoo import pretrained
 from cifarzoo.errors import WeightsError
 from cifarzoo.models import registry
+from cifarzoo.pretrained import loading as pretrained
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = pretrained.manifest()
@@ -154,19 +154,19 @@ def test_shipped_entry_is_true_to_its_file(entry):
 
 @pytest.mark.parametrize("entry", SHIPPED, ids=lambda entry: entry.tag)
 def test_shipped_card_is_generated(entry):
-    from cifarzoo.publishing import card
+    from cifarzoo.publishing.publish import card
 
     assert (ROOT / "weights" / f"{entry.tag}.md").read_text() == card(entry)
 
 
 def test_readme_table_is_generated():
-    from cifarzoo.publishing import weights_table
+    from cifarzoo.publishing.publish import weights_table
 
     assert weights_table(SHIPPED) in (ROOT / "README.md").read_text()
 
 
 def test_results_page_is_generated():
-    from cifarzoo.results import results_page
+    from cifarzoo.publishing.pages import results_page
 
     assert results_page(SHIPPED, ROOT / "weights" / "anchors.yaml") == (ROOT / "RESULTS.md").read_text()
 

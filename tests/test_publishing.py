@@ -14,12 +14,12 @@ from small_zoo import ROOT, ROWS, TAG, copy_of, factory, few_images
 from without_tensorflow import WITHOUT_TENSORFLOW
 
 from cifarzoo.errors import ExperimentError, WeightsError
-from cifarzoo.rows import parse_budget, read_rows
+from cifarzoo.publishing.wanted import parse_budget, read_rows
 
 
 def test_half_precision_copy_is_half_as_large_and_loads(tmp_path):
     import cifarzoo
-    from cifarzoo.publishing import halve
+    from cifarzoo.publishing.publish import halve
 
     model = cifarzoo.cifar_resnet32()
     model.save_weights(tmp_path / "full.weights.h5")
@@ -145,9 +145,10 @@ def test_factory_where_there_is_no_tensorflow(tmp_path):
 
 @pytest.mark.slow
 def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_path, monkeypatch):
-    from cifarzoo import pretrained, publishing
     from cifarzoo.data import load
-    from cifarzoo.results import results_page
+    from cifarzoo.pretrained import loading as pretrained
+    from cifarzoo.publishing import publish as publishing
+    from cifarzoo.publishing.pages import results_page
 
     weights, run = copy_of(filled, tmp_path)
     manifest, images = weights / "manifest.json", load("synthetic").test.images[:8]
@@ -193,8 +194,9 @@ def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_p
 
 
 def test_a_readme_without_a_place_is_refused_before_anything_is_published(filled, tmp_path):
-    from cifarzoo import pretrained, publishing
     from cifarzoo.data import load
+    from cifarzoo.pretrained import loading as pretrained
+    from cifarzoo.publishing import publish as publishing
 
     weights, run = copy_of(filled, tmp_path)
     (tmp_path / "README.md").write_text("Cut short")
@@ -207,8 +209,9 @@ def test_a_readme_without_a_place_is_refused_before_anything_is_published(filled
 @pytest.mark.slow
 @pytest.mark.parametrize("order", [("brief", "long"), ("long", "brief")])
 def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_path, order):
-    from cifarzoo import pretrained, publishing
     from cifarzoo.data import load
+    from cifarzoo.pretrained import loading as pretrained
+    from cifarzoo.publishing import publish as publishing
 
     weights, run = copy_of(filled, tmp_path)
     (weights / "manifest.json").write_text("[]")
@@ -233,7 +236,7 @@ def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_pa
 @pytest.mark.slow
 def test_two_that_publish_at_once_lose_nothing(filled, tmp_path):
     """Whoever comes second waits and reads what the first has written."""
-    from cifarzoo import pretrained
+    from cifarzoo.pretrained import loading as pretrained
 
     weights, run = copy_of(filled, tmp_path)
     command = [sys.executable, "-m", "cifarzoo", "publish", str(run)]
@@ -244,8 +247,8 @@ def test_two_that_publish_at_once_lose_nothing(filled, tmp_path):
 
 
 def test_weights_beyond_half_precision_are_published_whole(filled, tmp_path):
-    from cifarzoo import publishing
     from cifarzoo.data import load
+    from cifarzoo.publishing import publish as publishing
 
     weights, run = copy_of(filled, tmp_path)
     copy = tmp_path / "run"
@@ -269,7 +272,7 @@ def test_weights_beyond_half_precision_are_published_whole(filled, tmp_path):
     ],
 )
 def test_what_cannot_be_published_is_refused_before_it_is_evaluated(filled, tmp_path, tag, removed, module, message):
-    from cifarzoo import publishing
+    from cifarzoo.publishing import publish as publishing
 
     weights, run = copy_of(filled, tmp_path)
     copy = shutil.copytree(run, tmp_path / "run")
@@ -285,8 +288,8 @@ def test_what_cannot_be_published_is_refused_before_it_is_evaluated(filled, tmp_
 
 
 def test_a_folder_that_is_not_there_is_one_line(filled, tmp_path):
-    from cifarzoo import publishing
     from cifarzoo.data import load
+    from cifarzoo.publishing import publish as publishing
 
     with pytest.raises(WeightsError, match="nowhere: not a weights folder"):
         publishing.publish(copy_of(filled, tmp_path)[1], "x", load("synthetic"), tmp_path / "nowhere", None)
@@ -307,18 +310,18 @@ def test_rows_prefer_the_recipes_that_come_first():
     + [((7, 8), 2000, False), ((7, 7), 2000, True)],
 )
 def test_half_precision_may_change_one_image_in_ten_thousand(wrong, total, agree):
-    from cifarzoo.publishing import errors_agree
+    from cifarzoo.publishing.publish import errors_agree
 
     assert errors_agree(*(100 * count / total for count in wrong), total) is agree
 
 
 def test_a_row_that_cannot_be_estimated_does_not_end_the_others(tmp_path, capsys, monkeypatch):
-    from cifarzoo.factory import Factory
+    from cifarzoo.publishing.queue import Factory
     from cifarzoo.training.estimate import Pace
     from cifarzoo.training.trainer import StopRequest
 
-    monkeypatch.setattr("cifarzoo.factory.probe", lambda *device: 1e11)  # as two cores reach
-    monkeypatch.setattr("cifarzoo.factory.measure_pace", lambda experiment: Pace(startup=7.0, step=0.1))
+    monkeypatch.setattr("cifarzoo.publishing.queue.probe", lambda *device: 1e11)  # as two cores reach
+    monkeypatch.setattr("cifarzoo.publishing.queue.measure_pace", lambda experiment: Pace(startup=7.0, step=0.1))
 
     text = ROWS.replace(
         "rows:\n", "rows:\n  - {name: none, model: cifar_nothing, dataset: cifar10, recipes: [brief]}\n"

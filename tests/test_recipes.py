@@ -11,10 +11,10 @@ from cifarzoo.augment.names import ABSOLUTE
 from cifarzoo.augment.pipeline import build
 from cifarzoo.augment.policies import AUTOAUGMENT_CIFAR10, autoaugment_value, fast_autoaugment_value
 from cifarzoo.augment.policy_lists import read_policies
+from cifarzoo.experiment.files import read_experiments
 from cifarzoo.models.catalogue import find
-from cifarzoo.rows import read_rows
+from cifarzoo.publishing.wanted import read_rows
 from cifarzoo.training.optimizer import SGD
-from cifarzoo.training.reading import read_experiments
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 POLICIES = RECIPES / "policies" / "autoaugment_cifar10.yaml"

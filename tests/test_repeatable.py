@@ -9,9 +9,9 @@ from model_cases import run_python
 
 from cifarzoo.augment.pipeline import NAMED
 from cifarzoo.data import load
-from cifarzoo.training import checkpoint
-from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.reading import run_folder
+from cifarzoo.experiment.files import run_folder
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.runs import checkpoint
 from cifarzoo.training.trainer import run
 
 pytest.importorskip("tensorflow")

@@ -18,13 +18,13 @@ from cifarzoo.data import load
 from cifarzoo.errors import CifarzooError, DataError
 from cifarzoo.evaluation import figures
 from cifarzoo.evaluation.evaluate import evaluate, evaluate_named, find_subject
-from cifarzoo.evaluation.landscape import Slice
-from cifarzoo.evaluation.metrics import calibration_bins
+from cifarzoo.evaluation.loss_slices import Slice
 from cifarzoo.evaluation.report import write_report
-from cifarzoo.pretrained import manifest, manifest_path
-from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.reading import run_folder
-from cifarzoo.training.tables import read_table
+from cifarzoo.experiment.files import run_folder
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.metrics import calibration_bins
+from cifarzoo.pretrained.loading import manifest, manifest_path
+from cifarzoo.runs.tables import read_table
 from cifarzoo.training.trainer import run
 
 

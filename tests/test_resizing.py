@@ -10,10 +10,11 @@ from test_engine_tensorflow import document
 from cifarzoo.augment.shrink import shrink
 from cifarzoo.data import load
 from cifarzoo.errors import ExperimentError
-from cifarzoo.training.engines import create_engine, repeats
-from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.plan import Plan
-from cifarzoo.training.resizing import ImageSizes, ResizingStage, any_image_size
+from cifarzoo.experiment.plan import Plan
+from cifarzoo.experiment.resizing import ImageSizes, ResizingStage, any_image_size
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.keras_internals import block_loops as repeats
+from cifarzoo.training.engines import create_engine
 from cifarzoo.training.runner import preflight
 from cifarzoo.training.trainer import run
 

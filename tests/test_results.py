@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from cifarzoo.models.catalogue import catalogue, find
-from cifarzoo.pretrained import Published
-from cifarzoo.results import duration, results_page
-from cifarzoo.rows import read_rows
+from cifarzoo.pretrained.loading import Published
+from cifarzoo.publishing.pages import duration, results_page
+from cifarzoo.publishing.wanted import read_rows
 
 ROOT = Path(__file__).parent.parent
 ANCHORS = yaml.safe_load((ROOT / "weights" / "anchors.yaml").read_text())

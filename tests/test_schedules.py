@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from cifarzoo.training.schedules import AnySchedule, Constant, Cosine, Duration, PiecewiseLinear, Pyramid, Stepped
+from cifarzoo.experiment.schedules import AnySchedule, Constant, Cosine, Duration, PiecewiseLinear, Pyramid, Stepped
 
 
 def lengths(duration):

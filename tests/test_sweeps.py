@@ -6,9 +6,9 @@ import statistics
 import pytest
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.training.reading import read_experiments
+from cifarzoo.experiment.files import read_experiments
+from cifarzoo.runs.tables import format_rows, summarize
 from cifarzoo.training.runner import only_named, run_all
-from cifarzoo.training.tables import format_rows, summarize
 
 SWEEP = """
 module: tiny_models

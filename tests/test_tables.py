@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cifarzoo.errors import DataError
-from cifarzoo.training.tables import cifar_jax_log, format_rows, read_table, summarize_file
+from cifarzoo.runs.tables import cifar_jax_log, format_rows, read_table, summarize_file
 
 LOG = (
     "step\tepoch\tloss\terror\tgradient_norm\tval_loss\tval_error\tweight_norm\ttrain_loss\ttrain_error\n"

@@ -76,7 +76,7 @@ def tiny_pyramid_skipnet(classes=10, gate="recurrent", computation_cost=1e-4, st
 def tiny_random(classes=10):
     """Everything that draws while training: Shake-Shake, ShakeDrop with either mask, dropout, sampled gates."""
     from cifarzoo.layers import ShakeDrop
-    from cifarzoo.models.parts import conv, image_input
+    from cifarzoo.models.common_layers import conv, image_input
     from cifarzoo.models.shake_shake import shake_shake_block
     from cifarzoo.models.skipnet import make_gates, run_block
 

@@ -32,10 +32,10 @@ def main():
 
     from cifarzoo.data import load
     from cifarzoo.errors import CifarzooError
-    from cifarzoo.training.checkpoint import load as load_checkpoint
+    from cifarzoo.experiment.files import run_folder
+    from cifarzoo.experiment.schema import Experiment
+    from cifarzoo.runs.checkpoint import load as load_checkpoint
     from cifarzoo.training.engines import is_chief, replica_count
-    from cifarzoo.training.experiment import Experiment
-    from cifarzoo.training.reading import run_folder
     from cifarzoo.training.trainer import run
 
     experiment = Experiment.model_validate(options.document)

@@ -7,7 +7,7 @@ bit on every backend and device; where Pillow computes in floating point, fixed 
 import numpy as np
 from keras import ops
 
-from cifarzoo.devices import accelerator_name
+from cifarzoo.hardware import accelerator_name
 
 MAX_PIXELS = 64 * 64
 RECIPROCAL_BITS = 17

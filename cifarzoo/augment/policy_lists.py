@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cifarzoo import yaml_texts
+from cifarzoo import strict_yaml as yaml_texts
 from cifarzoo.augment.names import ABSOLUTE, OPERATIONS
 from cifarzoo.errors import ExperimentError
 

@@ -22,7 +22,7 @@ def augment(
     from cifarzoo.augment.preview import draw_gallery
     from cifarzoo.data import load
     from cifarzoo.data.statistics import mean_colour
-    from cifarzoo.training.reading import parse_yaml
+    from cifarzoo.experiment.files import parse_yaml
 
     data = load(dataset, data_dir)
     images, labels = data.train.images[:8], data.train.labels[:8]

@@ -25,7 +25,7 @@ def find_modules(folder: Path) -> None:
 
 def factory_arguments(items):
     """What `--argument KEY=VALUE` was given, values in YAML."""
-    from cifarzoo.training.reading import parse_yaml
+    from cifarzoo.experiment.files import parse_yaml
 
     found = {}
     for item in items:

@@ -28,8 +28,8 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train every experiment of a file, after a quick check of all of them."""
+    from cifarzoo.experiment.files import quickstart_experiment, read_experiments
     from cifarzoo.training import runner
-    from cifarzoo.training.reading import quickstart_experiment, read_experiments
 
     if quickstart:
         refuse(context, "--quickstart", "file only")
@@ -46,7 +46,7 @@ def train(
         return
     if eval_:
         from cifarzoo.evaluation.evaluate import evaluate_runs
-        from cifarzoo.training.tables import format_rows
+        from cifarzoo.runs.tables import format_rows
 
         print(format_rows(evaluate_runs(experiments), "markdown"))
         return
@@ -68,7 +68,7 @@ def table(
     debug: Debug = False,
 ) -> None:
     """One row an experiment: mean and standard deviation over seeds, of its error or of all columns of a table."""
-    from cifarzoo.training.tables import format_rows, summarize, summarize_file
+    from cifarzoo.runs.tables import format_rows, summarize, summarize_file
 
     print(format_rows(summarize_file(runs, file) if file else summarize(runs), form))
 
@@ -79,6 +79,6 @@ def log(
     debug: Debug = False,
 ) -> None:
     """Print a run's log.tsv with the columns and scaling of cifar_jax, a row a validation."""
-    from cifarzoo.training.tables import cifar_jax_log
+    from cifarzoo.runs.tables import cifar_jax_log
 
     print(cifar_jax_log(run / "log.tsv"))

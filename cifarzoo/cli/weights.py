@@ -24,7 +24,7 @@ def factory(
 ) -> None:
     """Train and publish the wanted rows that the manifest lacks, as far as the budget goes."""
     from cifarzoo.errors import ExperimentError, one_line
-    from cifarzoo.rows import only_matching, parse_budget, read_rows
+    from cifarzoo.publishing.wanted import only_matching, parse_budget, read_rows
     from cifarzoo.training.engines.cluster import is_described
     from cifarzoo.training.runner import set_backend
 
@@ -37,7 +37,7 @@ def factory(
     seconds = parse_budget(budget) if budget else 0.0
     wanted = only_matching(read_rows(rows, logdir), only)
     set_backend([row.experiment for row in wanted])
-    from cifarzoo.factory import Factory
+    from cifarzoo.publishing.queue import Factory
 
     plant = Factory(wanted, weights, data_dir)
     if plan:
@@ -67,9 +67,9 @@ def publish(
 ) -> None:
     """Publish a run's weights: evaluate the file on the test images, write manifest entry, golden logits and card."""
     from cifarzoo.data import load
-    from cifarzoo.publishing import GOLDEN_IMAGES
-    from cifarzoo.publishing import publish as publish_run
-    from cifarzoo.training.reading import run_experiment
+    from cifarzoo.experiment.files import run_experiment
+    from cifarzoo.publishing.publish import GOLDEN_IMAGES
+    from cifarzoo.publishing.publish import publish as publish_run
 
     golden = load("synthetic").test.images[:GOLDEN_IMAGES]
     dataset = load(run_experiment(run).dataset, data_dir)
@@ -84,7 +84,7 @@ def prefer(
     debug: Debug = False,
 ) -> None:
     """Make published weights those of load_weights=True, as the 45,000/5,000 split has decided."""
-    from cifarzoo.publishing import prefer as make_default
+    from cifarzoo.publishing.publish import prefer as make_default
 
     make_default(tag, weights)
     print(f"{tag}: what load_weights=True loads")

@@ -1,1 +1,1 @@
-"""Evaluation: what a trained network is, measured from its logits."""
+"""Evaluation: metrics of a trained network, measured from its logits."""

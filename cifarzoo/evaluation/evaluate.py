@@ -9,9 +9,9 @@ import numpy as np
 from cifarzoo.data import Dataset, load
 from cifarzoo.data.splits import published_split
 from cifarzoo.errors import CifarzooError, DataError, ModelError, WeightsError
-from cifarzoo.evaluation.metrics import are_probabilities, classification_metrics
 from cifarzoo.evaluation.predictions import Predictions
 from cifarzoo.evaluation.products import whole_products
+from cifarzoo.metrics import are_probabilities, classification_metrics
 
 COMPARED = {"error": "error %", "top5_error": "top-5 error %", "nll": "NLL", "brier": "Brier", "ece": "ECE"}
 # Of networks with gates.
@@ -70,8 +70,8 @@ def find_subject(name: str, tag: str | None = None, arguments: dict | None = Non
     if name.endswith(".keras"):
         _needs_no(path, tag, arguments)
         return _saved(path)
-    from cifarzoo import pretrained
     from cifarzoo.models import registry
+    from cifarzoo.pretrained import loading as pretrained
 
     by_tag = {entry.tag: entry for entry in pretrained.manifest()}
     entry = by_tag.get(path.name.removesuffix(".weights.h5") if path.is_file() else name.removesuffix(".weights.h5"))
@@ -133,8 +133,8 @@ def _saved(path):
 
 
 def _run(folder):
-    from cifarzoo.pretrained import load_file
-    from cifarzoo.training.reading import not_finished, run_experiment
+    from cifarzoo.experiment.files import not_finished, run_experiment
+    from cifarzoo.pretrained.loading import load_file
 
     experiment = run_experiment(folder)
     if not (folder / "final.weights.h5").is_file():
@@ -269,7 +269,7 @@ def evaluate_named(
 
 
 def evaluate_runs(experiments) -> list[dict]:
-    """Measure the finished runs of experiments (`cifarzoo.training.experiment.Experiment`) on what they trained on too.
+    """Measure the finished runs of experiments (`cifarzoo.experiment.schema.Experiment`) on what they trained on too.
 
     Returns:
         A row a run: `experiment`, `seed`, `dataset`, and `error` and `nll` on the split that was trained on (without
@@ -278,7 +278,7 @@ def evaluate_runs(experiments) -> list[dict]:
     Raises:
         DataError: a run is not finished. CifarzooError: as `find_subject`, `load` and `evaluate`.
     """
-    from cifarzoo.training.reading import run_folder
+    from cifarzoo.experiment.files import run_folder
 
     runs = [(experiment, seed) for experiment in experiments for seed in experiment.seeds]
     subjects = [_run(run_folder(*run)) for run in runs]  # all, before any is measured
@@ -307,7 +307,7 @@ def evaluate_published(dataset_name: str | None = None, data_dir: str | None = N
     Raises:
         DataError: no file of such a data set, or no archive of it.
     """
-    from cifarzoo import pretrained
+    from cifarzoo.pretrained import loading as pretrained
 
     entries = [entry for entry in pretrained.manifest() if dataset_name in (None, entry.dataset)]
     if not entries:

@@ -140,7 +140,7 @@ def error_against_parameters(entries, anchors: dict, dataset: str, own: tuple[st
     """Test error over parameters: published files beside the numbers that papers and other zoos report.
 
     Args:
-        entries: Of the manifest (`cifarzoo.pretrained.Published`).
+        entries: Of the manifest (`cifarzoo.pretrained.loading.Published`).
         anchors: The content of weights/anchors.yaml.
         dataset: Only its points are drawn.
         own: Name, parameters and error in percent of a network to mark.

@@ -9,7 +9,7 @@ import numpy as np
 
 from cifarzoo.data.dataset import CLASS_NAMES, IMAGES, SPLITS
 from cifarzoo.errors import DataError
-from cifarzoo.evaluation.metrics import (
+from cifarzoo.metrics import (
     are_probabilities,
     classification_metrics,
     confusion_matrix,

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from cifarzoo import pretrained
 from cifarzoo.data import load
 from cifarzoo.errors import DataError
 from cifarzoo.evaluation import figures
 from cifarzoo.evaluation.evaluate import as_rows, find_subject, predict_splits, temperature_note
-from cifarzoo.evaluation.landscape import loss_slice, random_direction
-from cifarzoo.evaluation.metrics import calibration_bins, log_softmax
-from cifarzoo.training.reading import run_config
-from cifarzoo.training.tables import read_table
+from cifarzoo.evaluation.loss_slices import loss_slice, random_direction
+from cifarzoo.experiment.files import run_config
+from cifarzoo.metrics import calibration_bins, log_softmax
+from cifarzoo.pretrained import loading as pretrained
+from cifarzoo.runs.tables import read_table
 
 # What the page takes from results.json.
 NEEDED = (

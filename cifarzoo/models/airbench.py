@@ -15,7 +15,7 @@ import keras
 from keras import layers
 
 from cifarzoo.layers import ChannelBias, PartialIdentity
-from cifarzoo.models.parts import ModelOptions, batch_norm, image_input, scaled_linear
+from cifarzoo.models.common_layers import ModelOptions, batch_norm, image_input, scaled_linear
 from cifarzoo.models.registry import register
 from cifarzoo.models.whitening import whitening
 

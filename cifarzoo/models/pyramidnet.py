@@ -18,7 +18,7 @@ from keras import layers
 
 from cifarzoo.errors import ModelError
 from cifarzoo.layers import ShakeDrop
-from cifarzoo.models.parts import ModelOptions, append_channels, batch_norm, conv, head, image_input
+from cifarzoo.models.common_layers import ModelOptions, append_channels, batch_norm, conv, head, image_input
 from cifarzoo.models.registry import register
 
 HAN_2016 = "Deep Pyramidal Residual Networks"

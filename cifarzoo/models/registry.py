@@ -144,7 +144,7 @@ def _build(entry, build, arguments):
 
     if load_weights is False:
         return model()
-    from cifarzoo.pretrained import load_pretrained
+    from cifarzoo.pretrained.loading import load_pretrained
 
     return load_pretrained(entry, arguments, load_weights, model)
 
@@ -220,7 +220,7 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     """
     names = [name for name in catalogue() if fnmatch.fnmatch(name, pattern)]
     if pretrained:
-        from cifarzoo.pretrained import manifest
+        from cifarzoo.pretrained.loading import manifest
 
         published = {entry.model for entry in manifest()}
         names = [name for name in names if name in published]

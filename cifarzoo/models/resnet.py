@@ -21,7 +21,7 @@ import keras
 from keras import layers
 
 from cifarzoo.errors import ModelError
-from cifarzoo.models.parts import ModelOptions, append_channels, batch_norm, conv, head, image_input
+from cifarzoo.models.common_layers import ModelOptions, append_channels, batch_norm, conv, head, image_input
 from cifarzoo.models.registry import register
 
 HE_2015 = "Deep Residual Learning for Image Recognition"

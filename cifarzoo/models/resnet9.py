@@ -15,7 +15,7 @@ from keras import layers, ops
 
 from cifarzoo.errors import ModelError
 from cifarzoo.layers import GhostBatchNormalization
-from cifarzoo.models.parts import ModelOptions, batch_norm, conv, image_input, scaled_linear
+from cifarzoo.models.common_layers import ModelOptions, batch_norm, conv, image_input, scaled_linear
 from cifarzoo.models.registry import register
 from cifarzoo.models.whitening import whitening
 

@@ -13,7 +13,7 @@ from typing import Unpack
 import keras
 from keras import layers
 
-from cifarzoo.models.parts import ModelOptions, batch_norm, conv, head, image_input
+from cifarzoo.models.common_layers import ModelOptions, batch_norm, conv, head, image_input
 from cifarzoo.models.registry import register
 from cifarzoo.models.resnet import shortcut
 

@@ -16,7 +16,7 @@ import keras
 from keras import layers
 
 from cifarzoo.layers import ShakeShake
-from cifarzoo.models.parts import ModelOptions, batch_norm, conv, head, image_input
+from cifarzoo.models.common_layers import ModelOptions, batch_norm, conv, head, image_input
 from cifarzoo.models.registry import register
 
 GASTALDI_2017 = "Shake-Shake regularization"

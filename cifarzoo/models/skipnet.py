@@ -29,7 +29,7 @@ from keras import layers, ops
 
 from cifarzoo.errors import ModelError
 from cifarzoo.layers import PolicyGradient, SampledGate, ShakeDrop, StraightThroughGate
-from cifarzoo.models.parts import ModelOptions, activation, batch_norm, conv, head, image_input, variable_dtype
+from cifarzoo.models.common_layers import ModelOptions, activation, batch_norm, conv, head, image_input, variable_dtype
 from cifarzoo.models.pyramidnet import FINAL_KEEP, bottleneck_branch, pyramid_shortcut, pyramid_widths
 from cifarzoo.models.registry import register
 from cifarzoo.models.resnet import projection_shortcut

@@ -14,7 +14,7 @@ import keras
 from keras import layers
 
 from cifarzoo.errors import ModelError
-from cifarzoo.models.parts import ModelOptions, batch_norm, conv, head, image_input
+from cifarzoo.models.common_layers import ModelOptions, batch_norm, conv, head, image_input
 from cifarzoo.models.registry import register
 
 ZAGORUYKO_2016 = "Wide Residual Networks"

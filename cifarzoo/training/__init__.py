@@ -1,1 +1,1 @@
-"""Training: experiments from YAML, schedules, optimiser, engines, trainer, checkpoints, logs."""
+"""Training: building a run's parts, the step, engines, the loop, callbacks."""

@@ -8,12 +8,12 @@ import numpy as np
 import yaml
 
 from cifarzoo.data import load
+from cifarzoo.experiment.files import quickstart_experiment
+from cifarzoo.experiment.schema import Experiment
 from cifarzoo.models.macs import macs
-from cifarzoo.training.auto import settled
 from cifarzoo.training.engines import create_engine, needed_tensorflow_only, replica_count
 from cifarzoo.training.engines.cluster import is_described
-from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.reading import quickstart_experiment
+from cifarzoo.training.resolve_auto import settled
 
 # Steps of a probe's calls, each without what compiling cost the first; those that would take too long are left out.
 PROBE_CALLS = (1, 1, 8, 100)
@@ -87,7 +87,7 @@ def print_plan(experiments: list[Experiment]) -> None:
     The time is that of the arithmetic at ResNet-20's rate. Networks differ in what they reach of a device: on
     processors by a factor of about two, and narrow ones are far slower than wide ones on accelerators.
     """
-    from cifarzoo.training.plan import Plan
+    from cifarzoo.experiment.plan import Plan
 
     rates = {}
     for experiment in (settled(e, e.seeds) for e in experiments):

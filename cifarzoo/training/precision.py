@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from cifarzoo.training.experiment import Experiment
+from cifarzoo.experiment.schema import Experiment
 
 # Names in /proc/cpuinfo of instructions that multiply bfloat16 numbers: x86's and Arm's.
 BFLOAT16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}

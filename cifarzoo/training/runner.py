@@ -10,7 +10,7 @@ import rich.table
 
 from cifarzoo.data import Dataset, load
 from cifarzoo.errors import ExperimentError, one_line
-from cifarzoo.training.experiment import Experiment
+from cifarzoo.experiment.schema import Experiment
 
 PREFLIGHT_STEPS = 2
 PREFLIGHT_BATCH = 5
@@ -66,10 +66,10 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
     """
     import numpy as np
 
-    from cifarzoo.training.checkpoint import locked
+    from cifarzoo.experiment.files import run_folder
+    from cifarzoo.runs.checkpoint import locked
     from cifarzoo.training.engines import create_engine, create_group, is_chief, replica_count
     from cifarzoo.training.engines.batches import check_shares
-    from cifarzoo.training.reading import run_folder
 
     replicas = replica_count(experiment)
     check_shares(experiment.train_parameters, replicas)
@@ -117,10 +117,10 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
         raise ExperimentError(
             f"{several[0].place}: seeds_at_once: callbacks follow one run at a time; set it to 1 to have your own"
         )
-    from cifarzoo.training.auto import settled
+    from cifarzoo.experiment.plan import Plan
     from cifarzoo.training.engines import is_chief, needed_tensorflow_only, replica_count
-    from cifarzoo.training.plan import Plan
     from cifarzoo.training.precision import slow_precision
+    from cifarzoo.training.resolve_auto import settled
     from cifarzoo.training.trainer import Interrupted, StopRequest, run_together
 
     datasets: dict[tuple, Dataset] = {}

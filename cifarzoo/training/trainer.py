@@ -11,16 +11,16 @@ import yaml
 
 from cifarzoo.data import Dataset
 from cifarzoo.errors import CheckpointError, TrainingError
-from cifarzoo.evaluation.metrics import classification_metrics
-from cifarzoo.training import checkpoint
-from cifarzoo.training.auto import settled
+from cifarzoo.experiment.files import run_folder
+from cifarzoo.experiment.order import stream_indices
+from cifarzoo.experiment.plan import Plan
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.metrics import classification_metrics
+from cifarzoo.runs import checkpoint
+from cifarzoo.runs.provenance import joined, provenance
+from cifarzoo.training.callbacks import default_callbacks
 from cifarzoo.training.engines import create_engine, create_group, needed_tensorflow_only, replica_count
-from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.logs import default_callbacks
-from cifarzoo.training.order import stream_indices
-from cifarzoo.training.plan import Plan
-from cifarzoo.training.provenance import joined, provenance
-from cifarzoo.training.reading import run_folder
+from cifarzoo.training.resolve_auto import settled
 
 
 class Interrupted(TrainingError):

@@ -13,7 +13,7 @@ from cifarzoo.evaluation.sharpness.estimators import (
     estimate_traces,
     largest_eigenvalue,
 )
-from cifarzoo.evaluation.sharpness.landscape import Landscape
+from cifarzoo.evaluation.sharpness.loss_function import Landscape
 from cifarzoo.evaluation.sharpness.measure import MEASURES, cifar_jax_row, format_tsv, measure, write_tsv
 
 __all__ = [

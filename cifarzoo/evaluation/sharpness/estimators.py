@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cifarzoo.errors import ModelError
-from cifarzoo.evaluation.sharpness.landscape import Landscape
+from cifarzoo.evaluation.sharpness.loss_function import Landscape
 
 TRACES = ("hessian_trace", "fisher_trace", "ntk_trace")
 # Below so many degrees of freedom a standard error is too uncertain to stop by.

@@ -10,7 +10,7 @@ from cifarzoo.data import Dataset, Split
 from cifarzoo.errors import DataError, ModelError
 from cifarzoo.evaluation.evaluate import check_shapes, predict
 from cifarzoo.evaluation.sharpness.estimators import TRACES, epsilon_sharpness, estimate_traces, largest_eigenvalue
-from cifarzoo.evaluation.sharpness.landscape import Landscape
+from cifarzoo.evaluation.sharpness.loss_function import Landscape
 
 MEASURES = (*TRACES, "largest_eigenvalue", "epsilon_sharpness")
 NORMALIZATIONS = ("mean", "sum", "parameters")

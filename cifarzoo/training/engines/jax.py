@@ -18,14 +18,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cifarzoo.augment.random import Draws
 from cifarzoo.augment.shrink import shrink
-from cifarzoo.devices import accelerator_name
 from cifarzoo.errors import ExperimentError
-from cifarzoo.training.engines import repeats
+from cifarzoo.hardware import accelerator_name
+from cifarzoo.keras_internals import block_loops as repeats
+from cifarzoo.keras_internals.block_loops import looped
+from cifarzoo.keras_internals.convolution import canonical_convolutions
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
-from cifarzoo.training.engines.convolution import canonical_convolutions
-from cifarzoo.training.engines.repeats import looped
-from cifarzoo.training.gradients import objective, step_gradients
+from cifarzoo.training.step import objective, step_gradients
 
 ENABLE_X64 = jax.config.jax_enable_x64  # as whoever started the process wants it
 
@@ -55,7 +55,7 @@ def _join():
 
 
 def scan_copies(copies, moving, x, call):
-    """Run the copies of a block one after another; see `cifarzoo.training.engines.repeats.looped`."""
+    """Run the copies of a block one after another; see `cifarzoo.keras_internals.block_loops.looped`."""
     if len(copies) >= repeats.FEWEST_RECOMPUTED:
         call = jax.checkpoint(call, prevent_cse=False)  # a loop's body is no place where the two could be merged
     return jax.lax.scan(call, x, [jnp.stack(values) for values in zip(*copies, strict=True)])
@@ -81,7 +81,7 @@ class JaxEngine:
     """Trains one run of an experiment; the same interface as `TensorFlowEngine`.
 
     Args:
-        experiment: What to train (`cifarzoo.training.experiment.Experiment`).
+        experiment: What to train (`cifarzoo.experiment.schema.Experiment`).
         dataset: Arrays of images and labels (`cifarzoo.data.Dataset`).
         seed: Of initial weights, order of images, augmentation and random layers.
 

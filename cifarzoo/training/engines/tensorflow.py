@@ -15,11 +15,11 @@ import tensorflow as tf
 from cifarzoo.augment.random import Draws
 from cifarzoo.augment.shrink import shrink
 from cifarzoo.errors import ExperimentError
-from cifarzoo.training.engines import repeats
-from cifarzoo.training.engines.batch_norm import fused_batch_normalization
+from cifarzoo.keras_internals import block_loops as repeats
+from cifarzoo.keras_internals.batch_norm import fused_batch_normalization
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
-from cifarzoo.training.gradients import objective, step_gradients
+from cifarzoo.training.step import objective, step_gradients
 
 
 @functools.cache
@@ -73,7 +73,7 @@ class TensorFlowEngine:
     """Trains one run of an experiment.
 
     Args:
-        experiment: What to train (`cifarzoo.training.experiment.Experiment`).
+        experiment: What to train (`cifarzoo.experiment.schema.Experiment`).
         dataset: Arrays of images and labels (`cifarzoo.data.Dataset`).
         seed: Of initial weights, order of images, augmentation and random layers.
 
@@ -310,7 +310,7 @@ def _after(values, earlier):
 
 
 def loop_copies(copies, moving, x, call):
-    """Run the copies of a block one after another; see `cifarzoo.training.engines.repeats.looped`."""
+    """Run the copies of a block one after another; see `cifarzoo.keras_internals.block_loops.looped`."""
     count = len(copies)
     if count >= repeats.FEWEST_RECOMPUTED:
         call = _recomputed(call)

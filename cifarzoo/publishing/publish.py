@@ -17,20 +17,20 @@ import h5py
 import numpy as np
 import yaml
 
-from cifarzoo import pretrained
 from cifarzoo.data import Dataset
 from cifarzoo.data.statistics import channel_statistics
 from cifarzoo.errors import WeightsError, one_line
 from cifarzoo.evaluation.evaluate import evaluate, find_subject, predict
+from cifarzoo.experiment.files import run_experiment
+from cifarzoo.experiment.plan import Plan
 from cifarzoo.models import registry
 from cifarzoo.models.macs import macs
-from cifarzoo.pretrained import Published
-from cifarzoo.results import duration, results_page
-from cifarzoo.rows import TAG
-from cifarzoo.training import checkpoint
-from cifarzoo.training.plan import Plan
-from cifarzoo.training.provenance import AND
-from cifarzoo.training.reading import run_experiment
+from cifarzoo.pretrained import loading as pretrained
+from cifarzoo.pretrained.loading import Published
+from cifarzoo.publishing.pages import duration, results_page
+from cifarzoo.publishing.wanted import TAG
+from cifarzoo.runs import checkpoint
+from cifarzoo.runs.provenance import AND
 
 GOLDEN_IMAGES = 8
 WHEEL_LIMIT = 10_000_000

@@ -9,9 +9,9 @@ import contextlib
 import keras
 from keras import ops
 
+from cifarzoo.experiment.resizing import any_image_size
 from cifarzoo.training.losses import LOSSES, error
 from cifarzoo.training.optimizer import ascend
-from cifarzoo.training.resizing import any_image_size
 
 
 def objective(model, parameters, weights, others, images, labels):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from cifarzoo.pretrained import Published
+from cifarzoo.pretrained.loading import Published
 
 HEADER = """# Results
 

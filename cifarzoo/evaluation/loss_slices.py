@@ -12,7 +12,7 @@ import numpy as np
 
 from cifarzoo.errors import DataError
 from cifarzoo.evaluation.evaluate import predict
-from cifarzoo.evaluation.metrics import log_softmax
+from cifarzoo.metrics import log_softmax
 
 
 @dataclass(frozen=True, eq=False)

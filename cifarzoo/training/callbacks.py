@@ -13,7 +13,7 @@ import rich.console
 import rich.progress
 import yaml
 
-from cifarzoo.training import checkpoint
+from cifarzoo.runs import checkpoint
 
 COLUMNS = (
     "step",

@@ -72,7 +72,7 @@ class Published:
 
 def weight_folders() -> list[Path]:
     """Folders that may hold weight files, in the order they are searched."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parent.parent
     given = os.environ.get("CIFARZOO_WEIGHTS")
     folders = [Path(given).expanduser()] if given else []
     return folders + [package / "weights", package.parent / "weights"]

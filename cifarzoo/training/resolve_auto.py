@@ -5,13 +5,13 @@ import math
 from collections.abc import Iterable
 
 from cifarzoo.data.dataset import IMAGES
-from cifarzoo.devices import accelerator_name
 from cifarzoo.errors import CifarzooError, ModelError
+from cifarzoo.experiment.files import run_experiment, run_folder
+from cifarzoo.experiment.plan import Plan
+from cifarzoo.experiment.schema import LONGEST_CALL, Experiment
+from cifarzoo.hardware import accelerator_name
 from cifarzoo.models.catalogue import find
-from cifarzoo.training.experiment import LONGEST_CALL, Experiment
-from cifarzoo.training.plan import Plan
 from cifarzoo.training.precision import bfloat16_is_fast
-from cifarzoo.training.reading import run_experiment, run_folder
 
 # Calls are so long that a run stops, when asked to, after about ten seconds: the operations of training that two cores
 # and a small accelerator get done in these.

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from cifarzoo._version import __version__
-from cifarzoo.devices import device_name
+from cifarzoo.hardware import device_name
 
 PACKAGES = ("keras", "tensorflow", "jax", "jaxlib", "numpy")
 # Between the values of a run that has moved.

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cifarzoo.errors import ExperimentError, TrainingError
-from cifarzoo.training.experiment import Experiment
+from cifarzoo.experiment.schema import Experiment
 
 
 class Plan:

@@ -9,9 +9,9 @@ import numpy as np
 from keras import ops
 
 from cifarzoo.errors import DataError, ModelError
-from cifarzoo.evaluation.metrics import are_probabilities
 from cifarzoo.evaluation.products import whole_products
 from cifarzoo.evaluation.sharpness.derivatives import backend_derivatives
+from cifarzoo.metrics import are_probabilities
 
 LOSSES = ("cross_entropy", "squared")
 BATCH_NORM_MODES = ("inference", "batch")

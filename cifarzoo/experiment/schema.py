@@ -15,8 +15,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_valid
 from cifarzoo.augment.names import Description
 from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import ExperimentError, ModelError, one_line
-from cifarzoo.training.resizing import ImageSizes, ResizingStage, any_image_size
-from cifarzoo.training.schedules import AnySchedule, Constant, Length, Stepped, Strict
+from cifarzoo.experiment.resizing import ImageSizes, ResizingStage, any_image_size
+from cifarzoo.experiment.schedules import AnySchedule, Constant, Length, Stepped, Strict
 
 # Spellings of the zoo's own module, and of keys that have another name here.
 SEED_MODULES = {"cifarzoo", "cifarzoo.models", "Models.Resnets", "Models.VGG", "Models.VGGs"}
@@ -240,7 +240,7 @@ class Experiment(Strict):
                 f"model_parameters: {self.model} has {outputs} outputs, {self.dataset} has {classes} classes"
             )
         if self.init_weights:
-            from cifarzoo.pretrained import load_file
+            from cifarzoo.pretrained.loading import load_file
 
             path = self.init_weights.replace("{logdir}", self.train_parameters.logdir).replace("{seed}", str(seed))
             load_file(model, Path(path))

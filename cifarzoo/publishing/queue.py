@@ -11,21 +11,21 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cifarzoo import pretrained
 from cifarzoo.data import load
 from cifarzoo.data.dataset import IMAGES
-from cifarzoo.devices import device_name
 from cifarzoo.errors import DataError, InUseError, one_line
-from cifarzoo.publishing import GOLDEN_IMAGES, publish, write_pages
-from cifarzoo.rows import Row
-from cifarzoo.training import checkpoint
-from cifarzoo.training.auto import catalogued_macs, on_accelerator, settled
+from cifarzoo.experiment.files import run_folder
+from cifarzoo.experiment.plan import Plan
+from cifarzoo.experiment.schedules import Duration
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.hardware import device_name
+from cifarzoo.pretrained import loading as pretrained
+from cifarzoo.publishing.publish import GOLDEN_IMAGES, publish, write_pages
+from cifarzoo.publishing.wanted import Row
+from cifarzoo.runs import checkpoint
 from cifarzoo.training.engines import replica_count
 from cifarzoo.training.estimate import measure_pace, probe
-from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.plan import Plan
-from cifarzoo.training.reading import run_folder
-from cifarzoo.training.schedules import Duration
+from cifarzoo.training.resolve_auto import catalogued_macs, on_accelerator, settled
 from cifarzoo.training.trainer import Interrupted, StopRequest, run
 
 # Building, compiling and publishing, beside the training itself and the evaluation.

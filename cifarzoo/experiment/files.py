@@ -9,11 +9,11 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from cifarzoo import yaml_texts
+from cifarzoo import strict_yaml as yaml_texts
 from cifarzoo.augment.policy_lists import check_policies, read_policies
 from cifarzoo.errors import DataError, ExperimentError
-from cifarzoo.training.experiment import Experiment, TrainParameters
-from cifarzoo.training.schedules import Duration
+from cifarzoo.experiment.schedules import Duration
+from cifarzoo.experiment.schema import Experiment, TrainParameters
 
 # The key of a grid whose values are laid over the whole document.
 VARIANT = "variant"

@@ -9,7 +9,7 @@ import contextlib
 
 from pydantic import Field
 
-from cifarzoo.training.schedules import Length, Strict
+from cifarzoo.experiment.schedules import Length, Strict
 
 FULL_SIZE = 32
 

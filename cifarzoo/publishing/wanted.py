@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.training.experiment import Experiment
-from cifarzoo.training.reading import experiment_from, first_problem, read_mapping, with_policies
-from cifarzoo.training.schedules import Strict
+from cifarzoo.experiment.files import experiment_from, first_problem, read_mapping, with_policies
+from cifarzoo.experiment.schedules import Strict
+from cifarzoo.experiment.schema import Experiment
 
 # What weights and rows may be called: it is a part of file names.
 TAG = "[A-Za-z0-9][A-Za-z0-9._+-]*"

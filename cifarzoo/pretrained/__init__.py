@@ -1,0 +1,1 @@
+"""Published weights: the manifest, files and their hashes, loading into models."""
