@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cifarzoo.data import archives, synthetic
-from cifarzoo.data.splits import published_split
+from cifarzoo.data.splits import SPLITS, published_split
 from cifarzoo.errors import DataError
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -30,9 +30,6 @@ CLASS_NAMES = {
     "cifar100": (CIFAR100_CLASSES, CIFAR100_COARSE_CLASSES),
     "synthetic": (synthetic.CLASSES, None),
 }
-# The splits, and how many images each has in CIFAR-10 and CIFAR-100.
-IMAGES = {"train": 50_000, "test": 10_000, "train45k": 45_000, "validation": 5_000}
-SPLITS = tuple(IMAGES)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from cifarzoo.data.archives import CLASSES, Records
-from cifarzoo.data.dataset import IMAGES
+from cifarzoo.data.splits import IMAGES
 from cifarzoo.errors import DataError
 
 ARCHIVES = {"cifar10": "cifar-10-binary.tar.gz", "cifar100": "cifar-100-binary.tar.gz"}

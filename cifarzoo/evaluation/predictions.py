@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarzoo.data.dataset import CLASS_NAMES, IMAGES, SPLITS
+from cifarzoo.data.dataset import CLASS_NAMES
+from cifarzoo.data.splits import IMAGES, SPLITS
 from cifarzoo.errors import DataError
 from cifarzoo.metrics import (
     are_probabilities,

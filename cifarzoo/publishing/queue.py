@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cifarzoo.data import load
-from cifarzoo.data.dataset import IMAGES
+from cifarzoo.data.splits import IMAGES
 from cifarzoo.errors import DataError, InUseError, one_line
 from cifarzoo.experiment.files import run_folder
 from cifarzoo.experiment.plan import Plan

@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections.abc import Iterable
 
-from cifarzoo.data.dataset import IMAGES
+from cifarzoo.data.splits import IMAGES
 from cifarzoo.errors import CifarzooError, ModelError
 from cifarzoo.experiment.files import run_experiment, run_folder
 from cifarzoo.experiment.plan import Plan
