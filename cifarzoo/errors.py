@@ -1,13 +1,12 @@
-"""The one exception type that the command line turns into a single line instead of a traceback."""
+"""The exceptions that a user can act on; the command line prints each as one line, without a traceback."""
 
-import sys
 import traceback
 
 
 class CifarzooError(Exception):
-    """Something a person can put right: bad input, a missing file, an interrupted run.
+    """A problem that the user can fix: bad input, a missing file, an interrupted run.
 
-    The message says what was given, what would fit, and where.
+    The message is one line: what was received, what is valid, and where.
     """
 
 
@@ -16,15 +15,15 @@ class DataError(CifarzooError):
 
 
 class ExperimentError(CifarzooError):
-    """An experiment's description does not fit together."""
+    """The settings of an experiment are invalid or contradict each other."""
 
 
 class ModelError(CifarzooError, ValueError):
-    """A model name or a model's argument that does not exist or does not fit."""
+    """A model name or a model argument does not exist or is invalid."""
 
 
 class WeightsError(CifarzooError):
-    """A weight file is missing, damaged or made for another model."""
+    """A weight file is missing, damaged or belongs to another model."""
 
 
 class CheckpointError(CifarzooError):
@@ -32,18 +31,33 @@ class CheckpointError(CifarzooError):
 
 
 class InUseError(CheckpointError):
-    """Another process trains in the folder."""
+    """Another process is training in the run's folder."""
 
 
 class TrainingError(CifarzooError):
-    """Training cannot go on, for example because the loss is not finite."""
+    """Training cannot continue, for example because the loss is not finite."""
 
 
-def one_line(failure: Exception) -> str:
-    """What to tell a person of any exception; `--debug` on the command line prints the traceback of foreign ones."""
-    if isinstance(failure, CifarzooError):
-        return str(failure)
-    if "--debug" in sys.argv:
-        traceback.print_exception(failure)
-    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
-    return f"{type(failure).__name__}: {lines[0] if lines else 'no message'} (--debug shows where)"
+# The command line's --debug: False or True, and None when Python code calls the package.
+_debug: bool | None = None
+
+
+def set_debug(debug: bool) -> None:
+    """Tell `summarize` that it runs under the command line, with or without `--debug`."""
+    global _debug
+    _debug = debug
+
+
+def summarize(error: Exception) -> str:
+    """Return one line about an exception.
+
+    A `CifarzooError` gives its message, any other exception its type and the first line of its message. Under the
+    command line the traceback of the latter is printed with `--debug`, and the line mentions that option without it.
+    """
+    if isinstance(error, CifarzooError):
+        return str(error)
+    if _debug:
+        traceback.print_exception(error)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    hint = " (--debug shows where)" if _debug is False else ""
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}{hint}"

@@ -8,7 +8,7 @@ import typer
 
 from cifarzoo._version import __version__
 from cifarzoo.cli import augmentation, evaluation, models, sharpness, training, weights
-from cifarzoo.errors import CifarzooError
+from cifarzoo.errors import CifarzooError, set_debug
 
 app = typer.Typer(
     add_completion=False,
@@ -21,14 +21,16 @@ for group in (models, training, evaluation, sharpness, augmentation, weights):
 def main() -> None:
     """Run the command line; an error that a person can put right is one line and exit status 1."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter would drown the progress
+    debug = "--debug" in sys.argv
+    set_debug(debug)
     try:
         app()
     except CifarzooError as failure:
-        if "--debug" in sys.argv:
+        if debug:
             raise
         _end(str(failure))
     except ModuleNotFoundError as missing:
-        if missing.name not in ("tensorflow", "jax", "torch") or "--debug" in sys.argv:
+        if missing.name not in ("tensorflow", "jax", "torch") or debug:
             raise
         name = missing.name
         _end(f"{name} is wanted but not installed: pip install {name}, or take the other backend")

@@ -23,7 +23,7 @@ def factory(
     debug: Debug = False,
 ) -> None:
     """Train and publish the wanted rows that the manifest lacks, as far as the budget goes."""
-    from cifarzoo.errors import ExperimentError, one_line
+    from cifarzoo.errors import ExperimentError, summarize
     from cifarzoo.publishing.wanted import only_matching, parse_budget, read_rows
     from cifarzoo.training.engines.cluster import is_described
     from cifarzoo.training.runner import set_backend
@@ -45,7 +45,7 @@ def factory(
             try:
                 print(f"{row.tag:40} {plant.rough_seconds(row) / 60:8.0f} min")
             except Exception as failure:  # one row must not hide the others
-                print(f"{row.tag:40} {one_line(failure)}")
+                print(f"{row.tag:40} {summarize(failure)}")
         for row in plant.changed_rows():
             print(f"{row.tag:40} published from another version of its recipe")
         return

@@ -14,7 +14,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_valid
 
 from cifarzoo.augment.names import Description
 from cifarzoo.data.statistics import mean_colour
-from cifarzoo.errors import ExperimentError, ModelError, one_line
+from cifarzoo.errors import ExperimentError, ModelError, summarize
 from cifarzoo.experiment.resizing import ImageSizes, ResizingStage, any_image_size
 from cifarzoo.experiment.schedules import AnySchedule, Constant, Length, Stepped, Strict
 
@@ -271,7 +271,7 @@ class Experiment(Strict):
             except Exception as failure:  # whatever the layers of a user's own model raise
                 raise ExperimentError(
                     f"{self.place}: train_parameters.progressive_resizing: {self.model} does not take images of "
-                    f"{stage.size} x {stage.size} ({one_line(failure)})"
+                    f"{stage.size} x {stage.size} ({summarize(failure)})"
                 ) from None
 
     def check_groups(self, model, share: int) -> None:

@@ -19,7 +19,7 @@ import yaml
 
 from cifarzoo.data import Dataset
 from cifarzoo.data.statistics import channel_statistics
-from cifarzoo.errors import WeightsError, one_line
+from cifarzoo.errors import WeightsError, summarize
 from cifarzoo.evaluation.evaluate import evaluate, find_subject, predict
 from cifarzoo.experiment.files import run_experiment
 from cifarzoo.experiment.plan import Plan
@@ -131,7 +131,7 @@ def _results(path):
         if missing := [key for key in FROM_RESULTS if key not in results]:
             raise ValueError(f"{', '.join(missing)} missing")
     except (OSError, ValueError, TypeError) as failure:
-        raise WeightsError(f"{path}: damaged ({one_line(failure)}); the run's checkpoint makes it anew") from None
+        raise WeightsError(f"{path}: damaged ({summarize(failure)}); the run's checkpoint makes it anew") from None
     return results
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from cifarzoo.data import load
 from cifarzoo.data.splits import IMAGES
-from cifarzoo.errors import DataError, InUseError, one_line
+from cifarzoo.errors import DataError, InUseError, summarize
 from cifarzoo.experiment.files import run_folder
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schedules import Duration
@@ -130,7 +130,7 @@ class Factory:
                 except Exception as failure:  # one row must not end the others' time
                     if row.tag in {entry.tag for entry in self._published()}:
                         continue  # by another factory, in the meantime
-                    _say(f"{row.tag}: {one_line(failure)}")
+                    _say(f"{row.tag}: {summarize(failure)}")
                     failed.append(row)
         if left := rows():
             _say(f"next: {', '.join(row.tag for row in left[:3])}; {len(left)} rows are open")
@@ -157,12 +157,12 @@ class Factory:
                 if might_fit:
                     seconds = self.seconds(row)
             except DataError as failure:
-                _say(f"{row.experiment.dataset}: {one_line(failure)}")
+                _say(f"{row.experiment.dataset}: {summarize(failure)}")
                 without_data.add(row.experiment.dataset)
                 failed.append(row)
                 continue
             except Exception as failure:
-                _say(f"{row.tag}: {one_line(failure)}")
+                _say(f"{row.tag}: {summarize(failure)}")
                 failed.append(row)
                 continue
             if seconds <= deadline - time.monotonic():

@@ -9,7 +9,7 @@ from pathlib import Path
 import rich.table
 
 from cifarzoo.data import Dataset, load
-from cifarzoo.errors import ExperimentError, one_line
+from cifarzoo.errors import ExperimentError, summarize
 from cifarzoo.experiment.schema import Experiment
 
 PREFLIGHT_STEPS = 2
@@ -145,7 +145,7 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
                 _say(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
             ready.append((number, experiment, datasets[key]))
         except Exception as failure:  # whatever a user's own module raises stops its own experiment only
-            line = one_line(failure).removeprefix(f"{experiment.place}: ")
+            line = summarize(failure).removeprefix(f"{experiment.place}: ")
             _say(f"{experiment.place}: check failed: {line}")
             outcomes |= {
                 (number, seed): Outcome(experiment, seed, error=line, state="failed") for seed in experiment.seeds
@@ -176,7 +176,7 @@ def _outcome(experiment, seed, result):
 
     if not isinstance(result, Exception):
         return Outcome(experiment, seed, results=result)
-    line = one_line(result).removeprefix(f"{experiment.place}: ")
+    line = summarize(result).removeprefix(f"{experiment.place}: ")
     stopped = isinstance(result, Interrupted)
     _say(line if stopped else f"{experiment.place}: failed: {line}")
     return Outcome(experiment, seed, error=line, state="stopped" if stopped else "failed")

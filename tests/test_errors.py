@@ -1,0 +1,35 @@
+"""One-line summaries of exceptions, for Python callers and for the command line."""
+
+import pytest
+
+from cifarzoo import errors
+from cifarzoo.errors import ModelError, set_debug, summarize
+
+FOREIGN = RuntimeError("\na mistake\nin two lines")
+
+
+@pytest.fixture(autouse=True)
+def restored_debug(monkeypatch):
+    monkeypatch.setattr(errors, "_debug", None)
+
+
+def test_our_own_errors_keep_their_message():
+    for debug in (None, False, True):
+        if debug is not None:
+            set_debug(debug)
+        assert summarize(ModelError("depth is 20, got 21")) == "depth is 20, got 21"
+
+
+def test_python_callers_hear_nothing_of_the_command_line(capsys):
+    assert summarize(FOREIGN) == "RuntimeError: a mistake"
+    assert summarize(KeyError()) == "KeyError: no message"
+    assert capsys.readouterr().err == ""
+
+
+def test_the_command_line_points_to_debug_or_prints_the_traceback(capsys):
+    set_debug(False)
+    assert summarize(FOREIGN) == "RuntimeError: a mistake (--debug shows where)"
+    assert capsys.readouterr().err == ""
+    set_debug(True)
+    assert summarize(FOREIGN) == "RuntimeError: a mistake"
+    assert "in two lines" in capsys.readouterr().err
