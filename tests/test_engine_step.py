@@ -9,6 +9,7 @@ import pytest
 from cifarzoo.data import load
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.layers import GhostBatchNormalization
+from cifarzoo.training.build import build_model
 
 tf = pytest.importorskip("tensorflow")
 
@@ -82,7 +83,7 @@ def test_one_step_is_what_keras_and_numpy_compute():
         }
     )
     engine = TensorFlowEngine(experiment, dataset, 0)
-    reference = experiment.build_model(10, 0)
+    reference = build_model(experiment, 10, 0)
     reference.set_weights(engine.model.get_weights())
     places = np.arange(16, dtype=np.int32)
     split = dataset.train

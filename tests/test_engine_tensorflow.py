@@ -58,11 +58,11 @@ def finish(process, timeout=900):
 def first_weights(folder, **changes):
     """The file of an experiment's initial weights, with which runs on every backend can begin."""
     from cifarzoo.experiment.schema import Experiment
+    from cifarzoo.training.build import build_model
 
     file = folder / "first.weights.h5"
-    Experiment.model_validate(document(folder, **changes) | {"precision": "float32"}).build_model(10, 0).save_weights(
-        file
-    )
+    experiment = Experiment.model_validate(document(folder, **changes) | {"precision": "float32"})
+    build_model(experiment, 10, 0).save_weights(file)
     return str(file)
 
 

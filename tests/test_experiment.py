@@ -11,6 +11,8 @@ from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.files import quickstart_experiment, read_experiments
 from cifarzoo.experiment.order import stream_indices
 from cifarzoo.experiment.plan import Plan
+from cifarzoo.training.build import build_model, build_optimizer, model_factory
+from cifarzoo.training.checks import check_model
 
 SEED_EXAMPLES = """
 module: 'Models.Resnets'      # .py file with models (required)
@@ -52,12 +54,12 @@ def read(tmp_path):
 def test_the_seeds_examples_run_as_printed(read):
     resnet, wide = read(SEED_EXAMPLES)
     assert resnet.name == "resnet110_v1"
-    model = resnet.build_model(10, seed=0)
+    model = build_model(resnet, 10, seed=0)
     assert model.count_params() == 1_736_058  # ResNet-110 v1, shortcut A
     rates = wide.train_parameters.resolved_schedule().rates(np.array([0, 24000, 79999]), wide.lengths(50_000))
     assert rates.tolist() == [0.1, 0.02, 0.0008]
-    assert wide.optimizer.nesterov and not resnet.optimizer.nesterov
-    assert wide.model_factory().__name__ == "cifar_wrn_40_4"
+    assert build_optimizer(wide).nesterov and not build_optimizer(resnet).nesterov
+    assert model_factory(wide).__name__ == "cifar_wrn_40_4"
 
 
 def test_defaults_are_the_seeds(read):
@@ -66,7 +68,8 @@ def test_defaults_are_the_seeds(read):
     parameters = experiment.train_parameters
     assert parameters.resolved_schedule().total(lengths) == 64_000
     assert (lengths(parameters.log_interval), lengths(parameters.val_interval)) == (200, 2000)
-    assert (parameters.batch_size, experiment.optimizer.momentum, experiment.optimizer.weight_decay) == (128, 0.9, 1e-4)
+    optimizer = build_optimizer(experiment)
+    assert (parameters.batch_size, optimizer.momentum, optimizer.weight_decay) == (128, 0.9, 1e-4)
 
 
 def test_the_shipped_files_are_valid():
@@ -162,9 +165,9 @@ def test_the_weights_of_an_earlier_stage_are_found_by_folder_and_seed(tmp_path):
     two = Experiment.model_validate(given | {"train_parameters": {"logdir": str(tmp_path)}})
     (tmp_path / "first/seed3").mkdir(parents=True)
     keras.utils.set_random_seed(9)
-    first = two.model_copy(update={"init_weights": None}).build_model(10, 9)
+    first = build_model(two.model_copy(update={"init_weights": None}), 10, 9)
     first.save_weights(tmp_path / "first/seed3/w.weights.h5")
-    np.testing.assert_array_equal(two.build_model(10, 3).get_weights()[0], first.get_weights()[0])
+    np.testing.assert_array_equal(build_model(two, 10, 3).get_weights()[0], first.get_weights()[0])
 
 
 def test_gates_are_learned_under_the_cross_entropy_only():
@@ -175,7 +178,7 @@ def test_gates_are_learned_under_the_cross_entropy_only():
         one = Experiment.model_validate(given | {"model_parameters": {"stage": stage}})
         expected = pytest.raises(ExperimentError, match="loss: tiny_skipnet learns its gates under cross_entropy only")
         with expected if stage == "reinforce" else contextlib.nullcontext():
-            one.check_loss(one.build_model(10, 0))
+            check_model(one, build_model(one, 10, 0), 128)
 
 
 def test_a_recipes_policy_file_is_looked_for_beside_the_recipe(read, tmp_path):

@@ -134,6 +134,7 @@ def _saved(path):
 
 def _run(folder):
     from cifarzoo.experiment.files import not_finished, run_experiment
+    from cifarzoo.training.build import build_model
     from cifarzoo.pretrained.loading import load_file
 
     experiment = run_experiment(folder)
@@ -141,7 +142,7 @@ def _run(folder):
         raise not_finished(folder)
     experiment = experiment.model_copy(update={"precision": "float32", "init_weights": None})
     classes = 100 if experiment.dataset == "cifar100" else 10
-    model = experiment.build_model(classes, seed=0)
+    model = build_model(experiment, classes, seed=0)
     load_file(model, folder / "final.weights.h5")
     return Subject(model, experiment.dataset, str(folder), experiment.train_split)
 

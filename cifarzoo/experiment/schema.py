@@ -4,18 +4,14 @@ The keys `module`, `model`, `model_parameters`, `train_parameters` and `skip_err
 cifar-vs-tensorflow2; its files run unchanged. An error names the file, the document and the key.
 """
 
-import contextlib
 import hashlib
 import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
 from cifarzoo.augment.names import Description
-from cifarzoo.data.statistics import mean_colour
-from cifarzoo.errors import ExperimentError, ModelError, summarize
-from cifarzoo.experiment.resizing import ImageSizes, ResizingStage, any_image_size
+from cifarzoo.experiment.resizing import ImageSizes, ResizingStage
 from cifarzoo.experiment.schedules import AnySchedule, Constant, Length, Stepped, Strict
 
 # Spellings of the zoo's own module, and of keys that have another name here.
@@ -175,38 +171,6 @@ class Experiment(Strict):
         """The run's name: `train_parameters.run_name`, by default the model's."""
         return self.train_parameters.run_name or self.model
 
-    @property
-    def optimizer(self):
-        """The update rule as `cifarzoo.training.optimizer.SGD`."""
-        from cifarzoo.training.optimizer import SGD
-
-        p = self.train_parameters
-        return SGD(
-            p.momentum,
-            p.nesterov,
-            p.weight_decay,
-            p.decay_all,
-            p.clip_norm,
-            p.weight_decay_mode,
-            p.momentum_convention,
-            p.bias_lr_factor,
-        )
-
-    def averaging(self, images: int):
-        """How a second set of weights follows the trained ones, as an object of `cifarzoo.training.optimizer`, or None.
-
-        Args:
-            images: Number of training images.
-        """
-        from cifarzoo.training.optimizer import Lookahead, MovingAverage
-
-        p = self.train_parameters
-        if p.lookahead:
-            lengths = self.lengths(images)
-            start, total = lengths(p.lookahead.start), p.resolved_schedule().total(lengths)
-            return Lookahead(p.lookahead.interval, p.lookahead.decay, p.lookahead.power, start, total)
-        return MovingAverage(p.ema_decay) if p.ema_decay else None
-
     def lengths(self, images: int):
         """A function from a `Duration` to steps, given the number of training images."""
         return lambda duration: duration.in_steps(images, self.train_parameters.batch_size)
@@ -227,119 +191,6 @@ class Experiment(Strict):
             images: Number of training images.
         """
         return ImageSizes(self.train_parameters.progressive_resizing, self.lengths(images))
-
-    def build_model(self, classes: int, seed: int):
-        """The Keras model with fresh weights drawn from `seed`, in this experiment's precision."""
-        import keras
-
-        keras.utils.set_random_seed(seed)
-        with self.arithmetic():
-            model = self.model_factory()(**{"classes": classes} | self.model_parameters)
-        if (outputs := model.output_shape[-1]) != classes:
-            raise ExperimentError(
-                f"model_parameters: {self.model} has {outputs} outputs, {self.dataset} has {classes} classes"
-            )
-        if self.init_weights:
-            from cifarzoo.pretrained.loading import load_file
-
-            path = self.init_weights.replace("{logdir}", self.train_parameters.logdir).replace("{seed}", str(seed))
-            load_file(model, Path(path))
-        return model
-
-    def build_augmentation(self, classes: int):
-        """The function on a batch that `augmentation` describes, as a `cifarzoo.augment.pipeline.Pipeline`.
-
-        Raises:
-            ExperimentError: an entry does not fit.
-        """
-        from cifarzoo.augment.pipeline import build
-
-        try:
-            return build(self.augmentation, classes, mean_colour(self.dataset))
-        except ExperimentError as failure:
-            raise ExperimentError(f"{self.place}: {failure}") from None
-
-    def check_image_sizes(self, model) -> None:
-        """Raise ExperimentError if the model does not take the images of all stages of `progressive_resizing`."""
-        import keras
-
-        for stage in self.train_parameters.progressive_resizing:
-            images = keras.KerasTensor((2, stage.size, stage.size, 3), model.inputs[0].dtype)
-            try:
-                with any_image_size(model):
-                    keras.src.backend.compute_output_spec(model, images)
-            except Exception as failure:  # whatever the layers of a user's own model raise
-                raise ExperimentError(
-                    f"{self.place}: train_parameters.progressive_resizing: {self.model} does not take images of "
-                    f"{stage.size} x {stage.size} ({summarize(failure)})"
-                ) from None
-
-    def check_groups(self, model, share: int) -> None:
-        """Raise ExperimentError unless so many images at a time are whole groups of every ghost BatchNormalization.
-
-        Such a layer normalises a batch that is not as a whole, which would be another training without a word.
-        """
-        for layer in model._flatten_layers():
-            if share % (size := getattr(layer, "group_size", 1)):
-                raise ExperimentError(
-                    f"{self.place}: train_parameters.batch_size: {self.model} takes BatchNormalization's statistics "
-                    f"over groups of {size} images, and {share} at a time are no whole number of these"
-                )
-
-    def check_loss(self, model) -> None:
-        """Raise ExperimentError if the model learns its gates by the likelihood, and the loss is another."""
-        from cifarzoo.layers import PolicyGradient
-
-        loss = self.train_parameters.loss
-        if loss != "cross_entropy" and any(isinstance(layer, PolicyGradient) for layer in model._flatten_layers()):
-            raise ExperimentError(
-                f"{self.place}: train_parameters.loss: {self.model} learns its gates under cross_entropy only, "
-                f"got {loss}"
-            )
-
-    @contextlib.contextmanager
-    def arithmetic(self):
-        """While active, Keras builds and traces in this experiment's precision.
-
-        Tracing too. On other backends than TensorFlow, Keras' table of result types makes float32 of float64, so that
-        BatchNormalization and means round; the comparisons that float64 is for need the table without that entry.
-        """
-        import keras
-
-        kept = keras.config.dtype_policy(), keras.config.floatx()
-        keras.config.set_dtype_policy({"bfloat16": "mixed_bfloat16"}.get(self.precision, self.precision))
-        narrowed = keras.src.backend.common.dtypes.BIT64_TO_BIT32_DTYPE
-        kept_float64 = narrowed["float64"]
-        if self.precision == "float64":
-            keras.config.set_floatx("float64")
-            narrowed["float64"] = "float64"
-        try:
-            yield
-        finally:
-            keras.config.set_dtype_policy(kept[0])
-            keras.config.set_floatx(kept[1])
-            narrowed["float64"] = kept_float64
-
-    def model_factory(self):
-        """The function that builds the model: of the zoo, or of the user's own `module`."""
-        if self.module is None:
-            from cifarzoo.models import registry
-
-            for key in self.model_parameters:
-                if key in registry.COMMON_ARGUMENTS:
-                    raise ExperimentError(
-                        f"model_parameters.{key}: the runner sets it; here are arguments of the architecture only"
-                    )
-            return registry.get(self.model).factory
-        import importlib
-
-        try:
-            module = importlib.import_module(self.module)
-        except ImportError as failure:
-            raise ModelError(f"module: cannot import {self.module!r} ({failure})") from None
-        if not callable(factory := getattr(module, self.model, None)):
-            raise ModelError(f"model: {self.module} has no function {self.model!r}")
-        return factory
 
     def resolved(self) -> dict:
         """Everything as plain data, defaults and schedule included."""

@@ -11,6 +11,7 @@ from cifarzoo.data import load
 from cifarzoo.experiment.files import quickstart_experiment
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.models.macs import macs
+from cifarzoo.training import build
 from cifarzoo.training.engines import create_engine, needed_tensorflow_only, replica_count
 from cifarzoo.training.engines.cluster import is_described
 from cifarzoo.training.resolve_auto import settled
@@ -78,7 +79,7 @@ def probe(precision: str, distribution: str = "auto") -> float:
 
 
 def _macs(experiment, classes=10):
-    return macs(experiment.build_model(classes, 0))
+    return macs(build.build_model(experiment, classes, 0))
 
 
 def print_plan(experiments: list[Experiment]) -> None:
@@ -93,10 +94,10 @@ def print_plan(experiments: list[Experiment]) -> None:
     for experiment in (settled(e, e.seeds) for e in experiments):
         dataset = load(experiment.dataset, experiment.data_dir)
         plan = Plan(experiment, len(dataset.split(experiment.train_split)))
-        experiment.build_augmentation(dataset.classes)
+        build.build_augmentation(experiment, dataset.classes)
         # The weights of an earlier stage, which may not be there yet, change nothing of the cost.
         fresh = experiment.model_copy(update={"init_weights": None})
-        model = fresh.build_model(dataset.classes, experiment.seeds[0])
+        model = build.build_model(fresh, dataset.classes, experiment.seeds[0])
         images = plan.total * plan.batch_size
         operations = experiment.operations(macs(model), plan.full_size_images())
         device = experiment.precision, experiment.distribution

@@ -68,6 +68,7 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
 
     from cifarzoo.experiment.files import run_folder
     from cifarzoo.runs.checkpoint import locked
+    from cifarzoo.training.checks import check_model
     from cifarzoo.training.engines import create_engine, create_group, is_chief, replica_count
     from cifarzoo.training.engines.batches import check_shares
 
@@ -85,10 +86,9 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
         dataset, train=dataset.train.take(slice(400)), test=dataset.test.take(slice(10 * replicas))
     )
     engines = [create_engine(small, few, seed) for seed in experiment.seeds[: experiment.seeds_at_once]]
-    experiment.check_loss(engines[0].model)
-    experiment.check_image_sizes(engines[0].model)
     given = experiment.train_parameters
-    experiment.check_groups(engines[0].model, engines[0].share * given.batch_size // (batch * given.accumulate))
+    images_at_once = engines[0].share * given.batch_size // (batch * given.accumulate)
+    check_model(experiment, engines[0].model, images_at_once)
     places = np.arange(PREFLIGHT_STEPS * batch, dtype=np.int32).reshape(PREFLIGHT_STEPS, batch)
     rates = np.full(PREFLIGHT_STEPS, 0.01)
     if len(engines) > 1:
@@ -118,6 +118,7 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
             f"{several[0].place}: seeds_at_once: callbacks follow one run at a time; set it to 1 to have your own"
         )
     from cifarzoo.experiment.plan import Plan
+    from cifarzoo.training.build import build_augmentation
     from cifarzoo.training.engines import is_chief, needed_tensorflow_only, replica_count
     from cifarzoo.training.precision import slow_precision
     from cifarzoo.training.resolve_auto import settled
@@ -137,7 +138,7 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
                 datasets[key] = load(experiment.dataset, experiment.data_dir)
             # Fast enough to be checked always.
             Plan(experiment, len(datasets[key].split(experiment.train_split)))
-            experiment.build_augmentation(datasets[key].classes)
+            build_augmentation(experiment, datasets[key].classes)
             if not experiment.skip_error_test:
                 started = time.perf_counter()
                 with needed_tensorflow_only():

@@ -19,6 +19,7 @@ from cifarzoo.metrics import classification_metrics
 from cifarzoo.runs import checkpoint
 from cifarzoo.runs.provenance import joined, provenance
 from cifarzoo.training.callbacks import default_callbacks
+from cifarzoo.training.checks import check_model
 from cifarzoo.training.engines import create_engine, create_group, needed_tensorflow_only, replica_count
 from cifarzoo.training.resolve_auto import settled
 
@@ -198,9 +199,7 @@ class _Run:
         self.engine = create_engine(self.experiment, self.dataset, self.seed)
         # Now, before anybody edits the code of a run that takes days.
         self.provenance = provenance(self.engine.replicas)
-        self.experiment.check_loss(self.engine.model)
-        self.experiment.check_image_sizes(self.engine.model)
-        self.experiment.check_groups(self.engine.model, self.engine.share)
+        check_model(self.experiment, self.engine.model, self.engine.share)
         log_length = 0
         if saved:
             arrays, meta = saved

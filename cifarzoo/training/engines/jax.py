@@ -23,6 +23,7 @@ from cifarzoo.hardware import accelerator_name
 from cifarzoo.keras_internals import block_loops as repeats
 from cifarzoo.keras_internals.block_loops import looped
 from cifarzoo.keras_internals.convolution import canonical_convolutions
+from cifarzoo.training import build
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
 from cifarzoo.training.step import objective, step_gradients
@@ -100,13 +101,13 @@ class JaxEngine:
         self.share = self.parameters.batch_size // self.parameters.accumulate  # devices see all of it
         mesh = Mesh(np.array(jax.devices()[: self.replicas]), ("batch",))
         self._whole, self._shared = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
-        self._augment = experiment.build_augmentation(dataset.classes)
-        self._optimizer = experiment.optimizer
+        self._augment = build.build_augmentation(experiment, dataset.classes)
+        self._optimizer = build.build_optimizer(experiment)
         train_images = len(dataset.split(experiment.train_split))
-        self._averaging = experiment.averaging(train_images)
+        self._averaging = build.build_averaging(experiment, train_images)
         self._sizes = experiment.image_sizes(train_images)
         self._dataset, self._splits = dataset, {}
-        self.model = experiment.build_model(dataset.classes, seed)
+        self.model = build.build_model(experiment, dataset.classes, seed)
         self._trainable = list(self.model.trainable_variables)
         self._others = list(self.model.non_trainable_variables)
         weights = {id(v) for v in self.model.weights}
@@ -170,7 +171,7 @@ class JaxEngine:
 
     def step(self, *args, size):
         """One training step on images of a size, to be traced; see `_step`."""
-        with self.experiment.arithmetic():
+        with build.arithmetic(self.experiment.precision):
             return self._step(*args, size)
 
     def image_size(self, step: int) -> int:
@@ -231,7 +232,7 @@ class JaxEngine:
 
     def _predict_batch(self, trainable, others, images, indices):
         indices = jax.lax.with_sharding_constraint(indices, self._shared)
-        with self.experiment.arithmetic(), self._loops():
+        with build.arithmetic(self.experiment.precision), self._loops():
             return self.model.stateless_call(trainable, others, self._as_input(images[indices]), training=False)[0]
 
     @contextlib.contextmanager

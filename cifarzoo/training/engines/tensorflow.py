@@ -17,6 +17,7 @@ from cifarzoo.augment.shrink import shrink
 from cifarzoo.errors import ExperimentError
 from cifarzoo.keras_internals import block_loops as repeats
 from cifarzoo.keras_internals.batch_norm import fused_batch_normalization
+from cifarzoo.training import build
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
 from cifarzoo.training.step import objective, step_gradients
@@ -89,13 +90,13 @@ class TensorFlowEngine:
         self.share = self.parameters.batch_size // (self.replicas * self.parameters.accumulate)
         if experiment.xla and self.replicas > 1:
             raise ExperimentError("xla: works on one device; a TPU compiles by itself, and so needs no xla: true")
-        self._augment = experiment.build_augmentation(dataset.classes)
-        self._optimizer = experiment.optimizer
+        self._augment = build.build_augmentation(experiment, dataset.classes)
+        self._optimizer = build.build_optimizer(experiment)
         train_images = len(dataset.split(experiment.train_split))
-        self._averaging = experiment.averaging(train_images)
+        self._averaging = build.build_averaging(experiment, train_images)
         self._sizes = experiment.image_sizes(train_images)
         with self._scope():
-            self.model = experiment.build_model(dataset.classes, seed)
+            self.model = build.build_model(experiment, dataset.classes, seed)
             self._velocities = [self._slot(tf.zeros(v.shape, v.dtype)) for v in self.model.trainable_variables]
             averaged = self.model.weights if self._averaging else []
             self._averages = [self._slot(v.value) for v in averaged]
