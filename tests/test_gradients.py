@@ -114,7 +114,7 @@ def test_ghost_groups_must_be_whole(tmp_path, accumulate, share):
     changes = {"model_parameters": {"ghost_batch_size": 3}, "precision": "float32"}
     given = document(tmp_path, **changes, train_parameters={"batch_size": 16, "accumulate": accumulate})
     one = Experiment.model_validate(given)
-    with pytest.raises(ExperimentError, match=f"batch_size: tiny_cnn .* groups of 3 images, and {share} at a time"):
+    with pytest.raises(ExperimentError, match=f"batch_size: tiny_cnn .* groups of 3 images, which do not divide {share} images"):
         run(one, 0, load("synthetic"))
 
 

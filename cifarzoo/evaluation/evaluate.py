@@ -134,8 +134,8 @@ def _saved(path):
 
 def _run(folder):
     from cifarzoo.experiment.files import not_finished, run_experiment
-    from cifarzoo.training.build import build_model
     from cifarzoo.pretrained.loading import load_file
+    from cifarzoo.training.build import build_model
 
     experiment = run_experiment(folder)
     if not (folder / "final.weights.h5").is_file():
