@@ -114,7 +114,8 @@ def test_ghost_groups_must_be_whole(tmp_path, accumulate, share):
     changes = {"model_parameters": {"ghost_batch_size": 3}, "precision": "float32"}
     given = document(tmp_path, **changes, train_parameters={"batch_size": 16, "accumulate": accumulate})
     one = Experiment.model_validate(given)
-    with pytest.raises(ExperimentError, match=f"batch_size: tiny_cnn .* groups of 3 images, which do not divide {share} images"):
+    message = f"batch_size: tiny_cnn .* groups of 3 images, which do not divide {share} images"
+    with pytest.raises(ExperimentError, match=message):
         run(one, 0, load("synthetic"))
 
 
