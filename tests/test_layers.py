@@ -180,7 +180,7 @@ def test_other_precisions(dtype):
 
 @pytest.mark.parametrize("arguments", [(1.5,), (-0.1,), (0.5, "pixel")])
 def test_shake_drop_refuses(arguments):
-    with pytest.raises(ValueError, match="keep is a probability|mask is 'image' or 'batch'"):
+    with pytest.raises(ValueError, match="keep must be a probability|mask must be 'image' or 'batch'"):
         ShakeDrop(*arguments)
 
 
@@ -343,9 +343,9 @@ def test_ghost_batch_normalization_at_inference_is_batch_normalization():
 
 
 def test_ghost_batch_normalization_names_bad_arguments():
-    with pytest.raises(ValueError, match="group_size is a positive whole number, got 0"):
+    with pytest.raises(ValueError, match="group_size must be a positive integer, got 0"):
         GhostBatchNormalization(0)
-    with pytest.raises(ValueError, match="axis is the last one, -1, got 1"):
+    with pytest.raises(ValueError, match="axis must be -1, the last one, got 1"):
         GhostBatchNormalization(axis=1)
 
 

@@ -67,7 +67,7 @@ def _fused(layer, x):
 def _train_groups(layer, x):
     groups = x.shape[0] // layer.group_size
     y, means, variances = zip(*(_fused(layer, part) for part in tf.split(x, groups)), strict=True)
-    layer.follow(tf.add_n(means) / groups, tf.add_n(variances) / groups)
+    layer.update_moving_statistics(tf.add_n(means) / groups, tf.add_n(variances) / groups)
     return tf.concat(y, 0)
 
 
@@ -117,7 +117,7 @@ def fused_batch_normalization(synchronized: bool = False):
             return _train_groups(self, inputs)
         return original_groups(self, inputs, training=training)
 
-    follow = GhostBatchNormalization.follow
+    follow = GhostBatchNormalization.update_moving_statistics
 
     def follow_all(self, mean, variance):
         replica = tf.distribute.get_replica_context()
@@ -126,10 +126,10 @@ def fused_batch_normalization(synchronized: bool = False):
     keras.layers.BatchNormalization.call = call
     GhostBatchNormalization.call = call_groups
     if synchronized:
-        GhostBatchNormalization.follow = follow_all
+        GhostBatchNormalization.update_moving_statistics = follow_all
     try:
         yield
     finally:
         keras.layers.BatchNormalization.call = original
         GhostBatchNormalization.call = original_groups
-        GhostBatchNormalization.follow = follow
+        GhostBatchNormalization.update_moving_statistics = follow
