@@ -23,8 +23,7 @@ ROOT = Path(__file__).parent.parent
 def one_run(experiment, dataset, seed):
     """Seconds of training, error, and error with mirror images."""
     from cifarzoo.evaluation.evaluate import Subject, evaluate
-    from cifarzoo.experiment.order import stream_indices
-    from cifarzoo.experiment.plan import Plan
+    from cifarzoo.experiment.plan import Plan, stream_indices
     from cifarzoo.training.engines import create_engine
 
     plan = Plan(experiment, len(dataset.split(experiment.train_split)))

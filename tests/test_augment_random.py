@@ -70,7 +70,7 @@ def test_streams_drawn_together_are_the_streams_drawn_alone():
     base = draws(seed=-5, step=9)
     together = base.streams([(2, 0), (0, 3), (0, 0), (7, 1)])
     for number, (count, shared) in enumerate([(2, 0), (0, 3), (0, 0), (7, 1)]):
-        alone = base.stream(number)
+        alone = base.with_stream(number)
         if count:
             np.testing.assert_array_equal(numbers(together[number], count), numbers(alone, count))
         if shared:

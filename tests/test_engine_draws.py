@@ -7,7 +7,7 @@ import pytest
 from model_cases import run_python
 
 from cifarzoo.data import load
-from cifarzoo.experiment.order import stream_indices
+from cifarzoo.experiment.plan import stream_indices
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.training.engines import create_engine
 

@@ -9,8 +9,7 @@ import yaml
 
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.files import quickstart_experiment, read_experiments
-from cifarzoo.experiment.order import stream_indices
-from cifarzoo.experiment.plan import Plan
+from cifarzoo.experiment.plan import Plan, stream_indices
 from cifarzoo.training.build import build_model, build_optimizer, model_factory
 from cifarzoo.training.checks import check_model
 

@@ -7,7 +7,7 @@ from model_cases import fill, pixels
 from PIL import Image
 from test_engine_tensorflow import document
 
-from cifarzoo.augment.shrink import shrink
+from cifarzoo.augment.resize import resize_down
 from cifarzoo.data import load
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.plan import Plan
@@ -41,7 +41,7 @@ def sizes():
 @pytest.mark.parametrize("size", [8, 16, 20, 24, 31])
 def test_images_shrink_as_in_pillow(size):
     images = pixels(20)
-    found = keras.ops.convert_to_numpy(shrink(keras.ops.cast(images, "float32"), size))
+    found = keras.ops.convert_to_numpy(resize_down(keras.ops.cast(images, "float32"), size))
     np.testing.assert_allclose(found, pillow(images, size), atol=1e-3)
 
 

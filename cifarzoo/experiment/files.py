@@ -52,7 +52,7 @@ def _names_differ(path, experiments):
     seen = {}
     for experiment in experiments:
         key = (experiment.train_parameters.logdir, experiment.name)
-        document = experiment._place.removeprefix(f"{path}, ")
+        document = experiment._source.removeprefix(f"{path}, ")
         if key in seen:
             raise ExperimentError(
                 f"{path}, {document}: the run {experiment.name!r} in {key[0]!r} is also that of {seen[key]}; "
@@ -72,7 +72,7 @@ def experiment_from(layers: list[dict], place: str) -> Experiment:
         experiment = Experiment.model_validate(document)
     except ValidationError as failure:
         raise ExperimentError(f"{place}: {first_problem(failure)}") from None
-    experiment._place = place
+    experiment._source = place
     return experiment
 
 

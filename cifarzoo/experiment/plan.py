@@ -30,7 +30,7 @@ class Plan:
         try:
             self.total = self._schedule.total(self._lengths)
         except ValueError as failure:
-            raise ExperimentError(f"{experiment.place}: train_parameters.schedule: {failure}") from None
+            raise ExperimentError(f"{experiment.location}: train_parameters.schedule: {failure}") from None
         self.log, self.val, self.checkpoint = (
             max(1, self._lengths(length))
             for length in (parameters.log_interval, parameters.val_interval, parameters.checkpoint_interval)
@@ -38,14 +38,14 @@ class Plan:
         self._per_call = parameters.longest_call
         self._sizes = experiment.image_sizes(images)
         if self.total < 1:
-            raise TrainingError(f"{experiment.place}: the schedule ends after {self.total} steps")
+            raise TrainingError(f"{experiment.location}: the schedule ends after {self.total} steps")
         try:
             self._sizes.check(self.total)
         except ValueError as failure:
-            raise ExperimentError(f"{experiment.place}: train_parameters.progressive_resizing: {failure}") from None
+            raise ExperimentError(f"{experiment.location}: train_parameters.progressive_resizing: {failure}") from None
         if (lookahead := parameters.lookahead) and self._lengths(lookahead.start) + lookahead.interval > self.total:
             raise ExperimentError(
-                f"{experiment.place}: train_parameters.lookahead: begins after {self._lengths(lookahead.start)} steps "
+                f"{experiment.location}: train_parameters.lookahead: begins after {self._lengths(lookahead.start)} steps "
                 f"and meets every {lookahead.interval}, which a training of {self.total} steps does not reach"
             )
 
@@ -71,3 +71,15 @@ class Plan:
     def is_due(self, interval: int, step: int) -> bool:
         """Whether something that happens every `interval` steps, and at the end, happens after `step` steps."""
         return step % interval == 0 or step == self.total
+
+
+def stream_indices(seed: int, images: int, first: int, count: int) -> np.ndarray:
+    """Return entries `first` to `first + count` of the endless stream of shuffled epochs: int32 [count].
+
+    Each epoch is a permutation that depends only on (seed, epoch). `RandomState` draws the same numbers in every
+    version of NumPy.
+    """
+    epochs = range(first // images, (first + count - 1) // images + 1)
+    stream = np.concatenate([np.random.RandomState([seed, epoch]).permutation(images) for epoch in epochs])
+    start = first - epochs[0] * images
+    return stream[start : start + count].astype(np.int32)

@@ -159,12 +159,12 @@ class Experiment(Strict):
             raise ValueError("val_split: validation is part of train; choose train_split: train45k with it")
         return self
 
-    _place: str = PrivateAttr("")
+    _source: str = PrivateAttr("")
 
     @property
-    def place(self) -> str:
-        """Where the experiment stands, for messages: its file and document, and its name."""
-        return f"{self._place} ({self.name})" if self._place else self.name
+    def location(self) -> str:
+        """The file, document and name of the experiment, for messages."""
+        return f"{self._source} ({self.name})" if self._source else self.name
 
     @property
     def name(self) -> str:

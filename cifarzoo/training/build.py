@@ -72,7 +72,7 @@ def build_augmentation(experiment: Experiment, classes: int) -> pipeline.Pipelin
     try:
         return pipeline.build(experiment.augmentation, classes, mean_colour(experiment.dataset))
     except ExperimentError as failure:
-        raise ExperimentError(f"{experiment.place}: {failure}") from None
+        raise ExperimentError(f"{experiment.location}: {failure}") from None
 
 
 def build_optimizer(experiment: Experiment) -> SGD:

@@ -29,7 +29,7 @@ def _check_loss(experiment, model):
     loss = experiment.train_parameters.loss
     if loss != "cross_entropy" and any(isinstance(layer, PolicyGradient) for layer in model._flatten_layers()):
         raise ExperimentError(
-            f"{experiment.place}: train_parameters.loss: {experiment.model} learns its gates under cross_entropy only, "
+            f"{experiment.location}: train_parameters.loss: {experiment.model} learns its gates under cross_entropy only, "
             f"got {loss}"
         )
 
@@ -43,7 +43,7 @@ def _check_image_sizes(experiment, model):
                 keras.src.backend.compute_output_spec(model, images)
         except Exception as failure:  # whatever the layers of a user's own model raise
             raise ExperimentError(
-                f"{experiment.place}: train_parameters.progressive_resizing: {experiment.model} does not take images "
+                f"{experiment.location}: train_parameters.progressive_resizing: {experiment.model} does not take images "
                 f"of {stage.size} x {stage.size} ({summarize(failure)})"
             ) from None
 
@@ -53,6 +53,6 @@ def _check_groups(experiment, model, images_at_once):
     for layer in model._flatten_layers():
         if images_at_once % (size := getattr(layer, "group_size", 1)):
             raise ExperimentError(
-                f"{experiment.place}: train_parameters.batch_size: {experiment.model} takes BatchNormalization's "
+                f"{experiment.location}: train_parameters.batch_size: {experiment.model} takes BatchNormalization's "
                 f"statistics over groups of {size} images, which do not divide {images_at_once} images"
             )

@@ -50,6 +50,6 @@ def slow_precision(experiment: Experiment) -> str | None:
     if experiment.precision != "bfloat16" or bfloat16_is_fast(experiment) is not False:
         return None
     return (
-        f"{experiment.place}: precision bfloat16 will be many times slower than float32 here, as there are no "
+        f"{experiment.location}: precision bfloat16 will be many times slower than float32 here, as there are no "
         "instructions for it; `precision: auto` takes the faster one"
     )

@@ -115,7 +115,7 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
     set_backend(experiments)
     if callbacks and (several := [e for e in experiments if e.seeds_at_once > 1]):
         raise ExperimentError(
-            f"{several[0].place}: seeds_at_once: callbacks follow one run at a time; set it to 1 to have your own"
+            f"{several[0].location}: seeds_at_once: callbacks follow one run at a time; set it to 1 to have your own"
         )
     from cifarzoo.experiment.plan import Plan
     from cifarzoo.training.build import build_augmentation
@@ -146,8 +146,8 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
                 _say(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
             ready.append((number, experiment, datasets[key]))
         except Exception as failure:  # whatever a user's own module raises stops its own experiment only
-            line = summarize(failure).removeprefix(f"{experiment.place}: ")
-            _say(f"{experiment.place}: check failed: {line}")
+            line = summarize(failure).removeprefix(f"{experiment.location}: ")
+            _say(f"{experiment.location}: check failed: {line}")
             outcomes |= {
                 (number, seed): Outcome(experiment, seed, error=line, state="failed") for seed in experiment.seeds
             }
@@ -177,9 +177,9 @@ def _outcome(experiment, seed, result):
 
     if not isinstance(result, Exception):
         return Outcome(experiment, seed, results=result)
-    line = summarize(result).removeprefix(f"{experiment.place}: ")
+    line = summarize(result).removeprefix(f"{experiment.location}: ")
     stopped = isinstance(result, Interrupted)
-    _say(line if stopped else f"{experiment.place}: failed: {line}")
+    _say(line if stopped else f"{experiment.location}: failed: {line}")
     return Outcome(experiment, seed, error=line, state="stopped" if stopped else "failed")
 
 

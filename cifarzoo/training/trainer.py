@@ -12,8 +12,7 @@ import yaml
 from cifarzoo.data import Dataset
 from cifarzoo.errors import CheckpointError, TrainingError
 from cifarzoo.experiment.files import run_folder
-from cifarzoo.experiment.order import stream_indices
-from cifarzoo.experiment.plan import Plan
+from cifarzoo.experiment.plan import Plan, stream_indices
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.metrics import classification_metrics
 from cifarzoo.runs import checkpoint

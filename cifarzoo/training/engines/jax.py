@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cifarzoo.augment.random import Draws
-from cifarzoo.augment.shrink import shrink
+from cifarzoo.augment.resize import resize_down
 from cifarzoo.errors import ExperimentError
 from cifarzoo.hardware import accelerator_name
 from cifarzoo.keras_internals import block_loops as repeats
@@ -188,7 +188,7 @@ class JaxEngine:
         epoch = (step * self.parameters.batch_size + place[:, None]) // len(images)
         draws = Draws(seed, step, place, epoch, indices)
         batch_images, batch_labels = self._augment(images[indices], labels[indices], draws)
-        batch_images = shrink(self._as_input(batch_images), size)
+        batch_images = resize_down(self._as_input(batch_images), size)
 
         gradients, loss, wrong, others = step_gradients(
             self.parameters,

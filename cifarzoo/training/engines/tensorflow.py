@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from cifarzoo.augment.random import Draws
-from cifarzoo.augment.shrink import shrink
+from cifarzoo.augment.resize import resize_down
 from cifarzoo.errors import ExperimentError
 from cifarzoo.keras_internals import block_loops as repeats
 from cifarzoo.keras_internals.batch_norm import fused_batch_normalization
@@ -163,7 +163,7 @@ class TensorFlowEngine:
         images, labels = tf.gather(images, indices), tf.gather(labels, indices)
         images, labels = self._augment(images, labels, Draws(self.seed, step, place, epoch, indices))
         model = self.model
-        images = shrink(tf.cast(images, model.inputs[0].dtype), size)
+        images = resize_down(tf.cast(images, model.inputs[0].dtype), size)
         weights = [tf.convert_to_tensor(v.value) for v in model.trainable_variables]
         others = [tf.convert_to_tensor(v.value) for v in model.non_trainable_variables]
         gradients, loss, wrong, new_others = step_gradients(
