@@ -48,7 +48,7 @@ def test_numbers_of_neighbouring_places_columns_and_steps_are_not_correlated():
         assert abs(shifted) < 4 / np.sqrt(many.size)
 
 
-@pytest.mark.parametrize("other", [{"seed": 1}, {"step": 1}, {"number": 1}, {"places": range(128, 256)}])
+@pytest.mark.parametrize("other", [{"seed": 1}, {"step": 1}, {"stream": 1}, {"places": range(128, 256)}])
 def test_another_seed_step_stream_or_place_has_other_numbers(other):
     assert (numbers(draws(**other), 8) == numbers(draws(), 8)).mean() < 0.01
 
@@ -89,5 +89,5 @@ def test_lasting_numbers_follow_the_image_and_not_the_step_or_its_place():
 
 
 def test_more_numbers_than_a_stream_has_are_refused():
-    with pytest.raises(ValueError, match="count is between"):
+    with pytest.raises(ValueError, match="count must be between"):
         draws().uniform(1 << 20)

@@ -146,8 +146,8 @@ def test_the_quickstarts_policy_file_becomes_part_of_it(tmp_path, monkeypatch):
 
 def test_lookahead_must_meet_within_the_training(read):
     for lookahead, message in (
-        ("{interval: 500}", "begins after 0 steps and meets every 500, which a training of 400"),
-        ("{start: 396}", "begins after 396 steps and meets every 5"),
+        ("{interval: 500}", "starts after 0 steps and averages every 500, which the 400 training steps do not"),
+        ("{start: 396}", "starts after 396 steps and averages every 5"),
     ):
         schedule = "schedule: {kind: constant, learning_rate: 1, duration: 400}"
         (one,) = read(f"model: a\ntrain_parameters: {{lookahead: {lookahead}, {schedule}}}")

@@ -34,7 +34,7 @@ def _rotate_left(x, bits):
 
 
 def threefry(key, counter):
-    """Threefry-2x32-20: return two int32 arrays of 32 random bits each, from two keys and two counters that broadcast."""
+    """Threefry-2x32-20: two int32 arrays of 32 random bits each, from two keys and two counters that broadcast."""
     parity = ops.bitwise_xor(ops.bitwise_xor(key[0], key[1]), _int32(0x1BD11BDA))
     keys = (key[0], key[1], parity)
     x0, x1 = counter[0] + keys[0], counter[1] + keys[1]
@@ -75,7 +75,7 @@ class Draws:
         return replace(self, stream=stream, prefetched=None)
 
     def streams(self, counts: Sequence[tuple[int, int]]) -> list["Draws"]:
-        """Return streams 0, 1, ..., their numbers drawn in one call: one large operation costs less than many small ones.
+        """Return streams 0, 1, ... with their numbers drawn in one call, which costs less than many small ones.
 
         Args:
             counts: How many numbers each stream will need: (per image, for the batch).

@@ -1,4 +1,4 @@
-"""The plan of a run: its lengths in steps, its learning rates, and where compiled calls end."""
+"""The plan of a run in steps: lengths, learning rates, image sizes, ends of compiled calls, and the order of images."""
 
 import numpy as np
 
@@ -7,22 +7,25 @@ from cifarzoo.experiment.schema import Experiment
 
 
 class Plan:
-    """The lengths of a run in steps, and where a compiled call must end.
+    """The lengths of a run in steps, and the steps at which a compiled call must end.
 
     Args:
-        experiment: What is trained.
-        images: How many images the training split has.
+        experiment: The experiment to train.
+        images: Number of images in the training split.
 
     Attributes:
-        total: Steps of the whole run. log, val, checkpoint: Steps from one to the next of each.
+        total: Steps of the whole run.
+        log, val, checkpoint: Steps between two logs, validations and checkpoints.
 
     Raises:
-        ExperimentError: the schedule's parts do not fit each other, or small images or Lookahead the run's length.
+        ExperimentError: parts of the schedule contradict each other, or progressive resizing or Lookahead does not fit
+            into the run's length.
         TrainingError: the schedule has no step.
     """
 
     def __init__(self, experiment: Experiment, images: int):
         parameters = experiment.train_parameters
+        location = experiment.location
         self._lengths = experiment.lengths(images)
         self._schedule, self._rate_factor = parameters.resolved_schedule(), parameters.rate_factor
         self.images = images
@@ -30,7 +33,7 @@ class Plan:
         try:
             self.total = self._schedule.total(self._lengths)
         except ValueError as failure:
-            raise ExperimentError(f"{experiment.location}: train_parameters.schedule: {failure}") from None
+            raise ExperimentError(f"{location}: train_parameters.schedule: {failure}") from None
         self.log, self.val, self.checkpoint = (
             max(1, self._lengths(length))
             for length in (parameters.log_interval, parameters.val_interval, parameters.checkpoint_interval)
@@ -38,38 +41,41 @@ class Plan:
         self._per_call = parameters.longest_call
         self._sizes = experiment.image_sizes(images)
         if self.total < 1:
-            raise TrainingError(f"{experiment.location}: the schedule ends after {self.total} steps")
+            raise TrainingError(f"{location}: the schedule ends after {self.total} steps")
         try:
             self._sizes.check(self.total)
         except ValueError as failure:
-            raise ExperimentError(f"{experiment.location}: train_parameters.progressive_resizing: {failure}") from None
+            raise ExperimentError(f"{location}: train_parameters.progressive_resizing: {failure}") from None
         if (lookahead := parameters.lookahead) and self._lengths(lookahead.start) + lookahead.interval > self.total:
             raise ExperimentError(
-                f"{experiment.location}: train_parameters.lookahead: begins after {self._lengths(lookahead.start)} steps "
-                f"and meets every {lookahead.interval}, which a training of {self.total} steps does not reach"
+                f"{location}: train_parameters.lookahead: starts after {self._lengths(lookahead.start)} steps and "
+                f"averages every {lookahead.interval}, which the {self.total} training steps do not reach"
             )
 
     def next_end(self, step: int) -> int:
-        """The step before which the next call stops; a function of `step` alone, so that resumed runs repeat it."""
+        """Return the end (exclusive) of the compiled call that starts at `step`.
+
+        It depends only on `step`, so that a resumed run splits its calls as the uninterrupted one does.
+        """
         intervals = (self.log, self.val, self.checkpoint, self._per_call)
         change = self._sizes.next_change(step) or self.total
         return min(self.total, change, *(step - step % interval + interval for interval in intervals))
 
     def image_size(self, step: int) -> int:
-        """Height and width of the training images at a step."""
+        """Return the height and width of the training images at a step, in pixels."""
         return self._sizes.at(step)
 
     def full_size_images(self, first: int = 0, last: int | None = None) -> float:
-        """How many images of full size would be the arithmetic of steps `first` to `last`, or to the end."""
+        """Return how many full-size images cost as much as steps `first` to `last` (exclusive; by default the end)."""
         last = self.total if last is None else last
         return self._sizes.relative_area(first, last) * (last - first) * self.batch_size
 
     def rates(self, first: int, last: int) -> np.ndarray:
-        """Learning rates of the steps from `first` up to but not including `last`."""
+        """Return the learning rates of steps `first` to `last` (exclusive), float64 [last - first]."""
         return self._rate_factor * self._schedule.rates(np.arange(first, last), self._lengths)
 
     def is_due(self, interval: int, step: int) -> bool:
-        """Whether something that happens every `interval` steps, and at the end, happens after `step` steps."""
+        """Whether an event that occurs every `interval` steps, and at the end, occurs after `step` steps."""
         return step % interval == 0 or step == self.total
 
 
