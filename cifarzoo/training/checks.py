@@ -29,8 +29,8 @@ def _check_loss(experiment, model):
     loss = experiment.train_parameters.loss
     if loss != "cross_entropy" and any(isinstance(layer, PolicyGradient) for layer in model._flatten_layers()):
         raise ExperimentError(
-            f"{experiment.location}: train_parameters.loss: {experiment.model} learns its gates under cross_entropy only, "
-            f"got {loss}"
+            f"{experiment.location}: train_parameters.loss: {experiment.model} learns its gates under cross_entropy "
+            f"only, got {loss}"
         )
 
 
@@ -43,8 +43,8 @@ def _check_image_sizes(experiment, model):
                 keras.src.backend.compute_output_spec(model, images)
         except Exception as failure:  # whatever the layers of a user's own model raise
             raise ExperimentError(
-                f"{experiment.location}: train_parameters.progressive_resizing: {experiment.model} does not take images "
-                f"of {stage.size} x {stage.size} ({summarize(failure)})"
+                f"{experiment.location}: train_parameters.progressive_resizing: {experiment.model} does not take "
+                f"images of {stage.size} x {stage.size} ({summarize(failure)})"
             ) from None
 
 
