@@ -27,7 +27,8 @@ RECIPE = ROOT / "recipes" / "airbench94.yaml"
 def ours(options):
     """The recipe through the runner's own parts."""
     from cifarzoo.data import load
-    from cifarzoo.evaluation.evaluate import evaluate, find_subject
+    from cifarzoo.evaluation.evaluate import evaluate
+    from cifarzoo.evaluation.load_model import load_run
     from cifarzoo.experiment.files import read_experiments, run_folder
     from cifarzoo.experiment.plan import Plan
     from cifarzoo.training.trainer import run
@@ -42,8 +43,8 @@ def ours(options):
             return speed_of_ours(experiment, dataset, options)
         seconds = run(experiment, options.seed, dataset)["seconds"]  # of training alone
         images = Plan(experiment, len(dataset.train)).total * experiment.train_parameters.batch_size
-        subject = find_subject(str(run_folder(experiment, options.seed)))
-        errors = [evaluate(subject, dataset, flip=flip)[0]["error"] for flip in (False, True)]
+        loaded = load_run(run_folder(experiment, options.seed))
+        errors = [evaluate(loaded, dataset, flip=flip)[0]["error"] for flip in (False, True)]
     return {"seconds": seconds, "images_per_second": images / seconds, "errors": errors}
 
 

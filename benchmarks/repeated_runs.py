@@ -22,7 +22,8 @@ ROOT = Path(__file__).parent.parent
 
 def one_run(experiment, dataset, seed):
     """Seconds of training, error, and error with mirror images."""
-    from cifarzoo.evaluation.evaluate import Subject, evaluate
+    from cifarzoo.evaluation.evaluate import evaluate
+    from cifarzoo.evaluation.load_model import LoadedModel
     from cifarzoo.experiment.plan import Plan, stream_indices
     from cifarzoo.training.engines import create_engine
 
@@ -49,8 +50,8 @@ def one_run(experiment, dataset, seed):
         call(first, last)
     seconds = time.perf_counter() - started
     with engine.averaged_weights() as model:
-        subject = Subject(model, experiment.dataset, "the last step")
-        errors = [evaluate(subject, dataset, flip=flip)[0]["error"] for flip in (False, True)]
+        loaded = LoadedModel(model, experiment.dataset, "the last step")
+        errors = [evaluate(loaded, dataset, flip=flip)[0]["error"] for flip in (False, True)]
     return seconds, *errors
 
 

@@ -26,10 +26,10 @@ import numpy as np
 CONTESTANTS = {"tensorflow": ("plain", "compiled", "hvp", "trace", "ntk"), "jax": ("plain", "hvp", "trace", "ntk")}
 
 
-def plain_tensorflow(landscape, images, labels, compiled=False):
+def plain_tensorflow(loss_function, images, labels, compiled=False):
     import tensorflow as tf
 
-    model = landscape.model
+    model = loss_function.model
     variables = [v.value for v in model.trainable_variables]
     images, labels = tf.constant(images.astype("float32")), tf.constant(labels)
 
@@ -51,11 +51,11 @@ def plain_tensorflow(landscape, images, labels, compiled=False):
     return probe
 
 
-def plain_jax(landscape, images, labels):
+def plain_jax(loss_function, images, labels):
     import jax
     import jax.numpy as jnp
 
-    model = landscape.model
+    model = loss_function.model
     start = [v.value for v in model.trainable_variables]
     others = [v.value for v in model.non_trainable_variables]
     images, labels = jnp.asarray(images, "float32"), jnp.asarray(labels)
@@ -82,24 +82,24 @@ def plain_jax(landscape, images, labels):
 def one(backend, contestant, count, calls):
     """Seconds of the first call, and of a call after it by the clock and of processor time; the first probe's form."""
     from cifarzoo.data import load
-    from cifarzoo.evaluation.sharpness import Landscape
+    from cifarzoo.evaluation.sharpness import LossFunction
     from cifarzoo.models.registry import create_model
 
     model = create_model("cifar_resnet20", load_weights="resnet20_v1_cifar10_short_s0", block_type="original")
     split = load("synthetic").train.take(np.arange(count))
-    landscape = Landscape(model, split.images, split.labels, chunk=count)
+    loss_function = LossFunction(model, split.images, split.labels, chunk=count)
     if contestant in ("plain", "compiled"):
         options = {"compiled": True} if contestant == "compiled" else {}
         make = plain_tensorflow if backend == "tensorflow" else plain_jax
-        probe = make(landscape, split.images, split.labels, **options)
+        probe = make(loss_function, split.images, split.labels, **options)
     else:
         probe = {
-            "hvp": lambda v: float(v @ landscape.hessian_vector(v)),
-            "trace": lambda v: float(landscape.quadratic_forms(v, landscape.chunks[0])[0]),
-            "ntk": lambda v: float(landscape.quadratic_forms(v, landscape.chunks[0], hessian=False)[2]),
+            "hvp": lambda v: float(v @ loss_function.hessian_vector(v)),
+            "trace": lambda v: float(loss_function.quadratic_forms(v, loss_function.chunks[0])[0]),
+            "ntk": lambda v: float(loss_function.quadratic_forms(v, loss_function.chunks[0], hessian=False)[2]),
         }[contestant]
     random = np.random.default_rng(0)
-    probes = [random.choice([-1, 1], landscape.parameters).astype("float32") for _ in range(calls)]
+    probes = [random.choice([-1, 1], loss_function.parameters).astype("float32") for _ in range(calls)]
     started = time.perf_counter()
     form = probe(probes[0])
     first = time.perf_counter() - started

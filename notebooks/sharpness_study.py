@@ -92,7 +92,7 @@ def train(name: str) -> Path:
 
 def network(name: str, step: int | None = None):
     """A network, and its training and test images in random order; `step` asks for earlier weights."""
-    from cifarzoo.evaluation.evaluate import find_subject
+    from cifarzoo.evaluation.load_model import load_run
     from cifarzoo.models.registry import create_model
     from cifarzoo.pretrained.loading import load_file
 
@@ -101,7 +101,7 @@ def network(name: str, step: int | None = None):
         dataset = cifar10()
     else:
         folder = train(name)
-        model = find_subject(str(folder)).model
+        model = load_run(folder).model
         dataset = few_images()
         if step is not None:
             load_file(model, folder / f"step{step}.weights.h5")
@@ -114,17 +114,17 @@ def network(name: str, step: int | None = None):
 
 def shared_probes():
     """Experiment 1: quadratic forms of 16 chunks of 125 training images along the same 24 probes."""
-    from cifarzoo.evaluation.sharpness import Landscape
+    from cifarzoo.evaluation.sharpness import LossFunction
     from cifarzoo.evaluation.sharpness.estimators import rademacher
 
     model, splits = network(PUBLISHED)
     images = splits["train"].take(slice(CHUNKS * CHUNK))
-    terrain = Landscape(model, images.images, images.labels, chunk=CHUNK)
+    loss_function = LossFunction(model, images.images, images.labels, chunk=CHUNK)
     samples, calls = [], []
     for number in range(PROBES):
-        probe = rademacher(terrain.parameters, 0, number)
+        probe = rademacher(loss_function.parameters, 0, number)
         started = time.perf_counter()
-        samples.append([terrain.quadratic_forms(probe, chunk).tolist() for chunk in terrain.chunks])
+        samples.append([loss_function.quadratic_forms(probe, chunk).tolist() for chunk in loss_function.chunks])
         calls.append((time.perf_counter() - started) / CHUNKS)
     return {"samples": samples, "seconds_a_call": float(np.median(calls))}
 
@@ -132,16 +132,16 @@ def shared_probes():
 def whole_set(name: str, part: str, count: int | None = None, step: int | None = None):
     """Experiments 2 and 4: one probe for each chunk of all, or of the first `count`, images of a part."""
     from cifarzoo.evaluation.evaluate import predict
-    from cifarzoo.evaluation.sharpness import Landscape
+    from cifarzoo.evaluation.sharpness import LossFunction
     from cifarzoo.evaluation.sharpness.estimators import rademacher
     from cifarzoo.metrics import classification_metrics
 
     model, splits = network(name, step)
     images = splits[part].take(slice(count))
-    terrain = Landscape(model, images.images, images.labels, chunk=CHUNK)
+    loss_function = LossFunction(model, images.images, images.labels, chunk=CHUNK)
     samples = [
-        terrain.quadratic_forms(rademacher(terrain.parameters, 0, 0, number), chunk).tolist()
-        for number, chunk in enumerate(terrain.chunks)
+        loss_function.quadratic_forms(rademacher(loss_function.parameters, 0, 0, number), chunk).tolist()
+        for number, chunk in enumerate(loss_function.chunks)
     ]
     found = classification_metrics(predict(model, images.images), images.labels)
     return {"samples": samples, "loss": found["nll"], "error": found["error"], "images": len(images)}
@@ -149,11 +149,11 @@ def whole_set(name: str, part: str, count: int | None = None, step: int | None =
 
 def eigenvalue(name: str, part: str, first: int, count: int, step: int | None = None):
     """Experiments 3 and 4: the Hessian's largest eigenvalue over `count` images from the `first` on."""
-    from cifarzoo.evaluation.sharpness import Landscape, largest_eigenvalue
+    from cifarzoo.evaluation.sharpness import LossFunction, largest_eigenvalue
 
     model, splits = network(name, step)
     images = splits[part].take(slice(first, first + count))
-    found = largest_eigenvalue(Landscape(model, images.images, images.labels, chunk=CHUNK), precision=0.02)
+    found = largest_eigenvalue(LossFunction(model, images.images, images.labels, chunk=CHUNK), precision=0.02)
     return {"value": found.value, "residual": found.standard_error, "calls": found.products}
 
 
@@ -163,11 +163,11 @@ def curves(name: str, step: int | None = None):
     The adversarial one is the displacement that `epsilon_sharpness` finds on other training images than are drawn.
     """
     from cifarzoo.evaluation.loss_slices import loss_slice, random_direction
-    from cifarzoo.evaluation.sharpness import Landscape, epsilon_sharpness
+    from cifarzoo.evaluation.sharpness import LossFunction, epsilon_sharpness
 
     model, splits = network(name, step)
     others = splits["train"].take(slice(CURVE_IMAGES, CURVE_IMAGES + 500))
-    worst = epsilon_sharpness(Landscape(model, others.images, others.labels, chunk=CHUNK)).vector
+    worst = epsilon_sharpness(LossFunction(model, others.images, others.labels, chunk=CHUNK)).vector
     shapes = [tuple(v.shape) for v in model.trainable_variables]
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
     adversarial = [part.reshape(shape) for part, shape in zip(np.split(worst, ends), shapes, strict=True)]

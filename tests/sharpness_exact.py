@@ -106,19 +106,19 @@ def main(out):
 
         jax.config.update("jax_enable_x64", True)
         keras.src.backend.common.dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"  # or Keras rounds to float32
-    from cifarzoo.evaluation.sharpness import Landscape, epsilon_sharpness, estimate_traces, largest_eigenvalue
+    from cifarzoo.evaluation.sharpness import LossFunction, epsilon_sharpness, estimate_traces, largest_eigenvalue
 
     model, (images, labels) = network(), data()
     cross_entropy, squared, fisher, ntk = exact(model, images, labels)
     random = np.random.default_rng(5)
     found = {"parameters": len(cross_entropy), "losses": {}}
     for loss, hessian in (("cross_entropy", cross_entropy), ("squared", squared)):
-        landscape = Landscape(model, images, labels, loss=loss, chunk=CHUNK)
-        v = random.normal(size=landscape.parameters)
-        product = landscape.hessian_vector(v)
-        forms = sum(landscape.quadratic_forms(v, c) * (c.stop - c.start) for c in landscape.chunks) / IMAGES
-        estimates = [estimate_traces(landscape, precision=0.05, max_products=500, seed=seed) for seed in range(3)]
-        eigenvalue = largest_eigenvalue(landscape, precision=1e-4)
+        loss_function = LossFunction(model, images, labels, loss=loss, chunk=CHUNK)
+        v = random.normal(size=loss_function.parameters)
+        product = loss_function.hessian_vector(v)
+        forms = sum(loss_function.quadratic_forms(v, c) * (c.stop - c.start) for c in loss_function.chunks) / IMAGES
+        estimates = [estimate_traces(loss_function, precision=0.05, max_products=500, seed=seed) for seed in range(3)]
+        eigenvalue = largest_eigenvalue(loss_function, precision=1e-4)
         found["losses"][loss] = {
             "product_error": float(np.abs(product - hessian @ v).max()),
             "form_errors": [forms[0] - v @ hessian @ v, forms[1] - v @ fisher @ v if loss == "cross_entropy" else 0],
@@ -132,7 +132,7 @@ def main(out):
             "eigenvector_error": float(
                 np.abs(hessian @ eigenvalue.vector - eigenvalue.value * eigenvalue.vector).max()
             ),
-            "epsilon_sharpness": epsilon_sharpness(landscape).value,
+            "epsilon_sharpness": epsilon_sharpness(loss_function).value,
         }
     with open(out, "w") as file:
         json.dump(found, file)

@@ -10,7 +10,8 @@ from tiny_models import options
 
 from cifarzoo.data import load
 from cifarzoo.errors import ModelError
-from cifarzoo.evaluation.evaluate import Subject, evaluate
+from cifarzoo.evaluation.evaluate import evaluate
+from cifarzoo.evaluation.load_model import LoadedModel
 from cifarzoo.models.macs import macs
 from cifarzoo.models.registry import COMMON_ARGUMENTS, create_model
 from cifarzoo.models.resnet import resnet
@@ -101,8 +102,8 @@ def test_metrics_of_what_is_saved(model):
 def test_evaluation_reports_what_is_saved():
     dataset = load("synthetic")
     few = dataclasses.replace(dataset, test=dataset.test.take(slice(20)))
-    gated, _ = evaluate(Subject(small(), "synthetic", "fresh"), few)
-    plain, _ = evaluate(Subject(create_model("cifar_resnet20"), "synthetic", "fresh"), few)
+    gated, _ = evaluate(LoadedModel(small(), "synthetic", "fresh"), few)
+    plain, _ = evaluate(LoadedModel(create_model("cifar_resnet20"), "synthetic", "fresh"), few)
     assert gated.keys() - plain.keys() == {"computation_percent", "macs_mean", "macs_saved_percent"}
     assert gated["computation_percent"] == 100 and gated["macs_saved_percent"] == 0
 

@@ -139,7 +139,8 @@ def test_gates_close_when_open_ones_are_dear(backend, tmp_path):
 
 def computation(run):
     from cifarzoo.data import load
-    from cifarzoo.evaluation.evaluate import evaluate, find_subject
+    from cifarzoo.evaluation.evaluate import evaluate
+    from cifarzoo.evaluation.load_model import load_run
 
-    metrics, _ = evaluate(find_subject(str(run)), load("synthetic"), "validation")
+    metrics, _ = evaluate(load_run(run), load("synthetic"), "validation")
     return metrics["computation_percent"]

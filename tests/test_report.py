@@ -17,7 +17,8 @@ from PIL import Image
 from cifarzoo.data import load
 from cifarzoo.errors import CifarzooError, DataError
 from cifarzoo.evaluation import figures
-from cifarzoo.evaluation.evaluate import evaluate, evaluate_named, find_subject
+from cifarzoo.evaluation.evaluate import evaluate, evaluate_named
+from cifarzoo.evaluation.load_model import load_run
 from cifarzoo.evaluation.loss_slices import Slice
 from cifarzoo.evaluation.report import write_report
 from cifarzoo.experiment.files import run_folder
@@ -57,10 +58,10 @@ def experiment(tmp_path_factory):
 
 def test_norm_and_training_metrics_in_the_log_are_those_of_the_final_weights(experiment):
     folder = run_folder(experiment, 0)
-    log, subject = read_table(folder / "log.tsv"), find_subject(str(folder))
-    squares = sum(float((v.numpy().astype(np.float64) ** 2).sum()) for v in subject.model.trainable_variables)
+    log, loaded = read_table(folder / "log.tsv"), load_run(folder)
+    squares = sum(float((v.numpy().astype(np.float64) ** 2).sum()) for v in loaded.model.trainable_variables)
     assert log["weight_norm"][-1] == pytest.approx(np.sqrt(squares), rel=1e-6)
-    metrics, _ = evaluate(subject, load("synthetic"), "train")
+    metrics, _ = evaluate(loaded, load("synthetic"), "train")
     assert log["train_error"][-1] == pytest.approx(metrics["error"], abs=0.021)  # two of 10,000 images
     assert log["train_loss"][-1] == pytest.approx(metrics["nll"], rel=1e-4)
     assert list(np.isfinite(log["weight_norm"])) == [False, True, False, True]

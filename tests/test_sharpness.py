@@ -15,7 +15,7 @@ from without_tensorflow import WITHOUT_TENSORFLOW
 from cifarzoo.data import Dataset, Split
 from cifarzoo.errors import DataError, ModelError
 from cifarzoo.evaluation import sharpness
-from cifarzoo.evaluation.sharpness import Landscape, estimate_traces
+from cifarzoo.evaluation.sharpness import LossFunction, estimate_traces
 from cifarzoo.evaluation.sharpness.estimators import mean_and_error, rademacher
 
 BACKENDS = ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)]
@@ -102,7 +102,7 @@ def small():
 
 def test_weight_decay_adds_exactly_its_term(small):
     model = small[0]
-    bare = Landscape(*small, chunk=IMAGES)
+    bare = LossFunction(*small, chunk=IMAGES)
     plain = estimate_traces(bare, max_products=1)
     loss, gradient = bare.gradient()
     ones = np.ones(bare.parameters)
@@ -110,17 +110,17 @@ def test_weight_decay_adds_exactly_its_term(small):
     for decay_all in (False, True):
         kept = [np.full(int(np.prod(v.shape)), decay_all or len(v.shape) > 1) for v in model.trainable_variables]
         decayed = np.concatenate(kept)
-        landscape = Landscape(*small, weight_decay=0.1, decay_all=decay_all, chunk=IMAGES)
-        assert landscape.decayed == decayed.sum()
-        found = estimate_traces(landscape, max_products=1)
+        loss_function = LossFunction(*small, weight_decay=0.1, decay_all=decay_all, chunk=IMAGES)
+        assert loss_function.decayed == decayed.sum()
+        found = estimate_traces(loss_function, max_products=1)
         added = found["hessian_trace"].value - plain["hessian_trace"].value
         assert added == pytest.approx(0.1 * decayed.sum(), rel=1e-10)
         assert found["ntk_trace"].value == pytest.approx(plain["ntk_trace"].value, rel=1e-12)
-        weights = landscape.weights * decayed
-        decayed_loss, decayed_gradient = landscape.gradient()
+        weights = loss_function.weights * decayed
+        decayed_loss, decayed_gradient = loss_function.gradient()
         assert decayed_loss - loss == pytest.approx(0.05 * weights @ weights)
         np.testing.assert_allclose(decayed_gradient - gradient, 0.1 * weights, atol=1e-12)
-        np.testing.assert_allclose(landscape.hessian_vector(ones) - product, 0.1 * decayed, atol=1e-12)
+        np.testing.assert_allclose(loss_function.hessian_vector(ones) - product, 0.1 * decayed, atol=1e-12)
 
 
 def test_batch_statistics(small):
@@ -128,7 +128,7 @@ def test_batch_statistics(small):
     model, images, labels = small
     before = [np.array(w) for w in model.get_layer("norm").get_weights()]
     keep = slice(0, CHUNK)
-    landscape = Landscape(model, images[keep], labels[keep], batch_norm="batch", chunk=CHUNK)
+    loss_function = LossFunction(model, images[keep], labels[keep], batch_norm="batch", chunk=CHUNK)
     x = images[keep]
     for layer in model.layers[1:]:
         options = {"training": True} if layer.name == "norm" else {}
@@ -136,12 +136,12 @@ def test_batch_statistics(small):
     z = np.asarray(x)
     expected = np.mean(np.log(np.exp(z).sum(axis=1)) - z[np.arange(CHUNK), labels[keep]])
     model.get_layer("norm").set_weights(before)
-    assert landscape.loss() == pytest.approx(expected, rel=1e-10)
-    inference = Landscape(model, images[keep], labels[keep], chunk=CHUNK).loss()
-    assert abs(landscape.loss() - inference) > 1e-3
-    v = rademacher(landscape.parameters, 0).astype(float)
-    form = landscape.quadratic_forms(v, landscape.chunks[0])[0]
-    assert form == pytest.approx(v @ landscape.hessian_vector(v), rel=1e-9)
+    assert loss_function.loss() == pytest.approx(expected, rel=1e-10)
+    inference = LossFunction(model, images[keep], labels[keep], chunk=CHUNK).loss()
+    assert abs(loss_function.loss() - inference) > 1e-3
+    v = rademacher(loss_function.parameters, 0).astype(float)
+    form = loss_function.quadratic_forms(v, loss_function.chunks[0])[0]
+    assert form == pytest.approx(v @ loss_function.hessian_vector(v), rel=1e-9)
     for old, new in zip(before, model.get_layer("norm").get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -149,13 +149,13 @@ def test_batch_statistics(small):
 def test_stops_by_precision(small):
     """A precision four times finer needs about sixteen times as many probes; a limit is kept and reported."""
     model, images, labels = small
-    landscape = Landscape(model, images[:CHUNK], labels[:CHUNK], chunk=CHUNK)
-    rough, fine = (estimate_traces(landscape, ["ntk_trace"], precision=p)["ntk_trace"] for p in (0.08, 0.02))
+    loss_function = LossFunction(model, images[:CHUNK], labels[:CHUNK], chunk=CHUNK)
+    rough, fine = (estimate_traces(loss_function, ["ntk_trace"], precision=p)["ntk_trace"] for p in (0.08, 0.02))
     assert rough.converged and fine.converged and fine.standard_error <= 0.02 * fine.value < rough.standard_error
     assert 8 < fine.products / rough.products < 32
-    limited = estimate_traces(landscape, precision=1e-6, max_products=20)["hessian_trace"]
+    limited = estimate_traces(loss_function, precision=1e-6, max_products=20)["hessian_trace"]
     assert limited.products == 20 and not limited.converged
-    few = estimate_traces(landscape, precision=1e9, max_products=1000)["hessian_trace"]
+    few = estimate_traces(loss_function, precision=1e9, max_products=1000)["hessian_trace"]
     assert few.products == 10
 
 
@@ -185,7 +185,7 @@ def test_epsilon_sharpness_of_a_quadratic():
     model = keras.Model(inputs, keras.layers.Dense(1, use_bias=False)(inputs))
     model.set_weights([np.array([[0.5], [-1.0], [2.0]])])
     images, labels = np.eye(3, dtype="float32") + 0.25, np.zeros(3, int)
-    found = sharpness.epsilon_sharpness(Landscape(model, images, labels, loss="squared"), epsilon=0.1)
+    found = sharpness.epsilon_sharpness(LossFunction(model, images, labels, loss="squared"), epsilon=0.1)
 
     def loss(w):
         return np.mean((images @ w - 1) ** 2) / 2
@@ -224,7 +224,7 @@ def test_cifar_jax_columns_and_scales(small, dataset, tmp_path):
     assert all(len(value.split(".")[1]) == 4 for value in values)
     right = np.asarray(model(images)).argmax(axis=1) == labels
     assert row["acc_tr"] == pytest.approx(right.mean()) and row["acc_te"] == pytest.approx(right[:20].mean())
-    exact = Landscape(model, images, labels, loss="squared", chunk=IMAGES)
+    exact = LossFunction(model, images, labels, loss="squared", chunk=IMAGES)
     hessian = sum(exact.hessian_vector(e)[k] for k, e in enumerate(np.eye(exact.parameters)))
     assert row["tr_hess_dataset"] == pytest.approx((hessian + 5e-4 * exact.parameters) / 10, rel=0.06)
 
@@ -237,15 +237,15 @@ def test_bad_arguments_are_named(small, dataset):
         ({"chunk": 0}, "chunk at least 1"),
     ):
         with pytest.raises(ModelError, match=message):
-            Landscape(model, images, labels, **options)
+            LossFunction(model, images, labels, **options)
     with pytest.raises(DataError, match="got 37 and 3"):
-        Landscape(model, images, labels[:3])
+        LossFunction(model, images, labels[:3])
     with pytest.raises(DataError, match="labels 0-4"):
-        Landscape(model, images, labels + 1)
+        LossFunction(model, images, labels + 1)
     with pytest.raises(ModelError, match="gives probabilities"):
-        Landscape(network(activation="softmax"), images, labels)
+        LossFunction(network(activation="softmax"), images, labels)
     with pytest.raises(ModelError, match="gives probabilities"):
-        Landscape(keras.Sequential([network(), keras.layers.Softmax()]), images, labels)
+        LossFunction(keras.Sequential([network(), keras.layers.Softmax()]), images, labels)
     with pytest.raises(DataError, match=r"takes \(None, 9, 9, 3\), images are"):
         sharpness.measure(keras.Sequential([keras.Input((9, 9, 3)), keras.layers.Flatten()]), dataset)
     with pytest.raises(DataError, match="5 outputs, toy has 4 classes"):
@@ -264,7 +264,7 @@ def test_weights_that_are_not_finite_are_named(small):
     kernel[0, 0] = np.nan
     model.get_layer("logits").kernel.assign(kernel)
     with pytest.raises(DataError, match="the weights hold NaN or infinity"):
-        Landscape(model, images, labels)
+        LossFunction(model, images, labels)
 
 
 def test_command_errors_are_one_line(tmp_path):

@@ -16,7 +16,7 @@ from cifarzoo.cli.options import (
     find_modules,
     refuse,
 )
-from cifarzoo.errors import CifarzooError
+from cifarzoo.errors import CifarzooError, ExperimentError
 
 commands = typer.Typer()
 
@@ -26,7 +26,7 @@ def evaluate(
     context: typer.Context,
     model: Annotated[
         str | None,
-        typer.Argument(help="A model's name, a published tag or file, a .keras file, or the folder of a run."),
+        typer.Argument(help="Name of a model, tag or file of published weights, .keras file, or folder of a run."),
     ] = None,
     dataset: DatasetName = None,
     weights: Weights = None,
@@ -35,29 +35,25 @@ def evaluate(
     flip: Annotated[
         bool, typer.Option("--flip", help="Average the logits of each image and its mirror image.")
     ] = False,
-    all_: Annotated[bool, typer.Option("--all", help="Measure every published file and compare.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Measure every published file and compare it.")] = False,
     from_logits: Annotated[
-        Path | None, typer.Option(help="An .npz file as --logits writes it, instead of a model.")
+        Path | None, typer.Option(help="Measure the logits in this .npz file (see --logits) instead of a model.")
     ] = None,
     logits: Annotated[
-        Path | None, typer.Option(help="Write logits and labels of train, validation and test there.")
+        Path | None, typer.Option(help="Write logits and labels of train, validation and test to this .npz file.")
     ] = None,
-    confusion: Annotated[Path | None, typer.Option(help="Draw the confusion matrix into this PNG file.")] = None,
+    confusion: Annotated[Path | None, typer.Option(help="Draw the confusion matrix to this PNG file.")] = None,
     form: Annotated[str, typer.Option("--format", help="markdown or json.")] = "markdown",
     data_dir: DataDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Measure error, likelihood and calibration on a whole split."""
-    from cifarzoo.errors import ExperimentError
-    from cifarzoo.evaluation.evaluate import as_markdown, evaluate_named
-    from cifarzoo.evaluation.predictions import load_predictions
-
+    """Measure error, likelihood and calibration on a split."""
     form = "json" if as_json else form
     if form not in ("markdown", "json"):
-        raise ExperimentError(f"--format {form}: it is markdown or json")
+        raise ExperimentError(f"--format {form}: expected markdown or json")
     if (model is not None) + all_ + (from_logits is not None) != 1:
-        raise ExperimentError("evaluate: name one of a model, --all and --from-logits FILE")
+        raise ExperimentError("evaluate: expected exactly one of a model, --all and --from-logits FILE")
     if all_:
         refuse(context, "--all", "weights argument split flip logits confusion")
         _evaluate_all(dataset, data_dir, form)
@@ -68,29 +64,36 @@ def evaluate(
         figures.check()
     if from_logits:
         refuse(context, "--from-logits", "dataset data_dir weights argument flip logits")
-        found = load_predictions(from_logits).describe(split)
+        from cifarzoo.evaluation.predictions import load_predictions
+
+        metrics = load_predictions(from_logits).describe(split)
     else:
         find_modules(Path())
         arguments = factory_arguments(argument)
-        found = evaluate_named(model, dataset, data_dir, split, logits, flip, tag=weights, arguments=arguments)
-    # Printed first, so that nothing is lost where the picture cannot be written.
-    print(json.dumps(found, indent=2) if form == "json" else as_markdown(found))
+        from cifarzoo.evaluation.evaluate import evaluate_named
+
+        metrics = evaluate_named(model, dataset, data_dir, split, logits, flip, weights, arguments)
+    from cifarzoo.evaluation.text import as_markdown
+
+    # Print first: if the picture cannot be written, the numbers are not lost.
+    print(json.dumps(metrics, indent=2) if form == "json" else as_markdown(metrics))
     if confusion:
-        figures.save(figures.confusion_matrix(found["confusion"], list(found["class_error"])), confusion)
+        figures.save(figures.confusion_matrix(metrics["confusion"], list(metrics["class_error"])), confusion)
 
 
 def _evaluate_all(dataset, data_dir, form):
-    """`cifarzoo evaluate --all`: a row a published file; exit status 1 where one is not as published."""
-    from cifarzoo.evaluation.evaluate import COMPARED, evaluate_published
+    """Print one row per published file; raise a CifarzooError if any differs from the manifest."""
+    from cifarzoo.evaluation.evaluate import evaluate_published
+    from cifarzoo.evaluation.text import METRIC_LABELS
 
     rows, wrong = [], []
     if form == "markdown":
-        print("| weights | data | " + " | ".join(COMPARED.values()) + " | images/s |")
-        print("| --- | --- |" + " ---: |" * (len(COMPARED) + 1))
+        print("| weights | data | " + " | ".join(METRIC_LABELS.values()) + " | images/s |")
+        print("| --- | --- |" + " ---: |" * (len(METRIC_LABELS) + 1))
     for entry, metrics, difference in evaluate_published(dataset, data_dir):
         rows.append({"weights": entry.tag, "dataset": entry.dataset, "metrics": metrics, "differs": difference})
         if metrics and form == "markdown":
-            cells = [f"{metrics[key]:.{2 if 'error' in key else 4}f}" for key in COMPARED]
+            cells = [f"{metrics[key]:.{2 if 'error' in key else 4}f}" for key in METRIC_LABELS]
             print(f"| {entry.tag} | {entry.dataset} | {' | '.join(cells)} | {metrics['images_per_second']:,.0f} |")
         if difference:
             wrong.append(f"{entry.tag}: {difference}")
@@ -102,15 +105,17 @@ def _evaluate_all(dataset, data_dir, form):
 
 @commands.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run, logdir/run_name/seed0.")],
-    out: Annotated[Path | None, typer.Option(help="The HTML file; default report.html in the run's folder.")] = None,
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run, logdir/run_name/seed0.")],
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file to write. Default: report.html in the run's folder.")
+    ] = None,
     images: Annotated[
-        int, typer.Option(min=0, help="Images of the loss slices, the slowest part; 0 leaves them out.")
+        int, typer.Option(min=0, help="Images per loss slice, the slowest part; 0 leaves the slices out.")
     ] = 500,
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
-    """Write one self-contained HTML page on a run: numbers, curves, calibration, confusion, loss slices."""
+    """Write a self-contained HTML page about a run: numbers, curves, calibration, confusion matrix, loss slices."""
     from cifarzoo.evaluation.report import write_report
 
     find_modules(Path())

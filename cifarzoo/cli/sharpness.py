@@ -68,7 +68,7 @@ def sharpness(
     from cifarzoo.data import load
     from cifarzoo.errors import ModelError
     from cifarzoo.evaluation import sharpness as curvature
-    from cifarzoo.evaluation.evaluate import find_subject
+    from cifarzoo.evaluation.load_model import load_model
 
     if compat not in (None, "cifar_jax"):
         raise ModelError(f"--compat is cifar_jax, got {compat!r}")
@@ -83,18 +83,18 @@ def sharpness(
     if out is None and Path(model).is_dir():
         out = Path(model) / ("sharpness.tsv" if compat else "curvature.tsv")
     find_modules(Path())
-    subject = find_subject(model, weights, factory_arguments(argument))
-    data = load(dataset or subject.dataset, data_dir)
+    loaded = load_model(model, weights, factory_arguments(argument))
+    data = load(dataset or loaded.dataset, data_dir)
     common = {"precision": precision, "max_products": max_products, "seed": seed, "chunk": chunk}
     if weight_decay is not None:
         common["weight_decay"] = weight_decay
     if batch_size is not None:
         common["batch_size"] = batch_size
     if compat:
-        rows = [curvature.cifar_jax_row(subject.model, data, devices=devices, **common)]
+        rows = [curvature.cifar_jax_row(loaded.model, data, devices=devices, **common)]
     else:
         rows = curvature.measure(
-            subject.model,
+            loaded.model,
             data,
             on or ["batch"],
             measure or curvature.MEASURES,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cifarzoo.data.classes import classes_of
 from cifarzoo.errors import CifarzooError, DataError
 
 DPI = 110
@@ -149,7 +150,7 @@ def error_against_parameters(entries, anchors: dict, dataset: str, own: tuple[st
 
     figure = _figure(7.0, 4.5)
     axes = figure.subplots()
-    classes = "100" if dataset == "cifar100" else "10"
+    classes = str(classes_of(dataset))
     for key, name, marker in (
         ("paper", "papers", "s"),
         ("source", "repositories united here", "^"),

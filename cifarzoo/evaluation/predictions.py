@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarzoo.data.dataset import CLASS_NAMES
+from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.data.splits import IMAGES, SPLITS
 from cifarzoo.errors import DataError
 from cifarzoo.metrics import (

@@ -11,8 +11,10 @@ import yaml
 from cifarzoo.data import load
 from cifarzoo.errors import DataError
 from cifarzoo.evaluation import figures
-from cifarzoo.evaluation.evaluate import as_rows, find_subject, predict_splits, temperature_note
+from cifarzoo.evaluation.evaluate import predict_splits
+from cifarzoo.evaluation.load_model import load_run
 from cifarzoo.evaluation.loss_slices import loss_slice, random_direction
+from cifarzoo.evaluation.text import as_rows, temperature_note
 from cifarzoo.experiment.files import run_config
 from cifarzoo.metrics import calibration_bins, log_softmax
 from cifarzoo.pretrained import loading as pretrained
@@ -54,10 +56,10 @@ def write_report(run: Path, out: Path | None = None, data_dir: str | None = None
     """
     figures.check()
     results = _results(run)
-    subject = find_subject(str(run))
-    dataset = load(subject.dataset, data_dir)
+    loaded = load_run(run)
+    dataset = load(loaded.dataset, data_dir)
     split = "test" if "test" in results else "validation"
-    predictions = predict_splits(subject, dataset, sorted({split, "validation"}))
+    predictions = predict_splits(loaded, dataset, sorted({split, "validation"}))
     found = predictions.describe(split)
     seeds = _seeds(run, results)
 
@@ -81,7 +83,7 @@ def write_report(run: Path, out: Path | None = None, data_dir: str | None = None
             _note("Quoted numbers are mostly the best epoch on the test images; those measured here are the last.")
         ]
     if images:
-        page += _slices(subject.model, dataset, results, split, images)
+        page += _slices(loaded.model, dataset, results, split, images)
     page += ["<h2>Experiment</h2>", f"<pre>{_text(run_config(run).read_text())}</pre>"]
     page += [
         "<h2>Made with</h2>",

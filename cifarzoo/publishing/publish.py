@@ -20,7 +20,8 @@ import yaml
 from cifarzoo.data import Dataset
 from cifarzoo.data.statistics import channel_statistics
 from cifarzoo.errors import WeightsError, summarize
-from cifarzoo.evaluation.evaluate import evaluate, find_subject, predict
+from cifarzoo.evaluation.evaluate import evaluate, predict
+from cifarzoo.evaluation.load_model import load_run
 from cifarzoo.experiment.files import run_experiment
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.models import registry
@@ -107,7 +108,7 @@ def publish(
         entries = pretrained.read_manifest(path)
         if any(entry.tag == tag for entry in entries):
             raise WeightsError(f"{tag}: published already; choose another tag")
-        subject = find_subject(str(run))
+        subject = load_run(run)
         source, metrics = _smallest(run / "final.weights.h5", subject, dataset)
         folder = weights if source.stat().st_size < WHEEL_LIMIT else weights / "large"
         folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Numbers that summarise a landscape's curvature, each with what is known of its error."""
+"""Numbers that summarise a loss_function's curvature, each with what is known of its error."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cifarzoo.errors import ModelError
-from cifarzoo.evaluation.sharpness.loss_function import Landscape
+from cifarzoo.evaluation.sharpness.loss_function import LossFunction
 
 TRACES = ("hessian_trace", "fisher_trace", "ntk_trace")
 # Below so many degrees of freedom a standard error is too uncertain to stop by.
@@ -46,7 +46,7 @@ def rademacher(count: int, *seed: int) -> np.ndarray:
 
 
 def estimate_traces(
-    landscape: Landscape,
+    loss_function: LossFunction,
     measures: Iterable[str] = TRACES,
     precision: float = 0.05,
     max_products: int = 2000,
@@ -63,7 +63,7 @@ def estimate_traces(
     large rather than too small.
 
     Args:
-        landscape: Loss, images and parameters.
+        loss_function: Loss, images and parameters.
         measures: Some of `TRACES`. Without the Hessian a probe costs less than half.
         precision: Stop when every standard error is at most this share of its value, at the end of a round and not
             before ten samples.
@@ -84,13 +84,13 @@ def estimate_traces(
     if not precision > 0:
         raise ModelError(f"precision is a share of the value above 0, got {precision}")
     columns = [TRACES.index(name) for name in measures]
-    shares = np.array([chunk.stop - chunk.start for chunk in landscape.chunks]) / len(landscape)
+    shares = np.array([chunk.stop - chunk.start for chunk in loss_function.chunks]) / len(loss_function)
     rounds = []
     while True:
-        probes = (rademacher(landscape.parameters, seed, len(rounds), k) for k in range(len(shares)))
+        probes = (rademacher(loss_function.parameters, seed, len(rounds), k) for k in range(len(shares)))
         found = [
-            landscape.quadratic_forms(v, chunk, hessian="hessian_trace" in measures)[columns]
-            for v, chunk in zip(probes, landscape.chunks, strict=True)
+            loss_function.quadratic_forms(v, chunk, hessian="hessian_trace" in measures)[columns]
+            for v, chunk in zip(probes, loss_function.chunks, strict=True)
         ]
         rounds.append(found)
         products = len(rounds) * len(shares)
@@ -126,7 +126,7 @@ def mean_and_error(samples: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray,
 
 
 def largest_eigenvalue(
-    landscape: Landscape, precision: float = 0.01, max_products: int | None = None, seed: int = 0
+    loss_function: LossFunction, precision: float = 0.01, max_products: int | None = None, seed: int = 0
 ) -> Estimate:
     """The largest (most positive) eigenvalue of the Hessian over all images, by Lanczos' method.
 
@@ -134,7 +134,7 @@ def largest_eigenvalue(
     rounding brings no false copies; the vectors are kept, one of the parameters' size a step.
 
     Args:
-        landscape: Loss, images and parameters.
+        loss_function: Loss, images and parameters.
         precision: Stop when the residual is at most this share of the eigenvalue.
         max_products: Stop after as many calls on a chunk; by default 100 steps.
         seed: Of the start vector.
@@ -145,14 +145,14 @@ def largest_eigenvalue(
     Raises:
         DataError: a derivative is not finite.
     """
-    size, chunks = landscape.parameters, len(landscape.chunks)
+    size, chunks = loss_function.parameters, len(loss_function.chunks)
     steps = min(size, 100 if max_products is None else max(1, max_products // chunks))
-    v = np.random.default_rng(seed).standard_normal(size).astype(landscape.dtype)
+    v = np.random.default_rng(seed).standard_normal(size).astype(loss_function.dtype)
     v /= np.linalg.norm(v)
     basis, diagonal, side = [], [], []
     for step in range(1, steps + 1):
         basis.append(v)
-        w = landscape.hessian_vector(v).astype(np.float64)
+        w = loss_function.hessian_vector(v).astype(np.float64)
         diagonal.append(float(w @ v))
         for _ in range(2):  # twice is enough: Parlett, The Symmetric Eigenvalue Problem, 6.9
             for u in basis:
@@ -164,12 +164,12 @@ def largest_eigenvalue(
         # Two steps at least: a start vector without a share of the wanted one would look exact.
         if (converged and step > 1) or step == steps or side[-1] == 0:
             break
-        v = (w / side[-1]).astype(landscape.dtype)
+        v = (w / side[-1]).astype(loss_function.dtype)
     vector = sum(c * u for c, u in zip(vectors[:, -1], basis, strict=True))
-    return Estimate(float(values[-1]), float(residual), step * chunks, converged, vector.astype(landscape.dtype))
+    return Estimate(float(values[-1]), float(residual), step * chunks, converged, vector.astype(loss_function.dtype))
 
 
-def epsilon_sharpness(landscape: Landscape, epsilon: float = 1e-3, steps: int = 10) -> Estimate:
+def epsilon_sharpness(loss_function: LossFunction, epsilon: float = 1e-3, steps: int = 10) -> Estimate:
     """How much the loss grows at most in a small box around the weights, in percent.
 
     Keskar et al., On Large-Batch Training for Deep Learning, https://arxiv.org/abs/1609.04836, metric 2.1 in the whole
@@ -179,7 +179,7 @@ def epsilon_sharpness(landscape: Landscape, epsilon: float = 1e-3, steps: int = 
     Either way the result is a lower bound of the maximum.
 
     Args:
-        landscape: Loss, images and parameters.
+        loss_function: Loss, images and parameters.
         epsilon: Size of the box.
         steps: At most so many.
 
@@ -192,15 +192,15 @@ def epsilon_sharpness(landscape: Landscape, epsilon: float = 1e-3, steps: int = 
     """
     if not epsilon > 0:
         raise ModelError(f"epsilon is above 0, got {epsilon}")
-    box = (epsilon * (np.abs(landscape.weights) + 1)).astype(landscape.dtype)
-    start, gradient = landscape.gradient()
+    box = (epsilon * (np.abs(loss_function.weights) + 1)).astype(loss_function.dtype)
+    start, gradient = loss_function.gradient()
     best, displacement, converged = start, np.zeros_like(box), False
     for step in range(1, steps + 1):  # noqa: B007
         corner = box * np.sign(gradient)
-        loss, gradient = landscape.gradient(corner)
+        loss, gradient = loss_function.gradient(corner)
         converged = loss <= best
         if converged:
             break
         best, displacement = loss, corner
-    products = (step + 1) * len(landscape.chunks)
+    products = (step + 1) * len(loss_function.chunks)
     return Estimate(100 * (best - start) / (1 + start), None, products, converged, displacement)

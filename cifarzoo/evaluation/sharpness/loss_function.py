@@ -17,13 +17,13 @@ LOSSES = ("cross_entropy", "squared")
 BATCH_NORM_MODES = ("inference", "batch")
 
 
-class Landscape:
+class LossFunction:
     """The mean loss of a model over images, in its trainable parameters taken as one vector.
 
     Vectors are NumPy arrays [parameters] of the model's own float type, in the order of `model.trainable_variables`.
     Nothing random runs: dropout and the like are off, images are not augmented, losses that layers add do not count.
     The images are taken in chunks, each in one compiled call; sums over chunks are float64. The model's weights are
-    copied when the landscape is made, and never changed.
+    copied when the loss_function is made, and never changed.
 
     Args:
         model: Any Keras model that maps images to logits.
@@ -90,7 +90,7 @@ class Landscape:
     def __len__(self) -> int:
         return len(self.images)
 
-    def over(self, images: np.ndarray, labels: np.ndarray) -> "Landscape":
+    def over(self, images: np.ndarray, labels: np.ndarray) -> "LossFunction":
         """The same function over other images, which shares what is compiled.
 
         Raises:

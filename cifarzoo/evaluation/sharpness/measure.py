@@ -10,7 +10,7 @@ from cifarzoo.data import Dataset, Split
 from cifarzoo.errors import DataError, ModelError
 from cifarzoo.evaluation.evaluate import check_shapes, predict
 from cifarzoo.evaluation.sharpness.estimators import TRACES, epsilon_sharpness, estimate_traces, largest_eigenvalue
-from cifarzoo.evaluation.sharpness.loss_function import Landscape
+from cifarzoo.evaluation.sharpness.loss_function import LossFunction
 
 MEASURES = (*TRACES, "largest_eigenvalue", "epsilon_sharpness")
 NORMALIZATIONS = ("mean", "sum", "parameters")
@@ -46,7 +46,7 @@ def measure(
     batch_size: int = 1000,
     epsilon: float = 1e-3,
     seed: int = 0,
-    **landscape,
+    **options,
 ) -> list[dict]:
     """Sharpness of a model on parts of a data set.
 
@@ -63,7 +63,7 @@ def measure(
         batch_size: Of "batch".
         epsilon: Of epsilon-sharpness.
         seed: Of the batch, the probes and Lanczos' start vector.
-        landscape: Further arguments of `Landscape`: loss, weight_decay, decay_all, batch_norm, chunk.
+        options: Further arguments of `LossFunction`: loss, weight_decay, decay_all, batch_norm, chunk.
 
     Returns:
         A row for each part and measure: on, images, measure, value, standard_error, products, converged, seconds (of
@@ -81,11 +81,11 @@ def measure(
     check_shapes(model, dataset, model.name)
     rows = []
     parts = {part: select_images(dataset, part, batch_size, seed) for part in on}
-    terrain = None
+    loss_function = None
     for part, split in parts.items():
         images = split.images, split.labels
-        terrain = terrain.over(*images) if terrain else Landscape(model, *images, **landscape)
-        scale = {"mean": 1, "sum": len(terrain), "parameters": 1 / terrain.parameters}[normalization]
+        loss_function = loss_function.over(*images) if loss_function else LossFunction(model, *images, **options)
+        scale = {"mean": 1, "sum": len(loss_function), "parameters": 1 / loss_function.parameters}[normalization]
         tasks = []
         if traces := [name for name in measures if name in TRACES]:
             tasks.append((estimate_traces, (traces, precision, max_products, seed), scale))
@@ -96,14 +96,14 @@ def measure(
             tasks.append((epsilon_sharpness, (epsilon,), 1))
         for task, arguments, factor in tasks:
             started = time.perf_counter()
-            found = task(terrain, *arguments)
+            found = task(loss_function, *arguments)
             seconds = round(time.perf_counter() - started, 2)
             for name, estimate in (found if isinstance(found, dict) else {task.__name__: found}).items():
                 estimate = estimate.scaled(factor)
                 rows.append(
                     {
                         "on": part,
-                        "images": len(terrain),
+                        "images": len(loss_function),
                         "measure": name,
                         "value": estimate.value,
                         "standard_error": _or_none(estimate.standard_error),
@@ -147,7 +147,7 @@ def cifar_jax_row(
         precision: As in `measure`.
         max_products: As in `measure`.
         seed: As in `measure`.
-        chunk: As in `Landscape`.
+        chunk: As in `LossFunction`.
 
     Returns:
         The columns in order; accuracies as shares.
@@ -156,14 +156,14 @@ def cifar_jax_row(
     batch_size = min(batch_size, len(dataset.train))
     if devices < 1 or batch_size % devices:
         raise DataError(f"{batch_size} images do not spread evenly over {devices} devices")
-    found, terrain = {}, None
+    found, loss_function = {}, None
     for suffix, part in (("batch", "batch"), ("dataset", "train"), ("dataset_te", "test")):
         images = select_images(dataset, part, batch_size, seed)
         options = {"loss": "squared", "weight_decay": weight_decay, "decay_all": True, "chunk": chunk}
-        if terrain is None:
-            terrain = Landscape(model, images.images, images.labels, **options)
-        terrain = terrain.over(images.images, images.labels)
-        traces = estimate_traces(terrain, ("hessian_trace", "ntk_trace"), precision, max_products, seed)
+        if loss_function is None:
+            loss_function = LossFunction(model, images.images, images.labels, **options)
+        loss_function = loss_function.over(images.images, images.labels)
+        traces = estimate_traces(loss_function, ("hessian_trace", "ntk_trace"), precision, max_products, seed)
         found[f"tr_hess_{suffix}"] = traces["hessian_trace"].value / (batch_size // devices)
         found[f"tr_ntk_{suffix}"] = traces["ntk_trace"].value
         if part != "batch":
