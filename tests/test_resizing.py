@@ -11,9 +11,10 @@ from cifarzoo.augment.resize import resize_down
 from cifarzoo.data import load
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.plan import Plan
-from cifarzoo.experiment.resizing import ImageSizes, ResizingStage, any_image_size
+from cifarzoo.experiment.resizing import ImageSizes, ResizingStage
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals import block_loops as repeats
+from cifarzoo.keras_internals.model_graph import any_image_size
 from cifarzoo.training.engines import create_engine
 from cifarzoo.training.runner import preflight
 from cifarzoo.training.trainer import run
@@ -78,8 +79,8 @@ def test_the_network_sees_images_of_the_stages_size(tmp_path, step, size):
 
 
 def test_loops_over_blocks_take_small_images():
+    from cifarzoo.keras_internals.block_loops_tensorflow import loop_copies
     from cifarzoo.models.registry import create_model
-    from cifarzoo.training.engines.tensorflow import loop_copies
 
     model = create_model("cifar_resnet110")
     fill(model)

@@ -5,8 +5,6 @@ al., https://arxiv.org/abs/1710.10196, grow images likewise. A convolutional net
 images of any size.
 """
 
-import contextlib
-
 from pydantic import Field
 
 from cifarzoo.experiment.schedules import Length, Strict
@@ -56,28 +54,3 @@ class ImageSizes:
         edges = [first, *(end for end in self._ends if first < end < last), last]
         areas = [(b - a) * (self.at(a) / FULL_SIZE) ** 2 for a, b in zip(edges, edges[1:], strict=False)]
         return sum(areas) / max(last - first, 1)
-
-
-@contextlib.contextmanager
-def any_image_size(model):
-    """While active, a Keras model, and those within it, take images of another size than that of their inputs."""
-    import keras
-
-    models = [one for one in model._flatten_layers() if isinstance(one, keras.Model) and one.input_spec]
-    kept = [one.input_spec for one in models]
-    for one, specs in zip(models, kept, strict=True):
-        one.input_spec = [_of_any_size(spec) for spec in keras.tree.flatten(specs)]
-    try:
-        yield
-    finally:
-        for one, specs in zip(models, kept, strict=True):
-            one.input_spec = specs
-
-
-def _of_any_size(spec):
-    """The specification of an input without the height and width of images."""
-    import keras
-
-    if spec.shape is None or len(spec.shape) != 4:
-        return spec
-    return keras.InputSpec(shape=(spec.shape[0], None, None, spec.shape[3]))

@@ -3,7 +3,6 @@
 The input with its normalisation, convolution and BatchNormalization as CIFAR networks have them, and the classifier.
 """
 
-import functools
 from typing import TypedDict
 
 import keras
@@ -11,7 +10,7 @@ import numpy as np
 from keras import layers, ops
 
 from cifarzoo.data.statistics import channel_statistics
-from cifarzoo.models.grouped import grouped_convolution
+from cifarzoo.keras_internals.grouped_convolution import use_grouped_kernel
 
 
 class ModelOptions(TypedDict, total=False):
@@ -60,8 +59,7 @@ def conv(x, filters, kernel_size, stride=1, *, use_bias=False, groups=1, name):
         name=name,
     )
     if groups > 1:
-        # On the object and not in a subclass, so that a saved file holds a plain Conv2D.
-        layer.convolution_op = functools.partial(grouped_convolution, layer)
+        use_grouped_kernel(layer)
     return layer(x)
 
 

@@ -4,17 +4,16 @@ The decorator also gives every factory the arguments that all of them share, so 
 and nothing else.
 """
 
-import contextlib
 import difflib
 import fnmatch
 import functools
-import gc
 import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from cifarzoo.errors import ModelError
+from cifarzoo.keras_internals.model_building import fast_model_building
 from cifarzoo.models.catalogue import catalogue
 
 FAMILIES = (
@@ -137,7 +136,7 @@ def _build(entry, build, arguments):
 
     def model(statistics="cifar100" if classes == 100 else "cifar10", **overrides):
         try:
-            with _without_collection(), _equal_handles():
+            with fast_model_building():
                 return build(**arguments | {"name": name, "statistics": statistics} | overrides)
         except ModelError as error:
             raise ModelError(f"{entry.name}: {error}") from None
@@ -147,40 +146,6 @@ def _build(entry, build, arguments):
     from cifarzoo.pretrained.loading import load_pretrained
 
     return load_pretrained(entry, arguments, load_weights, model)
-
-
-@contextlib.contextmanager
-def _without_collection():
-    """Hold Python's garbage collector: a deep model is so many living objects that it takes half of building it."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-@contextlib.contextmanager
-def _equal_handles():
-    """Name TensorFlow's variables "kernel", "gamma" and so on, whatever layer they are of.
-
-    A name used once is a kernel compiled once, which takes a third of building a deep model. Keras' own `path` of a
-    variable is not touched.
-    """
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        yield
-        return
-    import tensorflow as tf
-
-    def create(next_creator, **arguments):
-        # The slash makes the name absolute, free of the scopes around it.
-        return next_creator(**arguments | {"name": f"{arguments.get('name') or 'variable'}/"})
-
-    with tf.variable_creator_scope(create):
-        yield
 
 
 def entries() -> dict[str, Entry]:

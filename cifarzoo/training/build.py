@@ -3,7 +3,6 @@
 The schema is data and knows no Keras; engines take the parts and know no schema. This module is the bridge.
 """
 
-import contextlib
 import importlib
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from cifarzoo.augment import pipeline
 from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import ExperimentError, ModelError
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.models import registry
 from cifarzoo.pretrained.loading import load_file
 from cifarzoo.training.optimizer import SGD, Lookahead, MovingAverage
@@ -103,25 +103,3 @@ def build_averaging(experiment: Experiment, images: int) -> MovingAverage | Look
         start, total = lengths(lookahead.start), parameters.resolved_schedule().total(lengths)
         return Lookahead(lookahead.interval, lookahead.decay, lookahead.power, start, total)
     return MovingAverage(parameters.ema_decay) if parameters.ema_decay else None
-
-
-@contextlib.contextmanager
-def arithmetic(precision: str):
-    """While active, Keras builds and traces models in `precision`: "float32", "bfloat16" or "float64".
-
-    Tracing too: on other backends than TensorFlow, Keras' table of result types turns float64 into float32, so that
-    BatchNormalization and means round. Comparisons in float64 need the table without that entry.
-    """
-    dtype_policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
-    keras.config.set_dtype_policy({"bfloat16": "mixed_bfloat16"}.get(precision, precision))
-    narrowed = keras.src.backend.common.dtypes.BIT64_TO_BIT32_DTYPE
-    narrowed_float64 = narrowed["float64"]
-    if precision == "float64":
-        keras.config.set_floatx("float64")
-        narrowed["float64"] = "float64"
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(dtype_policy)
-        keras.config.set_floatx(floatx)
-        narrowed["float64"] = narrowed_float64

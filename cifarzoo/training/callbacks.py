@@ -13,6 +13,7 @@ import rich.console
 import rich.progress
 import yaml
 
+from cifarzoo.keras_internals.model_graph import input_operations
 from cifarzoo.runs import checkpoint
 
 COLUMNS = (
@@ -150,7 +151,7 @@ def layer_graph(model):
 
     graph = GraphDef()
     for operation in getattr(model, "operations", model.layers):
-        inputs = [_grouped(parent.operation.name) for node in operation._inbound_nodes for parent in node.parent_nodes]
+        inputs = [_grouped(source.name) for source in input_operations(operation)]
         graph.node.append(NodeDef(name=_grouped(operation.name), op=type(operation).__name__, input=inputs))
     return graph
 

@@ -3,8 +3,8 @@
 import keras
 
 from cifarzoo.errors import ExperimentError, summarize
-from cifarzoo.experiment.resizing import any_image_size
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.keras_internals.model_graph import all_layers, any_image_size, output_spec
 from cifarzoo.layers import PolicyGradient
 
 
@@ -27,7 +27,7 @@ def check_model(experiment: Experiment, model: keras.Model, images_at_once: int)
 def _check_loss(experiment, model):
     """A model that learns its gates by policy gradients needs the likelihood as its loss."""
     loss = experiment.train_parameters.loss
-    if loss != "cross_entropy" and any(isinstance(layer, PolicyGradient) for layer in model._flatten_layers()):
+    if loss != "cross_entropy" and any(isinstance(layer, PolicyGradient) for layer in all_layers(model)):
         raise ExperimentError(
             f"{experiment.location}: train_parameters.loss: {experiment.model} learns its gates under cross_entropy "
             f"only, got {loss}"
@@ -40,7 +40,7 @@ def _check_image_sizes(experiment, model):
         images = keras.KerasTensor((2, stage.size, stage.size, 3), model.inputs[0].dtype)
         try:
             with any_image_size(model):
-                keras.src.backend.compute_output_spec(model, images)
+                output_spec(model, images)
         except Exception as failure:  # whatever the layers of a user's own model raise
             raise ExperimentError(
                 f"{experiment.location}: train_parameters.progressive_resizing: {experiment.model} does not take "
@@ -50,7 +50,7 @@ def _check_image_sizes(experiment, model):
 
 def _check_groups(experiment, model, images_at_once):
     """Ghost BatchNormalization falls back to plain BatchNormalization if its groups do not divide the batch."""
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if images_at_once % (size := getattr(layer, "group_size", 1)):
             raise ExperimentError(
                 f"{experiment.location}: train_parameters.batch_size: {experiment.model} takes BatchNormalization's "

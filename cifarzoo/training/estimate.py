@@ -10,9 +10,10 @@ import yaml
 from cifarzoo.data import load
 from cifarzoo.experiment.files import quickstart_experiment
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
 from cifarzoo.models.macs import macs
 from cifarzoo.training import build
-from cifarzoo.training.engines import create_engine, needed_tensorflow_only, replica_count
+from cifarzoo.training.engines import create_engine, replica_count
 from cifarzoo.training.engines.cluster import is_described
 from cifarzoo.training.resolve_auto import settled
 
@@ -36,7 +37,7 @@ def measure_pace(experiment: Experiment) -> Pace:
     Raises:
         CifarzooError: the experiment does not fit.
     """
-    with needed_tensorflow_only():
+    with without_tensorflow():
         return _measure_pace(experiment)
 
 

@@ -118,8 +118,9 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
             f"{several[0].location}: seeds_at_once: callbacks follow one run at a time; set it to 1 to have your own"
         )
     from cifarzoo.experiment.plan import Plan
+    from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
     from cifarzoo.training.build import build_augmentation
-    from cifarzoo.training.engines import is_chief, needed_tensorflow_only, replica_count
+    from cifarzoo.training.engines import is_chief, replica_count
     from cifarzoo.training.precision import slow_precision
     from cifarzoo.training.resolve_auto import settled
     from cifarzoo.training.trainer import Interrupted, StopRequest, run_together
@@ -141,7 +142,7 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
             build_augmentation(experiment, datasets[key].classes)
             if not experiment.skip_error_test:
                 started = time.perf_counter()
-                with needed_tensorflow_only():
+                with without_tensorflow():
                     preflight(settled(experiment, experiment.seeds), datasets[key])
                 _say(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
             ready.append((number, experiment, datasets[key]))

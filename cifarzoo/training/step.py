@@ -9,7 +9,7 @@ import contextlib
 import keras
 from keras import ops
 
-from cifarzoo.experiment.resizing import any_image_size
+from cifarzoo.keras_internals.model_graph import any_image_size
 from cifarzoo.training.losses import LOSSES, error
 from cifarzoo.training.optimizer import ascend
 

@@ -14,12 +14,13 @@ from cifarzoo.errors import CheckpointError, TrainingError
 from cifarzoo.experiment.files import run_folder
 from cifarzoo.experiment.plan import Plan, stream_indices
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
 from cifarzoo.metrics import classification_metrics
 from cifarzoo.runs import checkpoint
 from cifarzoo.runs.provenance import joined, provenance
 from cifarzoo.training.callbacks import default_callbacks
 from cifarzoo.training.checks import check_model
-from cifarzoo.training.engines import create_engine, create_group, needed_tensorflow_only, replica_count
+from cifarzoo.training.engines import create_engine, create_group, replica_count
 from cifarzoo.training.resolve_auto import settled
 
 
@@ -81,7 +82,7 @@ def run_together(
             return run_together(experiment, seeds, dataset, callbacks, is_chief, deadline, stop)
     replica_count(experiment)  # of several workers one joins the others before anything asks for its devices
     experiment = settled(experiment, seeds)
-    with needed_tensorflow_only():
+    with without_tensorflow():
         return _drive([_Run(experiment, seed, dataset, callbacks, is_chief, deadline, stop) for seed in seeds])
 
 

@@ -1,9 +1,5 @@
 """Engines: one compiled call trains many steps. `create_engine` picks the one of the active Keras backend."""
 
-import contextlib
-import sys
-import types
-
 from cifarzoo.errors import ExperimentError
 
 
@@ -50,25 +46,6 @@ def replica_count(experiment) -> int:
     from cifarzoo.training.engines.jax import device_count
 
     return device_count(experiment)
-
-
-@contextlib.contextmanager
-def needed_tensorflow_only():
-    """While active, another backend imports no TensorFlow, as Keras and TensorBoard do wherever it is installed."""
-    import keras
-
-    lazy = keras.src.utils.module_utils.tensorflow
-    if keras.backend.backend() == "tensorflow" or "tensorflow" in sys.modules:
-        yield
-        return
-    sign = "tensorboard.compat.notf"  # TensorBoard's own, to have it use its stub
-    kept, lazy._available = lazy._available, False
-    sys.modules.setdefault(sign, types.ModuleType(sign))
-    try:
-        yield
-    finally:
-        lazy._available = kept
-        sys.modules.pop(sign, None)
 
 
 def is_chief(experiment) -> bool:

@@ -22,7 +22,9 @@ from cifarzoo.errors import ExperimentError
 from cifarzoo.hardware import accelerator_name
 from cifarzoo.keras_internals import block_loops as repeats
 from cifarzoo.keras_internals.block_loops import looped
+from cifarzoo.keras_internals.block_loops_jax import scan_copies
 from cifarzoo.keras_internals.convolution import canonical_convolutions
+from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.training import build
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
@@ -53,13 +55,6 @@ def _join():
     cluster = read_cluster()
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(cluster.addresses[0], len(cluster.addresses), cluster.index)
-
-
-def scan_copies(copies, moving, x, call):
-    """Run the copies of a block one after another; see `cifarzoo.keras_internals.block_loops.looped`."""
-    if len(copies) >= repeats.FEWEST_RECOMPUTED:
-        call = jax.checkpoint(call, prevent_cse=False)  # a loop's body is no place where the two could be merged
-    return jax.lax.scan(call, x, [jnp.stack(values) for values in zip(*copies, strict=True)])
 
 
 def train_steps(step, state, images, labels, seed, first_step, steps, indices, learning_rates, sums, *, size, whole):
@@ -171,7 +166,7 @@ class JaxEngine:
 
     def step(self, *args, size):
         """One training step on images of a size, to be traced; see `_step`."""
-        with build.arithmetic(self.experiment.precision):
+        with arithmetic(self.experiment.precision):
             return self._step(*args, size)
 
     def image_size(self, step: int) -> int:
@@ -232,7 +227,7 @@ class JaxEngine:
 
     def _predict_batch(self, trainable, others, images, indices):
         indices = jax.lax.with_sharding_constraint(indices, self._shared)
-        with build.arithmetic(self.experiment.precision), self._loops():
+        with arithmetic(self.experiment.precision), self._loops():
             return self.model.stateless_call(trainable, others, self._as_input(images[indices]), training=False)[0]
 
     @contextlib.contextmanager

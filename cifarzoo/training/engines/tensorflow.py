@@ -17,6 +17,7 @@ from cifarzoo.augment.resize import resize_down
 from cifarzoo.errors import ExperimentError
 from cifarzoo.keras_internals import block_loops as repeats
 from cifarzoo.keras_internals.batch_norm import fused_batch_normalization
+from cifarzoo.keras_internals.block_loops_tensorflow import loop_copies
 from cifarzoo.training import build
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
@@ -308,48 +309,3 @@ def _after(values, earlier):
     """The values, not to be had before the earlier ones are computed."""
     with tf.control_dependencies(earlier):
         return [tf.identity(value) for value in values]
-
-
-def loop_copies(copies, moving, x, call):
-    """Run the copies of a block one after another; see `cifarzoo.keras_internals.block_loops.looped`."""
-    count = len(copies)
-    if count >= repeats.FEWEST_RECOMPUTED:
-        call = _recomputed(call)
-    stacks = [_array(values[0], count).unstack(tf.stack(values)) for values in zip(*copies, strict=True)]
-
-    def body(number, x, found):
-        y, new = call(x, [stack.read(number) for stack in stacks])
-        found = [array.write(number, value) for array, value in zip(found, new, strict=True)]
-        return number + 1, tf.ensure_shape(y, x.shape), found
-
-    start = tf.constant(0), x, [_array(copies[0][place], count) for place in moving]
-    _, x, found = tf.while_loop(
-        lambda number, *_: number < count, body, start, parallel_iterations=1, maximum_iterations=count
-    )
-    return x, [tf.unstack(array.stack(), count) for array in found]
-
-
-def _recomputed(call):
-    """A copy's `call` of which a loop keeps the input only, and computes the rest again for the gradient."""
-
-    @tf.custom_gradient
-    def run(x, *values):
-        y, new = call(x, values)
-
-        def gradient(dy, *_):  # nothing is differentiated through moving statistics
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch([x, *values])
-                again, _ = call(x, values)
-            return tape.gradient(again, [x, *values], dy, unconnected_gradients="zero")
-
-        return (y, *new), gradient
-
-    def call_recomputed(x, values):
-        y, *new = run(x, *values)
-        return y, new
-
-    return call_recomputed
-
-
-def _array(like, count):
-    return tf.TensorArray(like.dtype, count, element_shape=like.shape, clear_after_read=False)

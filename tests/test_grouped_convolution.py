@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cifarzoo.models import grouped
+from cifarzoo.keras_internals import grouped_convolution
 from cifarzoo.models.common_layers import conv
 
 
@@ -24,7 +24,7 @@ def grouped_layer(dtype, stride):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_sums_and_gradients_of_separate_convolutions(dtype, stride, own_kernel, monkeypatch):
     if not own_kernel:
-        monkeypatch.setattr(grouped, "_has_own_kernel", lambda dtype: False)
+        monkeypatch.setattr(grouped_convolution, "_has_own_kernel", lambda dtype: False)
     model = grouped_layer(dtype, stride)
     kernel = model.get_layer("grouped").kernel.value
     assert kernel.shape == (3, 3, 4, 6)

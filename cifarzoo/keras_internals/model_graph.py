@@ -1,0 +1,85 @@
+"""Look into a built model: all its layers, their connections, its output for another image size."""
+
+import contextlib
+
+import keras
+
+from cifarzoo.keras_internals.support import internal
+
+
+@internal("listing nested layers", without="layers inside custom layers are not checked")
+def supported_layers() -> bool:
+    """Whether a model lists the layers inside its layers."""
+    return callable(keras.Model._flatten_layers)
+
+
+@internal("reading a model's graph", without="TensorBoard shows a model's layers without their connections")
+def supported_connections() -> bool:
+    """Whether an operation knows the calls that it is the result of."""
+    return isinstance(_Call(None)._inbound_nodes, list)
+
+
+def all_layers(model) -> list:
+    """The model and every layer in it, including those inside other layers and models."""
+    if supported_layers.or_warn():
+        return list(model._flatten_layers())
+    inner = [one for layer in getattr(model, "layers", []) for one in all_layers(layer)]
+    return [model, *inner]
+
+
+def input_operations(operation) -> list:
+    """The layers and operations whose outputs go into an operation of a functional model."""
+    if not supported_connections.or_warn():
+        return []
+    return [parent.operation for node in operation._inbound_nodes for parent in node.parent_nodes]
+
+
+class _Call(keras.Operation):
+    """A model's call as an operation of its own, so that trying it leaves no trace in the model's graph."""
+
+    def __init__(self, model):
+        super().__init__(name="call")
+        self._model, self.failure = model, None
+
+    def call(self, inputs):
+        try:
+            return self._model(inputs)
+        except Exception as failure:  # Keras wraps it in advice that does not fit here
+            self.failure = failure
+            raise
+
+
+def output_spec(model, inputs: keras.KerasTensor) -> keras.KerasTensor:
+    """Shape and dtype of a model's output, without computing it.
+
+    Raises:
+        Exception: whatever the model's layers raise if they do not take such inputs.
+    """
+    operation = _Call(model)
+    try:
+        return operation.compute_output_spec(inputs)
+    except Exception:
+        if operation.failure is not None:
+            raise operation.failure from None
+        raise
+
+
+@contextlib.contextmanager
+def any_image_size(model):
+    """Let a model, and the models in it, take images of another height and width than those of their inputs."""
+    models = [one for one in all_layers(model) if isinstance(one, keras.Model) and one.input_spec]
+    specs = [one.input_spec for one in models]
+    for one, spec in zip(models, specs, strict=True):
+        one.input_spec = [_of_any_size(part) for part in keras.tree.flatten(spec)]
+    try:
+        yield
+    finally:
+        for one, spec in zip(models, specs, strict=True):
+            one.input_spec = spec
+
+
+def _of_any_size(spec):
+    """The specification of an input without the height and width of images."""
+    if spec.shape is None or len(spec.shape) != 4:
+        return spec
+    return keras.InputSpec(shape=(spec.shape[0], None, None, spec.shape[3]))
