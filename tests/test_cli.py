@@ -55,7 +55,7 @@ def batch(tmp_path_factory):
 def test_one_failing_experiment_is_reported_and_the_rest_run(batch):
     folder, result = batch
     line = error_line(result)
-    assert "experiments.yaml, document 2" in line and "block_type is 'original' or 'preactivated', got 'x'" in line
+    assert "experiments.yaml, document 2" in line and "block_type must be 'original' or 'preactivated', got 'x'" in line
     for seed in (0, 1):
         results = json.loads((folder / f"runs/tiny_cnn/seed{seed}/results.json").read_text())
         assert results["test"]["n"] == 2000 and results["steps"] == 20

@@ -164,16 +164,20 @@ def test_spellings_of_other_systems(alias, name):
 @pytest.mark.parametrize(
     "model, arguments, message",
     [
-        ("cifar_wide_resnet", {"depth": 27}, r"cifar_wide_resnet: depth is 6 n \+ 4 .*, got 27"),
-        ("cifar_wide_resnet", {"depth": 4}, r"depth is 6 n \+ 4 .*, got 4"),
-        ("cifar_wide_resnet", {"width": -1}, "width is a positive whole number, got -1"),
-        ("cifar_wide_resnet", {"width": 2.5}, "width is a positive whole number, got 2.5"),
-        ("cifar_wrn_40_2", {"dropout": 1}, "cifar_wrn_40_2: dropout is a probability from 0 to below 1, got 1"),
-        ("cifar_pyramidnet110_a48", {"shake_drop": 0.5}, "shake_drop is True or False, got 0.5"),
-        ("cifar_pyramidnet110_a48", {"shake_drop_mask": "pixel"}, "shake_drop_mask is 'image' or 'batch', got 'pixel'"),
-        ("cifar_skipnet38", {"gate": "none"}, "gate is 'recurrent' or 'feed_forward', got 'none'"),
-        ("cifar_skipnet38", {"stage": "hybrid"}, "stage is 'supervised' or 'reinforce', got 'hybrid'"),
-        ("cifar_skipnet38", {"computation_cost": -1}, "computation_cost is a number from 0, got -1"),
+        ("cifar_wide_resnet", {"depth": 27}, r"cifar_wide_resnet: depth must be 6 n \+ 4 .*, got 27"),
+        ("cifar_wide_resnet", {"depth": 4}, r"depth must be 6 n \+ 4 .*, got 4"),
+        ("cifar_wide_resnet", {"width": -1}, "width must be a positive integer, got -1"),
+        ("cifar_wide_resnet", {"width": 2.5}, "width must be a positive integer, got 2.5"),
+        ("cifar_wrn_40_2", {"dropout": 1}, "cifar_wrn_40_2: dropout must be a probability below 1, got 1"),
+        ("cifar_pyramidnet110_a48", {"shake_drop": 0.5}, "shake_drop must be True or False, got 0.5"),
+        (
+            "cifar_pyramidnet110_a48",
+            {"shake_drop_mask": "pixel"},
+            "shake_drop_mask must be 'image' or 'batch', got 'pixel'",
+        ),
+        ("cifar_skipnet38", {"gate": "none"}, "gate must be 'recurrent' or 'feed_forward', got 'none'"),
+        ("cifar_skipnet38", {"stage": "hybrid"}, "stage must be 'supervised' or 'reinforce', got 'hybrid'"),
+        ("cifar_skipnet38", {"computation_cost": -1}, "computation_cost must be a number of at least 0, got -1"),
     ],
 )
 def test_bad_arguments(model, arguments, message):

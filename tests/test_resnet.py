@@ -5,6 +5,7 @@ import pytest
 
 from cifarzoo.errors import ModelError
 from cifarzoo.models.registry import create_model
+from cifarzoo.models.resnet import blocks_per_stage, resnet
 
 
 def layers(model, kind):
@@ -80,8 +81,11 @@ def test_layer_names_are_explicit():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"block_type": "bottleneck"}, "cifar_resnet20: block_type is 'original' or 'preactivated', got 'bottleneck'"),
-        ({"shortcut_type": "C"}, "cifar_resnet20: shortcut_type is 'A' or 'B', got 'C'"),
+        (
+            {"block_type": "bottleneck"},
+            "cifar_resnet20: block_type must be 'original' or 'preactivated', got 'bottleneck'",
+        ),
+        ({"shortcut_type": "C"}, "cifar_resnet20: shortcut_type must be 'A' or 'B', got 'C'"),
         (
             {"depth": 20},
             "cifar_resnet20: got an unexpected keyword argument 'depth'; it takes block_type, shortcut_type",
@@ -91,3 +95,23 @@ def test_layer_names_are_explicit():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ModelError, match=message):
         create_model("cifar_resnet20", **arguments)
+
+
+@pytest.mark.parametrize(
+    "depth, bottleneck, message",
+    [
+        (21, False, r"depth must be 6 n \+ 2 for n blocks per stage \(8, 14, 20, ...\), got 21"),
+        (2, False, r"depth must be 6 n \+ 2 .*, got 2"),
+        (20.0, False, r"depth must be 6 n \+ 2 .*, got 20.0"),
+        (110, False, None),
+        (110, True, None),
+        (26, True, r"depth must be 9 n \+ 2 for n blocks per stage \(11, 20, 29, ...\), got 26"),
+    ],
+)
+def test_depths_between_two_networks_are_refused(depth, bottleneck, message):
+    layers_per_block = 3 if bottleneck else 2
+    if message is None:
+        assert 3 * layers_per_block * blocks_per_stage(depth, layers_per_block) + 2 == depth
+        return
+    with pytest.raises(ModelError, match=message):
+        resnet(depth, "preactivated", "A", bottleneck)

@@ -1,1 +1,1 @@
-"""The architectures, one file a family, and the registry that knows them by name."""
+"""The architectures, one file per family, and the registry that finds them by name."""

@@ -1,12 +1,12 @@
-"""The network of airbench, made for reaching a given accuracy with the least arithmetic.
+"""The airbench network, designed to reach a given accuracy with the least arithmetic.
 
 Paper:
     Jordan: 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024 (https://arxiv.org/abs/2404.00498), section 3.1;
-        constants of BatchNormalization and initialisation from https://github.com/KellerJordan/cifar10-airbench.
+        BatchNormalization constants and initialisation from https://github.com/KellerJordan/cifar10-airbench.
 
-A fixed convolution of 2x2 that whitens patches, to each filter its negative, then three groups of
-conv-pool-BN-GELU-conv-BN-GELU, maximum over what remains, a linear layer without bias and logits divided by 9.
-Convolutions begin as the identity on as many channels as they take, which does the work of shortcuts.
+A fixed 2x2 convolution whitens patches; each of its filters is followed by its negative. Then come three groups of
+conv-pool-BN-GELU-conv-BN-GELU, global max pooling, and a linear layer without bias whose logits are divided by 9.
+Every convolution starts as the identity on its input channels, which replaces shortcuts.
 """
 
 from typing import Unpack
@@ -27,7 +27,7 @@ WHITENING_EPSILON = 5e-4
 
 
 def unit(x, filters, name, pool=False):
-    """conv-BN-GELU, with 2x2 max pooling before the BN if wanted; BN learns no scale and forgets fast."""
+    """Apply conv-BN-GELU, with `pool` 2x2 max pooling before BN; BN has no scale and a short moving average."""
     x = layers.Conv2D(
         filters, 3, padding="same", use_bias=False, kernel_initializer=PartialIdentity(), name=f"{name}_conv"
     )(x)
@@ -38,7 +38,7 @@ def unit(x, filters, name, pool=False):
 
 
 def airbench(widths, **options: Unpack[ModelOptions]) -> keras.Model:
-    """Build the network whose groups have these widths."""
+    """Build the network whose groups have `widths` channels."""
     inputs, x = image_input(options)
     x = whitening(x, options["statistics"], 2, WHITENING_EPSILON, padding="valid", both_signs=True)
     x = layers.Activation("gelu", name="stem_gelu")(ChannelBias(name="stem_bias")(x))
@@ -52,11 +52,11 @@ def airbench(widths, **options: Unpack[ModelOptions]) -> keras.Model:
 
 @register(JORDAN_2024, 2024)
 def cifar_airbench94(**options: Unpack[ModelOptions]) -> keras.Model:
-    """Airbench's network of widths 64, 256 and 256."""
+    """Airbench94, with widths 64, 256 and 256."""
     return airbench((64, 256, 256), **options)
 
 
 @register(JORDAN_2024, 2024)
 def cifar_airbench95(**options: Unpack[ModelOptions]) -> keras.Model:
-    """Airbench's network of widths 128, 384 and 384."""
+    """Airbench95, with widths 128, 384 and 384."""
     return airbench((128, 384, 384), **options)

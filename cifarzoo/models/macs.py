@@ -1,8 +1,8 @@
-"""Multiply-accumulates of a model.
+"""Count the multiply-accumulates of a model.
 
-The convention of the papers' tables and of most zoos: convolutions and linear layers count one multiply-accumulate for
-every product, for one 32x32 image; BatchNormalization, activations, pooling, additions and biases count nothing. (One
-multiply-accumulate is two FLOPs. Zoos that also count BatchNormalization and ReLU print about 2 % more.)
+Papers' tables and most zoos use this convention: convolutions and linear layers count one multiply-accumulate per
+product, for one 32x32 image; BatchNormalization, activations, pooling, additions and biases count nothing. (One
+multiply-accumulate is two FLOPs. Zoos that also count BatchNormalization and ReLU report about 2 % more.)
 """
 
 import math
@@ -11,7 +11,7 @@ import keras
 
 
 def layer_macs(layer) -> int:
-    """Multiply-accumulates of one call of a layer on one image; 0 for layers that do not count."""
+    """Return the multiply-accumulates of one call of a layer on one image; 0 for layers that do not count."""
     if isinstance(layer, keras.layers.Conv2D):
         return math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
     if isinstance(layer, keras.layers.Dense):
@@ -22,5 +22,5 @@ def layer_macs(layer) -> int:
 
 
 def macs(model) -> int:
-    """Multiply-accumulates of a functional model on one image, models inside it included."""
+    """Return the multiply-accumulates of a functional model on one image, nested models included."""
     return layer_macs(model)

@@ -5,10 +5,10 @@ Papers:
     Yamada, Iwamura, Akiba, Kise: ShakeDrop Regularization for Deep Residual Learning, 2018
         (https://arxiv.org/abs/1802.02375).
 
-Channels grow by alpha / N a block, N blocks in all, from 16 to 16 + alpha, rounded half up; a bottleneck block ends
-with four times as many. Basic block: BN-conv-BN-ReLU-conv-BN; bottleneck: BN-conv-BN-ReLU-conv-BN-ReLU-conv-BN. The
-shortcut has no parameters: average pooling where the stride is 2, and zero channels appended. With ShakeDrop a branch
-of block l is kept with probability 1 - l / (2 N).
+Over N blocks the channels grow by alpha / N per block, from 16 to 16 + alpha, rounded half up; a bottleneck block ends
+with four times as many. A basic block is BN-conv-BN-ReLU-conv-BN, a bottleneck BN-conv-BN-ReLU-conv-BN-ReLU-conv-BN.
+The shortcut has no parameters: average pooling where the stride is 2, then appended zero channels. ShakeDrop keeps the
+branch of block l with probability 1 - l / (2 N).
 """
 
 from typing import Unpack
@@ -20,28 +20,29 @@ from cifarzoo.errors import ModelError
 from cifarzoo.layers import ShakeDrop
 from cifarzoo.models.common_layers import ModelOptions, append_channels, batch_norm, conv, head, image_input
 from cifarzoo.models.registry import register
+from cifarzoo.models.resnet import blocks_per_stage
 
 HAN_2016 = "Deep Pyramidal Residual Networks"
 YAMADA_2018 = "ShakeDrop Regularization for Deep Residual Learning"
 
-# Probability to keep the branch of the last block.
+# Probability of keeping the branch of the last block.
 FINAL_KEEP = 0.5
 
 
 def pyramid_widths(blocks, alpha):
-    """Channels of each of `blocks` blocks, 16 + k alpha / blocks rounded half up, in whole numbers to be exact."""
+    """Return the channels of each block, 16 + k alpha / blocks rounded half up; integer arithmetic keeps them exact."""
     return [(2 * (16 * blocks + alpha * k) + blocks) // (2 * blocks) for k in range(1, blocks + 1)]
 
 
 def basic_branch(x, width, stride, name):
-    """BN-conv-BN-ReLU-conv-BN."""
+    """Apply BN-conv-BN-ReLU-conv-BN."""
     y = conv(batch_norm(x, name=f"{name}_bn1"), width, 3, stride, name=f"{name}_conv1")
     y = layers.ReLU(name=f"{name}_relu1")(batch_norm(y, name=f"{name}_bn2"))
     return batch_norm(conv(y, width, 3, name=f"{name}_conv2"), name=f"{name}_bn3")
 
 
 def bottleneck_branch(x, width, stride, name):
-    """BN-conv-BN-ReLU-conv-BN-ReLU-conv-BN, ending four times as wide."""
+    """Apply BN-conv-BN-ReLU-conv-BN-ReLU-conv-BN; the last convolution is four times as wide."""
     y = conv(batch_norm(x, name=f"{name}_bn1"), width, 1, name=f"{name}_conv1")
     y = layers.ReLU(name=f"{name}_relu1")(batch_norm(y, name=f"{name}_bn2"))
     y = conv(y, width, 3, stride, name=f"{name}_conv2")
@@ -50,20 +51,24 @@ def bottleneck_branch(x, width, stride, name):
 
 
 def pyramid_shortcut(x, filters, stride, name):
-    """The identity, averaged over 2x2 pixels where the stride is 2, with zero channels appended."""
+    """Average over 2x2 pixels where the stride is 2, and append zero channels up to `filters`."""
     if stride > 1:
         x = layers.AveragePooling2D(2, name=f"{name}_subsample")(x)
     return append_channels(x, filters)
 
 
 def pyramidnet(depth, alpha, bottleneck, shake_drop, shake_drop_mask, **options: Unpack[ModelOptions]) -> keras.Model:
-    """Build the network of `depth` weighted layers that widens by `alpha` channels in all."""
+    """Build the network of `depth` weighted layers that widens by a total of `alpha` channels.
+
+    Raises:
+        ModelError: An argument is invalid.
+    """
     if not isinstance(shake_drop, bool):
-        raise ModelError(f"shake_drop is True or False, got {shake_drop!r}")
+        raise ModelError(f"shake_drop must be True or False, got {shake_drop!r}")
     if shake_drop_mask not in ("image", "batch"):
-        raise ModelError(f"shake_drop_mask is 'image' or 'batch', got {shake_drop_mask!r}")
+        raise ModelError(f"shake_drop_mask must be 'image' or 'batch', got {shake_drop_mask!r}")
     branch = bottleneck_branch if bottleneck else basic_branch
-    per_stage = (depth - 2) // (9 if bottleneck else 6)
+    per_stage = blocks_per_stage(depth, layers_per_block=3 if bottleneck else 2)
     widths = pyramid_widths(3 * per_stage, alpha)
 
     inputs, x = image_input(options)
@@ -83,47 +88,47 @@ def pyramidnet(depth, alpha, bottleneck, shake_drop, shake_drop_mask, **options:
 
 @register(HAN_2016, 2016)
 def cifar_pyramidnet110_a48(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
-    """PyramidNet-110, alpha 48, basic blocks."""
+    """PyramidNet-110, alpha 48, with basic blocks."""
     return pyramidnet(110, 48, False, shake_drop, shake_drop_mask, **options)
 
 
 @register(HAN_2016, 2016)
 def cifar_pyramidnet110_a84(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
-    """PyramidNet-110, alpha 84, basic blocks."""
+    """PyramidNet-110, alpha 84, with basic blocks."""
     return pyramidnet(110, 84, False, shake_drop, shake_drop_mask, **options)
 
 
 @register(HAN_2016, 2016)
 def cifar_pyramidnet110_a270(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
-    """PyramidNet-110, alpha 270, basic blocks."""
+    """PyramidNet-110, alpha 270, with basic blocks."""
     return pyramidnet(110, 270, False, shake_drop, shake_drop_mask, **options)
 
 
 @register(HAN_2016, 2016)
 def cifar_pyramidnet164_a270(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
-    """PyramidNet-164, alpha 270, bottleneck blocks."""
+    """PyramidNet-164, alpha 270, with bottleneck blocks."""
     return pyramidnet(164, 270, True, shake_drop, shake_drop_mask, **options)
 
 
 @register(HAN_2016, 2016)
 def cifar_pyramidnet200_a240(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
-    """PyramidNet-200, alpha 240, bottleneck blocks."""
+    """PyramidNet-200, alpha 240, with bottleneck blocks."""
     return pyramidnet(200, 240, True, shake_drop, shake_drop_mask, **options)
 
 
 @register(HAN_2016, 2016)
 def cifar_pyramidnet236_a220(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
-    """PyramidNet-236, alpha 220, bottleneck blocks."""
+    """PyramidNet-236, alpha 220, with bottleneck blocks."""
     return pyramidnet(236, 220, True, shake_drop, shake_drop_mask, **options)
 
 
 @register(HAN_2016, 2016)
 def cifar_pyramidnet272_a200(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
-    """PyramidNet-272, alpha 200, bottleneck blocks."""
+    """PyramidNet-272, alpha 200, with bottleneck blocks."""
     return pyramidnet(272, 200, True, shake_drop, shake_drop_mask, **options)
 
 
 @register(YAMADA_2018, 2018, aliases=("pyramid",))
 def cifar_shakedrop_pyramidnet272_a200(shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
-    """PyramidNet-272, alpha 200, bottleneck blocks with ShakeDrop."""
+    """PyramidNet-272, alpha 200, with bottleneck blocks and ShakeDrop."""
     return pyramidnet(272, 200, True, True, shake_drop_mask, **options)

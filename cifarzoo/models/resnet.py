@@ -1,18 +1,18 @@
-"""Residual networks for 32x32 images, in the original and in the pre-activated form.
+"""Residual networks for 32x32 images, original and pre-activated.
 
 Papers:
     He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015 (https://arxiv.org/abs/1512.03385),
         section 4.2.
     He, Zhang, Ren, Sun: Identity Mappings in Deep Residual Networks, 2016 (https://arxiv.org/abs/1603.05027).
 
-Three stages of equal depth with 16, 32 and 64 channels (four times as many at the end of a bottleneck block), the
-first block of the second and third stage with stride 2. Where the shape changes, shortcut "A" subsamples and appends
-zero channels, "B" is a 1x1 convolution (followed by BatchNormalization in the original form only). Convolutions have
-no bias. Strided 3x3 convolutions pad one pixel on every side, as the papers' code does; Keras' "same" would pad only
-right and bottom.
+Three stages of equal depth have 16, 32 and 64 channels (four times as many at the end of a bottleneck block); the first
+block of the second and third stage has stride 2. Where the shape changes, shortcut "A" subsamples and appends zero
+channels, and "B" is a 1x1 convolution (followed by BatchNormalization in the original form only). Convolutions have no
+bias. Strided 3x3 convolutions pad one pixel on every side, as the papers' code does; Keras' "same" would pad only right
+and bottom.
 
-Every sum has the shortcut as its first operand: Keras maps a graph by recursion along first operands, and along the
-branches of the deepest networks Python's stack would run out. The order is part of the weight files' format.
+The shortcut is the first operand of every sum: Keras maps a graph by recursing along first operands, and along the
+branches of the deepest networks it would overflow Python's stack. This order is part of the weight files' format.
 """
 
 from typing import Unpack
@@ -29,20 +29,20 @@ HE_2016 = "Identity Mappings in Deep Residual Networks"
 
 
 def zero_padding_shortcut(x, filters, stride, name):
-    """Subsample by `stride`, append zero channels up to `filters`: shortcut A, without parameters."""
+    """Subsample by `stride` and append zero channels up to `filters`: shortcut A, without parameters."""
     if stride > 1:
         x = layers.MaxPooling2D(1, strides=stride, name=f"{name}_subsample")(x)
     return append_channels(x, filters)
 
 
 def projection_shortcut(x, filters, stride, normalize, name):
-    """A 1x1 convolution, with BatchNormalization if `normalize`: shortcut B."""
+    """Apply a 1x1 convolution, then BatchNormalization if `normalize`: shortcut B."""
     x = conv(x, filters, 1, stride, name=f"{name}_projection")
     return batch_norm(x, name=f"{name}_projection_bn") if normalize else x
 
 
 def shortcut(x, filters, stride, shortcut_type, normalize, name):
-    """The identity where the shape stays, else shortcut A or B."""
+    """Return `x` itself where the shape stays, otherwise shortcut A or B."""
     if stride == 1 and x.shape[-1] == filters:
         return x
     if shortcut_type == "A":
@@ -50,8 +50,23 @@ def shortcut(x, filters, stride, shortcut_type, normalize, name):
     return projection_shortcut(x, filters, stride, normalize, name)
 
 
+def blocks_per_stage(depth, layers_per_block):
+    """Return the number of blocks in each of three stages of a network of `depth` weighted layers.
+
+    Stem and classifier are two of the layers.
+
+    Raises:
+        ModelError: No whole number of blocks gives this depth.
+    """
+    step = 3 * layers_per_block
+    if not isinstance(depth, int) or depth < step + 2 or (depth - 2) % step:
+        examples = ", ".join(str(step * blocks + 2) for blocks in (1, 2, 3))
+        raise ModelError(f"depth must be {step} n + 2 for n blocks per stage ({examples}, ...), got {depth!r}")
+    return (depth - 2) // step
+
+
 def original_block(x, filters, stride, shortcut_type, name):
-    """conv-BN-ReLU-conv-BN, plus the shortcut, then ReLU."""
+    """Apply conv-BN-ReLU-conv-BN, add the shortcut, then ReLU."""
     y = conv(x, filters, 3, stride, name=f"{name}_conv1")
     y = layers.ReLU(name=f"{name}_relu1")(batch_norm(y, name=f"{name}_bn1"))
     y = batch_norm(conv(y, filters, 3, name=f"{name}_conv2"), name=f"{name}_bn2")
@@ -60,7 +75,7 @@ def original_block(x, filters, stride, shortcut_type, name):
 
 
 def preactivated_block(x, filters, stride, shortcut_type, share_activation, name):
-    """BN-ReLU-conv twice, plus the shortcut; with `share_activation` the shortcut starts after the first ReLU."""
+    """Apply BN-ReLU-conv twice and add the shortcut; with `share_activation` it starts after the first ReLU."""
     y = layers.ReLU(name=f"{name}_relu1")(batch_norm(x, name=f"{name}_bn1"))
     source = y if share_activation else x
     y = conv(y, filters, 3, stride, name=f"{name}_conv1")
@@ -70,7 +85,10 @@ def preactivated_block(x, filters, stride, shortcut_type, share_activation, name
 
 
 def bottleneck_block(x, filters, stride, shortcut_type, share_activation, name):
-    """BN-ReLU-conv three times (1x1, 3x3, 1x1; the inner two a quarter as wide), plus the shortcut."""
+    """Apply BN-ReLU-conv three times (1x1, 3x3, 1x1; the first two a quarter as wide) and add the shortcut.
+
+    With `share_activation` the shortcut starts after the first ReLU.
+    """
     y = layers.ReLU(name=f"{name}_relu1")(batch_norm(x, name=f"{name}_bn1"))
     source = y if share_activation else x
     y = conv(y, filters // 4, 1, name=f"{name}_conv1")
@@ -82,13 +100,17 @@ def bottleneck_block(x, filters, stride, shortcut_type, share_activation, name):
 
 
 def resnet(depth, block_type, shortcut_type, bottleneck=False, **options: Unpack[ModelOptions]) -> keras.Model:
-    """Build the network of `depth` weighted layers; the factories below say which depths the papers have."""
+    """Build the network of `depth` weighted layers; the factories below have the papers' depths.
+
+    Raises:
+        ModelError: An argument is invalid, or `depth` is not 2 plus a whole number of blocks in each of three stages.
+    """
     if block_type not in ("original", "preactivated"):
-        raise ModelError(f"block_type is 'original' or 'preactivated', got {block_type!r}")
+        raise ModelError(f"block_type must be 'original' or 'preactivated', got {block_type!r}")
     if shortcut_type not in ("A", "B"):
-        raise ModelError(f"shortcut_type is 'A' or 'B', got {shortcut_type!r}")
+        raise ModelError(f"shortcut_type must be 'A' or 'B', got {shortcut_type!r}")
     preactivated = block_type == "preactivated"
-    blocks = (depth - 2) // (9 if bottleneck else 6)
+    blocks = blocks_per_stage(depth, layers_per_block=3 if bottleneck else 2)
 
     inputs, x = image_input(options)
     x = conv(x, 16, 3, name="stem_conv")
@@ -111,41 +133,41 @@ def resnet(depth, block_type, shortcut_type, bottleneck=False, **options: Unpack
 
 @register(HE_2015, 2015)
 def cifar_resnet20(block_type="original", shortcut_type="A", **options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-20, three basic blocks a stage."""
+    """ResNet-20, with three basic blocks per stage."""
     return resnet(20, block_type, shortcut_type, **options)
 
 
 @register(HE_2015, 2015)
 def cifar_resnet32(block_type="original", shortcut_type="A", **options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-32, five basic blocks a stage."""
+    """ResNet-32, with five basic blocks per stage."""
     return resnet(32, block_type, shortcut_type, **options)
 
 
 @register(HE_2015, 2015)
 def cifar_resnet44(block_type="original", shortcut_type="A", **options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-44, seven basic blocks a stage."""
+    """ResNet-44, with seven basic blocks per stage."""
     return resnet(44, block_type, shortcut_type, **options)
 
 
 @register(HE_2015, 2015)
 def cifar_resnet56(block_type="original", shortcut_type="A", **options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-56, nine basic blocks a stage."""
+    """ResNet-56, with nine basic blocks per stage."""
     return resnet(56, block_type, shortcut_type, **options)
 
 
 @register(HE_2015, 2015)
 def cifar_resnet110(block_type="preactivated", shortcut_type="B", **options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-110, eighteen basic blocks a stage; pre-activated by default."""
+    """ResNet-110, with eighteen basic blocks per stage; pre-activated by default."""
     return resnet(110, block_type, shortcut_type, **options)
 
 
 @register(HE_2016, 2016)
 def cifar_resnet164(shortcut_type="B", **options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-164, eighteen pre-activated bottleneck blocks a stage."""
+    """ResNet-164, with eighteen pre-activated bottleneck blocks per stage."""
     return resnet(164, "preactivated", shortcut_type, bottleneck=True, **options)
 
 
 @register(HE_2016, 2016)
 def cifar_resnet1001(shortcut_type="B", **options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-1001, 111 pre-activated bottleneck blocks a stage."""
+    """ResNet-1001, with 111 pre-activated bottleneck blocks per stage."""
     return resnet(1001, "preactivated", shortcut_type, bottleneck=True, **options)

@@ -3,9 +3,9 @@
 Paper:
     He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015 (https://arxiv.org/abs/1512.03385), table 1.
 
-ImageNet's network as CIFAR code bases have it: the 7x7 convolution with stride 2 and the max pooling give way to one
-3x3 convolution. Four stages of two basic blocks with 64 to 512 channels; shortcuts are 1x1 convolutions with
-BatchNormalization where the shape changes.
+The ImageNet network as CIFAR code bases adapt it: one 3x3 convolution replaces the 7x7 convolution with stride 2 and
+the max pooling. Four stages of two basic blocks have 64 to 512 channels; where the shape changes, the shortcut is a
+1x1 convolution with BatchNormalization.
 """
 
 from typing import Unpack
@@ -20,7 +20,7 @@ from cifarzoo.models.resnet import HE_2015, original_block
 
 @register(HE_2015, 2015)
 def cifar_resnet18(**options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-18, ImageNet's widths behind a 3x3 stem."""
+    """ResNet-18, with ImageNet's widths behind a 3x3 stem."""
     inputs, x = image_input(options)
     x = conv(x, 64, 3, name="stem_conv")
     x = layers.ReLU(name="stem_relu")(batch_norm(x, name="stem_bn"))

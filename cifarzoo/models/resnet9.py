@@ -1,11 +1,11 @@
-"""ResNet-9, the network of the fast-training line.
+"""ResNet-9, designed for fast training.
 
 Source:
-    Page: How to Train Your ResNet, 2018 (https://github.com/davidcpage/cifar10-fast), the DAWNBench entry, and for the
-        arguments of `cifar_resnet9` the last part of the series, "Bag of Tricks".
+    Page: How to Train Your ResNet, 2018 (https://github.com/davidcpage/cifar10-fast), the DAWNBench entry. The
+        arguments of `cifar_resnet9` come from the last part of the series, "Bag of Tricks".
 
-Convolution-BatchNormalization-ReLU throughout, 2x2 max pooling after each of the three widenings, two residual pairs,
-global max pooling, a linear layer without bias whose logits are multiplied by 0.125.
+Convolution-BatchNormalization-ReLU throughout, with 2x2 max pooling after each of the three widenings, two residual
+pairs, global max pooling, and a linear layer without bias whose logits are multiplied by 0.125.
 """
 
 from typing import NamedTuple, Unpack
@@ -22,7 +22,7 @@ from cifarzoo.models.whitening import whitening
 PAGE_2018 = "How to Train Your ResNet (cifar10-fast)"
 
 LOGIT_SCALE = 0.125
-# Where BatchNormalization has no gamma.
+# For BatchNormalization without gamma.
 LOGIT_SCALE_WITHOUT_GAMMA = 0.0625
 
 CELU_ALPHA = 0.3
@@ -31,7 +31,7 @@ WHITENING_EPSILON = 0.01
 
 
 class Tricks(NamedTuple):
-    """How the units of a network differ from `dawn.py`'s."""
+    """How a network's units differ from those of `dawn.py`; see `cifar_resnet9` for the values."""
 
     activation: str
     pooling: str
@@ -40,7 +40,7 @@ class Tricks(NamedTuple):
 
 
 def normalized(x, tricks, name):
-    """BatchNormalization and the activation."""
+    """Apply BatchNormalization and the activation."""
     if tricks.ghost_batch_size is None:
         x = batch_norm(x, scale=tricks.scale, name=f"{name}_bn")
     else:
@@ -49,11 +49,11 @@ def normalized(x, tricks, name):
         )(x)
     if tricks.activation == "relu":
         return layers.ReLU(name=f"{name}_relu")(x)
-    return CELU_ALPHA * ops.elu(x / CELU_ALPHA)  # CELU; Keras' own takes more passes over memory on TensorFlow
+    return CELU_ALPHA * ops.elu(x / CELU_ALPHA)  # CELU; Keras' own makes more passes over memory on TensorFlow
 
 
 def unit(x, filters, tricks, name, pool=False):
-    """conv-BN-activation, with 2x2 max pooling before or after the last two if wanted."""
+    """Apply conv-BN-activation; with `pool`, also 2x2 max pooling before or after BN and activation."""
     x = conv(x, filters, 3, name=f"{name}_conv")
     if pool and tricks.pooling == "before":
         x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
@@ -62,7 +62,7 @@ def unit(x, filters, tricks, name, pool=False):
 
 
 def residual_pair(x, filters, tricks, name):
-    """Two units, added to what they start from after the last activation."""
+    """Apply two units and add their input after the last activation."""
     y = unit(unit(x, filters, tricks, f"{name}_unit1"), filters, tricks, f"{name}_unit2")
     return layers.Add(name=f"{name}_add")([x, y])
 
@@ -73,22 +73,22 @@ def cifar_resnet9(
 ) -> keras.Model:
     """ResNet-9 as in cifar10-fast's `dawn.py`.
 
-    The arguments are tricks of the last part of the series. `stem="whitening"` begins with fixed filters that whiten
-    the 3x3 patches of the training images, then a 1x1 convolution; `activation="celu"` is smooth (alpha 0.3);
-    `pooling="before"` pools before BatchNormalization, on a quarter of the values; `ghost_batch_size=32` takes
-    BatchNormalization's statistics over so many images each; `scale=False` leaves its gamma out and multiplies the
-    logits by 0.0625.
+    The arguments are tricks from the last part of the series. `stem="whitening"` starts with fixed filters that whiten
+    the 3x3 patches of the training images, followed by a 1x1 convolution. `activation="celu"` is smooth (alpha 0.3).
+    `pooling="before"` pools before BatchNormalization, which then normalises a quarter of the values.
+    `ghost_batch_size=32` computes BatchNormalization's statistics over groups of 32 images. `scale=False` omits its
+    gamma and multiplies the logits by 0.0625.
     """
-    for argument, value, known in (
+    for argument, value, valid in (
         ("stem", stem, ("conv", "whitening")),
         ("activation", activation, ("relu", "celu")),
         ("pooling", pooling, ("after", "before")),
         ("scale", scale, (True, False)),
     ):
-        if value not in known:
-            raise ModelError(f"{argument} is {' or '.join(map(repr, known))}, got {value!r}")
+        if value not in valid:
+            raise ModelError(f"{argument} must be {' or '.join(map(repr, valid))}, got {value!r}")
     if ghost_batch_size is not None and (not isinstance(ghost_batch_size, int) or ghost_batch_size < 1):
-        raise ModelError(f"ghost_batch_size is None or a positive whole number of images, got {ghost_batch_size!r}")
+        raise ModelError(f"ghost_batch_size must be None or a positive integer, got {ghost_batch_size!r}")
     tricks = Tricks(activation, pooling, ghost_batch_size, scale)
     inputs, x = image_input(options)
     if stem == "whitening":

@@ -4,8 +4,8 @@ Paper:
     Xie, Girshick, Dollar, Tu, He: Aggregated Residual Transformations for Deep Neural Networks, 2016
         (https://arxiv.org/abs/1611.05431), section 5.3 and its appendix A.
 
-Three stages of three bottleneck blocks with 256, 512 and 1024 channels at their ends. "8x64d" is a 3x3 convolution in
-8 groups of 64 channels in the first stage; both the groups' width and the blocks' double with each stage.
+Three stages of three bottleneck blocks end with 256, 512 and 1024 channels. "8x64d" means that the 3x3 convolutions of
+the first stage have 8 groups of 64 channels; the widths of groups and blocks double with each stage.
 """
 
 from typing import Unpack
@@ -21,7 +21,7 @@ XIE_2016 = "Aggregated Residual Transformations for Deep Neural Networks"
 
 
 def aggregated_block(x, filters, inner, groups, stride, name):
-    """Conv 1x1, conv 3x3 in groups, conv 1x1, each with BatchNormalization, plus the shortcut, then ReLU."""
+    """Apply 1x1, grouped 3x3 and 1x1 convolutions, each with BatchNormalization, add the shortcut, then ReLU."""
     y = conv(x, inner, 1, name=f"{name}_conv1")
     y = layers.ReLU(name=f"{name}_relu1")(batch_norm(y, name=f"{name}_bn1"))
     y = conv(y, inner, 3, stride, groups=groups, name=f"{name}_conv2")

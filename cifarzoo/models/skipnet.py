@@ -1,25 +1,26 @@
-"""SkipNet: residual networks whose gates decide for every image which blocks run.
+"""SkipNet: residual networks whose gates decide for each image which blocks run.
 
 Papers:
     Wang, Yu, Dou, Darrell, Gonzalez: SkipNet: Learning Dynamic Routing in Convolutional Networks, 2017
         (https://arxiv.org/abs/1711.09485), sections 3.1 to 3.3.
     For the pyramidal network: the MicroNet entry of 2019 that put the same gates into PyramidNet with ShakeDrop.
 
-The first block always runs; from what every block leaves, a gate decides whether the next one runs or is replaced by
-its shortcut. A "recurrent" gate is global average pooling, a linear layer to 10 numbers, and one LSTM cell with one
-linear read-out that all gates share. A "feed_forward" gate has convolutions of its own and, together, more parameters
-than the backbone. The backbone is the original ResNet with projection shortcuts. The authors' code also makes a gate
-after the last block, which nothing uses; here there is none, so that the count is smaller by that gate.
+The first block always runs. From the output of each block, a gate decides whether the next block runs or its shortcut
+replaces it. A "recurrent" gate is global average pooling and a linear layer to 10 numbers, followed by one LSTM cell
+with a linear read-out that all gates share. A "feed_forward" gate has convolutions of its own; together these gates
+have more parameters than the backbone. The backbone is the original ResNet with projection shortcuts. The authors' code
+also creates a gate after the last block, which nothing uses; this network omits it, so it has that many parameters
+fewer.
 
-The mean number of open gates times `computation_cost` is added to the loss. A decision has no gradient, and there are
-two ways around that, a `stage` each; both have the same weights and decide the same at inference. In the "supervised"
-stage decisions are hard forward and soft backward (`cifarzoo.layers.StraightThroughGate`). In the "reinforce" stage,
-the paper's hybrid reinforcement learning, which starts from the weights of the first, gates are drawn at random and
-learn by policy gradient (`cifarzoo.layers.PolicyGradient`), while the rest of the network gets its ordinary gradient.
-The paper's alpha of a network with N gates is a `computation_cost` of alpha / N.
+The mean number of open gates times `computation_cost` is added to the loss. A decision has no gradient; the two values
+of `stage` are two ways around that, with the same weights and the same decisions at inference. In the "supervised"
+stage decisions are hard forward and soft backward (`cifarzoo.layers.StraightThroughGate`). The "reinforce" stage, the
+paper's hybrid reinforcement learning, starts from the weights of the first: gates are sampled and learn by policy
+gradient (`cifarzoo.layers.PolicyGradient`), while the rest of the network gets its ordinary gradient. For a network of
+N gates, the paper's alpha is a `computation_cost` of alpha / N.
 
-While training every block is computed for every image; `cifarzoo.models.skipping` runs a trained model without the
-skipped ones. Every block is a model of its own inside the network, so that it can be called on the images that need it.
+Training computes every block for every image; `cifarzoo.models.skipping` runs a trained model without the skipped
+blocks. Every block is a nested model, so that it can be called on just the images that need it.
 """
 
 from typing import Unpack
@@ -32,27 +33,27 @@ from cifarzoo.layers import PolicyGradient, SampledGate, ShakeDrop, StraightThro
 from cifarzoo.models.common_layers import ModelOptions, activation, batch_norm, conv, head, image_input, variable_dtype
 from cifarzoo.models.pyramidnet import FINAL_KEEP, bottleneck_branch, pyramid_shortcut, pyramid_widths
 from cifarzoo.models.registry import register
-from cifarzoo.models.resnet import projection_shortcut
+from cifarzoo.models.resnet import blocks_per_stage, projection_shortcut
 
 WANG_2017 = "SkipNet: Learning Dynamic Routing in Convolutional Networks"
 
 EMBEDDING = 10
 
-# All gates start open: an untrained network that skips at random learns little.
+# All gates start open, because an untrained network that skips at random learns little.
 OPEN_BIAS = 2.0
 
 
 class Gates:
-    """Makes a network's gates one after another, and at the end lets its logits teach them."""
+    """Builds a network's gates one after another, and finally the head, through which sampled gates are trained."""
 
     def __init__(self, stage, cost):
         self.stage, self.cost = stage, cost
         self.probabilities, self.decisions = [], []
 
     def __call__(self, x, name):
-        """The decision for block `name`, [batch, 1], from the features `x`."""
+        """Return the decision for block `name`, [batch, 1], from the features `x`."""
         probability = self.probability(x, name)
-        # In the variables' precision: in bfloat16 a probability near one has two digits.
+        # In the precision of the variables, because bfloat16 keeps only two digits of a probability near one.
         options = {"name": f"{name}_gate", "dtype": variable_dtype()}
         gate = StraightThroughGate(self.cost, **options) if self.stage == "supervised" else SampledGate(**options)
         self.probabilities.append(probability)
@@ -60,7 +61,7 @@ class Gates:
         return self.decisions[-1]
 
     def head(self, x, options):
-        """The network's head, with what teaches sampled gates before the activation."""
+        """Return the network's head, with the layer that trains sampled gates before the activation."""
         if self.stage == "supervised" or not options["include_top"]:
             return head(x, options)
         logits = head(x, options | {"classifier_activation": None})
@@ -73,7 +74,7 @@ class Gates:
 
 
 class RecurrentGates(Gates):
-    """Gates that share one LSTM cell and its read-out; the cell's state goes from gate to gate."""
+    """Gates that share one LSTM cell and its read-out; the cell's state passes from gate to gate."""
 
     def __init__(self, stage, cost):
         super().__init__(stage, cost)
@@ -88,7 +89,7 @@ class RecurrentGates(Gates):
         self.state = None
 
     def probability(self, x, name):
-        """The probability to run block `name`, [batch, 1]."""
+        """Return the probability that block `name` runs, [batch, 1]."""
         source = keras.Input(x.shape[1:])
         pooled = layers.GlobalAveragePooling2D(name=f"{name}_gate_pool")(source)
         linear = layers.Dense(EMBEDDING, name=f"{name}_gate_linear")
@@ -100,14 +101,14 @@ class RecurrentGates(Gates):
 
 
 class FeedForwardGates(Gates):
-    """Gates with convolutions of their own: two after max pooling in the shallower networks, one in the deepest."""
+    """Gates with their own convolutions: max pooling and two in the shallower networks, one in the deepest."""
 
     def __init__(self, stage, cost, convolutions):
         super().__init__(stage, cost)
         self.convolutions = convolutions
 
     def probability(self, x, name):
-        """The probability to run block `name`, [batch, 1]."""
+        """Return the probability that block `name` runs, [batch, 1]."""
         source = y = keras.Input(x.shape[1:])
         filters, gate = x.shape[-1], f"{name}_gate"
         if self.convolutions == 2:
@@ -126,27 +127,30 @@ class FeedForwardGates(Gates):
 
 
 def make_gates(gate, stage, cost, convolutions):
-    """The maker of a network's gates, after checking the arguments."""
+    """Check the arguments and return the builder of a network's gates."""
     if isinstance(cost, bool) or not isinstance(cost, (int, float)) or cost < 0:
-        raise ModelError(f"computation_cost is a number from 0, got {cost!r}")
+        raise ModelError(f"computation_cost must be a number of at least 0, got {cost!r}")
     if stage not in ("supervised", "reinforce"):
-        raise ModelError(f"stage is 'supervised' or 'reinforce', got {stage!r}")
+        raise ModelError(f"stage must be 'supervised' or 'reinforce', got {stage!r}")
     if gate == "recurrent":
         return RecurrentGates(stage, cost)
     if gate == "feed_forward":
         return FeedForwardGates(stage, cost, convolutions)
-    raise ModelError(f"gate is 'recurrent' or 'feed_forward', got {gate!r}")
+    raise ModelError(f"gate must be 'recurrent' or 'feed_forward', got {gate!r}")
 
 
 def run_block(x, block, shortcut, gates, name):
     """Append a block: `block(x, shortcut)`, or the shortcut alone where its gate is closed.
 
     Args:
-        x: The features so far.
-        block: Function from features and their shortcut to what the block leaves.
-        shortcut: Function from features to their shortcut, or None for the identity.
-        gates: Maker of the gate, or None for a block that always runs.
-        name: Of the block; its parts are the layers `name`, `name_shortcut` and `name_gate`.
+        x: Input features of the block.
+        block: Function of features and their shortcut that returns the block's output.
+        shortcut: Function of features that returns their shortcut, or None for the identity.
+        gates: Builder of the gate, or None for a block that always runs.
+        name: Name of the block; its parts are the layers `name`, `name_shortcut` and `name_gate`.
+
+    Returns:
+        Output features of the block.
     """
     gate = None if gates is None else gates(x, name)
     skipped = x
@@ -161,9 +165,10 @@ def run_block(x, block, shortcut, gates, name):
     return skipped * (1 - gate) + run * gate
 
 
-def skipnet(depth, gate, computation_cost, stage, **options: Unpack[ModelOptions]) -> keras.Model:
+def skipnet(depth, gate, computation_cost, training_stage, **options: Unpack[ModelOptions]) -> keras.Model:
     """Build the gated ResNet of `depth` weighted layers."""
-    gates = make_gates(gate, stage, computation_cost, convolutions=1 if depth > 100 else 2)
+    gates = make_gates(gate, training_stage, computation_cost, convolutions=1 if depth > 100 else 2)
+    per_stage = blocks_per_stage(depth, layers_per_block=2)
 
     def basic_block(filters, stride, name):
         def block(x, skipped):
@@ -178,7 +183,7 @@ def skipnet(depth, gate, computation_cost, stage, **options: Unpack[ModelOptions
     x = conv(x, 16, 3, name="stem_conv")
     x = layers.ReLU(name="stem_relu")(batch_norm(x, name="stem_bn"))
     for stage, filters in enumerate((16, 32, 64), start=1):
-        for block in range(1, (depth - 2) // 6 + 1):
+        for block in range(1, per_stage + 1):
             name = f"stage{stage}_block{block}"
             first, changes = stage == block == 1, stage > 1 and block == 1
 
@@ -198,17 +203,19 @@ def skipnet(depth, gate, computation_cost, stage, **options: Unpack[ModelOptions
     return keras.Model(inputs, gates.head(x, options), name=options["name"])
 
 
-def pyramid_skipnet(depth, alpha, gate, computation_cost, stage, **options: Unpack[ModelOptions]) -> keras.Model:
-    """Build the gated PyramidNet of bottleneck blocks with ShakeDrop: gates from the second block of stage two on."""
-    gates = make_gates(gate, stage, computation_cost, convolutions=1)
-    per_stage = (depth - 2) // 9
+def pyramid_skipnet(
+    depth, alpha, gate, computation_cost, training_stage, **options: Unpack[ModelOptions]
+) -> keras.Model:
+    """Build the PyramidNet of bottleneck blocks with ShakeDrop, gated from the second block of its second stage on."""
+    gates = make_gates(gate, training_stage, computation_cost, convolutions=1)
+    per_stage = blocks_per_stage(depth, layers_per_block=3)
     widths = pyramid_widths(3 * per_stage, alpha)
 
     inputs, x = image_input(options)
     x = batch_norm(conv(x, 16, 3, name="stem_conv"), name="stem_bn")
     for i, width in enumerate(widths):
-        stage, place = i // per_stage + 1, i % per_stage + 1
-        name, stride = f"stage{stage}_block{place}", 2 if stage > 1 and place == 1 else 1
+        stage, number = i // per_stage + 1, i % per_stage + 1
+        name, stride = f"stage{stage}_block{number}", 2 if stage > 1 and number == 1 else 1
         keep = 1 - (i + 1) / len(widths) * (1 - FINAL_KEEP)
 
         def block(x, skipped, width=width, stride=stride, keep=keep, name=name):
@@ -230,7 +237,7 @@ def pyramid_skipnet(depth, alpha, gate, computation_cost, stage, **options: Unpa
 def cifar_skipnet38(
     gate="recurrent", computation_cost=0.0, stage="supervised", **options: Unpack[ModelOptions]
 ) -> keras.Model:
-    """ResNet-38 whose blocks are skipped by recurrent or feed-forward gates."""
+    """ResNet-38 with recurrent or feed-forward gates that skip blocks."""
     return skipnet(38, gate, computation_cost, stage, **options)
 
 
@@ -238,7 +245,7 @@ def cifar_skipnet38(
 def cifar_skipnet74(
     gate="recurrent", computation_cost=0.0, stage="supervised", **options: Unpack[ModelOptions]
 ) -> keras.Model:
-    """ResNet-74 whose blocks are skipped by recurrent or feed-forward gates."""
+    """ResNet-74 with recurrent or feed-forward gates that skip blocks."""
     return skipnet(74, gate, computation_cost, stage, **options)
 
 
@@ -246,7 +253,7 @@ def cifar_skipnet74(
 def cifar_skipnet110(
     gate="recurrent", computation_cost=0.0, stage="supervised", **options: Unpack[ModelOptions]
 ) -> keras.Model:
-    """ResNet-110 whose blocks are skipped by recurrent or feed-forward gates."""
+    """ResNet-110 with recurrent or feed-forward gates that skip blocks."""
     return skipnet(110, gate, computation_cost, stage, **options)
 
 
@@ -254,5 +261,5 @@ def cifar_skipnet110(
 def cifar_pyramid_skipnet272_a200(
     gate="recurrent", computation_cost=1e-4, stage="supervised", **options: Unpack[ModelOptions]
 ) -> keras.Model:
-    """PyramidNet-272, alpha 200, with ShakeDrop and gates in its second and third stage."""
+    """PyramidNet-272, alpha 200, with ShakeDrop and with gates in its second and third stage."""
     return pyramid_skipnet(272, 200, gate, computation_cost, stage, **options)

@@ -1,4 +1,4 @@
-"""What the gates of a SkipNet decide, what that saves, and inference that does not compute skipped blocks.
+"""The decisions of a SkipNet's gates, the computation they save, and inference that does not compute skipped blocks.
 
 model = create_model("cifar_skipnet38", load_weights="skipnet38.weights.h5")
 decisions = gate_decisions(model, images)        # bool [images, gates]
@@ -18,15 +18,15 @@ GATES = StraightThroughGate, SampledGate
 
 
 def has_gates(model) -> bool:
-    """Whether gates decide which blocks of a model run."""
+    """Return whether a model has gates that decide which of its blocks run."""
     return any(isinstance(layer, GATES) for layer in model.layers)
 
 
 def gated_blocks(model) -> list[str]:
-    """Names of a model's gated blocks, in the order in which they run.
+    """Return the names of a model's gated blocks, in the order in which they run.
 
     Raises:
-        ModelError: the model has no gates.
+        ModelError: The model has no gates.
     """
     if not has_gates(model):
         raise ModelError(f"{model.name}: has no gates; models with gates are cifar_skipnet* and cifar_pyramid_skipnet*")
@@ -34,37 +34,37 @@ def gated_blocks(model) -> list[str]:
 
 
 def gate_model(model) -> keras.Model:
-    """A model on the same input that gives the gates, [batch, gates]: 1 where a block runs, 0 where it is skipped."""
+    """Return a model with the same input that outputs the gates, [batch, gates]: 1 where a block runs, else 0."""
     gates = [model.get_layer(f"{block}_gate").output for block in gated_blocks(model)]
     return keras.Model(model.input, ops.concatenate(gates, axis=-1), name=f"{model.name}_gates")
 
 
 def gate_decisions(model, images, batch_size: int = 256) -> np.ndarray:
-    """Which blocks run for which image, bool [images, gates]."""
+    """Compute which blocks run for which image, bool [images, gates]."""
     return gate_model(model).predict(images, batch_size=batch_size, verbose=0) > 0.5
 
 
 def computation_percent(decisions: np.ndarray) -> float:
-    """Mean percentage of blocks that run, as SkipNet's authors count: all that always run are one block more."""
+    """Return the mean percentage of blocks that run; like SkipNet's authors, count all ungated blocks as one."""
     gates = decisions.shape[1]
     return float(100 * np.mean((decisions.sum(axis=1) + 1) / (gates + 1)))
 
 
 def executed_macs(model, decisions: np.ndarray) -> np.ndarray:
-    """Multiply-accumulates of convolutions and linear layers for every image, int64 [images].
+    """Return the multiply-accumulates of convolutions and linear layers for each image, int64 [images].
 
-    Gates are included, but for the recurrent one's LSTM cell.
+    Gates are included, except for the LSTM cell of recurrent gates.
     """
     blocks = np.array([macs(model.get_layer(block)) for block in gated_blocks(model)], np.int64)
     return macs(model) - (~decisions) @ blocks
 
 
 def computation_metrics(model, images, batch_size: int = 256) -> dict[str, float | int]:
-    """What gates save on these images.
+    """Measure the computation that gates save on images.
 
     Returns:
-        `computation_percent`, as `computation_percent` gives it; `macs_mean`, multiply-accumulates an image;
-        `macs_saved_percent`, the share of the whole network's that is not done.
+        `computation_percent`, see the function of that name; `macs_mean`, multiply-accumulates per image;
+        `macs_saved_percent`, the percentage of the whole network's multiply-accumulates that is skipped.
     """
     decisions = gate_decisions(model, images, batch_size)
     executed = float(executed_macs(model, decisions).mean())
@@ -76,13 +76,16 @@ def computation_metrics(model, images, batch_size: int = 256) -> dict[str, float
 
 
 class SkippingInference:
-    """A gated model's inference, in which every block is computed for the images that need it and no others.
+    """Inference that computes each block of a gated model only for the images that need it.
 
-    The images of a batch that run a block are gathered, run together and put back among those that skip it. The logits
-    are the model's own up to rounding.
+    The images of a batch that run a block are gathered, run together and scattered back among those that skip it. The
+    logits equal the model's up to rounding.
 
     Args:
-        model: A model of `cifarzoo.models.skipnet`; its weights are used as they are at the call.
+        model: A model of `cifarzoo.models.skipnet`; each call uses its current weights.
+
+    Raises:
+        ModelError: The model has no gates.
     """
 
     def __init__(self, model):
@@ -101,13 +104,13 @@ class SkippingInference:
             self._compiled = tf.function(self._logits, input_signature=signature)
 
     def predict(self, images, batch_size: int = 256) -> np.ndarray:
-        """Logits of images, [images, classes]."""
+        """Return the logits of images, [images, classes]."""
         images = np.asarray(images)
-        parts = [
+        batches = [
             self._compiled(ops.convert_to_tensor(images[i : i + batch_size], self.model.input.dtype))
             for i in range(0, len(images), batch_size)
         ]
-        return np.concatenate([ops.convert_to_numpy(part) for part in parts])
+        return np.concatenate([ops.convert_to_numpy(logits) for logits in batches])
 
     def _logits(self, images):
         x = self._trunk(images, training=False)
@@ -120,19 +123,19 @@ class SkippingInference:
 
     @staticmethod
     def _run(block, x, skipped, rows):
-        """The features after a block: of `rows` what it leaves, of the others their shortcut."""
+        """Return the features after a block: its output for the images `rows`, the shortcut for the others."""
 
         def run():
-            left = block([ops.take(x, rows, axis=0), ops.take(skipped, rows, axis=0)], training=False)
-            return ops.scatter_update(skipped, ops.expand_dims(rows, 1), left)
+            output = block([ops.take(x, rows, axis=0), ops.take(skipped, rows, axis=0)], training=False)
+            return ops.scatter_update(skipped, ops.expand_dims(rows, 1), output)
 
-        # No backend is asked to convolve an empty batch: TensorFlow's oneDNN kernels get its shape wrong.
+        # Never convolve an empty batch: TensorFlow's oneDNN kernels return a wrong shape.
         if keras.backend.backend() == "tensorflow":
             return ops.cond(ops.shape(rows)[0] > 0, run, lambda: skipped)
         return run() if len(rows) else skipped
 
     def _gate(self, block, x, state):
-        """The probability to run a block, and the state for the next gate."""
+        """Return the probability that a block runs, and the state for the next gate."""
         if not self._recurrent:
             return self.model.get_layer(f"{block}_gate_network")(x, training=False), None
         embedding = self.model.get_layer(f"{block}_gate_embedding")(x)
@@ -143,7 +146,7 @@ class SkippingInference:
 
 
 def _output_of_features(model, names):
-    """The model's output by a path on which no gates are: around the layer that only teaches them."""
+    """Return the model's output on a path without gates, which bypasses the layer that only trains them."""
     if "policy_gradient" not in names:
         return model.output
     logits = model.get_layer("logits").output

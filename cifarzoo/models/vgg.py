@@ -4,8 +4,8 @@ Paper:
     Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition, 2014
         (https://arxiv.org/abs/1409.1556), table 1, columns A, B, D and E.
 
-As CIFAR code bases have them: every 3x3 convolution keeps its bias and is followed by BatchNormalization and ReLU,
-every group ends with 2x2 max pooling, and one linear layer takes the place of the paper's three.
+The networks as CIFAR code bases adapt them: BatchNormalization and ReLU follow every 3x3 convolution, which keeps its
+bias; every group ends with 2x2 max pooling; and one linear layer replaces the paper's three.
 """
 
 from typing import Unpack
@@ -20,7 +20,7 @@ SIMONYAN_2014 = "Very Deep Convolutional Networks for Large-Scale Image Recognit
 
 WIDTHS = (64, 128, 256, 512, 512)
 
-# Convolutions in each of the five groups.
+# Number of convolutions in each of the five groups.
 GROUPS = {
     11: (1, 1, 2, 2, 2),
     13: (2, 2, 2, 2, 2),
@@ -30,7 +30,7 @@ GROUPS = {
 
 
 def vgg(depth, **options: Unpack[ModelOptions]) -> keras.Model:
-    """Build the network of `depth` weighted layers by the paper's count, in which the classifier has three."""
+    """Build the network of `depth` weighted layers as the paper counts them, with three in the classifier."""
     inputs, x = image_input(options)
     for group, (width, count) in enumerate(zip(WIDTHS, GROUPS[depth], strict=True), start=1):
         for i in range(1, count + 1):

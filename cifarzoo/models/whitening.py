@@ -1,4 +1,4 @@
-"""The fixed first layer of the fast-training line: it makes the colours of a neighbourhood uncorrelated."""
+"""The fixed first layer of ResNet-9 and airbench: it decorrelates the pixels of small patches."""
 
 import numpy as np
 from keras import layers
@@ -7,15 +7,15 @@ from cifarzoo.data.statistics import patch_covariance
 
 
 def whitening_filters(covariance, epsilon):
-    """Filters under which patches of this covariance are uncorrelated, strongest pattern first.
+    """Return filters whose responses to patches of this covariance are uncorrelated, strongest pattern first.
 
     Args:
-        covariance: Of the flattened patches, [n, n].
-        epsilon: Added to the eigenvalues, so that the faintest patterns are not blown up to noise.
+        covariance: Covariance of the flattened patches, [n, n].
+        epsilon: Added to the eigenvalues, so that the faintest patterns are not amplified to noise.
 
     Returns:
-        [n, n], a filter a column: eigenvectors over the square root of their eigenvalues plus `epsilon`. The largest
-        component of each is positive, since a sign is arbitrary.
+        [n, n], one filter per column: the eigenvectors divided by sqrt(eigenvalue + `epsilon`). The component of
+        largest magnitude is positive in each, because the sign of an eigenvector is arbitrary.
     """
     values, vectors = np.linalg.eigh(covariance)
     values, vectors = values[::-1], vectors[:, ::-1]
@@ -24,15 +24,18 @@ def whitening_filters(covariance, epsilon):
 
 
 def whitening(x, statistics, size, epsilon, *, padding, both_signs=False):
-    """A fixed convolution that whitens the patches of normalised images.
+    """Apply a fixed convolution that whitens the patches of normalised images.
 
     Args:
         x: Normalised images, [batch, height, width, 3].
-        statistics: The data set whose patches are to be uncorrelated.
+        statistics: Name of the data set whose patches become uncorrelated.
         size: Height and width of a patch, 2 or 3.
         epsilon: See `whitening_filters`.
         padding: "same" or "valid".
-        both_signs: Whether every filter's negative follows them all, for activations that pass one sign only.
+        both_signs: Append the negative of every filter, for activations that pass only one sign.
+
+    Returns:
+        [batch, height, width, filters]: 3 * size² filters, twice as many with `both_signs`.
     """
     filters = whitening_filters(patch_covariance(statistics, size), epsilon)
     if both_signs:

@@ -3,9 +3,9 @@
 Paper:
     Zagoruyko, Komodakis: Wide Residual Networks, 2016 (https://arxiv.org/abs/1605.07146), table 1.
 
-Pre-activated basic blocks, `width` times as wide as a ResNet's, optionally with dropout between the two convolutions.
-Where the shape changes, the shortcut is a 1x1 convolution that starts after the block's first ReLU. Convolutions have
-no bias. The stride is in the first convolution.
+Pre-activated basic blocks are `width` times as wide as those of a ResNet, with optional dropout between the two
+convolutions. Where the shape changes, the shortcut is a 1x1 convolution that starts after the block's first ReLU.
+Convolutions have no bias. The first convolution has the stride.
 """
 
 from typing import Unpack
@@ -21,7 +21,7 @@ ZAGORUYKO_2016 = "Wide Residual Networks"
 
 
 def wide_block(x, filters, stride, dropout, name):
-    """BN-ReLU-conv, dropout after the second ReLU, conv, plus the shortcut."""
+    """Apply BN-ReLU-conv twice, with dropout after the second ReLU, and add the shortcut."""
     y = layers.ReLU(name=f"{name}_relu1")(batch_norm(x, name=f"{name}_bn1"))
     shortcut = x
     if stride > 1 or x.shape[-1] != filters:
@@ -35,13 +35,17 @@ def wide_block(x, filters, stride, dropout, name):
 
 
 def wide_resnet(depth, width, dropout, **options: Unpack[ModelOptions]) -> keras.Model:
-    """Build WRN-`depth`-`width`: three stages of (depth - 4) / 6 blocks."""
+    """Build WRN-`depth`-`width`: three stages of (depth - 4) / 6 blocks.
+
+    Raises:
+        ModelError: An argument is invalid.
+    """
     if isinstance(depth, bool) or not isinstance(depth, int) or depth < 10 or (depth - 4) % 6:
-        raise ModelError(f"depth is 6 n + 4 for n blocks a stage (10, 16, 22, 28, 34, 40, ...), got {depth!r}")
+        raise ModelError(f"depth must be 6 n + 4 for n blocks per stage (10, 16, 22, 28, 34, 40, ...), got {depth!r}")
     if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-        raise ModelError(f"width is a positive whole number, got {width!r}")
+        raise ModelError(f"width must be a positive integer, got {width!r}")
     if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-        raise ModelError(f"dropout is a probability from 0 to below 1, got {dropout!r}")
+        raise ModelError(f"dropout must be a probability below 1, got {dropout!r}")
 
     inputs, x = image_input(options)
     x = conv(x, 16, 3, name="stem_conv")
@@ -55,7 +59,7 @@ def wide_resnet(depth, width, dropout, **options: Unpack[ModelOptions]) -> keras
 
 @register(ZAGORUYKO_2016, 2016)
 def cifar_wide_resnet(depth=28, width=10, dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
-    """WRN-`depth`-`width`; the paper's dropout is 0.3, and 0 in most of its tables."""
+    """WRN-`depth`-`width`; the paper uses dropout 0.3, but none in most of its tables."""
     return wide_resnet(depth, width, dropout, **options)
 
 
@@ -73,9 +77,9 @@ def cifar_wrn_16_8(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
 
 @register(ZAGORUYKO_2016, 2016, aliases=("WRN_26_10", "cifar_WRN_26_10"))
 def cifar_wrn_26_10(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
-    """Three blocks a stage: WRN-22-10 by the paper's count, which takes the shortcuts for layers.
+    """WRN-22-10 as the paper counts: three blocks per stage, with the shortcuts counted as layers.
 
-    The Flax example's `wrn26_10` has four, so it is WRN-28-10.
+    The `wrn26_10` of the Flax example has four blocks per stage, so it is WRN-28-10.
     """
     return wide_resnet(22, 10, dropout, **options)
 
