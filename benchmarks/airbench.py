@@ -29,8 +29,9 @@ def ours(options):
     from cifarzoo.data import load
     from cifarzoo.evaluation.evaluate import evaluate
     from cifarzoo.evaluation.load_model import load_run
-    from cifarzoo.experiment.files import read_experiments, run_folder
+    from cifarzoo.experiment.files import read_experiments
     from cifarzoo.experiment.plan import Plan
+    from cifarzoo.runs.folder import RunFolder
     from cifarzoo.training.trainer import run
 
     with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +44,7 @@ def ours(options):
             return speed_of_ours(experiment, dataset, options)
         seconds = run(experiment, options.seed, dataset)["seconds"]  # of training alone
         images = Plan(experiment, len(dataset.train)).total * experiment.train_parameters.batch_size
-        loaded = load_run(run_folder(experiment, options.seed))
+        loaded = load_run(RunFolder.of(experiment, options.seed))
         errors = [evaluate(loaded, dataset, flip=flip)[0]["error"] for flip in (False, True)]
     return {"seconds": seconds, "images_per_second": images / seconds, "errors": errors}
 

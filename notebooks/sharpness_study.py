@@ -69,22 +69,23 @@ def few_images():
     return dataclasses.replace(cifar10(), train=cifar10().train.take(slice(TRAINING_IMAGES)))
 
 
-def train(name: str) -> Path:
+def train(name: str):
     """Train a network of sharpness_networks.yaml, unless it is there; the folder of its run."""
     import keras
 
-    from cifarzoo.experiment.files import read_experiments, run_folder
+    from cifarzoo.experiment.files import read_experiments
+    from cifarzoo.runs.folder import RunFolder
     from cifarzoo.training.trainer import run
 
     experiments = {
         e.name: e for e in read_experiments(HERE / "sharpness_networks.yaml", [f"train_parameters.logdir={RUNS}"])
     }
-    folder = run_folder(experiments[name], 0)
+    folder = RunFolder.of(experiments[name], 0)
 
     class KeepWeights(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if batch + 1 in MOMENTS:
-                self.model.save_weights(folder / f"step{batch + 1}.weights.h5")
+                self.model.save_weights(folder.path / f"step{batch + 1}.weights.h5")
 
     run(experiments[name], 0, few_images(), [KeepWeights()])
     return folder
@@ -104,7 +105,7 @@ def network(name: str, step: int | None = None):
         model = load_run(folder).model
         dataset = few_images()
         if step is not None:
-            load_file(model, folder / f"step{step}.weights.h5")
+            load_file(model, folder.path / f"step{step}.weights.h5")
     splits = {"train": dataset.train, "test": dataset.test}
     return model, {part: split.take(np.random.RandomState(0).permutation(len(split))) for part, split in splits.items()}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_engine_tensorflow import document, finish, start
 
-from cifarzoo.runs.checkpoint import load
+from cifarzoo.runs.folder import RunFolder
 
 ENGINES = {"tensorflow": {}, "jax": {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}}
 # Model and arguments by a name. The smallest of each family; those that come in one size have few images a step.
@@ -85,7 +85,7 @@ def test_first_step_in_float32(model, tolerance, tmp_path):
     for engine, environment in ENGINES.items():
         description = document(tmp_path / engine, **changes, train_parameters=parameters)
         (losses[engine],) = finish(start(description, environment=environment), timeout=3000)["losses"]
-        arrays, _ = load(tmp_path / engine / model / "seed0")
+        arrays, _ = RunFolder(tmp_path / engine / model / "seed0").load_checkpoint()
         gradients[engine] = [v for k, v in sorted(arrays.items()) if k.startswith("velocities/")]
     assert abs(losses["jax"] - losses["tensorflow"]) < 1e-5
     norms = np.array([np.linalg.norm(g) for g in gradients["tensorflow"]])

@@ -207,9 +207,8 @@ def test_seeds_at_once_are_the_seeds_alone(tmp_path):
 import json, sys, time
 import numpy as np
 from cifarzoo.data import load
-from cifarzoo.runs import checkpoint
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.experiment.files import run_folder
+from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.trainer import run, run_together
 alone, together = (Experiment.model_validate(json.loads(text)) for text in sys.argv[1:])
 data = load("synthetic")
@@ -224,7 +223,7 @@ outcomes = run_together(together, together.seeds, data)
 assert sum(found["seconds"] for found in outcomes) < time.perf_counter() - started  # each has its share
 assert all(isinstance(found, dict) for found in outcomes), outcomes
 for seed in alone.seeds:
-    one, other = (checkpoint.load(run_folder(e, seed))[0] for e in (alone, together))
+    one, other = (RunFolder.of(e, seed).load_checkpoint()[0] for e in (alone, together))
     for name in one:
         np.testing.assert_allclose(other[name], one[name], rtol=1e-9, atol=1e-12, err_msg=name)
 """

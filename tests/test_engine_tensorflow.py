@@ -228,18 +228,18 @@ def test_full_disk_leaves_the_earlier_checkpoint(tmp_path):
     import resource
 
     from cifarzoo.errors import CheckpointError
-    from cifarzoo.runs import checkpoint
+    from cifarzoo.runs.folder import RunFolder
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    checkpoint.save(tmp_path, {"weights": np.arange(10.0)}, {"step": 1})
+    RunFolder(tmp_path).save_checkpoint({"weights": np.arange(10.0)}, {"step": 1})
     kept = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, kept[1]))
     try:
         with pytest.raises(CheckpointError, match="the earlier checkpoint is intact"):
-            checkpoint.save(tmp_path, {"weights": np.zeros(1_000_000)}, {"step": 2})
+            RunFolder(tmp_path).save_checkpoint({"weights": np.zeros(1_000_000)}, {"step": 2})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, kept)
-    arrays, meta = checkpoint.load(tmp_path)
+    arrays, meta = RunFolder(tmp_path).load_checkpoint()
     assert meta["step"] == 1 and arrays["weights"].tolist() == list(range(10))
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.npz"]
 
@@ -248,30 +248,30 @@ def test_a_file_system_without_locks_is_not_another_process(tmp_path, monkeypatc
     import errno
 
     from cifarzoo.errors import CheckpointError, InUseError
-    from cifarzoo.runs import checkpoint
+    from cifarzoo.runs.folder import RunFolder
 
-    with checkpoint.locked(tmp_path), pytest.raises(InUseError, match=f"another process .number {os.getpid()}."):
-        with checkpoint.locked(tmp_path):
+    with RunFolder(tmp_path).locked(), pytest.raises(InUseError, match=f"another process .number {os.getpid()}."):
+        with RunFolder(tmp_path).locked():
             pass
 
-    def without_locks(file, operation):
+    def without_locks(lock):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(checkpoint.fcntl, "flock", without_locks)
+    monkeypatch.setattr("filelock.FileLock.acquire", without_locks)
     with pytest.raises(CheckpointError, match="its file system has no locks .No locks available"):
-        with checkpoint.locked(tmp_path):
+        with RunFolder(tmp_path).locked():
             pass
 
 
 def test_damaged_checkpoint_is_named(tmp_path):
     from cifarzoo.errors import CheckpointError
-    from cifarzoo.runs import checkpoint
+    from cifarzoo.runs.folder import RunFolder
 
-    checkpoint.save(tmp_path, {"weights": np.arange(1000.0)}, {"step": 1})
+    RunFolder(tmp_path).save_checkpoint({"weights": np.arange(1000.0)}, {"step": 1})
     path = tmp_path / "checkpoint.npz"
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(CheckpointError, match="checkpoint.npz: damaged"):
-        checkpoint.load(tmp_path)
+        RunFolder(tmp_path).load_checkpoint()
 
 
 def test_tensorboard_reads_scalars_text_and_graph(one_device, tmp_path_factory):

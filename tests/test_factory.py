@@ -15,7 +15,7 @@ import pytest
 from small_zoo import ROOT, ROWS, TAG, factory
 
 from cifarzoo.publishing.wanted import read_rows
-from cifarzoo.runs import checkpoint
+from cifarzoo.runs.folder import RunFolder
 
 FOUR = """
 recipes:
@@ -94,7 +94,7 @@ def test_a_half_done_row_goes_first_and_takes_what_is_left(tmp_path, monkeypatch
     probed = BESIDE + STARTUP + 400 * 0.1
     for device, seconds in ((device_name(), 60 + evaluations + 400 * 0.5), ("another", probed)):
         meta = {"step": 200, "seconds": 150.0, "steady": steady, "provenance": {"device": device}}
-        checkpoint.save(run, {"x": np.zeros(1)}, meta)
+        RunFolder(run).save_checkpoint({"x": np.zeros(1)}, meta)
         row = made.open_rows()[0]
         assert tags([row]) == ["b_brief"]
         assert made.seconds(row) == pytest.approx(seconds, abs=1)
@@ -178,13 +178,13 @@ def test_a_run_that_has_moved_is_of_all_its_devices_and_versions(tmp_path):
     both = f"another and {here}"
     for before, after in ((None, here), (None, here), ("another", both), (None, both)):
         if before:
-            arrays, meta = checkpoint.load(folder)
+            arrays, meta = RunFolder(folder).load_checkpoint()
             versions = meta["provenance"]["versions"] | {"keras": "3.0"}
             moved = meta["provenance"] | {"device": before, "revision": "0abc+changes", "versions": versions}
-            checkpoint.save(folder, arrays, meta | {"provenance": moved})
+            RunFolder(folder).save_checkpoint(arrays, meta | {"provenance": moved})
         with contextlib.suppress(Interrupted):
             results = run(experiment, 0, load("synthetic"), deadline=time.monotonic())
-        assert checkpoint.read_meta(folder)["provenance"]["device"] == after
+        assert RunFolder(folder).checkpoint_meta()["provenance"]["device"] == after
     assert results["steps"] == 8 and results["device"] == both
     assert results["versions"]["keras"] == f"3.0 and {keras.__version__}" and len(results["versions"]["numpy"]) < 9
     assert results["revision"].startswith("0abc+changes and ")
@@ -236,7 +236,7 @@ def test_killed_and_stopped_it_publishes_what_it_would_have(filled, tmp_path):
     run = tmp_path / "runs/factory" / TAG.removesuffix("_s0") / "seed0"
 
     def step():
-        return (checkpoint.read_meta(run) or {"step": 0})["step"]
+        return (RunFolder(run).checkpoint_meta() or {"step": 0})["step"]
 
     reached = 0
     for sent, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)):

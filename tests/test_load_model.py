@@ -19,7 +19,7 @@ def model():
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("model: [", r"config\.yaml: cannot be read \(while parsing"), ("", r"config\.yaml: the configuration of a run")],
+    [("model: [", r"config\.yaml: cannot be read \(while parsing"), ("", r"config\.yaml: expected the configuration")],
 )
 def test_a_damaged_configuration_of_a_run(tmp_path, content, message):
     (tmp_path / "config.yaml").write_text(content)

@@ -141,6 +141,7 @@ def computation(run):
     from cifarzoo.data import load
     from cifarzoo.evaluation.evaluate import evaluate
     from cifarzoo.evaluation.load_model import load_run
+    from cifarzoo.runs.folder import RunFolder
 
-    metrics, _ = evaluate(load_run(run), load("synthetic"), "validation")
+    metrics, _ = evaluate(load_run(RunFolder(run)), load("synthetic"), "validation")
     return metrics["computation_percent"]

@@ -15,6 +15,7 @@ from without_tensorflow import WITHOUT_TENSORFLOW
 
 from cifarzoo.errors import ExperimentError, WeightsError
 from cifarzoo.publishing.wanted import parse_budget, read_rows
+from cifarzoo.runs.folder import RunFolder
 
 
 def test_half_precision_copy_is_half_as_large_and_loads(tmp_path):
@@ -153,7 +154,7 @@ def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_p
     weights, run = copy_of(filled, tmp_path)
     manifest, images = weights / "manifest.json", load("synthetic").test.images[:8]
     few = few_images()
-    write_whole, written = publishing.checkpoint.write_whole, []
+    write_text, written = publishing.atomic.write_text, []
 
     class Stopped(BaseException):
         pass
@@ -166,15 +167,15 @@ def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_p
             if len(written) == count:
                 raise Stopped
             written.append(path.name)
-            write_whole(path, text)
+            write_text(path, text)
 
-        monkeypatch.setattr(publishing.checkpoint, "write_whole", write)
+        monkeypatch.setattr(publishing.atomic, "write_text", write)
         try:
-            publishing.publish(run, f"stop{count}", few, weights, images, "brief")
+            publishing.publish(RunFolder(run), f"stop{count}", few, weights, images, "brief")
         except Stopped:
             return False
         finally:
-            monkeypatch.setattr(publishing.checkpoint, "write_whole", write_whole)
+            monkeypatch.setattr(publishing.atomic, "write_text", write_text)
         return True
 
     assert not publish_until(0)
@@ -190,7 +191,7 @@ def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_p
         readme = (tmp_path / "README.md").read_text()
         assert f"stop{count}" in readme and readme.endswith("After\n")
         count += 1
-    assert count >= 4 and not list(tmp_path.rglob("*.part"))  # manifest, card, results page, README
+    assert count >= 4 and not list(tmp_path.rglob("*.part*"))  # manifest, card, results page, README
 
 
 def test_a_readme_without_a_place_is_refused_before_anything_is_published(filled, tmp_path):
@@ -201,7 +202,7 @@ def test_a_readme_without_a_place_is_refused_before_anything_is_published(filled
     weights, run = copy_of(filled, tmp_path)
     (tmp_path / "README.md").write_text("Cut short")
     with pytest.raises(WeightsError, match="README.md: the marks .* are missing"):
-        publishing.publish(run, "other", few_images(), weights, load("synthetic").test.images[:8])
+        publishing.publish(RunFolder(run), "other", few_images(), weights, load("synthetic").test.images[:8])
     assert [entry.tag for entry in pretrained.read_manifest(weights / "manifest.json")] == [TAG]
     assert (tmp_path / "README.md").read_text() == "Cut short"
 
@@ -217,7 +218,7 @@ def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_pa
     (weights / "manifest.json").write_text("[]")
     for recipe in order:
         images = load("synthetic").test.images[:8]
-        publishing.publish(run, recipe, few_images(), weights, images, recipe, preference=("long", "brief"))
+        publishing.publish(RunFolder(run), recipe, few_images(), weights, images, recipe, preference=("long", "brief"))
     entries = pretrained.read_manifest(weights / "manifest.json")
     assert {entry.tag: entry.default for entry in entries} == {"long": True, "brief": False}
     publishing.prefer("brief", weights)
@@ -226,7 +227,7 @@ def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_pa
     assert "load_weights='long'" in (weights / "long.md").read_text()
     # No later publication undoes it, whatever the order of recipes.
     images = load("synthetic").test.images[:8]
-    publishing.publish(run, "longest", few_images(), weights, images, "long", preference=("long", "brief"))
+    publishing.publish(RunFolder(run), "longest", few_images(), weights, images, "long", preference=("long", "brief"))
     entries = pretrained.read_manifest(weights / "manifest.json")
     assert [entry.tag for entry in entries if entry.default] == ["brief"]
     with pytest.raises(WeightsError, match="longer: not published in .*; there are brief, long, longest"):
@@ -257,7 +258,7 @@ def test_weights_beyond_half_precision_are_published_whole(filled, tmp_path):
         gammas = []
         file.visititems(lambda name, node: gammas.append(name) if getattr(node, "shape", None) == (64,) else None)
         file[gammas[-1]][0] = 1e5
-    entry = publishing.publish(copy, "large", few_images(), weights, load("synthetic").test.images[:8])
+    entry = publishing.publish(RunFolder(copy), "large", few_images(), weights, load("synthetic").test.images[:8])
     with h5py.File(weights / entry.file) as file:
         assert file[gammas[-1]].dtype == np.float32
 
@@ -283,7 +284,7 @@ def test_what_cannot_be_published_is_refused_before_it_is_evaluated(filled, tmp_
         config.write_text(config.read_text().replace("module: null", f"module: {module}"))
     before = sorted(path.name for path in tmp_path.rglob("*"))
     with pytest.raises(WeightsError, match=message):
-        publishing.publish(copy, tag, few_images(), weights, None)
+        publishing.publish(RunFolder(copy), tag, few_images(), weights, None)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
@@ -292,7 +293,7 @@ def test_a_folder_that_is_not_there_is_one_line(filled, tmp_path):
     from cifarzoo.publishing import publish as publishing
 
     with pytest.raises(WeightsError, match="nowhere: not a weights folder"):
-        publishing.publish(copy_of(filled, tmp_path)[1], "x", load("synthetic"), tmp_path / "nowhere", None)
+        publishing.publish(RunFolder(copy_of(filled, tmp_path)[1]), "x", load("synthetic"), tmp_path / "nowhere", None)
 
 
 def test_rows_prefer_the_recipes_that_come_first():

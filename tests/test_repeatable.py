@@ -9,9 +9,8 @@ from model_cases import run_python
 
 from cifarzoo.augment.pipeline import NAMED
 from cifarzoo.data import load
-from cifarzoo.experiment.files import run_folder
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.runs import checkpoint
+from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.trainer import run
 
 pytest.importorskip("tensorflow")
@@ -60,10 +59,10 @@ def experiment(folder, augmentation, **parameters):
 def outcome(one, callbacks=()):
     """The rows of the log without the speed, and all state at the end."""
     run(one, 5, load("synthetic"), callbacks)
-    folder = run_folder(one, 5)
-    with open(folder / "log.tsv", newline="") as file:
+    folder = RunFolder.of(one, 5)
+    with open(folder.log_path, newline="") as file:
         rows = [row | {"images_per_second": ""} for row in csv.DictReader(file, delimiter="\t")]
-    return rows, checkpoint.load(folder)[0]
+    return rows, folder.load_checkpoint()[0]
 
 
 def assert_repeatable(folder, augmentation, **parameters):
@@ -132,7 +131,7 @@ def test_curves_of_a_run_that_began_anew_are_drawn_once(tmp_path):
     with pytest.raises(Death):
         outcome(one, [Dies()])
     outcome(one)
-    events = EventAccumulator(str(run_folder(one, 5)))
+    events = EventAccumulator(str(RunFolder.of(one, 5)))
     events.Reload()
     assert [e.step for e in events.Scalars("train/loss")] == [2, 4, 6, 7, 8, 10, 12, 14]
     assert events.Graph().node

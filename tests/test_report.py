@@ -21,10 +21,10 @@ from cifarzoo.evaluation.evaluate import evaluate, evaluate_named
 from cifarzoo.evaluation.load_model import load_run
 from cifarzoo.evaluation.loss_slices import Slice
 from cifarzoo.evaluation.report import write_report
-from cifarzoo.experiment.files import run_folder
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.metrics import calibration_bins
 from cifarzoo.pretrained.loading import manifest, manifest_path
+from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.tables import read_table
 from cifarzoo.training.trainer import run
 
@@ -57,8 +57,8 @@ def experiment(tmp_path_factory):
 
 
 def test_norm_and_training_metrics_in_the_log_are_those_of_the_final_weights(experiment):
-    folder = run_folder(experiment, 0)
-    log, loaded = read_table(folder / "log.tsv"), load_run(folder)
+    folder = RunFolder.of(experiment, 0)
+    log, loaded = read_table(folder.log_path), load_run(folder)
     squares = sum(float((v.numpy().astype(np.float64) ** 2).sum()) for v in loaded.model.trainable_variables)
     assert log["weight_norm"][-1] == pytest.approx(np.sqrt(squares), rel=1e-6)
     metrics, _ = evaluate(loaded, load("synthetic"), "train")
@@ -77,7 +77,7 @@ def test_the_log_on_jax():
 
 
 def test_a_finished_run_is_evaluated(experiment):
-    folder = run_folder(experiment, 0)
+    folder = RunFolder.of(experiment, 0).path
     found, results = evaluate_named(str(folder)), json.loads((folder / "results.json").read_text())
     assert found["error"] == pytest.approx(results["test"]["error"], abs=0.051)  # one of 2,000 images
     assert found["temperature"]["trained_on_them"] is True
@@ -192,7 +192,7 @@ class Page(html.parser.HTMLParser):
 
 
 def test_the_page_needs_nothing_but_itself(experiment, tmp_path):
-    folder = run_folder(experiment, 0)
+    folder = RunFolder.of(experiment, 0).path
     page = Page(write_report(folder, tmp_path / "pages" / "r.html", images=20).read_text(encoding="utf-8"))
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     names = [image["alt"] for image in page.images]
@@ -214,7 +214,7 @@ def test_the_page_needs_nothing_but_itself(experiment, tmp_path):
 
 
 def test_the_page_without_slices_lies_in_the_run(experiment):
-    folder = run_folder(experiment, 1)
+    folder = RunFolder.of(experiment, 1).path
     (folder.parent / "seed9").mkdir()  # another seed, whose end was not written whole
     (folder.parent / "seed9" / "results.json").write_text("{")
     out = write_report(folder, images=0)
@@ -232,4 +232,4 @@ def test_reports_that_cannot_be_made(experiment, tmp_path):
         write_report(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
-        write_report(run_folder(experiment, 0), tmp_path / "file" / "r.html", images=0)
+        write_report(RunFolder.of(experiment, 0).path, tmp_path / "file" / "r.html", images=0)

@@ -14,6 +14,26 @@ LOG = (
     "20\t1\t1.5\t60\t2\t1.25\t{error}\t4\t1\t40\n"
 )
 
+RESULTS = {
+    "name": "net",
+    "seed": 0,
+    "model": "cifar_resnet20",
+    "dataset": "cifar10",
+    "train_split": "train",
+    "steps": 20,
+    "images": 2560,
+    "test": {"error": 50.0, "nll": 1.0, "n": 10000},
+    "weights": "last step",
+    "parameters": 272474,
+    "seconds": 60.0,
+    "images_per_second": 42.7,
+    "fingerprint": "f",
+    "revision": None,
+    "versions": {},
+    "backend": "jax",
+    "device": "CPU",
+}
+
 
 @pytest.fixture
 def runs(tmp_path):
@@ -21,7 +41,7 @@ def runs(tmp_path):
     for seed in range(4):
         folder = tmp_path / "runs" / "net" / f"seed{seed}"
         folder.mkdir(parents=True)
-        results = {"name": "net", "dataset": "cifar10", "fingerprint": "f", "seed": seed}
+        results = RESULTS | {"seed": seed}
         (folder / "results.json").write_text(json.dumps(results))
         (folder / "log.tsv").write_text(LOG.format(error=50 + 2 * seed))
     return tmp_path / "runs"

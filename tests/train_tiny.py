@@ -32,9 +32,8 @@ def main():
 
     from cifarzoo.data import load
     from cifarzoo.errors import CifarzooError
-    from cifarzoo.experiment.files import run_folder
     from cifarzoo.experiment.schema import Experiment
-    from cifarzoo.runs.checkpoint import load as load_checkpoint
+    from cifarzoo.runs.folder import RunFolder
     from cifarzoo.training.engines import is_chief, replica_count
     from cifarzoo.training.trainer import run
 
@@ -57,7 +56,7 @@ def main():
     except CifarzooError as failure:
         print(json.dumps({"error": str(failure), "type": type(failure).__name__, "losses": losses}))
         return
-    arrays, meta = load_checkpoint(run_folder(experiment, experiment.seeds[0]))
+    arrays, meta = RunFolder.of(experiment, experiment.seeds[0]).load_checkpoint()
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(arrays[k]).tobytes() for k in sorted(arrays))).hexdigest()
     found = {"replicas": replica_count(experiment), "results": results, "losses": losses, "sha256": digest}
     print(json.dumps(found | {"step": meta["step"], "imports_tensorflow": "tensorflow" in sys.modules}))

@@ -67,13 +67,14 @@ def publish(
 ) -> None:
     """Publish a run's weights: evaluate the file on the test images, write manifest entry, golden logits and card."""
     from cifarzoo.data import load
-    from cifarzoo.experiment.files import run_experiment
     from cifarzoo.publishing.publish import GOLDEN_IMAGES
     from cifarzoo.publishing.publish import publish as publish_run
+    from cifarzoo.runs.folder import RunFolder
 
     golden = load("synthetic").test.images[:GOLDEN_IMAGES]
-    dataset = load(run_experiment(run).dataset, data_dir)
-    entry = publish_run(run, tag, dataset, weights, golden, recipe, default, remark=remark)
+    folder = RunFolder(run)
+    dataset = load(folder.experiment().dataset, data_dir)
+    entry = publish_run(folder, tag, dataset, weights, golden, recipe, default, remark=remark)
     print(f"{entry.tag}: error {entry.metrics['error']:.2f} % of {entry.metrics['n']} test images")
 
 

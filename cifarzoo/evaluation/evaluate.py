@@ -13,11 +13,11 @@ from cifarzoo.evaluation.load_model import LoadedModel, load_model, load_publish
 from cifarzoo.evaluation.predictions import Predictions
 from cifarzoo.evaluation.products import whole_products
 from cifarzoo.evaluation.text import GATE_LABELS, METRIC_LABELS
-from cifarzoo.experiment.files import run_folder
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.metrics import are_probabilities, classification_metrics
 from cifarzoo.models.skipping import computation_metrics, has_gates
 from cifarzoo.pretrained.loading import Published, manifest
+from cifarzoo.runs.folder import RunFolder
 
 # How much NLL, Brier score and ECE may differ between devices: float32 changes likelihoods a little, and may swap two
 # nearly equal logits of an image.
@@ -174,7 +174,7 @@ def evaluate_runs(experiments: Iterable[Experiment]) -> list[dict]:
         DataError: a run is not finished. CifarzooError: as `load_run`, `load` and `evaluate`.
     """
     runs = [(experiment, seed) for experiment in experiments for seed in experiment.seeds]
-    models = [load_run(run_folder(*run)) for run in runs]  # an unfinished run is an error before any is measured
+    models = [load_run(RunFolder.of(*run)) for run in runs]  # an unfinished run is an error before any is measured
     rows = []
     for (experiment, seed), loaded in zip(runs, models, strict=True):
         dataset = load(experiment.dataset, experiment.data_dir)

@@ -8,9 +8,9 @@ import keras
 import cifarzoo.layers  # noqa: F401  registers the layers that a saved model may contain
 from cifarzoo.data.classes import classes_of, dataset_with
 from cifarzoo.errors import ModelError, WeightsError
-from cifarzoo.experiment.files import not_finished, run_experiment
 from cifarzoo.models import registry
 from cifarzoo.pretrained.loading import Published, load_file, manifest, select, sha256
+from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.build import build_model
 
 
@@ -55,7 +55,7 @@ def load_model(name: str, weights: str | None = None, arguments: dict | None = N
             "such as cifar_resnet20"
         )
     if path.is_dir():
-        return load_run(path)
+        return load_run(RunFolder(path))
     if path.suffix == ".keras":
         return load_saved_model(path)
     if is_file:
@@ -65,16 +65,13 @@ def load_model(name: str, weights: str | None = None, arguments: dict | None = N
     return load_by_name(name, entries, weights or True, arguments or {})
 
 
-def load_run(folder: Path) -> LoadedModel:
+def load_run(folder: RunFolder) -> LoadedModel:
     """Load the final weights of a run.
 
     Raises:
         DataError: the run is not finished. CifarzooError: its configuration or its weights do not fit.
     """
-    experiment = run_experiment(folder)
-    weights = folder / "final.weights.h5"
-    if not weights.is_file():
-        raise not_finished(folder)
+    experiment, weights = folder.experiment(), folder.final_weights()
     experiment = experiment.model_copy(update={"precision": "float32", "init_weights": None})
     model = build_model(experiment, classes_of(experiment.dataset), seed=0)
     load_file(model, weights)

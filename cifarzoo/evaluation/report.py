@@ -2,7 +2,6 @@
 
 import base64
 import html
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +14,11 @@ from cifarzoo.evaluation.evaluate import predict_splits
 from cifarzoo.evaluation.load_model import load_run
 from cifarzoo.evaluation.loss_slices import loss_slice, random_direction
 from cifarzoo.evaluation.text import as_rows, temperature_note
-from cifarzoo.experiment.files import run_config
 from cifarzoo.metrics import calibration_bins, log_softmax
 from cifarzoo.pretrained import loading as pretrained
+from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.tables import read_table
 
-# What the page takes from results.json.
-NEEDED = (
-    *("name", "seed", "model", "dataset", "steps", "seconds", "weights", "fingerprint", "parameters", "train_split"),
-    *("revision", "backend", "versions", "device"),
-)
 LINE, PLANE = np.linspace(-1, 1, 21), np.linspace(-1, 1, 9)
 
 STYLE = """
@@ -55,21 +49,19 @@ def write_report(run: Path, out: Path | None = None, data_dir: str | None = None
         CifarzooError: not a finished run, no data, no Matplotlib, or the file cannot be written.
     """
     figures.check()
-    results = _results(run)
-    loaded = load_run(run)
+    folder = RunFolder(run)
+    results, loaded = folder.results(), load_run(folder)
     dataset = load(loaded.dataset, data_dir)
-    split = "test" if "test" in results else "validation"
+    split = results.split
     predictions = predict_splits(loaded, dataset, sorted({split, "validation"}))
     found = predictions.describe(split)
-    seeds = _seeds(run, results)
+    seeds = _seeds(folder, results)
 
-    page = [f"<h1>{_text(results['name'])}, seed {results['seed']}</h1>"]
-    about = (
-        f"{results['model']} on {results['dataset']}, {results['steps']:,} steps, {results['seconds'] / 60:.1f} minutes"
-    )
-    page += [f"<p>{_text(about)} on {_text(results['device'])}; weights: {_text(results['weights'])}.</p>"]
+    page = [f"<h1>{_text(results.name)}, seed {results.seed}</h1>"]
+    about = f"{results.model} on {results.dataset}, {results.steps:,} steps, {results.seconds / 60:.1f} minutes"
+    page += [f"<p>{_text(about)} on {_text(results.device)}; weights: {_text(results.weights)}.</p>"]
     page += [f"<h2>On the {split} images</h2>", _table(as_rows(found)), _note(temperature_note(found))]
-    page += ["<h2>Learning curves</h2>", _image(figures.learning_curves({results["name"]: seeds}), "learning curves")]
+    page += ["<h2>Learning curves</h2>", _image(figures.learning_curves({results.name: seeds}), "learning curves")]
     if len(seeds) > 1:
         page += [_note(f"Mean of {len(seeds)} seeds and a band of one standard deviation on either side.")]
     page += ["<h2>Calibration</h2>", _image(_reliability(predictions, split, found), "reliability diagram")]
@@ -77,25 +69,25 @@ def write_report(run: Path, out: Path | None = None, data_dir: str | None = None
     page += ["<h2>Classes</h2>", _image(picture, "confusion matrix")]
     errors = sorted(found["class_error"].items(), key=lambda item: -(item[1] or 0))
     page += [_table([(name, "" if error is None else f"{error:.2f} %") for name, error in errors])]
-    if split == "test" and results["dataset"] != "synthetic":  # of which nobody reports anything
+    if split == "test" and results.dataset != "synthetic":  # of which nobody reports anything
         page += ["<h2>Beside the zoo</h2>", _image(_zoo(results, found), "error against parameters")]
         page += [
             _note("Quoted numbers are mostly the best epoch on the test images; those measured here are the last.")
         ]
     if images:
         page += _slices(loaded.model, dataset, results, split, images)
-    page += ["<h2>Experiment</h2>", f"<pre>{_text(run_config(run).read_text())}</pre>"]
+    page += ["<h2>Experiment</h2>", f"<pre>{_text(folder.config_text())}</pre>"]
     page += [
         "<h2>Made with</h2>",
-        _table([(k, str(results[k])) for k in ("revision", "backend", "versions", "device")]),
+        _table([(k, str(getattr(results, k))) for k in ("revision", "backend", "versions", "device")]),
     ]
 
-    title = f"{results['name']} seed {results['seed']}"
+    title = f"{results.name} seed {results.seed}"
     text = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
         f"<style>{STYLE}</style></head><body>\n" + "\n".join(page) + "\n</body></html>\n"
     )
-    out = out or run / "report.html"
+    out = out or folder.report_path
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
@@ -104,28 +96,16 @@ def write_report(run: Path, out: Path | None = None, data_dir: str | None = None
     return out
 
 
-def _results(run):
-    try:
-        results = json.loads((run / "results.json").read_text())
-    except OSError as failure:
-        raise DataError(f"{run}: not a finished run: results.json cannot be read ({failure.strerror})") from None
-    except ValueError as failure:
-        raise DataError(f"{run / 'results.json'}: not the results of a run ({failure})") from None
-    if missing := [key for key in NEEDED if not isinstance(results, dict) or key not in results]:
-        raise DataError(f"{run / 'results.json'}: not the results of a run ({missing[0]} is missing)")
-    return results
-
-
-def _seeds(run, results):
+def _seeds(folder, results):
     """The logs of all finished seeds of the run's experiment."""
     logs = []
-    for path in sorted(run.resolve().parent.glob("*/results.json")):
-        own = path.parent == run.resolve()
+    for other in folder.finished_seeds():
+        is_same = other.path == folder.path.resolve()
         try:
-            if own or _results(path.parent)["fingerprint"] == results["fingerprint"]:
-                logs.append(read_table(path.parent / "log.tsv"))
+            if is_same or other.results().fingerprint == results.fingerprint:
+                logs.append(read_table(other.log_path))
         except DataError:
-            if own:  # another seed's damage is not this one's
+            if is_same:  # damage to another seed does not matter here
                 raise
     return logs
 
@@ -142,14 +122,14 @@ def _reliability(predictions, split, found):
 def _zoo(results, found):
     path = pretrained.find("anchors.yaml")
     anchors = yaml.safe_load(path.read_text()) if path else {"rows": []}
-    own = "this run", results["parameters"], found["error"]
-    return figures.error_against_parameters(pretrained.manifest(), anchors, results["dataset"], own)
+    own = "this run", results.parameters, found["error"]
+    return figures.error_against_parameters(pretrained.manifest(), anchors, results.dataset, own)
 
 
 def _slices(model, dataset, results, split, images):
     directions = [random_direction(model, seed) for seed in (0, 1)]
     lines, plane = {}, None
-    for name in (results["train_split"], split):
+    for name in (results.train_split, split):
         arrays = dataset.split(name)
         some = np.random.RandomState(0).permutation(len(arrays))[:images]
         arrays = arrays.take(some)

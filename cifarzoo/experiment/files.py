@@ -1,4 +1,4 @@
-"""From YAML to experiments: files with documents, recipes, grids and overrides, and what a run keeps of its own."""
+"""Read experiments from YAML files: documents, recipes, grids and overrides."""
 
 import functools
 import itertools
@@ -6,12 +6,11 @@ import json
 import re
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 from cifarzoo import strict_yaml as yaml_texts
 from cifarzoo.augment.policy_lists import check_policies, read_policies
-from cifarzoo.errors import DataError, ExperimentError
+from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.schedules import Duration
 from cifarzoo.experiment.schema import Experiment, TrainParameters
 
@@ -322,46 +321,3 @@ def quickstart_experiment(overrides: list[str] = ()) -> Experiment:
     for override in overrides:
         _apply_override(document, override)
     return experiment_from([with_policies(document, [Path()], "quickstart")], "quickstart")
-
-
-# ------------------------------------------------------------------------------------------------ of a run
-
-
-def run_folder(experiment: Experiment, seed: int) -> Path:
-    """Where a run of an experiment keeps everything: logdir/run_name/seed0."""
-    return Path(experiment.train_parameters.logdir) / experiment.name / f"seed{seed}"
-
-
-def run_config(folder: Path) -> Path:
-    """The configuration that a run has written, in its folder or, as some other systems have it, in the one above.
-
-    Raises:
-        DataError: there is none.
-    """
-    config = next((p for p in (folder / "config.yaml", folder.parent / "config.yaml") if p.is_file()), None)
-    if config is None:
-        raise not_finished(folder)
-    return config
-
-
-def not_finished(folder: Path) -> DataError:
-    """What to tell a person who takes a folder for that of a finished run."""
-    seeds = sorted(path.parent.name for path in folder.glob("*/final.weights.h5"))
-    hint = f"; its runs are {', '.join(seeds)}" if seeds else ""
-    return DataError(f"{folder}: not a finished run: config.yaml and final.weights.h5 are expected there{hint}")
-
-
-def run_experiment(folder: Path) -> Experiment:
-    """The experiment of a run.
-
-    Raises:
-        DataError: its configuration is missing or cannot be read. ExperimentError: it does not fit.
-    """
-    path = run_config(folder)
-    try:
-        found = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(failure).split()):.200})") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: the configuration of a run is expected, got {found!r:.80}")
-    return experiment_from([found], str(path))

@@ -4,9 +4,7 @@ The error that is published is measured here, once, on all test images, from the
 """
 
 import contextlib
-import fcntl
 import json
-import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -19,10 +17,9 @@ import yaml
 
 from cifarzoo.data import Dataset
 from cifarzoo.data.statistics import channel_statistics
-from cifarzoo.errors import WeightsError, summarize
+from cifarzoo.errors import DataError, WeightsError
 from cifarzoo.evaluation.evaluate import evaluate, predict
 from cifarzoo.evaluation.load_model import load_run
-from cifarzoo.experiment.files import run_experiment
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.models import registry
 from cifarzoo.models.macs import macs
@@ -30,11 +27,13 @@ from cifarzoo.pretrained import loading as pretrained
 from cifarzoo.pretrained.loading import Published
 from cifarzoo.publishing.pages import duration, results_page
 from cifarzoo.publishing.wanted import TAG
-from cifarzoo.runs import checkpoint
+from cifarzoo.runs import atomic, locks
+from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.provenance import AND
 
 GOLDEN_IMAGES = 8
 WHEEL_LIMIT = 10_000_000
+LOCK = ".lock"
 HALF_PRECISION_TOLERANCE = 0.01  # points of error
 # Of a run's results.json, what the manifest keeps under `training`.
 FROM_RESULTS = (
@@ -53,7 +52,7 @@ README_MARKS = ("<!-- weights:begin -->", "<!-- weights:end -->")
 
 
 def publish(
-    run: Path,
+    run: RunFolder,
     tag: str,
     dataset: Dataset,
     weights: Path,
@@ -86,10 +85,11 @@ def publish(
             other weights, or the tag is taken or no name; or the weights folder cannot be written.
         DataError, ExperimentError: its configuration is damaged.
     """
-    if not (run / "results.json").is_file():
-        raise WeightsError(f"{run}: not a finished run, results.json is missing")
-    results = _results(run / "results.json")
-    experiment = run_experiment(run)
+    try:
+        results = run.results()
+    except DataError as failure:
+        raise WeightsError(str(failure)) from None
+    experiment = run.experiment()
     if experiment.train_split != "train" or experiment.dataset != dataset.name:
         raise WeightsError(
             f"{run}: published weights are trained on all of {dataset.name}, not {experiment.train_split}"
@@ -98,10 +98,10 @@ def publish(
         raise WeightsError(f"{run}: trained a network of the module {experiment.module}, which is none of the zoo's")
     if not re.fullmatch(TAG, tag):
         raise WeightsError(f"{tag}: not a name for weights; letters, digits and . _ + - fit")
-    if not (run / "log.tsv").is_file():
+    if not run.log_path.is_file():
         raise WeightsError(f"{run}: log.tsv is missing, which is published with the weights")
     planned = Plan(experiment, len(dataset.train)).total
-    if results["steps"] < planned or experiment.init_weights:
+    if results.steps < planned or experiment.init_weights:
         raise WeightsError(f"{run}: stopped early or not trained from fresh weights, so its error is not a recipe's")
     with _alone(weights):
         path = weights / "manifest.json"
@@ -109,7 +109,7 @@ def publish(
         if any(entry.tag == tag for entry in entries):
             raise WeightsError(f"{tag}: published already; choose another tag")
         subject = load_run(run)
-        source, metrics = _smallest(run / "final.weights.h5", subject, dataset)
+        source, metrics = _smallest(run.final_weights(), subject, dataset)
         folder = weights if source.stat().st_size < WHEEL_LIMIT else weights / "large"
         folder.mkdir(exist_ok=True)
         file = folder / f"{tag}.weights.h5"
@@ -120,20 +120,10 @@ def publish(
         np.savez_compressed(weights / f"{tag}.golden.npz", images=golden_images, logits=golden)
 
         entry = _entry(tag, file, subject, experiment, dataset, metrics, results, recipe, remark)
-        shutil.copyfile(run / "log.tsv", weights / f"{tag}.log.tsv")
+        shutil.copyfile(run.log_path, weights / f"{tag}.log.tsv")
         entries = _with_default([*entries, entry], entry, default, preference)
         _record(path, entries)
         return next(e for e in entries if e.tag == tag)
-
-
-def _results(path):
-    try:
-        results = json.loads(path.read_text())
-        if missing := [key for key in FROM_RESULTS if key not in results]:
-            raise ValueError(f"{', '.join(missing)} missing")
-    except (OSError, ValueError, TypeError) as failure:
-        raise WeightsError(f"{path}: damaged ({summarize(failure)}); the run's checkpoint makes it anew") from None
-    return results
 
 
 def prefer(tag: str, weights: Path) -> None:
@@ -156,7 +146,7 @@ def prefer(tag: str, weights: Path) -> None:
 def _record(path, entries):
     """Write the manifest, and then what is generated from it."""
     pages = _pages(path.parent, entries)
-    checkpoint.write_whole(path, json.dumps([asdict(e) for e in entries], indent=2) + "\n")
+    atomic.write_text(path, json.dumps([asdict(e) for e in entries], indent=2) + "\n")
     _write(pages)
 
 
@@ -180,7 +170,7 @@ def _entry(tag, file, subject, experiment, dataset, metrics, results, recipe, re
         training={
             "recipe": recipe,
             "experiment": _without_places(experiment.resolved()),
-            **{key: results[key] for key in FROM_RESULTS},
+            **{key: getattr(results, key) for key in FROM_RESULTS},
         },
         remark=remark,
     )
@@ -189,17 +179,13 @@ def _entry(tag, file, subject, experiment, dataset, metrics, results, recipe, re
 @contextlib.contextmanager
 def _alone(weights):
     """Hold the weights folder; another process that publishes there waits, so that neither loses the other's entry."""
+    if not weights.is_dir():
+        raise WeightsError(f"{weights}: not a weights folder (no such folder)")
     try:
-        folder = os.open(weights, os.O_RDONLY)
-    except OSError as failure:
-        raise WeightsError(f"{weights}: not a weights folder ({failure.strerror})") from None
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
+        with locks.locked(weights / LOCK, wait=True):
+            yield
     except OSError as failure:
         raise WeightsError(f"{failure.filename or weights}: {failure.strerror or failure}") from None
-    finally:
-        os.close(folder)
 
 
 def write_pages(weights: Path) -> None:
@@ -225,7 +211,7 @@ def _pages(weights, entries):
 def _write(pages):
     for path, text in pages.items():
         if not path.is_file() or path.read_text() != text:
-            checkpoint.write_whole(path, text)
+            atomic.write_text(path, text)
 
 
 def _without_places(config):

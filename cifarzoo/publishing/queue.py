@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from cifarzoo.data import load
 from cifarzoo.data.splits import IMAGES
 from cifarzoo.errors import DataError, InUseError, summarize
-from cifarzoo.experiment.files import run_folder
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schedules import Duration
 from cifarzoo.experiment.schema import Experiment
@@ -22,7 +21,7 @@ from cifarzoo.hardware import device_name
 from cifarzoo.pretrained import loading as pretrained
 from cifarzoo.publishing.publish import GOLDEN_IMAGES, publish, write_pages
 from cifarzoo.publishing.wanted import Row
-from cifarzoo.runs import checkpoint
+from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.engines import replica_count
 from cifarzoo.training.estimate import measure_pace, probe
 from cifarzoo.training.resolve_auto import catalogued_macs, on_accelerator, settled
@@ -186,7 +185,7 @@ class Factory:
         """Publish; the weights become the default if their recipe is preferred to that of the default so far."""
         golden = load("synthetic").test.images[:GOLDEN_IMAGES]
         return publish(
-            run_folder(row.experiment, row.seed),
+            RunFolder.of(row.experiment, row.seed),
             row.tag,
             self._dataset(row.experiment),
             self._weights,
@@ -242,7 +241,7 @@ class Factory:
 
     def _saved(self, row):
         """What the checkpoint of a row says of itself, if it is past the first step; else None."""
-        saved = checkpoint.read_meta(run_folder(row.experiment, row.seed))
+        saved = RunFolder.of(row.experiment, row.seed).checkpoint_meta()
         return saved if saved and saved["step"] else None
 
 

@@ -3,48 +3,55 @@
 import csv
 import json
 import statistics
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cifarzoo.errors import DataError
+from cifarzoo.runs.folder import RunFolder
+from cifarzoo.runs.results import Results
+
+Run = tuple[RunFolder, Results]
 
 
-def summarize(folders: list[Path]) -> list[dict]:
-    """One row an experiment, over all its seeds below the folders.
+def summarize(folders: list[Path]) -> list[dict[str, Any]]:
+    """One row per experiment, over all its seeds below the folders.
 
     Returns:
         Rows with `experiment`, `dataset`, `split`, `n`, `error_mean`, `error_std`, `nll_mean`, `steps`, `minutes_mean`
-        and `errors` (by seed); errors in percent, the standard deviation that of a sample (n - 1),
-        None for a single run.
+        and `errors` (by seed). Errors are in percent; `error_std` is the sample standard deviation (n - 1), None for a
+        single run.
 
     Raises:
-        DataError: a folder that does not exist, or no finished run in any.
+        DataError: a folder does not exist, none holds a finished run, or a run's results are damaged.
     """
     return [_row([results for _, results in group]) for group in _groups(folders)]
 
 
-def summarize_file(folders: list[Path], name: str) -> list[dict]:
-    """One row an experiment over the last rows that its seeds have in a table, as cifar_jax's arrange_tsv makes it.
+def summarize_file(folders: list[Path], name: str) -> list[dict[str, Any]]:
+    """One row per experiment over the last rows of a table that each seed has, like cifar_jax's arrange_tsv.
 
     Args:
-        folders: Searched for finished runs, to any depth.
+        folders: Searched for finished runs, at any depth.
         name: A file with tab-separated columns in every run's folder, for example "log.tsv", or "sharpness.tsv"
-            of `cifarzoo sharpness --compat cifar_jax`.
+            from `cifarzoo sharpness --compat cifar_jax`.
 
     Returns:
-        Rows with `experiment`, `dataset`, `n` and `<column>_mean` and `<column>_std` of every column that all seeds
-        have numbers in; the standard deviation is that of a sample (n - 1), None for a single run.
+        Rows with `experiment`, `dataset`, `n`, and `<column>_mean` and `<column>_std` for every column in which all
+        seeds have numbers. The standard deviation is that of a sample (n - 1), None for a single run.
 
     Raises:
-        DataError: as `summarize`, or a run without such a table.
+        DataError: as for `summarize`, or a run has no such table.
     """
     rows = []
     for group in _groups(folders):
-        last = [{key: values[-1] for key, values in read_table(folder / name).items()} for folder, _ in group]
-        row = {"experiment": group[0][1]["name"], "dataset": group[0][1]["dataset"], "n": len(group)}
+        last = [{key: values[-1] for key, values in read_table(folder.path / name).items()} for folder, _ in group]
+        results = group[0][1]
+        row: dict[str, Any] = {"experiment": results.name, "dataset": results.dataset, "n": len(group)}
         for key in last[0]:
-            values = [one.get(key, np.nan) for one in last]
+            values = [columns.get(key, np.nan) for columns in last]
             if np.isfinite(values).all():
                 row[f"{key}_mean"] = float(np.mean(values))
                 row[f"{key}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -53,13 +60,13 @@ def summarize_file(folders: list[Path], name: str) -> list[dict]:
 
 
 def read_table(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a TSV file with a line of names: float64 [rows], NaN where a cell is empty.
+    """The columns of a TSV file whose first line names them: float64 [rows], NaN where a cell is empty.
 
     Raises:
-        DataError: it cannot be read, is not such a table, or has no rows.
+        DataError: the file cannot be read, is not such a table, or has no rows.
     """
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, delimiter="\t", restkey="", restval=""))
         columns = {key: np.array([float(row[key] or "nan") for row in rows]) for key in (rows[0] if rows else ())}
     except OSError as failure:
@@ -72,14 +79,14 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
 
 
 def cifar_jax_log(path: Path) -> str:
-    """A run's log.tsv with the columns, units and scaling of cifar_jax's, a row a validation.
+    """A run's log.tsv with the columns, units and scaling of cifar_jax, one row per validation.
 
-    https://github.com/sungyubkim/cifar_jax: epoch, acc, loss (of the augmented batches), wd (half the squared norm of
+    https://github.com/sungyubkim/cifar_jax: epoch, acc, loss (on the augmented batches), wd (half the squared norm of
     the weights), grad_norm (squared; there that of one step with the penalty, here of the mean norm without it), acc_tr
     (nan without `train_metrics: true`) and acc_te; accuracies from 0 to 1.
 
     Raises:
-        DataError: no such log, or one without a validation.
+        DataError: there is no such log, or it has no validation.
     """
     log = read_table(path)
     try:
@@ -94,50 +101,50 @@ def cifar_jax_log(path: Path) -> str:
         }
     except KeyError as failure:
         raise DataError(f"{path}: has no column {failure}; not the log of a run") from None
-    places = np.flatnonzero(np.isfinite(log["val_error"]))
-    if not len(places):
+    validations = np.flatnonzero(np.isfinite(log["val_error"]))
+    if not len(validations):
         raise DataError(f"{path}: no validation yet")
-    rows = [[f"{values[place]:.6g}" for values in columns.values()] for place in places]
-    return "\n".join("\t".join(row) for row in [list(columns), *rows])
+    return format_tsv(columns, [[f"{values[row]:.6g}" for values in columns.values()] for row in validations])
 
 
-def _groups(folders):
-    """Folders and results of finished runs, a list an experiment."""
-    paths = []
+def format_tsv(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table with tab-separated columns, their names in the first line; no newline at the end."""
+    return "\n".join("\t".join(cells) for cells in [list(columns), *rows])
+
+
+def _groups(folders) -> list[list[Run]]:
+    """The finished runs below the folders, one list per experiment."""
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder of runs")
-        paths += sorted(folder.rglob("results.json"))
-    if not paths:
+    runs = [run for folder in folders for run in RunFolder.finished_below(folder)]
+    if not runs:
         raise DataError(f"no finished run (results.json) below {', '.join(map(str, folders))}")
-    groups: dict[tuple, list[tuple]] = {}
-    for path in paths:
-        try:
-            results = json.loads(path.read_text())
-            groups.setdefault((str(path.parent.parent), results["fingerprint"]), []).append((path.parent, results))
-        except (ValueError, KeyError, TypeError) as failure:
-            raise DataError(f"{path}: not the results of a run ({failure})") from None
+    groups: dict[tuple[Path, str], list[Run]] = {}
+    for run in runs:
+        results = run.results()
+        groups.setdefault((run.path.parent, results.fingerprint), []).append((run, results))
     return list(groups.values())
 
 
 def _row(group):
-    split = next(name for name in ("test", "validation") if name in group[0])
-    errors = [results[split]["error"] for results in group]
+    first = group[0]
+    errors = [results.metrics["error"] for results in group]
     return {
-        "experiment": group[0]["name"],
-        "dataset": group[0]["dataset"],
-        "split": split,
+        "experiment": first.name,
+        "dataset": first.dataset,
+        "split": first.split,
         "n": len(group),
         "error_mean": statistics.fmean(errors),
         "error_std": statistics.stdev(errors) if len(errors) > 1 else None,
-        "nll_mean": statistics.fmean(results[split]["nll"] for results in group),
-        "steps": group[0]["steps"],
-        "minutes_mean": statistics.fmean(results["seconds"] for results in group) / 60,
-        "errors": {str(results["seed"]): results[split]["error"] for results in group},
+        "nll_mean": statistics.fmean(results.metrics["nll"] for results in group),
+        "steps": first.steps,
+        "minutes_mean": statistics.fmean(results.seconds for results in group) / 60,
+        "errors": {str(results.seed): results.metrics["error"] for results in group},
     }
 
 
-def format_rows(rows: list[dict], form: str) -> str:
+def format_rows(rows: list[dict[str, Any]], form: str) -> str:
     """The rows as "markdown", "tsv" or "json".
 
     Raises:
@@ -149,11 +156,11 @@ def format_rows(rows: list[dict], form: str) -> str:
     columns = list(dict.fromkeys(column for row in rows for column in row if column != "errors"))
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
     if form == "tsv":
-        return "\n".join("\t".join(line) for line in [columns, *cells])
+        return format_tsv(columns, cells)
     if form == "markdown":
         rule = ["---" if column in ("experiment", "dataset", "split") else "---:" for column in columns]
         return "\n".join("| " + " | ".join(line) + " |" for line in [columns, rule, *cells])
-    raise DataError(f"--format {form}: it is markdown, tsv or json")
+    raise DataError(f"--format {form}: expected markdown, tsv or json")
 
 
 def _cell(value):

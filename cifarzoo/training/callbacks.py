@@ -14,7 +14,8 @@ import rich.progress
 import yaml
 
 from cifarzoo.keras_internals.model_graph import input_operations
-from cifarzoo.runs import checkpoint
+from cifarzoo.runs.atomic import flush
+from cifarzoo.runs.folder import RunFolder
 
 COLUMNS = (
     "step",
@@ -32,12 +33,12 @@ COLUMNS = (
 )
 
 
-def default_callbacks(folder: Path, experiment, plan, first_step: int, log_length: int) -> list:
+def default_callbacks(folder: RunFolder, experiment, plan, first_step: int, log_length: int) -> list:
     """The run's own callbacks, the log first; `log_length` is where the log of a resumed run goes on."""
     return [
-        Log(folder / "log.tsv", plan, log_length),
+        Log(folder.log_path, plan, log_length),
         TensorBoard(folder, experiment, plan, first_step),
-        Progress(f"{experiment.name} {folder.name}", plan, first_step),
+        Progress(f"{experiment.name} {folder.path.name}", plan, first_step),
     ]
 
 
@@ -56,7 +57,7 @@ class Log(keras.callbacks.Callback):
         if length and path.exists():
             os.truncate(path, min(length, path.stat().st_size))
         else:
-            path.write_text("\t".join(COLUMNS) + "\n")
+            path.write_text("\t".join(COLUMNS) + "\n", encoding="utf-8", newline="\n")
 
     def on_train_batch_end(self, batch, logs=None):
         """Write a row where one is due."""
@@ -64,12 +65,12 @@ class Log(keras.callbacks.Callback):
         if not (self._plan.is_due(self._plan.log, step) or "val_loss" in logs):
             return
         row = {"step": step, "epoch": step * self._plan.batch_size / self._plan.images} | logs
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8", newline="\n") as file:
             file.write("\t".join(_number(row.get(column)) for column in COLUMNS) + "\n")
 
     def flush(self) -> int:
         """Have all rows on the disk, before a checkpoint counts on them; returns the length in bytes."""
-        checkpoint.flush(self._path)
+        flush(self._path)
         return self._path.stat().st_size
 
 
@@ -93,7 +94,7 @@ class TensorBoard(keras.callbacks.Callback):
         "train_error": "train_split/error",
     }
 
-    def __init__(self, folder: Path, experiment, plan, first_step: int):
+    def __init__(self, folder: RunFolder, experiment, plan, first_step: int):
         super().__init__()
         self._folder, self._experiment, self._plan, self._first_step = folder, experiment, plan, first_step
 
@@ -103,8 +104,8 @@ class TensorBoard(keras.callbacks.Callback):
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self._event = event_pb2.Event
-        resumed = any(self._folder.glob("events.out.tfevents.*"))  # perhaps from the very first step on
-        self._writer = EventFileWriter(str(self._folder))
+        resumed = self._folder.has_events  # perhaps from the very first step on
+        self._writer = EventFileWriter(str(self._folder.path))
         if resumed:
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._add(self._first_step + 1, session_log=start)

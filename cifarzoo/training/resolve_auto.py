@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from cifarzoo.data.splits import IMAGES
 from cifarzoo.errors import CifarzooError, ModelError
-from cifarzoo.experiment.files import run_experiment, run_folder
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import LONGEST_CALL, Experiment
 from cifarzoo.hardware import accelerator_name
 from cifarzoo.models.catalogue import find
+from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.precision import bfloat16_is_fast
 
 # Calls are so long that a run stops, when asked to, after about ten seconds: the operations of training that two cores
@@ -33,10 +33,10 @@ def settled(experiment: Experiment, seeds: Iterable[int]) -> Experiment:
     if experiment.precision != "auto":
         return experiment
     precision = "bfloat16" if bfloat16_is_fast(experiment) else "float32"
-    for folder in (run_folder(experiment, seed) for seed in seeds):
-        if (folder / "config.yaml").is_file():
+    for folder in (RunFolder.of(experiment, seed) for seed in seeds):
+        if folder.has_started:
             with contextlib.suppress(CifarzooError):  # the run itself says what is wrong with it
-                precision = run_experiment(folder).precision
+                precision = folder.experiment().precision
                 break
     return experiment.model_copy(update={"precision": precision})
 

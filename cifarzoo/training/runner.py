@@ -66,8 +66,7 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
     """
     import numpy as np
 
-    from cifarzoo.experiment.files import run_folder
-    from cifarzoo.runs.checkpoint import locked
+    from cifarzoo.runs.folder import RunFolder
     from cifarzoo.training.checks import check_model
     from cifarzoo.training.engines import create_engine, create_group, is_chief, replica_count
     from cifarzoo.training.engines.batches import check_shares
@@ -75,7 +74,7 @@ def preflight(experiment: Experiment, dataset: Dataset) -> None:
     replicas = replica_count(experiment)
     check_shares(experiment.train_parameters, replicas)
     if is_chief(experiment):
-        with locked(run_folder(experiment, experiment.seeds[0])):
+        with RunFolder.of(experiment, experiment.seeds[0]).locked():
             pass
     batch = PREFLIGHT_BATCH * replicas
     parameters = experiment.train_parameters.for_steps(PREFLIGHT_STEPS)

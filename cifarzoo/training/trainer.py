@@ -1,23 +1,22 @@
 """One run: an experiment with one seed, from fresh weights or its last checkpoint to results.json."""
 
 import contextlib
-import json
 import signal
 import time
 from typing import NamedTuple
 
 import numpy as np
-import yaml
 
 from cifarzoo.data import Dataset
 from cifarzoo.errors import CheckpointError, TrainingError
-from cifarzoo.experiment.files import run_folder
 from cifarzoo.experiment.plan import Plan, stream_indices
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
 from cifarzoo.metrics import classification_metrics
 from cifarzoo.runs import checkpoint
+from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.provenance import joined, provenance
+from cifarzoo.runs.results import Results
 from cifarzoo.training.callbacks import default_callbacks
 from cifarzoo.training.checks import check_model
 from cifarzoo.training.engines import create_engine, create_group, replica_count
@@ -165,7 +164,7 @@ class Call(NamedTuple):
 class _Run:
     def __init__(self, experiment, seed, dataset, callbacks, is_chief, deadline, stop):
         self.experiment, self.seed, self.dataset = experiment, seed, dataset
-        self.folder = run_folder(experiment, seed)
+        self.folder = RunFolder.of(experiment, seed)
         self.user_callbacks, self.is_chief, self.stop = list(callbacks), is_chief, stop
         self.deadline = float("inf") if deadline is None else deadline
         self.plan = Plan(experiment, len(dataset.split(experiment.train_split).labels))
@@ -180,7 +179,7 @@ class _Run:
 
         Its own value is what results.json holds.
         """
-        with checkpoint.locked(self.folder) if self.is_chief else contextlib.nullcontext():
+        with self.folder.locked() if self.is_chief else contextlib.nullcontext():
             try:
                 return (yield from self._train())
             except OSError as failure:
@@ -193,9 +192,10 @@ class _Run:
         import keras
 
         # -------------------------------------------------------------- finished already, or to be continued?
-        if (done := self._finished()) is not None:
-            return done
-        saved = self._saved()
+        self.folder.check_belongs_to(self.experiment)
+        if self.folder.is_finished:
+            return self.folder.results().as_dict()
+        saved = self.folder.load_checkpoint()
         self.engine = create_engine(self.experiment, self.dataset, self.seed)
         # Now, before anybody edits the code of a run that takes days.
         self.provenance = provenance(self.engine.replicas)
@@ -203,14 +203,13 @@ class _Run:
         log_length = 0
         if saved:
             arrays, meta = saved
-            checkpoint.check_state(self.folder / checkpoint.FILE, arrays, self.engine.state())
+            checkpoint.check_state(self.folder.checkpoint_path, arrays, self.engine.state())
             self.engine.restore(arrays)
             self.step, self.seconds, self.sums = meta["step"], meta["seconds"], meta["sums"]
             self.steady = meta["steady"]
             log_length, self.provenance = meta["log_length"], joined(meta["provenance"], self.provenance)
         elif self.is_chief:
-            resolved = yaml.safe_dump(self.experiment.resolved(), sort_keys=False)
-            checkpoint.write_whole(self.folder / "config.yaml", resolved)
+            self.folder.write_config(self.experiment)
 
         # -------------------------------------------------------------- callbacks
         own = default_callbacks(self.folder, self.experiment, self.plan, self.step, log_length) if self.is_chief else []
@@ -248,7 +247,7 @@ class _Run:
             sums, elapsed = yield Call(self.step, places.reshape(-1, plan.batch_size), rates)
             if not (np.isfinite(sums["loss"]) and np.isfinite(sums["gradient_norm"])):
                 what = "loss" if not np.isfinite(sums["loss"]) else "gradient"
-                kept = "; the checkpoint before it is kept" if (self.folder / checkpoint.FILE).exists() else ""
+                kept = "; the checkpoint before it is kept" if self.folder.checkpoint_path.exists() else ""
                 raise TrainingError(
                     f"{self.experiment.name}, seed {self.seed}: the {what} is not finite between steps {self.step} "
                     f"and {end} (learning rate {rates[-1]:.3g}){kept}; a smaller rate or a longer warm-up may help"
@@ -312,37 +311,6 @@ class _Run:
 
     # ------------------------------------------------------------------------------------------------ saved state
 
-    def _finished(self):
-        path = self.folder / "results.json"
-        if not path.exists():
-            return None
-        try:
-            results = json.loads(path.read_text())
-            fingerprint = results["fingerprint"]
-        except (ValueError, KeyError, TypeError):
-            raise CheckpointError(f"{path}: damaged; delete it, and the last checkpoint makes it anew") from None
-        self._check_fingerprint(fingerprint)
-        return results
-
-    def _saved(self):
-        saved = checkpoint.load(self.folder)
-        if saved:
-            self._check_fingerprint(saved[1]["fingerprint"])
-        return saved
-
-    def _check_fingerprint(self, found):
-        if found == self.experiment.fingerprint():
-            return
-        with contextlib.suppress(OSError, yaml.YAMLError):
-            earlier = _flat(yaml.safe_load((self.folder / "config.yaml").read_text()))
-            now = _flat(self.experiment.resolved())
-            keys = sorted(key for key in earlier | now if earlier.get(key) != now.get(key))
-            differs = f" (different: {', '.join(keys[:4])})" if keys else ""
-            raise CheckpointError(
-                f"{self.folder}: holds a run of another experiment{differs}; set another run_name, or delete the folder"
-            )
-        raise CheckpointError(f"{self.folder}: holds a run of another experiment; set another run_name, or delete it")
-
     def _save(self):
         if not self.is_chief:
             return
@@ -355,7 +323,7 @@ class _Run:
             "fingerprint": self.experiment.fingerprint(),
             "provenance": self.provenance,
         }
-        checkpoint.save(self.folder, self.engine.state(), meta)
+        self.folder.save_checkpoint(self.engine.state(), meta)
 
     def _results(self):
         experiment, engine = self.experiment, self.engine
@@ -376,17 +344,7 @@ class _Run:
             "fingerprint": experiment.fingerprint(),
         } | self.provenance
         if self.is_chief:
-            # Whole and on the disk before results.json says that the run has finished.
-            part, final = self.folder / "final.part.weights.h5", self.folder / "final.weights.h5"
-            with engine.averaged_weights():
-                engine.model.save_weights(part)
-            checkpoint.flush(part)
-            part.replace(final)
-            checkpoint.write_whole(self.folder / "results.json", json.dumps(results, indent=2) + "\n")
+            with self.folder.writing_weights() as path, engine.averaged_weights():
+                engine.model.save_weights(path)
+            self.folder.write_results(Results.model_validate(results))
         return results
-
-
-def _flat(tree, prefix=""):
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    return {k: v for key, sub in tree.items() for k, v in _flat(sub, f"{prefix}.{key}" if prefix else str(key)).items()}

@@ -1,0 +1,66 @@
+"""Write files so that a reader finds the old content or the new, never a part of it, whenever the process is killed."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+# Windows refuses to replace a file while another process (a virus scanner, a reader) has it open.
+RETRY_SECONDS = (0.05, 0.2, 1.0) if os.name == "nt" else ()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; when the block succeeds, move what it wrote there to `path`.
+
+    The content is on the disk before the name changes. If the block fails, the temporary file is deleted and an earlier
+    file at `path` stays as it was.
+
+    Raises:
+        OSError: the file cannot be written or moved.
+    """
+    stem, dot, suffixes = path.name.partition(".")
+    temporary = path.with_name(f"{stem}.part{dot}{suffixes}")  # Keras looks at the suffixes
+    try:
+        yield temporary
+        flush(temporary)
+        _replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    _flush_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8; see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def flush(path: Path) -> None:
+    """Wait until a file's content is on the disk, where it survives a loss of power."""
+    with open(path, "r+b") as file:  # Windows flushes only files that are open for writing
+        os.fsync(file.fileno())
+
+
+def _replace(source, target):
+    for seconds in RETRY_SECONDS:
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            time.sleep(seconds)
+    return os.replace(source, target)
+
+
+def _flush_folder(folder):
+    """Flush the folder's entry of a renamed file, on systems that can open folders."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with contextlib.suppress(OSError):  # some network file systems refuse
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,249 @@
+"""The folder of one run: its files, each named here alone, and how to read and write them."""
+
+import contextlib
+import errno
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from cifarzoo.errors import CheckpointError, DataError, InUseError
+from cifarzoo.experiment.files import experiment_from
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.runs import atomic, checkpoint, locks
+from cifarzoo.runs.results import Results
+
+CONFIG, RESULTS, WEIGHTS = "config.yaml", "results.json", "final.weights.h5"
+LOG, CHECKPOINT, LOCK, REPORT, EVENTS = "log.tsv", "checkpoint.npz", "lock", "report.html", "events.out.tfevents.*"
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, None}
+
+
+class RunFolder:
+    """What one run, an experiment with one seed, keeps on disk.
+
+    Attributes:
+        path: The folder, logdir/run_name/seed0 for seed 0.
+        config_path: The resolved experiment, written when the run starts.
+        log_path: A table with one row per log interval and validation.
+        checkpoint_path: The state to resume from.
+        weights_path: The final weights.
+        results_path: The results, written last: a run with results has finished.
+        report_path: Where `cifarzoo report` writes by default.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self.config_path = self.path / CONFIG
+        self.log_path = self.path / LOG
+        self.checkpoint_path = self.path / CHECKPOINT
+        self.weights_path = self.path / WEIGHTS
+        self.results_path = self.path / RESULTS
+        self.report_path = self.path / REPORT
+
+    @classmethod
+    def of(cls, experiment: Experiment, seed: int) -> "RunFolder":
+        """The folder of an experiment's run: logdir/run_name/seed0."""
+        return cls(Path(experiment.train_parameters.logdir) / experiment.name / f"seed{seed}")
+
+    def __str__(self):
+        return str(self.path)
+
+    def __repr__(self):
+        return f"RunFolder({str(self.path)!r})"
+
+    # ------------------------------------------------------------------------------------------------ state
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the run has written its configuration."""
+        return self.config_path.is_file()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has written its results, which it does last."""
+        return self.results_path.is_file()
+
+    @property
+    def has_events(self) -> bool:
+        """Whether TensorBoard's files have been begun."""
+        return any(self.path.glob(EVENTS))
+
+    def finished_seeds(self) -> list["RunFolder"]:
+        """The finished runs in the same parent folder, this one included, sorted by name."""
+        return [RunFolder(path.parent) for path in sorted(self.path.resolve().parent.glob(f"*/{RESULTS}"))]
+
+    @staticmethod
+    def finished_below(folder: Path) -> list["RunFolder"]:
+        """All finished runs below a folder, at any depth, sorted by path."""
+        return [RunFolder(path.parent) for path in sorted(folder.rglob(RESULTS))]
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    def config_text(self) -> str:
+        """The configuration as YAML, from this folder or, as some other systems keep it, from the parent folder.
+
+        Raises:
+            DataError: it is missing or cannot be read.
+        """
+        return self._read(self._find_config())
+
+    def experiment(self) -> Experiment:
+        """The experiment of the run.
+
+        Raises:
+            DataError: its configuration is missing or cannot be read. ExperimentError: it is not a valid experiment.
+        """
+        path = self._find_config()
+        try:
+            document = yaml.safe_load(self._read(path))
+        except yaml.YAMLError as failure:
+            raise DataError(f"{path}: cannot be read ({' '.join(str(failure).split()):.200})") from None
+        if not isinstance(document, dict):
+            raise DataError(f"{path}: expected the configuration of a run, got {document!r:.80}")
+        return experiment_from([document], str(path))
+
+    def results(self) -> Results:
+        """The results of the run.
+
+        Raises:
+            DataError: it has not finished, or the file is damaged.
+        """
+        if not self.is_finished:
+            raise DataError(f"{self.path}: not a finished run: {RESULTS} is missing")
+        try:
+            return Results.parse(self._read(self.results_path))
+        except ValueError as failure:
+            raise DataError(
+                f"{self.results_path}: not the results of a run ({failure}); if it is damaged, delete it and run the "
+                "experiment again, which resumes from the last checkpoint"
+            ) from None
+
+    def final_weights(self) -> Path:
+        """The weight file of the finished run.
+
+        Raises:
+            DataError: it is missing.
+        """
+        if not self.weights_path.is_file():
+            raise self._not_finished()
+        return self.weights_path
+
+    def _find_config(self):
+        for path in (self.config_path, self.path.parent / CONFIG):
+            if path.is_file():
+                return path
+        raise self._not_finished()
+
+    def _not_finished(self):
+        seeds = sorted(path.parent.name for path in self.path.glob(f"*/{WEIGHTS}"))
+        hint = f"; its runs are {', '.join(seeds)}" if seeds else ""
+        return DataError(f"{self.path}: not a finished run: {CONFIG} and {WEIGHTS} are expected there{hint}")
+
+    @staticmethod
+    def _read(path):
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as failure:
+            reason = getattr(failure, "strerror", None) or "not text in UTF-8"
+            raise DataError(f"{path}: cannot be read ({reason})") from None
+
+    # ------------------------------------------------------------------------------------------------ writing
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Create the folder and lock it; the OS releases the lock when the process exits for any reason.
+
+        Raises:
+            InUseError: another process holds it.
+            CheckpointError: the folder cannot be written or locked.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locks.locked(self.path / LOCK))
+            except BlockingIOError:
+                raise InUseError(
+                    f"{self.path}: another process (number {locks.owner_of(self.path / LOCK)}) is training there; "
+                    "wait for it, or set another run_name"
+                ) from None
+            except OSError as failure:
+                reason = failure.strerror or failure
+                if failure.errno in NO_LOCKS:
+                    raise CheckpointError(
+                        f"{self.path}: its file system has no locks ({reason}); set train_parameters.logdir to another"
+                    ) from None
+                raise CheckpointError(
+                    f"{self.path}: cannot be written ({reason}); set train_parameters.logdir"
+                ) from None
+            yield
+
+    def write_config(self, experiment: Experiment) -> None:
+        """Write the resolved experiment, which marks the run as started."""
+        atomic.write_text(self.config_path, yaml.safe_dump(experiment.resolved(), sort_keys=False))
+
+    @contextlib.contextmanager
+    def writing_weights(self) -> Iterator[Path]:
+        """Yield a temporary path for the final weights; when the block succeeds, they get their name."""
+        with atomic.replacing(self.weights_path) as temporary:
+            yield temporary
+
+    def write_results(self, results: Results) -> None:
+        """Write the results, which marks the run as finished; write everything else before."""
+        atomic.write_text(self.results_path, json.dumps(results.as_dict(), indent=2) + "\n")
+
+    # ------------------------------------------------------------------------------------------------ checkpoints
+
+    def save_checkpoint(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        """Replace the checkpoint; see `cifarzoo.runs.checkpoint.save`."""
+        checkpoint.save(self.checkpoint_path, arrays, meta)
+
+    def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """Arrays and meta data of the checkpoint, None if there is none.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        return checkpoint.load(self.checkpoint_path)
+
+    def checkpoint_meta(self) -> dict[str, Any] | None:
+        """Only the meta data of the checkpoint, None if there is none that can be read."""
+        return checkpoint.read_meta(self.checkpoint_path)
+
+    def check_belongs_to(self, experiment: Experiment) -> None:
+        """Check that the results or the checkpoint in the folder, if any, are those of an experiment.
+
+        Raises:
+            CheckpointError: they are another experiment's; the message names settings that differ.
+            DataError: the results are damaged.
+        """
+        if self.is_finished:
+            fingerprint = self.results().fingerprint
+        elif meta := self.checkpoint_meta():
+            fingerprint = meta["fingerprint"]
+        else:
+            return
+        if fingerprint == experiment.fingerprint():
+            return
+        keys = self._different_keys(experiment)
+        different = f" (different: {', '.join(keys[:4])})" if keys else ""
+        raise CheckpointError(
+            f"{self.path}: holds a run of another experiment{different}; set another run_name, or delete the folder"
+        )
+
+    def _different_keys(self, experiment):
+        try:
+            earlier = _flat(yaml.safe_load(self._read(self.config_path)))
+        except (DataError, yaml.YAMLError):
+            return []
+        now = _flat(experiment.resolved())
+        return sorted(key for key in earlier | now if earlier.get(key) != now.get(key))
+
+
+def _flat(tree, prefix=""):
+    """Nested mappings as one, with dotted keys."""
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {k: v for key, sub in tree.items() for k, v in _flat(sub, f"{prefix}.{key}" if prefix else str(key)).items()}

@@ -1,0 +1,49 @@
+"""Lock a folder for one process; the operating system releases the lock when the process exits for any reason."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+
+@contextlib.contextmanager
+def locked(path: Path, wait: bool = False) -> Iterator[None]:
+    """Hold a lock file.
+
+    Args:
+        path: The lock file; its folder must exist.
+        wait: Whether to wait while another process holds it.
+
+    Raises:
+        BlockingIOError: another process holds it, and `wait` is false.
+        OSError: the file cannot be written, or its file system has no locks.
+    """
+    lock = filelock.FileLock(path, timeout=-1 if wait else 0, thread_local=False)
+    owner = _owner_path(path)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise BlockingIOError(f"{path}: held by process {owner_of(path)}") from None
+    except NotImplementedError as failure:  # filelock before 3.13, where the system has no locks
+        raise OSError(str(failure)) from None
+    try:
+        # Apart from the lock file, which Windows lets nobody else read.
+        owner.write_text(str(os.getpid()), encoding="utf-8")
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            owner.unlink()
+        lock.release()
+
+
+def owner_of(path: Path) -> str:
+    """Id of the process that holds a lock file, "unknown" if it left none."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return _owner_path(path).read_text(encoding="utf-8").strip() or "unknown"
+    return "unknown"
+
+
+def _owner_path(path):
+    return path.with_name(f"{path.name}.pid")

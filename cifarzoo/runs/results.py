@@ -1,0 +1,80 @@
+"""What a finished run reports about itself: the typed content of results.json."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Results(BaseModel):
+    """Results of one run; keys that other versions wrote are kept as attributes.
+
+    Attributes:
+        name: The experiment's name.
+        seed: Its seed.
+        model: Name of the network's factory.
+        dataset: Name of the data set.
+        train_split: The split that was trained on, "train" or a part of it.
+        steps: Optimizer steps.
+        images: Training images seen, `steps` times the batch size.
+        test: Metrics on the test images (`error` in percent, `nll` in nats, ...), None if it was validated elsewhere.
+        validation: Metrics on the held-out training images, None if it was validated on the test images.
+        weights: Which weights were measured and saved: "last step" or the name of the average.
+        parameters: Number of the network's weights.
+        seconds: Time in compiled training calls, with compilation and without validation.
+        images_per_second: `images` over `seconds`.
+        fingerprint: `Experiment.fingerprint` of the experiment.
+        revision: Git revision of the code, None if unknown.
+        versions: Package versions.
+        backend: Keras' backend.
+        device: The device's name.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    seed: int
+    model: str
+    dataset: str
+    train_split: str
+    steps: int
+    images: int
+    test: dict[str, Any] | None = None
+    validation: dict[str, Any] | None = None
+    weights: str
+    parameters: int
+    seconds: float
+    images_per_second: float
+    fingerprint: str
+    revision: str | None
+    versions: dict[str, str]
+    backend: str
+    device: str
+
+    @property
+    def split(self) -> str:
+        """The split that was measured at the end: "test" or, while hyper-parameters are chosen, "validation"."""
+        return "validation" if self.test is None else "test"
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Metrics on `split`."""
+        return getattr(self, self.split) or {}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of results.json."""
+        return self.model_dump(exclude_unset=True)
+
+    @classmethod
+    def parse(cls, text: str) -> "Results":
+        """Read the content of a results.json.
+
+        Raises:
+            ValueError: it is not JSON, or a key is missing or of the wrong type; one line.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as failure:
+            problem = failure.errors()[0]
+            key = ".".join(map(str, problem["loc"]))
+            reason = "is missing" if problem["type"] == "missing" else problem["msg"]
+            raise ValueError(f"{key} {reason}".strip()) from None

@@ -1,0 +1,137 @@
+"""A run's folder: what is written is complete, who holds the lock, what belongs to which experiment."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cifarzoo.errors import CheckpointError, DataError, InUseError
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.runs import atomic
+from cifarzoo.runs.folder import RunFolder
+from cifarzoo.runs.results import Results
+
+RESULTS = {
+    "name": "net",
+    "seed": 3,
+    "model": "cifar_resnet20",
+    "dataset": "cifar10",
+    "train_split": "train",
+    "steps": 20,
+    "images": 2560,
+    "test": {"error": 50.0, "nll": 1.5, "n": 10000},
+    "weights": "last step",
+    "parameters": 272474,
+    "seconds": 60.5,
+    "images_per_second": 42.3,
+    "fingerprint": "f",
+    "revision": None,
+    "versions": {"keras": "3.15.1"},
+    "backend": "jax",
+    "device": "CPU",
+}
+
+HOLDER = """
+import sys, time
+from cifarzoo.runs.folder import RunFolder
+with RunFolder(sys.argv[1]).locked():
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def experiment(folder, **parameters):
+    return Experiment(model="net", dataset="cifar10", train_parameters={"logdir": str(folder)} | parameters)
+
+
+def test_results_come_back_as_they_were_written(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert not folder.is_finished and not folder.has_started
+    folder.write_results(Results.model_validate(RESULTS | {"note": [1, "ä"]}))
+    written = json.loads(folder.results_path.read_text(encoding="utf-8"))
+    assert written == RESULTS | {"note": [1, "ä"]} and list(written)[:5] == list(RESULTS)[:5]
+    results = folder.results()
+    assert folder.is_finished and results.as_dict() == written
+    assert results.split == "test" and results.metrics["n"] == 10000 and isinstance(results.metrics["n"], int)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_a_run_with_a_validation_split():
+    validated = {key: value for key, value in RESULTS.items() if key != "test"} | {"validation": {"error": 1.0}}
+    results = Results.model_validate(validated)
+    assert results.split == "validation" and results.metrics == {"error": 1.0} and results.as_dict() == validated
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not the results of a run"),
+        ("[]", "not the results of a run"),
+        (json.dumps({k: v for k, v in RESULTS.items() if k != "steps"}), r"results.json: .* \(steps is missing\)"),
+        (json.dumps(RESULTS | {"seed": "three"}), r"\(seed Input should be a valid integer"),
+    ],
+)
+def test_damaged_results_are_one_line(tmp_path, content, message):
+    (tmp_path / "results.json").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=message) as caught:
+        RunFolder(tmp_path).results()
+    assert "\n" not in str(caught.value)
+
+
+def test_the_folder_names_the_experiment_that_it_holds(tmp_path):
+    first = experiment(tmp_path, batch_size=32)
+    folder = RunFolder.of(first, 3)
+    assert folder.path == tmp_path / "net" / "seed3"
+    with folder.locked():
+        folder.write_config(first)
+        folder.save_checkpoint({"x": np.arange(3.0)}, {"fingerprint": first.fingerprint(), "step": 4})
+    assert folder.has_started and not folder.is_finished and folder.experiment().fingerprint() == first.fingerprint()
+    folder.check_belongs_to(first)
+    with pytest.raises(CheckpointError, match=r"another experiment \(different: train_parameters.batch_size\)"):
+        folder.check_belongs_to(experiment(tmp_path, batch_size=64))
+    folder.write_results(Results.model_validate(RESULTS))  # whose fingerprint is that of neither
+    with pytest.raises(CheckpointError, match="holds a run of another experiment; set another run_name"):
+        folder.check_belongs_to(first)
+    assert folder.load_checkpoint()[0]["x"].tolist() == [0, 1, 2] and folder.checkpoint_meta()["step"] == 4
+
+
+def test_the_lock_ends_with_its_process_however_that_ends(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "locked\n"
+        with pytest.raises(InUseError, match=f"another process .number {process.pid}. is training there"):
+            with RunFolder(tmp_path).locked():
+                pass
+    finally:
+        process.kill()
+        process.communicate()
+    for _ in range(2):
+        with RunFolder(tmp_path).locked():
+            assert (tmp_path / "lock.pid").read_text(encoding="utf-8") == str(os.getpid())
+
+
+def test_what_cannot_be_written_leaves_what_was_there(tmp_path):
+    path = tmp_path / "page.md"
+    atomic.write_text(path, "Größe\n")
+    with pytest.raises(RuntimeError), atomic.replacing(path) as temporary:
+        temporary.write_text("half", encoding="utf-8")
+        raise RuntimeError
+    assert path.read_bytes() == "Größe\n".encode() and list(tmp_path.iterdir()) == [path]
+
+
+def test_windows_retries_while_a_reader_has_the_file_open(tmp_path, monkeypatch):
+    replace, refusals = os.replace, [PermissionError("open elsewhere")] * 2
+
+    def refuse_twice(source, target):
+        if refusals:
+            raise refusals.pop()
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse_twice)
+    monkeypatch.setattr(atomic, "RETRY_SECONDS", (0, 0, 0))
+    monkeypatch.delattr(os, "O_DIRECTORY", raising=False)  # no folder can be opened there
+    atomic.write_text(tmp_path / "page.md", "text")
+    assert (tmp_path / "page.md").read_text(encoding="utf-8") == "text"
