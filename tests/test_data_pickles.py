@@ -77,7 +77,7 @@ def test_calls_no_function_that_a_pickle_names(tmp_path, protocol):
         (ROWS.astype(">i4"), "unusual dtype"),
         (np.array([{}]), "'O8'"),
         (np.zeros(2, [("x", "u1")]), "'V1'"),
-        ([1, 2], "list in place of a dictionary"),
+        ([1, 2], "list instead of a dictionary"),
     ],
 )
 def test_refuses_everything_else(value, message):

@@ -1,4 +1,4 @@
-"""CIFAR-10, CIFAR-100 and a synthetic stand-in as whole splits of uint8 arrays in memory."""
+"""CIFAR-10, CIFAR-100 and a synthetic stand-in: whole splits in memory as uint8 arrays."""
 
 from cifarzoo.data.dataset import Dataset, Split, load
 

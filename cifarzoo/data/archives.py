@@ -1,9 +1,9 @@
-"""The official CIFAR archives, unpacked or as .tar.gz, in binary or python form, as arrays in canonical order.
+"""Read the official CIFAR archives, unpacked or as .tar.gz, binary or python, into arrays in canonical order.
 
 Krizhevsky: Learning Multiple Layers of Features from Tiny Images, 2009; https://www.cs.toronto.edu/~kriz/cifar.html.
-A binary record is the label (CIFAR-100: the coarse, then the fine label), one byte each, and 3,072 bytes of pixels:
-the red, the green, the blue plane, each row by row. The python archives hold the same rows as pickled arrays.
-Canonical order is the records' order, `data_batch_1` first.
+A binary record is the label (for CIFAR-100 the coarse, then the fine label), one byte each, followed by 3,072 bytes of
+pixels: the red, green and blue planes, each row by row. The python archives hold the same rows as pickled arrays.
+Canonical order is the order of the records, starting with `data_batch_1`.
 """
 
 import gzip
@@ -26,14 +26,14 @@ LABEL_KEYS = {"label": "labels", "coarse label": "coarse_labels", "fine label": 
 
 @dataclass(frozen=True)
 class Form:
-    """One of the two forms in which a data set is published.
+    """One of the two forms, binary or python, in which a data set is published.
 
     Attributes:
         dataset: "cifar10" or "cifar100".
-        folder: The folder inside the archive, and its name once unpacked.
-        tar: The archive's official name.
-        binary: Fixed-length records, else pickles.
-        train: File names of the training split and the records in each, in canonical order.
+        folder: Name of the folder inside the archive, and of the unpacked folder.
+        tar: Official name of the archive.
+        binary: True for fixed-length records, False for pickles.
+        train: File names of the training split with the number of records in each, in canonical order.
         test: The same for the test split.
     """
 
@@ -46,17 +46,17 @@ class Form:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Where the unpacked files may be: Keras unpacks into `FOLDER-target`, older versions into `FOLDER`."""
+        """Folders that may hold the unpacked files: Keras unpacks into `FOLDER-target`, once into `FOLDER`."""
         return f"{self.folder}-target/{self.folder}", f"{self.folder}/{self.folder}", self.folder
 
     @property
     def tars(self) -> tuple[str, ...]:
-        """What the archive may be called: by its official name, or by Keras' names for its downloads."""
+        """Names that the archive may have: the official one and those of Keras' downloads."""
         return self.tar, f"{self.folder}.tar.gz", f"{self.folder}-target_archive", f"{self.folder}_archive"
 
     @property
     def record(self) -> int:
-        """Bytes of a binary record."""
+        """Length of a binary record in bytes."""
         return len(CLASSES[self.dataset]) + PIXELS
 
 
@@ -85,14 +85,19 @@ FORMS = (
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """A split as the archive has it: uint8 images [n, 32, 32, 3] and int32 labels [n] by "label", "fine label", ..."""
+    """A split with all labels of the archive.
+
+    Attributes:
+        images: uint8 [n, 32, 32, 3].
+        labels: int32 [n] for each key of `CLASSES`: "label", or "coarse label" and "fine label".
+    """
 
     images: np.ndarray
     labels: dict[str, np.ndarray]
 
 
-def places(data_dir: str | Path | None) -> list[Path]:
-    """The folders to look in: `data_dir` alone, or else `$CIFARZOO_DATA` and Keras' cache."""
+def search_folders(data_dir: str | Path | None) -> list[Path]:
+    """Return the folders to search: only `data_dir` if there is one, otherwise `$CIFARZOO_DATA` and Keras' cache."""
     if data_dir is not None:
         return [Path(data_dir).expanduser()]
     keras_home = os.environ.get("KERAS_HOME") or "~/.keras"
@@ -101,47 +106,50 @@ def places(data_dir: str | Path | None) -> list[Path]:
 
 
 def expected_names(dataset: str) -> str:
-    """The folders and archives that would do, for a message."""
+    """List the folders and archives that can hold a data set, for a message."""
     forms = [form for form in FORMS if form.dataset == dataset]
     return ", ".join([f"{form.folder}/" for form in forms] + [form.tar for form in forms])
 
 
-def find(dataset: str, place: Path) -> tuple[Form, Path] | None:
-    """The first archive of a data set in `place`, or `place` itself if it is one; unpacked ones before .tar.gz."""
+def find(dataset: str, path: Path) -> tuple[Form, Path] | None:
+    """Return the first archive of a data set in the folder `path`, or `path` itself if it is one, or None.
+
+    Unpacked archives come before .tar.gz.
+    """
     forms = [form for form in FORMS if form.dataset == dataset]
     for form in forms:
         for folder in form.folders:
-            if (place / folder).is_dir():
-                return form, place / folder
-        if place.name == form.folder and place.is_dir():
-            return form, place
+            if (path / folder).is_dir():
+                return form, path / folder
+        if path.name == form.folder and path.is_dir():
+            return form, path
     for form in forms:
         for tar in form.tars:
-            if (place / tar).is_file():
-                return form, place / tar
-        if place.name in form.tars and place.is_file():
-            return form, place
+            if (path / tar).is_file():
+                return form, path / tar
+        if path.name in form.tars and path.is_file():
+            return form, path
     return None
 
 
 def read(form: Form, path: Path) -> tuple[Records, Records]:
-    """The training and the test split of an archive that `find` found.
+    """Read the training and test split of an archive located by `find`.
 
     Raises:
-        DataError: a file is missing, truncated or corrupt; the message says which, what was expected and found.
+        DataError: A file is missing, truncated or corrupt; the message says which, what was expected and what it holds.
     """
-    source = _folder_files(form, path) if path.is_dir() else _tar_files(form, path)
-    return _split(form, path, source, form.train), _split(form, path, source, form.test)
+    contents = _folder_contents(form, path) if path.is_dir() else _tar_contents(form, path)
+    return _split(form, path, contents, form.train), _split(form, path, contents, form.test)
 
 
-def _split(form, path, source, files):
+def _split(form, path, contents, files):
     total = sum(files.values())
     images = np.empty((total, 32, 32, 3), np.uint8)
     labels = {kind: np.empty(total, np.int32) for kind in CLASSES[form.dataset]}
     first = 0
     for name, count in files.items():
         where = path / name if path.is_dir() else f"{path}: {form.folder}/{name}"
-        rows, columns = (_binary if form.binary else _pickled)(form, where, source(name), count)
+        rows, columns = (_binary if form.binary else _pickled)(form, where, contents(name), count)
         for (kind, classes), column in zip(CLASSES[form.dataset].items(), columns, strict=True):
             _check_labels(where, kind, column, classes)
             labels[kind][first : first + count] = column
@@ -163,8 +171,8 @@ def _pickled(form, where, data, count):
         raise DataError(f"{where}: expected a pickled CIFAR batch, found {error}") from None
     rows = batch.get("data")
     if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.shape != (count, PIXELS):
-        found = f"{rows.dtype} {rows.shape}" if isinstance(rows, np.ndarray) else type(rows).__name__
-        raise DataError(f"{where}: expected 'data' to be uint8 ({count}, {PIXELS}), found {found}")
+        actual = f"{rows.dtype} {rows.shape}" if isinstance(rows, np.ndarray) else type(rows).__name__
+        raise DataError(f"{where}: expected 'data' to be uint8 ({count}, {PIXELS}), found {actual}")
     return rows, [_pickled_labels(where, batch, LABEL_KEYS[kind], count) for kind in CLASSES[form.dataset]]
 
 
@@ -173,20 +181,20 @@ def _pickled_labels(where, batch, key, count):
     if isinstance(values, list) and all(type(value) is int for value in values):
         values = np.array(values)
     if not isinstance(values, np.ndarray) or values.shape != (count,):
-        found = values.shape if isinstance(values, np.ndarray) else type(values).__name__
-        raise DataError(f"{where}: expected {key!r} to be {count:,} integers, found {found}")
+        actual = values.shape if isinstance(values, np.ndarray) else type(values).__name__
+        raise DataError(f"{where}: expected {key!r} to be {count:,} integers, found {actual}")
     return values
 
 
 def _check_labels(where, kind, column, classes):
     wrong = np.flatnonzero((column < 0) | (column >= classes))
     if wrong.size:
-        found = f"{column[wrong[0]]} in record {wrong[0]:,}"
-        raise DataError(f"{where}: expected every {kind} to be from 0 to {classes - 1}, found {found}")
+        actual = f"{column[wrong[0]]} in record {wrong[0]:,}"
+        raise DataError(f"{where}: expected every {kind} to be from 0 to {classes - 1}, found {actual}")
 
 
 def _check_size(form, where, size, count):
-    """Before anything is read: a binary file's length is known to the byte, a pickle's to a factor."""
+    """Check a file's length before reading it: that of a binary file exactly, that of a pickle up to a factor of 4."""
     if form.binary and size != count * form.record:
         expected = f"{count * form.record:,} bytes ({count:,} records of {form.record:,})"
         raise DataError(f"{where}: expected {expected}, found {size:,}")
@@ -194,8 +202,8 @@ def _check_size(form, where, size, count):
         raise DataError(f"{where}: expected about {count * form.record:,} bytes, found {size:,}")
 
 
-def _folder_files(form, folder):
-    """A function from a file's name to its bytes."""
+def _folder_contents(form, folder):
+    """Return a function that maps a file name to the file's bytes."""
     counts = form.train | form.test
     if missing := [name for name in counts if not (folder / name).is_file()]:
         raise DataError(f"{folder}: expected {', '.join(counts)}; {', '.join(missing)} is missing")
@@ -211,30 +219,31 @@ def _folder_files(form, folder):
     return contents
 
 
-def _tar_files(form, path):
-    """The same from a .tar.gz: one pass, straight to memory; members that are not wanted are never looked at.
+def _tar_contents(form, path):
+    """Return the same function for a .tar.gz, read into memory in one pass without looking at other members.
 
-    Only a regular file whose whole name is the wanted one counts, so links and odd paths lead nowhere. The stream is
-    read to its end, because its checksum stands there.
+    Only a regular file with exactly the expected name counts, so links and odd paths lead nowhere. The stream is read
+    to its end, which holds its checksum.
     """
     counts = form.train | form.test
-    wanted = {f"{form.folder}/{name}": name for name in counts}
-    found = {}
+    names = {f"{form.folder}/{name}": name for name in counts}
+    contents = {}
     try:
         with gzip.open(path) as stream:
             with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20) as tar:
                 for member in tar:
-                    name = wanted.get(member.name.removeprefix("./"))
+                    name = names.get(member.name.removeprefix("./"))
                     if name is None or not member.isreg():
                         continue
                     _check_size(form, f"{path}: {member.name}", member.size, counts[name])
-                    found[name] = tar.extractfile(member).read()
+                    contents[name] = tar.extractfile(member).read()
             while stream.read(1 << 20):
                 pass
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise DataError(
-            f"{path}: expected a whole {form.tar}, found a truncated or corrupt file ({type(error).__name__}: {error})"
+            f"{path}: expected a complete {form.tar}, found a truncated or corrupt file "
+            f"({type(error).__name__}: {error})"
         ) from None
-    if missing := [name for name in wanted.values() if name not in found]:
+    if missing := [name for name in counts if name not in contents]:
         raise DataError(f"{path}: expected {form.folder}/ with {', '.join(counts)}; {', '.join(missing)} is missing")
-    return found.__getitem__
+    return contents.__getitem__

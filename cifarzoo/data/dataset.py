@@ -102,14 +102,11 @@ def _as_split(records):
 
 
 def _records(name, data_dir):
-    places = archives.places(data_dir)
-    for place in places:
-        if found := archives.find(name, place):
-            return archives.read(*found)
-    looked = (
-        f"no {name} archive in {' or '.join(str(place) for place in places)}; "
-        f"expected one of {archives.expected_names(name)}"
-    )
+    folders = archives.search_folders(data_dir)
+    for folder in folders:
+        if archive := archives.find(name, folder):
+            return archives.read(*archive)
+    looked = f"no {name} archive in {' or '.join(map(str, folders))}; expected one of {archives.expected_names(name)}"
     if data_dir is not None:
         raise DataError(f"{looked}. The data set 'synthetic' needs no download")
 

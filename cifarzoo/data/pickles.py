@@ -1,8 +1,8 @@
-"""The official python archives' pickles, read without running anything that they ask for.
+"""Read the pickles of the official python archives without calling any function that they name.
 
-A pickle may name any importable function and have it called. Here the few names that NumPy's own pickles use become
-small stand-ins that understand one-dimensional and two-dimensional arrays of integers; every other name is an error.
-No NumPy code sees a state that came from the file: the bytes are checked first and wrapped afterwards.
+A pickle can name any importable function and have it called. Here small stand-ins, which understand one- and
+two-dimensional integer arrays, replace the few names that NumPy's own pickles use; every other name is an error. NumPy
+never sees a state from the file: the bytes are checked first and wrapped afterwards.
 """
 
 import io
@@ -16,11 +16,11 @@ DTYPES = ("u1", "i4", "i8")
 
 
 class _ArrayType:
-    """`numpy.ndarray` as an argument; calling it is not part of any array's pickle."""
+    """Stands for `numpy.ndarray` as an argument; no array's pickle calls it."""
 
 
 class _Dtype:
-    """`numpy.dtype`: its name, checked; what else the pickle sets (byte order, fields) must say little-endian, none."""
+    """Stands for `numpy.dtype`: a checked name; its state must say little-endian and no fields."""
 
     def __init__(self, name, align=False, copy=False):
         name = name.decode("latin1") if isinstance(name, bytes) else name
@@ -35,7 +35,7 @@ class _Dtype:
 
 
 class _Array:
-    """`numpy.ndarray` once it has its state: `array` is what the pickle holds."""
+    """Stands for a `numpy.ndarray`; `array` is set together with its state."""
 
     array: np.ndarray | None = None
 
@@ -55,21 +55,21 @@ def _wrap(data, dtype, shape, order):
 
 
 def _reconstruct(kind, shape, typecode):
-    """`numpy.core.multiarray._reconstruct`: an empty array that waits for its state."""
+    """Stands for `numpy.core.multiarray._reconstruct`, which makes an array without a state."""
     if kind is not _ArrayType:
         raise pickle.UnpicklingError("an array that is not a numpy.ndarray")
     return _Array()
 
 
 def _from_buffer(data, dtype, shape, order):
-    """`numpy.core.numeric._frombuffer`: a whole array, as pickle protocol 5 has it."""
+    """Stands for `numpy.core.numeric._frombuffer`, which pickle protocol 5 uses for a complete array."""
     array = _Array()
     array.array = _wrap(data, dtype, shape, order)
     return array
 
 
 def _encode(text, encoding):
-    """`_codecs.encode`: how Python 3 writes bytes in protocol 2, always through latin1."""
+    """Stands for `_codecs.encode`, with which Python 3 writes bytes in protocol 2, always through latin1."""
     if encoding not in ("latin1", b"latin1"):
         raise pickle.UnpicklingError(f"bytes encoded as {encoding!r}; pickle itself writes latin1")
     return text.encode("latin1")
@@ -95,28 +95,28 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _check_sizes(data):
-    """Refuse lengths and memo indices that a pickle this long cannot have: unpickling takes the memory first."""
-    for opcode, argument, _ in pickletools.genops(data):  # which compares each length with the bytes that are left
+    """Refuse lengths and memo indices that are impossible in a pickle this long, before unpickling allocates memory."""
+    for opcode, argument, _ in pickletools.genops(data):  # genops compares each length with the remaining bytes
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(data):
             raise pickle.UnpicklingError(f"a memo entry {argument:,} in {len(data):,} bytes")
 
 
 def read_batch(data: bytes) -> dict[str, np.ndarray | list]:
-    """The dictionary of a pickled CIFAR batch: text keys; arrays, lists, numbers and strings as values.
+    """Return the dictionary of a pickled CIFAR batch: text keys; arrays, lists, numbers and strings as values.
 
-    Python 2's strings (the official files have them) come as bytes, except in keys.
+    Python 2's strings, which the official files contain, become bytes, except in keys.
 
     Raises:
-        pickle.UnpicklingError: whatever is wrong with it.
+        pickle.UnpicklingError: The pickle is invalid, or is not the dictionary of a batch.
     """
     try:
         _check_sizes(data)
         batch = _Unpickler(io.BytesIO(data), encoding="bytes").load()
     except pickle.UnpicklingError:
         raise
-    except Exception as error:  # a broken pickle fails in any way there is, from EOFError to MemoryError
+    except Exception as error:  # a broken pickle can raise anything from EOFError to MemoryError
         raise pickle.UnpicklingError(f"{type(error).__name__}: {error}") from None
     if not isinstance(batch, dict):
-        raise pickle.UnpicklingError(f"a {type(batch).__name__} in place of a dictionary")
+        raise pickle.UnpicklingError(f"a {type(batch).__name__} instead of a dictionary")
     items = ((key.decode("latin1") if isinstance(key, bytes) else key, value) for key, value in batch.items())
     return {key: value.array if isinstance(value, _Array) else value for key, value in items}

@@ -1,7 +1,7 @@
-"""Mean and standard deviation of the training images, a channel, on the scale 0-255; covariance of their patches.
+"""Per-channel mean and standard deviation of the training images on the scale 0-255, and covariance of their patches.
 
-Computed over all 50,000 training images and checked against them in the tests. `synthetic` has no statistics of its
-own: models that train on it normalise with CIFAR-10's.
+All are computed over the 50,000 training images, and the tests check them against those. `synthetic` has no statistics
+of its own: models that train on it normalise with CIFAR-10's.
 """
 
 import json
@@ -24,27 +24,28 @@ STATISTICS = {
 
 
 def channel_statistics(dataset: str) -> tuple[list[float], list[float]]:
-    """Means and standard deviations (R, G, B; 0-255) of a data set's training images."""
+    """Return the means and standard deviations (R, G, B; 0-255) of a data set's training images."""
     mean, std = STATISTICS["cifar10" if dataset == "synthetic" else dataset]
     return list(mean), list(std)
 
 
 def mean_colour(dataset: str) -> tuple[int, int, int]:
-    """The mean colour of a data set's training images, rounded to whole pixel values."""
+    """Return the mean colour of a data set's training images, rounded to whole pixel values."""
     return tuple(round(value) for value in channel_statistics(dataset)[0])
 
 
 def patch_covariance(dataset: str, size: int = 3) -> np.ndarray:
-    """Covariance of the patches of a data set's normalised training images: float64 [3 * size², 3 * size²].
-
-    A patch is flattened row by row, a pixel's three channels together.
+    """Return the covariance of the patches of a data set's normalised training images.
 
     Args:
-        dataset: Its name.
-        size: Height and width of a patch, at most 3; smaller ones are taken to lie in the corner of larger ones, which
-            leaves out those at the lower and right border.
+        dataset: Name of the data set.
+        size: Height and width of a patch, at most 3. Patches smaller than 3x3 are the upper left corners of 3x3
+            patches, so those along the lower and right border are not counted.
+
+    Returns:
+        float64 [3 * size², 3 * size²]. A patch is flattened row by row, the three channels of a pixel together.
     """
-    upper = json.loads(PATCH_COVARIANCES.read_text())["cifar10" if dataset == "synthetic" else dataset]
+    upper = json.loads(PATCH_COVARIANCES.read_text(encoding="utf-8"))["cifar10" if dataset == "synthetic" else dataset]
     covariance = np.zeros((27, 27))
     covariance[np.triu_indices(27)] = upper
     covariance += np.triu(covariance, 1).T
@@ -53,7 +54,11 @@ def patch_covariance(dataset: str, size: int = 3) -> np.ndarray:
 
 
 def measure_patch_covariance(images: np.ndarray, mean: list[float], std: list[float]) -> np.ndarray:
-    """The covariance of all 3x3 patches of images [n, height, width, 3], normalised with these statistics."""
+    """Measure the covariance of all 3x3 patches of images [n, height, width, 3], normalised with `mean` and `std`.
+
+    Returns:
+        float64 [27, 27], in the order of `patch_covariance`.
+    """
     count, total, products = 0, np.zeros(27), np.zeros((27, 27))
     for start in range(0, len(images), 1000):
         x = (images[start : start + 1000] - np.array(mean)) / np.array(std)

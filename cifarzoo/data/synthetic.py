@@ -1,11 +1,12 @@
-"""Ten procedurally drawn classes in CIFAR-10's format: nothing to download, for a first run and for tests.
+"""Draw ten classes in CIFAR-10's format: nothing to download, for a first run and for tests.
 
-Every image shows one figure in a random place, size, turn and colour on a cluttered, noisy background of another
-colour. Only its outline says which class it is: colours do not, and a linear classifier hardly beats chance. A
-ResNet-20 gets below 10 % error within some 400 steps of 128 images.
+Every image shows one figure at a random position, size, rotation and colour on a cluttered, noisy background of another
+colour. Only the outline reveals the class: colours do not, and a linear classifier hardly beats chance. A ResNet-20
+falls below 10 % error within about 400 steps of 128 images.
 
-10,000 training and 2,000 test images, as many of each class, in a fixed order. Integer arithmetic throughout (and
-square roots, which IEEE 754 rounds exactly), with NumPy's frozen `RandomState` stream: the same bytes everywhere.
+There are 10,000 training and 2,000 test images, equally many per class, in a fixed order. They are the same bytes
+everywhere, thanks to integer arithmetic (and square roots, which IEEE 754 rounds exactly) and NumPy's frozen
+`RandomState` stream.
 """
 
 import math
@@ -25,11 +26,11 @@ def _radius(u, v):
 
 
 def _bands(u, period):
-    """Positive in every other band of width `period / 2` along u, by the distance to the band's edge."""
+    """Return the signed distance to the edges of bands of width `period / 2` along u, positive in every other band."""
     return period // 4 - abs(u % period - period // 2)
 
 
-# A figure is a signed distance: u, v are the pixels in the figure's own frame, r its radius; positive inside.
+# A figure is a signed distance, positive inside: u, v are pixel coordinates in the figure's own frame, r its radius.
 
 
 def _disk(u, v, r):
@@ -93,7 +94,7 @@ CLASSES = tuple(FIGURES)
 
 
 def draw() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """The training and the test split: each uint8 images [n, 32, 32, 3] and int32 labels [n]."""
+    """Draw the training and test split, each uint8 images [n, 32, 32, 3] and int32 labels [n]."""
     return _draw(PER_CLASS_TRAIN, TRAIN_SEED), _draw(PER_CLASS_TEST, TEST_SEED)
 
 
@@ -107,13 +108,13 @@ def _draw(per_class, seed):
 
 
 def _integers(random, low, high, *shape):
-    """Uniform in low..high, both included."""
+    """Draw integers uniformly from low to high, both included."""
     return random.randint(low, high + 1, size=shape, dtype=np.int32)
 
 
 def _images(random, figure, n):
     colour = _integers(random, 0, 255, n, 1, 1, 3)
-    # Around the circle of values by 72 to 184: never much alike, and no colour likelier than another.
+    # Shifted by 72 to 184 modulo 256: never close to the background, and no colour likelier than another.
     figure_colour = (colour + _integers(random, 72, 184, n, 1, 1, 3)) % 256
 
     canvas = colour + _noise(random, n)
@@ -129,13 +130,13 @@ def _images(random, figure, n):
 
 
 def _noise(random, n):
-    """Blotches of 4x4 pixels, up to 24 lighter or darker in each channel."""
+    """Draw blotches of 4x4 pixels, each channel up to 24 lighter or darker."""
     blotches = _integers(random, -24, 24, n, 8, 8, 3)
     return blotches.repeat(4, axis=1).repeat(4, axis=2)
 
 
 def _frame_of(random, n, low, high):
-    """Each pixel's place, seen from a random centre and turned by a random angle: u, v [n, 32, 32]."""
+    """Return pixel coordinates u, v [n, 32, 32] in frames with random centres and rotations."""
     pixel = np.arange(32, dtype=np.int32) * UNIT + UNIT // 2
     x = pixel[None, None, :] - _integers(random, low, high, n, 1, 1)
     y = pixel[None, :, None] - _integers(random, low, high, n, 1, 1)
@@ -145,14 +146,14 @@ def _frame_of(random, n, low, high):
 
 
 def _bar(random, n):
-    """Clutter: a thin bar of random length anywhere."""
+    """Draw clutter: a thin bar of random length at a random position."""
     u, v = _frame_of(random, n, 0, 32 * UNIT)
     length, width = _integers(random, 2 * UNIT, 10 * UNIT, n, 1, 1), _integers(random, UNIT // 2, UNIT, n, 1, 1)
     return _coverage(np.minimum(length - abs(u), width - abs(v)))
 
 
 def _coverage(distance):
-    """How much of a pixel is inside, 0..128: an edge is one pixel wide."""
+    """Return how much of each pixel is inside, 0 to 128; edges are one pixel wide."""
     return np.clip(distance * 8 + 64, 0, 128)[..., None]
 
 

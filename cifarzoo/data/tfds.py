@@ -1,4 +1,4 @@
-"""CIFAR by way of TensorFlow Datasets, which downloads, verifies and prepares it, put back into canonical order."""
+"""Load CIFAR through TensorFlow Datasets (TFDS), which downloads, verifies and prepares it, in canonical order."""
 
 import os
 
@@ -13,18 +13,18 @@ FEATURES = {"label": "label", "fine label": "label", "coarse label": "coarse_lab
 
 
 def read(dataset: str) -> tuple[Records, Records]:
-    """The training and the test split of "cifar10" or "cifar100", prepared in `$TFDS_DATA_DIR` or TFDS's own folder.
+    """Return the training and test split of "cifar10" or "cifar100", prepared in `$TFDS_DATA_DIR` or TFDS's own folder.
 
-    TFDS shuffles what it prepares; its feature `id` ("train_00000", "train_00001", ...) counts the records of the
-    binary archive and restores their order.
+    TFDS shuffles the records; its feature `id` ("train_00000", "train_00001", ...) numbers them as in the binary
+    archive, which restores their order.
 
     Raises:
-        DataError: TFDS is not installed, cannot download, or gives other records than the archive's.
+        DataError: TFDS is not installed, cannot download, or returns other records than the archive's.
     """
     try:
         import tensorflow_datasets as tfds
 
-        # Named here too, because TFDS reads the variable only once, when it is imported.
+        # Passed explicitly, because TFDS reads the variable only once, on import.
         builder = tfds.builder(dataset, data_dir=os.environ.get("TFDS_DATA_DIR"))
         if not builder.is_prepared():
             _check_network(builder)
@@ -32,20 +32,20 @@ def read(dataset: str) -> tuple[Records, Records]:
         return _split(tfds, builder, "train"), _split(tfds, builder, "test")
     except DataError:
         raise
-    except Exception as error:  # from ImportError over a dozen kinds of network failure to a full disk
+    except Exception as error:  # anything from ImportError through network failures to a full disk
         first_line = (str(error).splitlines() or [""])[0]
         raise DataError(f"{type(error).__name__}: {first_line[:200]}") from error
 
 
 def _check_network(builder):
-    """Ask once whether the archive can be had: without a network, TFDS would retry for more than three minutes."""
+    """Check once that the archive is reachable: without a network, TFDS would retry for more than three minutes."""
     archive = ARCHIVES[builder.name]
     downloads = builder.data_dir_root / "downloads"
-    # The name of a finished download is that of the archive with its checksum before the ending.
+    # A finished download has the archive's name with the checksum before the extension.
     pattern = f"*{archive.removesuffix('.tar.gz')}*.tar.gz"
     if any(any(folder.glob(pattern)) for folder in (downloads / builder.name, downloads)):
         return
-    import requests  # what TFDS downloads with
+    import requests  # which TFDS uses for downloads
 
     url = f"https://www.cs.toronto.edu/~kriz/{archive}"
     try:
@@ -60,20 +60,21 @@ def _split(tfds, builder, split):
     labels = {kind: np.empty(size, np.int32) for kind in CLASSES[builder.name]}
     seen = np.zeros(size, bool)
     for batch in tfds.as_numpy(builder.as_dataset(split=split, batch_size=1000)):
-        places = np.array([_place(identifier, split, size) for identifier in batch["id"]])
-        seen[places] = True
-        images[places] = batch["image"]
+        numbers = np.array([_record_number(identifier, split, size) for identifier in batch["id"]])
+        seen[numbers] = True
+        images[numbers] = batch["image"]
         for kind, values in labels.items():
-            values[places] = batch[FEATURES[kind]]
+            values[numbers] = batch[FEATURES[kind]]
     if not seen.all():
         raise DataError(f"{builder.data_dir}: expected {size:,} records in '{split}', found {seen.sum():,}")
     return Records(images, labels)
 
 
-def _place(identifier, split, size):
-    """The number in `b"train_00001"`."""
+def _record_number(identifier, split, size):
+    """Return the number in an identifier such as `b"train_00001"`."""
     prefix, _, number = identifier.decode().partition("_")
     if prefix != split or not number.isdecimal() or int(number) >= size:
-        found = identifier.decode()
-        raise DataError(f"expected TFDS's ids to be {split}_00000 to {split}_{size - 1:05d}, found {found}")
+        raise DataError(
+            f"expected TFDS's ids to be {split}_00000 to {split}_{size - 1:05d}, found {identifier.decode()}"
+        )
     return int(number)
