@@ -40,9 +40,9 @@ def test_loss_on_a_line_and_on_a_plane_of_a_linear_network(batch):
         return -own.mean(), 100 * np.mean(logits.argmax(1) != labels)
 
     plane = loss_slice(model, images, labels, directions, [[-1, 0, 2], [0, 0.5]], batch_size=7)
-    wanted = np.array([[expected(a, b) for b in (0, 0.5)] for a in (-1, 0, 2)])
-    np.testing.assert_allclose(plane.loss, wanted[..., 0], rtol=1e-5)
-    np.testing.assert_allclose(plane.error, wanted[..., 1], atol=1e-9)
+    expected_values = np.array([[expected(a, b) for b in (0, 0.5)] for a in (-1, 0, 2)])
+    np.testing.assert_allclose(plane.loss, expected_values[..., 0], rtol=1e-5)
+    np.testing.assert_allclose(plane.error, expected_values[..., 1], atol=1e-9)
     line = loss_slice(model, images, labels, directions[:1], [[-1, 0, 2]])
     np.testing.assert_allclose(line.loss, plane.loss[:, 0], rtol=1e-6)
 
@@ -86,7 +86,7 @@ def test_directions_and_places_that_do_not_fit(batch, count, places):
     model = tiny_cnn()
     with pytest.raises(DataError, match="one or two directions"):
         loss_slice(model, *batch, [random_direction(model, 0)] * count, places)
-    with pytest.raises(DataError, match="an array of its shape"):
+    with pytest.raises(DataError, match="one array per trainable variable"):
         loss_slice(model, *batch, [random_direction(model, 0)[:-1]], [[0]])
 
 

@@ -40,6 +40,13 @@ def test_description_against_direct_formulas(model):
     assert json.loads(json.dumps(found)) == found
 
 
+def test_a_users_own_data_set_keeps_its_class_names(tmp_path):
+    logits, labels = {"test": np.eye(3, dtype=np.float32)}, {"test": np.arange(3)}
+    Predictions("x", "pets", "", logits, labels, class_names=("cat", "dog", "eel")).save(tmp_path / "x.npz")
+    metrics = load_predictions(tmp_path / "x.npz").describe()
+    assert metrics["dataset"] == "pets" and metrics["class_error"] == {"cat": 0.0, "dog": 0.0, "eel": 0.0}
+
+
 def test_a_class_without_images_has_no_error():
     found = Predictions("x", logits={"test": np.eye(3)[:2]}, labels={"test": np.arange(2)}).describe()
     assert found["class_error"] == {"0": 0.0, "1": 0.0, "2": None} and found["temperature"] is None
@@ -77,11 +84,11 @@ def test_a_file_of_logits_gives_the_same_numbers(model, tmp_path, monkeypatch, c
         ),
         (
             {"test_logits": np.zeros((9984, 10)), "test_labels": np.zeros(9984, int), "dataset": "cifar10"},
-            "test of cifar10 has 10,000 images, the file 9,984",
+            "test of cifar10 has 10,000 images, the file has 9,984",
         ),
         ({"test_logits": np.zeros((5, 10)), "test_labels": np.zeros(5)}, "integers, got float64, float64"),
         ({"test_logits": np.zeros((5, 10)), "test_labels": np.zeros(5, int), "dataset": "mnist"}, "'mnist'"),
-        ({"other": np.zeros(3)}, "no test_logits and test_labels, but other"),
+        ({"other": np.zeros(3)}, "expected test_logits and test_labels, got other"),
         ({"test_logits": np.full((5, 10), 0.1), "test_labels": np.zeros(5, int)}, "test_logits are probabilities"),
     ],
 )

@@ -154,7 +154,7 @@ def test_slices_are_drawn_even_where_the_loss_is_infinite():
     loss = 1 + places[:, None] ** 2 + 3 * places[None] ** 2
     loss[0, 0] = np.inf
     assert pixels(figures.loss_plane(Slice((places, places), loss, loss))).std() > 10
-    with pytest.raises(DataError, match="infinite all over"):
+    with pytest.raises(DataError, match="infinite everywhere"):
         figures.loss_plane(Slice((places, places), np.full((5, 5), np.inf), loss))
 
 

@@ -109,7 +109,7 @@ def predict_splits(
         DataError: as `evaluate`.
     """
     train_split = loaded.train_split if dataset.name == loaded.dataset else ""
-    predictions = Predictions(loaded.source, dataset.name, train_split)
+    predictions = Predictions(loaded.source, dataset.name, train_split, class_names=tuple(dataset.class_names))
     logits, labels = predictions.logits, predictions.labels
     for split in sorted(splits, key=lambda name: name != "train"):
         if split == "validation" and "train" in logits:

@@ -1,13 +1,14 @@
-"""Slices through the loss: its values on a line or a plane of weights around a network.
+"""Slices through the loss: its values on a line or a plane through a network's weights.
 
-Directions are random and filter-normalised (Li et al., 2018, https://arxiv.org/abs/1712.09913), so that networks whose
-weights differ in scale can be compared. Plain Keras calls: any model, any backend.
+Directions are random and filter-normalised (Li et al., 2018, https://arxiv.org/abs/1712.09913), so that networks with
+weights of different scale can be compared. Only public Keras calls, so any model works on any backend.
 """
 
 import contextlib
 import itertools
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 
 from cifarzoo.errors import DataError
@@ -17,12 +18,12 @@ from cifarzoo.metrics import log_softmax
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """Loss and error on a grid of one or two directions.
+    """Loss and error on a grid along one or two directions.
 
     Attributes:
-        coordinates: Places along each direction, float64 arrays; 0 is the network itself, 1 a whole direction away.
-        loss: Mean cross-entropy, nats, without weight decay: [len(a)] or [len(a), len(b)]; inf where it overflows.
-        error: Percent, of the same shape.
+        coordinates: Coordinates along each direction, float64 arrays: 0 is the network itself, 1 is one direction away.
+        loss: Mean cross-entropy in nats, without weight decay: [len(a)] or [len(a), len(b)]; inf where it overflows.
+        error: Percent, in the same shape.
     """
 
     coordinates: tuple[np.ndarray, ...]
@@ -31,15 +32,15 @@ class Slice:
 
 
 def random_direction(model, seed: int) -> list[np.ndarray]:
-    """A filter-normalised random direction, an array a trainable variable of the model.
+    """Draw a filter-normalised random direction, one array per trainable variable of the model.
 
-    Every filter (all of a kernel that leads to one output: everything but the last axis) is a Gaussian vector scaled to
-    the norm that the model's filter has; biases and BatchNormalization's gamma and beta are 0, as in the paper's code.
+    Each filter (the part of a kernel that leads to one output: all axes except the last) is a Gaussian vector scaled to
+    the norm of the model's filter. As in the paper's code, biases and BatchNormalization's gamma and beta are 0.
     """
     random = np.random.RandomState(seed)
     direction = []
     for variable in model.trainable_variables:
-        values = _numpy(variable)
+        values = _to_numpy(variable)
         drawn = random.standard_normal(values.shape)
         if values.ndim < 2:
             direction.append(np.zeros_like(values))
@@ -51,42 +52,48 @@ def random_direction(model, seed: int) -> list[np.ndarray]:
 
 
 def loss_slice(model, images: np.ndarray, labels: np.ndarray, directions, coordinates, batch_size: int = 500) -> Slice:
-    """Loss and error at weights + a * first direction (+ b * second direction), for all a (and b).
+    """Compute loss and error at weights + a * first direction (+ b * second direction), for all a (and b).
 
-    BatchNormalization keeps the network's moving statistics. The model's weights are afterwards what they were.
+    BatchNormalization keeps the network's moving statistics. Afterwards the model's weights are restored.
 
     Args:
-        model: Raw pixels in, logits out.
+        model: Takes raw pixels, returns logits.
         images: uint8 [n, 32, 32, 3].
-        labels: integers [n].
+        labels: Integers [n].
         directions: One or two, as `random_direction` returns them.
-        coordinates: As many arrays of places, 1-d.
-        batch_size: Of the predictions.
+        coordinates: For each direction, its coordinates [m].
+        batch_size: Images per prediction call.
 
     Raises:
-        DataError: directions, coordinates and model do not fit together.
+        DataError: directions, coordinates and model do not match.
     """
     axes = tuple(np.asarray(values, np.float64) for values in coordinates)
     shapes = [tuple(v.shape) for v in model.trainable_variables]
     if len(directions) not in (1, 2) or len(axes) != len(directions) or any(axis.ndim != 1 for axis in axes):
-        raise DataError(f"a slice has one or two directions, each with its places, got {len(directions)}, {len(axes)}")
-    if any([np.shape(part) for part in direction] != shapes for direction in directions):
-        raise DataError("a direction has an array of its shape for every trainable variable of the model")
-    found = []
-    with _kept_weights(model) as start:
-        for place in itertools.product(*axes):
+        raise DataError(
+            f"expected one or two directions and as many 1-d arrays of coordinates, got {len(directions)} directions "
+            f"and {len(axes)} arrays of {[axis.ndim for axis in axes]} dimensions"
+        )
+    for direction in directions:
+        if (received := [np.shape(part) for part in direction]) != shapes:
+            raise DataError(
+                f"expected a direction with one array per trainable variable, of shapes {shapes}, got {received}"
+            )
+    points = []
+    with _restored_weights(model) as start:
+        for point in itertools.product(*axes):
             for k, variable in enumerate(model.trainable_variables):
-                step = sum(x * direction[k].astype(np.float64) for x, direction in zip(place, directions, strict=True))
+                step = sum(x * direction[k].astype(np.float64) for x, direction in zip(point, directions, strict=True))
                 with np.errstate(over="ignore"):
                     variable.assign((start[k] + step).astype(start[k].dtype))
-            found.append(_loss_and_error(predict(model, images, batch_size), labels))
-    loss, error = np.array(found).T.reshape(2, *(len(axis) for axis in axes))
+            points.append(_loss_and_error(predict(model, images, batch_size), labels))
+    loss, error = np.array(points).T.reshape(2, *(len(axis) for axis in axes))
     return Slice(axes, loss, error)
 
 
 @contextlib.contextmanager
-def _kept_weights(model):
-    start = [_numpy(variable) for variable in model.trainable_variables]
+def _restored_weights(model):
+    start = [_to_numpy(variable) for variable in model.trainable_variables]
     try:
         yield start
     finally:
@@ -94,14 +101,12 @@ def _kept_weights(model):
             variable.assign(value)
 
 
-def _numpy(variable):
-    import keras
-
+def _to_numpy(variable):
     return np.array(keras.ops.convert_to_numpy(variable.value))
 
 
 def _loss_and_error(logits, labels):
-    if not np.isfinite(logits).all():  # far away a network may overflow; that is the slice's shape, not a fault
-        return np.inf, 100 * np.mean(logits.argmax(axis=1) != labels)
-    own = log_softmax(logits)[np.arange(len(labels)), labels]
-    return -own.mean(), 100 * np.mean(logits.argmax(axis=1) != labels)
+    error = 100 * np.mean(logits.argmax(axis=1) != labels)
+    if not np.isfinite(logits).all():  # far from its weights a network may overflow: part of the slice, not an error
+        return np.inf, error
+    return -log_softmax(logits)[np.arange(len(labels)), labels].mean(), error

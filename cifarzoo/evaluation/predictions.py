@@ -1,4 +1,7 @@
-"""Logits and labels of whole splits: what every number of an evaluation is computed from, and their file."""
+"""Logits and labels of whole splits, from which all metrics are computed, and the file that holds them.
+
+No Keras is needed.
+"""
 
 import zipfile
 import zlib
@@ -20,17 +23,18 @@ from cifarzoo.metrics import (
 
 @dataclass
 class Predictions:
-    """What a network says of the images of some splits.
+    """What a network predicts for the images of some splits.
 
     Attributes:
-        weights: Where the network's weights are from, for people.
-        dataset: "cifar10", "cifar100", "synthetic", or "" if unknown.
-        train_split: What the network was trained on, "train" or "train45k", or "" if unknown.
-        logits: By split, float32 [images, classes], images in canonical order. "train" are all training images, those
-            of "validation" among them.
-        labels: By split, int32 [images].
-        measured: By split, what the network was seen to do beside them: `images_per_second`, of one with gates also
-            how much it computes.
+        weights: Where the network's weights come from, for reports.
+        dataset: Name of the data set, "" if unknown.
+        train_split: The split that the network was trained on, "train" or "train45k"; "" if unknown.
+        class_names: Names of the classes; () stands for those of the data set, or numbers if it is unknown.
+        logits: Per split, float32 [images, classes], images in canonical order. "train" holds all training images,
+            those of "validation" included.
+        labels: Per split, int32 [images].
+        measured: Per split, what was measured besides the logits: `images_per_second`, and for a network with gates how
+            much it computes.
     """
 
     weights: str
@@ -39,55 +43,60 @@ class Predictions:
     logits: dict[str, np.ndarray] = field(default_factory=dict)
     labels: dict[str, np.ndarray] = field(default_factory=dict)
     measured: dict[str, dict[str, float]] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if not self.class_names and self.dataset in CLASS_NAMES:
+            self.class_names = CLASS_NAMES[self.dataset][0]
 
     def save(self, path: Path) -> None:
-        """Write an `.npz` file with `test_logits`, `test_labels` and so on, `weights`, `dataset` and `train_split`.
+        """Write an `.npz` file.
+
+        It holds `test_logits`, `test_labels` and so on, `weights`, `dataset`, `train_split` and `class_names`.
 
         Raises:
-            DataError: it cannot be written.
+            DataError: the file cannot be written.
         """
         arrays = {f"{split}_logits": values for split, values in self.logits.items()}
         arrays |= {f"{split}_labels": self.labels[split] for split in self.logits}
         about = {"weights": self.weights, "dataset": self.dataset, "train_split": self.train_split}
+        if self.class_names:
+            about["class_names"] = np.array(self.class_names)
         try:
-            with open(path, "wb") as file:  # under just this name, which NumPy would lengthen
+            with open(path, "wb") as file:  # given a path, NumPy would append .npz to it
                 np.savez_compressed(file, **about, **arrays)
         except OSError as failure:
             raise DataError(f"{path}: cannot be written ({failure.strerror or failure})") from None
 
     def describe(self, split: str = "test") -> dict:
-        """All metrics of a split.
+        """Compute all metrics of a split.
 
         Returns:
-            `weights`, `dataset`, `split`; what `classification_metrics` returns; what is in `measured` of the split;
-            `class_error` in percent by class (None for a class without images); `confusion`, rows by true class;
-            `temperature`, None without "validation": its `value`, the images it was `fitted_on`, whether the network
-            was `trained_on_them` (None if unknown), `nll` and `ece` of the split after division by it.
+            `weights`, `dataset`, `split`; the metrics of `classification_metrics`; what `measured` has for the split;
+            `class_error` in percent per class (None for a class without images); `confusion`, one row per true class;
+            `temperature`, None without logits of "validation": its `value`, the images it was `fitted_on`, whether the
+            network was `trained_on_them` (None if unknown), and the split's `nll` and `ece` after division by it.
 
         Raises:
-            DataError: the split is missing, or its arrays do not fit together.
+            DataError: the split is missing, or its logits and labels do not match.
         """
         if split not in self.logits:
             raise DataError(f"{self.weights}: no logits of {split!r}, only of {', '.join(self.logits)}")
         logits, labels = self.logits[split], self.labels[split]
-        found = {"weights": self.weights, "dataset": self.dataset, "split": split}
-        found |= classification_metrics(logits, labels)
-        found |= self.measured.get(split, {})
+        metrics = {"weights": self.weights, "dataset": self.dataset, "split": split}
+        metrics |= classification_metrics(logits, labels)
+        metrics |= self.measured.get(split, {})
         confusion = confusion_matrix(logits, labels)
         errors = [None if not row.sum() else 100 * float(1 - row[k] / row.sum()) for k, row in enumerate(confusion)]
-        found["class_error"] = dict(zip(self.class_names(), errors, strict=True))
-        found["confusion"] = confusion.tolist()
-        found["temperature"] = self._temperature(split) if "validation" in self.logits else None
-        return found
-
-    def class_names(self) -> list[str]:
-        """The data set's names of the classes, or numbers where it is unknown."""
-        classes = next(iter(self.logits.values())).shape[1]
-        return list(CLASS_NAMES[self.dataset][0]) if self.dataset else [str(k) for k in range(classes)]
+        names = self.class_names or map(str, range(len(errors)))
+        metrics["class_error"] = dict(zip(names, errors, strict=True))
+        metrics["confusion"] = confusion.tolist()
+        metrics["temperature"] = self._temperature(split) if "validation" in self.logits else None
+        return metrics
 
     def _temperature(self, split):
         logits, labels = self.logits["validation"], self.labels["validation"]
-        images = classification_metrics(logits, labels)["n"]  # and checks them
+        images = classification_metrics(logits, labels)["n"]  # also checks logits and labels
         value = fit_temperature(logits, labels)
         after = classification_metrics(self.logits[split] / value, self.labels[split])
         return {
@@ -100,47 +109,61 @@ class Predictions:
 
 
 def load_predictions(path: Path) -> Predictions:
-    """Read a file that `Predictions.save` wrote, or one of another program with such arrays.
+    """Read a file that `Predictions.save` wrote, or one with such arrays from elsewhere.
 
-    Only the pairs of logits and labels are needed: `test_logits` [images, classes] and `test_labels` [images], and the
-    same for "train", "train45k" and "validation".
+    Only the logits and labels of one split are required: `test_logits` [images, classes] and `test_labels` [images], or
+    the same for "train", "train45k" or "validation".
 
     Raises:
-        DataError: no such file, not such a file, arrays whose shapes or types do not belong together, or not all
-            images of the data set that it names.
+        DataError: the file cannot be read, its arrays have wrong shapes or types, or a split does not have all the
+            images of the data set that the file names.
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    # An .npy file gives an array, which is no context: a TypeError.
+    # For an .npy file np.load returns an array, which is no context manager: a TypeError.
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as failure:
         reason = getattr(failure, "strerror", None) or "not an .npz file of plain arrays"
         raise DataError(f"{path}: cannot be read ({reason})") from None
     about = {name: str(arrays[name]) for name in ("dataset", "train_split") if name in arrays}
-    found = Predictions(f"{arrays.get('weights', path)}", **about)
-    if found.dataset and found.dataset not in CLASS_NAMES:
-        raise DataError(f"{path}: of the data set {found.dataset!r}; known are {', '.join(CLASS_NAMES)}")
-    classes = len(CLASS_NAMES[found.dataset][0]) if found.dataset else None
+    names = tuple(map(str, arrays.get("class_names", ())))
+    predictions = Predictions(f"{arrays.get('weights', path)}", class_names=names, **about)
+    if predictions.dataset and not predictions.class_names:
+        known = ", ".join(CLASS_NAMES)
+        raise DataError(f"{path}: unknown data set {predictions.dataset!r} without class_names; known are {known}")
     for split in SPLITS:
         if f"{split}_logits" not in arrays:
             continue
         logits, labels = arrays[f"{split}_logits"], arrays.get(f"{split}_labels", np.zeros(0))
-        classes = classes or (logits.shape[1] if logits.ndim == 2 else None)
-        if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels) or logits.shape[1] != classes:
+        _check_pair(path, split, logits, labels, _classes(predictions))
+        images = IMAGES[split] if predictions.dataset in ("cifar10", "cifar100") else len(labels)
+        if len(labels) != images:
             raise DataError(
-                f"{path}: {split}_logits [images, {classes or 'classes'}] and {split}_labels [images] expected, "
-                f"got {list(logits.shape)} and {list(labels.shape)}"
+                f"{path}: {split} of {predictions.dataset} has {images:,} images, the file has {len(labels):,}"
             )
-        if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
-            raise DataError(
-                f"{path}: {split}_logits must be floats and {split}_labels integers, got {logits.dtype}, {labels.dtype}"
-            )
-        if are_probabilities(logits):
-            raise DataError(f"{path}: {split}_logits are probabilities; logits are expected, from before the softmax")
-        wanted = IMAGES.get(split) if found.dataset in ("cifar10", "cifar100") else None
-        if wanted and len(labels) != wanted:
-            raise DataError(f"{path}: {split} of {found.dataset} has {wanted:,} images, the file {len(labels):,}")
-        found.logits[split], found.labels[split] = logits.astype(np.float32), labels.astype(np.int32)
-    if not found.logits:
-        raise DataError(f"{path}: holds no test_logits and test_labels, but {', '.join(arrays) or 'nothing'}")
-    return found
+        predictions.logits[split], predictions.labels[split] = logits.astype(np.float32), labels.astype(np.int32)
+    if not predictions.logits:
+        raise DataError(f"{path}: expected test_logits and test_labels, got {', '.join(arrays) or 'nothing'}")
+    return predictions
+
+
+def _classes(predictions):
+    """The number of classes that all logits must have; None until it is known."""
+    shapes = [logits.shape[1] for logits in predictions.logits.values()]
+    return len(predictions.class_names) or (shapes[0] if shapes else None)
+
+
+def _check_pair(path, split, logits, labels, classes):
+    """Raise a DataError unless these are logits [images, classes] and labels [images]."""
+    matches = logits.ndim == 2 and labels.shape == logits.shape[:1] and len(labels)
+    if not matches or logits.shape[1] != (classes or logits.shape[1]):
+        raise DataError(
+            f"{path}: expected {split}_logits [images, {classes or 'classes'}] and {split}_labels [images], "
+            f"got {list(logits.shape)} and {list(labels.shape)}"
+        )
+    if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"{path}: {split}_logits must be floats and {split}_labels integers, got {logits.dtype}, {labels.dtype}"
+        )
+    if are_probabilities(logits):
+        raise DataError(f"{path}: {split}_logits are probabilities; expected logits, the values before the softmax")

@@ -65,7 +65,7 @@ def write_report(run: Path, out: Path | None = None, data_dir: str | None = None
     if len(seeds) > 1:
         page += [_note(f"Mean of {len(seeds)} seeds and a band of one standard deviation on either side.")]
     page += ["<h2>Calibration</h2>", _image(_reliability(predictions, split, found), "reliability diagram")]
-    picture = figures.confusion_matrix(found["confusion"], predictions.class_names())
+    picture = figures.confusion_matrix(found["confusion"], list(found["class_error"]))
     page += ["<h2>Classes</h2>", _image(picture, "confusion matrix")]
     errors = sorted(found["class_error"].items(), key=lambda item: -(item[1] or 0))
     page += [_table([(name, "" if error is None else f"{error:.2f} %") for name, error in errors])]
