@@ -32,6 +32,25 @@ def network(outputs=CLASSES, activation=None):
     return model
 
 
+def float64_network():
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    try:
+        keras.config.set_floatx("float64")
+        keras.config.set_dtype_policy("float64")
+        return network()
+    finally:
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
+
+
+def toy_dataset():
+    """The images to train on, and the first 20 of them again to test on."""
+    from cifarzoo.data import Dataset, Split
+
+    split = Split(*data())
+    return Dataset("toy", tuple("abcd"), None, split, split.take(slice(0, 20)))
+
+
 def data():
     random = np.random.default_rng(0)
     return random.normal(size=(IMAGES, 6, 6, 3)), random.integers(0, CLASSES, IMAGES)

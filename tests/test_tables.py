@@ -1,12 +1,11 @@
-"""Tables over seeds and logs in cifar_jax's columns, against numbers worked by hand."""
+"""Tables over seeds against numbers worked by hand."""
 
 import json
 
 import numpy as np
 import pytest
 
-from cifarzoo.errors import DataError
-from cifarzoo.runs.tables import cifar_jax_log, format_rows, read_table, summarize_file
+from cifarzoo.runs.tables import format_rows, read_table, summarize_file
 
 LOG = (
     "step\tepoch\tloss\terror\tgradient_norm\tval_loss\tval_error\tweight_norm\ttrain_loss\ttrain_error\n"
@@ -60,31 +59,6 @@ def test_columns_that_some_seed_lacks_are_left_out(runs):
     (runs / "net" / "seed1" / "log.tsv").write_text("step\tloss\tval_error\n20\t1\t\n")
     (row,) = summarize_file([runs], "log.tsv")
     assert "val_error_mean" not in row and "weight_norm_mean" not in row and row["loss_mean"] == (3 * 1.5 + 1) / 4
-
-
-def test_cifar_jax_columns(runs):
-    header, *rows = [line.split("\t") for line in cifar_jax_log(runs / "net" / "seed0" / "log.tsv").splitlines()]
-    assert header == ["epoch", "acc", "loss", "wd", "grad_norm", "acc_tr", "acc_te"]
-    assert [[float(cell) for cell in row] for row in rows] == [[1, 0.4, 1.5, 8, 4, 0.6, 0.5]]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "cannot be read"),
-        ("", "no rows yet"),
-        ("step\tloss\n", "no rows yet"),
-        ("step\tloss\n1\tmuch\n", "not a table of numbers"),
-        ("step\tloss\n1\t2\t3\n", "not a table of numbers"),
-        ("step\tloss\n1\t2\n", "has no column 'epoch'"),
-        (LOG.rsplit("20", 1)[0], "no validation yet"),
-    ],
-)
-def test_bad_logs_are_named(tmp_path, content, message):
-    if content is not None:
-        (tmp_path / "log.tsv").write_text(content)
-    with pytest.raises(DataError, match=rf"log\.tsv: {message}"):
-        cifar_jax_log(tmp_path / "log.tsv")
 
 
 def test_empty_cells_are_nan(runs):

@@ -20,14 +20,13 @@ from cifarzoo.errors import CifarzooError, ExperimentError
 
 commands = typer.Typer()
 
+MODEL_HELP = "Name of a model, tag or file of published weights, .keras file, or folder of a run."
+
 
 @commands.command()
 def evaluate(
     context: typer.Context,
-    model: Annotated[
-        str | None,
-        typer.Argument(help="Name of a model, tag or file of published weights, .keras file, or folder of a run."),
-    ] = None,
+    model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
     dataset: DatasetName = None,
     weights: Weights = None,
     argument: Arguments = [],  # noqa: B006

@@ -1,4 +1,4 @@
-"""The command that measures curvature."""
+"""The command that measures the curvature of the loss."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cifarzoo.cli.evaluation import MODEL_HELP
 from cifarzoo.cli.options import (
     Arguments,
     DataDir,
@@ -16,6 +17,7 @@ from cifarzoo.cli.options import (
     find_modules,
     refuse,
 )
+from cifarzoo.errors import ModelError
 
 commands = typer.Typer()
 
@@ -23,55 +25,54 @@ commands = typer.Typer()
 @commands.command()
 def sharpness(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="A model's name, a published tag or file, or the folder of a run.")],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     dataset: DatasetName = None,
     weights: Weights = None,
     argument: Arguments = [],  # noqa: B006
     on: Annotated[
-        list[str] | None, typer.Option(help="batch (default), train, test, train45k or validation; may be repeated.")
+        list[str] | None, typer.Option(help="Images: batch (default), train, test, train45k or validation. Repeatable.")
     ] = None,
     measure: Annotated[
         list[str] | None,
         typer.Option(
-            help="hessian_trace, fisher_trace, ntk_trace, largest_eigenvalue or epsilon_sharpness; "
-            "may be repeated; default: all."
+            help="hessian_trace, fisher_trace, ntk_trace, largest_eigenvalue or epsilon_sharpness. Repeatable. "
+            "Default: all."
         ),
     ] = None,
     loss: Annotated[str, typer.Option(help="cross_entropy or squared.")] = "cross_entropy",
     weight_decay: Annotated[
-        float | None, typer.Option(help="Of the loss; default 0, with --compat cifar_jax its 5e-4.")
+        float | None, typer.Option(help="Weight decay in the loss. Default: 0; with --compat cifar_jax 5e-4.")
     ] = None,
-    decay_all: Annotated[bool, typer.Option(help="Decay biases and BatchNormalization too, not only kernels.")] = False,
-    batch_norm: Annotated[str, typer.Option(help="inference, or batch: statistics of each chunk.")] = "inference",
-    normalization: Annotated[str, typer.Option(help="mean, sum or parameters.")] = "mean",
+    decay_all: Annotated[bool, typer.Option(help="Decay all parameters instead of kernels only.")] = False,
+    batch_norm: Annotated[
+        str, typer.Option(help="inference: moving statistics; batch: statistics of each chunk.")
+    ] = "inference",
+    normalization: Annotated[
+        str, typer.Option(help="mean or sum over images; parameters: mean, traces per parameter.")
+    ] = "mean",
     precision: Annotated[float, typer.Option(help="Relative standard error at which to stop.")] = 0.05,
-    max_products: Annotated[int, typer.Option(help="At most about so many calls on a chunk for each measure.")] = 2000,
+    max_products: Annotated[int, typer.Option(help="Approximate limit on calls on a chunk, per measure.")] = 2000,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images of `batch`; default 1000, with --compat cifar_jax its 10000.")
+        int | None, typer.Option(help="Images of --on batch. Default: 1000; with --compat cifar_jax 10000.")
     ] = None,
-    chunk: Annotated[int, typer.Option(help="Images in one compiled call.")] = 125,
-    epsilon: Annotated[float, typer.Option(help="Of epsilon_sharpness.")] = 1e-3,
-    seed: Annotated[int, typer.Option(min=0, help="Of batch and probes.")] = 0,
-    compat: Annotated[
-        str | None, typer.Option(help="cifar_jax: that repository's columns and scales instead of all the above.")
-    ] = None,
-    devices: Annotated[int, typer.Option(help="With --compat cifar_jax: over how many it spread a batch.")] = 1,
+    chunk: Annotated[int, typer.Option(help="Images per compiled call.")] = 125,
+    epsilon: Annotated[float, typer.Option(help="Relative size of the box of epsilon_sharpness.")] = 1e-3,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the batch and the probes.")] = 0,
+    compat: Annotated[str | None, typer.Option(help="cifar_jax: the columns and scales of that repository.")] = None,
+    devices: Annotated[int, typer.Option(help="With --compat cifar_jax: devices over which it spreads a batch.")] = 1,
     out: Annotated[
         Path | None,
-        typer.Option(help="The TSV to write; default, in a run's folder, curvature.tsv, with --compat sharpness.tsv."),
+        typer.Option(
+            help="TSV file to write. Default for a run: curvature.tsv in its folder (--compat: sharpness.tsv)."
+        ),
     ] = None,
     data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Debug = False,
 ) -> None:
     """Measure the curvature of the loss: traces of Hessian, Fisher and NTK, largest eigenvalue, epsilon-sharpness."""
-    from cifarzoo.data import load
-    from cifarzoo.errors import ModelError
-    from cifarzoo.evaluation import sharpness as curvature
-    from cifarzoo.evaluation.load_model import load_model
-
     if compat not in (None, "cifar_jax"):
-        raise ModelError(f"--compat is cifar_jax, got {compat!r}")
+        raise ModelError(f"--compat {compat}: expected cifar_jax")
     if compat:
         refuse(context, "--compat cifar_jax", "on measure loss decay_all batch_norm normalization epsilon")
     else:
@@ -83,6 +84,11 @@ def sharpness(
     if out is None and Path(model).is_dir():
         out = Path(model) / ("sharpness.tsv" if compat else "curvature.tsv")
     find_modules(Path())
+    from cifarzoo.data import load
+    from cifarzoo.evaluation import sharpness as curvature
+    from cifarzoo.evaluation.cifar_jax import sharpness_row
+    from cifarzoo.evaluation.load_model import load_model
+
     loaded = load_model(model, weights, factory_arguments(argument))
     data = load(dataset or loaded.dataset, data_dir)
     common = {"precision": precision, "max_products": max_products, "seed": seed, "chunk": chunk}
@@ -91,7 +97,7 @@ def sharpness(
     if batch_size is not None:
         common["batch_size"] = batch_size
     if compat:
-        rows = [curvature.cifar_jax_row(loaded.model, data, devices=devices, **common)]
+        rows = [sharpness_row(loaded.model, data, devices=devices, **common)]
     else:
         rows = curvature.measure(
             loaded.model,
@@ -105,7 +111,7 @@ def sharpness(
             batch_norm=batch_norm,
             **common,
         )
-    # Printed first, so that nothing is lost where the file cannot be written.
-    print(json.dumps(rows, indent=2) if as_json else curvature.format_tsv(rows, ".4f" if compat else ".6g"))
+    # Print first: if the file cannot be written, the numbers are not lost.
+    print(json.dumps(rows, indent=2) if as_json else curvature.format_rows(rows, ".4f" if compat else ".6g"))
     if out is not None:
-        curvature.write_tsv(rows, out, ".4f" if compat else "")
+        curvature.write_rows(rows, out, ".4f" if compat else "")

@@ -78,7 +78,8 @@ def log(
     run: Annotated[Path, typer.Argument(help="The folder of a run, logdir/run_name/seed0.")],
     debug: Debug = False,
 ) -> None:
-    """Print a run's log.tsv with the columns and scaling of cifar_jax, a row a validation."""
-    from cifarzoo.runs.tables import cifar_jax_log
+    """Print a run's log.tsv with the columns and scales of cifar_jax, one row per validation."""
+    from cifarzoo.evaluation.cifar_jax import format_log
+    from cifarzoo.runs.folder import RunFolder
 
-    print(cifar_jax_log(run / "log.tsv"))
+    print(format_log(RunFolder(run).log_path))

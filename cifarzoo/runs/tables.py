@@ -1,4 +1,4 @@
-"""Tables over finished runs: mean and standard deviation over seeds; logs as arrays, and in cifar_jax's columns."""
+"""Tables over finished runs: mean and standard deviation over seeds; logs as arrays."""
 
 import csv
 import json
@@ -76,35 +76,6 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
     if not columns:
         raise DataError(f"{path}: no rows yet")
     return columns
-
-
-def cifar_jax_log(path: Path) -> str:
-    """A run's log.tsv with the columns, units and scaling of cifar_jax, one row per validation.
-
-    https://github.com/sungyubkim/cifar_jax: epoch, acc, loss (on the augmented batches), wd (half the squared norm of
-    the weights), grad_norm (squared; there that of one step with the penalty, here of the mean norm without it), acc_tr
-    (nan without `train_metrics: true`) and acc_te; accuracies from 0 to 1.
-
-    Raises:
-        DataError: there is no such log, or it has no validation.
-    """
-    log = read_table(path)
-    try:
-        columns = {
-            "epoch": log["epoch"],
-            "acc": 1 - log["error"] / 100,
-            "loss": log["loss"],
-            "wd": log["weight_norm"] ** 2 / 2,
-            "grad_norm": log["gradient_norm"] ** 2,
-            "acc_tr": 1 - log["train_error"] / 100,
-            "acc_te": 1 - log["val_error"] / 100,
-        }
-    except KeyError as failure:
-        raise DataError(f"{path}: has no column {failure}; not the log of a run") from None
-    validations = np.flatnonzero(np.isfinite(log["val_error"]))
-    if not len(validations):
-        raise DataError(f"{path}: no validation yet")
-    return format_tsv(columns, [[f"{values[row]:.6g}" for values in columns.values()] for row in validations])
 
 
 def format_tsv(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,10 +1,10 @@
-"""Sharpness: the curvature of a trained network's loss, with its standard error; docs/sharpness.md has the definitions.
+"""Sharpness: the curvature of a trained network's loss, with standard errors. docs/sharpness.md defines each measure.
 
-loss_function = LossFunction(model, images, labels)                # loss and derivatives over these images
-estimate_traces(loss_function)["hessian_trace"]                 # Estimate(value=..., standard_error=..., ...)
+loss_function = LossFunction(model, images, labels)         # the loss over these images and its derivatives
+estimate_traces(loss_function)["hessian_trace"]             # Estimate(value=..., standard_error=..., ...)
 largest_eigenvalue(loss_function)
 epsilon_sharpness(loss_function)
-measure(model, dataset, on=("batch", "test"))               # all of it, as rows
+measure(model, dataset, on=("batch", "test"))               # all measures, as rows
 """
 
 from cifarzoo.evaluation.sharpness.estimators import (
@@ -14,17 +14,16 @@ from cifarzoo.evaluation.sharpness.estimators import (
     largest_eigenvalue,
 )
 from cifarzoo.evaluation.sharpness.loss_function import LossFunction
-from cifarzoo.evaluation.sharpness.measure import MEASURES, cifar_jax_row, format_tsv, measure, write_tsv
+from cifarzoo.evaluation.sharpness.measure import MEASURES, format_rows, measure, write_rows
 
 __all__ = [
     "MEASURES",
     "Estimate",
     "LossFunction",
-    "cifar_jax_row",
     "epsilon_sharpness",
     "estimate_traces",
-    "format_tsv",
+    "format_rows",
     "largest_eigenvalue",
     "measure",
-    "write_tsv",
+    "write_rows",
 ]
