@@ -1,4 +1,4 @@
-"""Train the experiments of a YAML file: `python run_experiments.py [FILE]`, the same as `cifarzoo train`."""
+"""Train the experiments of a YAML file: `python run_experiments.py [FILE]` is `cifarzoo train [FILE]`."""
 
 import sys
 
