@@ -1,14 +1,14 @@
-"""Time to 94 % on CIFAR-10 on this machine: recipes/airbench94.yaml and airbench94 in PyTorch, one after the other.
+"""Measure the time to 94 % on CIFAR-10 on this machine: recipes/airbench94.yaml, then airbench94 in PyTorch.
 
     python benchmarks/airbench.py [--steps 20] [--precision float32] [--seed 0] [--set KEY=VALUE ...]
 
-Trains both whole on the real images (CIFARZOO_DATA, or downloaded), each in a process of its own, and prints seconds of
-training, images a second, and the error on all test images: of the images alone, with mirror images, and for PyTorch
-with shifts too, which is how its authors report. With --steps both end after so many, in turns, and only speed is
-printed. Compilation is part of the seconds.
+Trains both completely on the real images (CIFARZOO_DATA, or downloaded), each in its own process, and prints seconds of
+training, images per second, and the error on all test images: on the images alone, with mirror images, and for PyTorch
+also with shifts, which is how its authors report. With --steps, both train only that many steps, in turns, and only the
+speed is printed. The seconds include compilation.
 
-Expected before measuring: the same speed within a tenth, as both call oneDNN for convolutions, which are most of the
-work, and the same error within what seeds differ by.
+Expected before measuring: the same speed within a tenth, because both call oneDNN for convolutions, which are most of
+the work, and the same error within the spread of seeds.
 """
 
 import argparse
@@ -25,7 +25,7 @@ RECIPE = ROOT / "recipes" / "airbench94.yaml"
 
 
 def ours(options):
-    """The recipe through the runner's own parts."""
+    """Train and evaluate the recipe with the trainer."""
     from cifarzoo.data import load
     from cifarzoo.evaluation.evaluate import evaluate
     from cifarzoo.evaluation.load_model import load_run
@@ -50,25 +50,25 @@ def ours(options):
 
 
 def speed_of_ours(experiment, dataset, options):
-    """Steps of the engine after a warm-up of one, on whole images, as PyTorch has them, unless `--set` has others."""
+    """Time steps of the engine after one warm-up step, on full-size images like PyTorch's unless `--set` differs."""
     import numpy as np
 
     from cifarzoo.training.engines import create_engine
 
     engine = create_engine(experiment, dataset, options.seed)
     size = experiment.train_parameters.batch_size
-    places = np.arange(options.steps * size, dtype=np.int32).reshape(-1, size) % len(dataset.train)
-    engine.train(0, places[:1], np.full(1, 1e-3))
+    indices = np.arange(options.steps * size, dtype=np.int32).reshape(-1, size) % len(dataset.train)
+    engine.train(0, indices[:1], np.full(1, 1e-3))
     started = time.perf_counter()
     for step in range(0, options.steps, experiment.train_parameters.steps_per_call):
-        part = places[step : step + experiment.train_parameters.steps_per_call]
+        part = indices[step : step + experiment.train_parameters.steps_per_call]
         engine.train(1 + step, part, np.full(len(part), 1e-3))
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "images_per_second": options.steps * size / seconds, "errors": []}
 
 
 def pytorch(options):
-    """The same network and the authors' recipe in PyTorch."""
+    """Train and evaluate the same network with the authors' recipe in PyTorch."""
     import torch_airbench
 
     from cifarzoo.data import load
@@ -101,17 +101,17 @@ def main():
     if options.one:
         print(json.dumps(CONTESTANTS[options.one](options)))
         return
-    found = {name: [] for name in [options.only] if options.only} or {name: [] for name in CONTESTANTS}
+    results = {name: [] for name in ([options.only] if options.only else CONTESTANTS)}
     for _ in range(options.rounds if options.steps else 1):
-        for name in found:
+        for name in results:
             command = [sys.executable, __file__, *sys.argv[1:], "--one", name]
-            result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            found[name].append(json.loads(result.stdout.strip().splitlines()[-1]))
+            process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            results[name].append(json.loads(process.stdout.strip().splitlines()[-1]))
     print(f"{'':10} {'seconds':>8} {'images/s':>9}   error: images alone, with mirror images, with shifts (%)")
-    for name, results in found.items():
-        rate = statistics.median(result["images_per_second"] for result in results)
-        errors = "   ".join(f"{error:.2f}" for error in results[0]["errors"])
-        print(f"{name:10} {results[0]['seconds']:8,.0f} {rate:9,.0f}   {errors}")
+    for name, rounds in results.items():
+        rate = statistics.median(result["images_per_second"] for result in rounds)
+        errors = "   ".join(f"{error:.2f}" for error in rounds[0]["errors"])
+        print(f"{name:10} {rounds[0]['seconds']:8,.0f} {rate:9,.0f}   {errors}")
 
 
 if __name__ == "__main__":

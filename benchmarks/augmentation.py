@@ -1,14 +1,15 @@
-"""Images a second of every augmentation, inside a compiled function, beside what else there is on the same machine.
+"""Measure images per second of every augmentation, inside a compiled function, against the alternatives.
 
     python benchmarks/augmentation.py [--batch 128] [--seconds 2] [--names autoaugment ...] [--data FOLDER]
 
-Others: Keras' RandAugment layer in a `tf.function`; the same policies one image after another with Pillow, as the
-papers' code has it, in one process a core; and torchvision's and timm's transforms in the same way, where those are
-installed. "policies" is the list of recipes/policies/autoaugment_cifar10.yaml. Rounds of all contestants take turns, so
-that whatever else the machine does hits them alike; compare ratios of one run, not numbers of two.
+The alternatives: Keras' RandAugment layer in a `tf.function`; the same policies one image at a time with Pillow, like
+the papers' code, in one process per core; and, where installed, the transforms of torchvision and timm in the same way.
+"policies" is the list in recipes/policies/autoaugment_cifar10.yaml. The contestants run their rounds in turns, so that
+other load on the machine affects them alike; compare ratios within one run, not numbers of two runs.
 
-Expected before measuring, two cores: standard augmentation 10 times as fast as with Pillow or more; policies a few
-times, because the kernels go over the whole batch where Pillow runs the one or two operations that an image drew.
+Expected before measuring, on two cores: standard augmentation at least 10 times as fast as with Pillow; policies a few
+times as fast, because the kernels process the whole batch, while Pillow runs only the one or two operations that each
+image drew.
 """
 
 import argparse
@@ -33,7 +34,7 @@ PILLOW = {
 
 
 def real_or_drawn_images(count, folder):
-    """CIFAR-10's first training images, or synthetic ones."""
+    """Return CIFAR-10's first training images and labels, or synthetic ones without a folder."""
     from cifarzoo.data import load
 
     split = load("cifar10", folder).train if folder else load("synthetic").train
@@ -41,7 +42,7 @@ def real_or_drawn_images(count, folder):
 
 
 def ours(name, images, labels):
-    """A pipeline as the TensorFlow engine runs it: a batch per call."""
+    """Return a function that runs a pipeline like the TensorFlow engine: one batch per call."""
     import tensorflow as tf
 
     from cifarzoo.augment.pipeline import build
@@ -57,7 +58,7 @@ def ours(name, images, labels):
 
 
 def keras_randaugment(images):
-    """Keras' own layer; it draws one sequence of operations for the whole batch."""
+    """Return a function that runs Keras' own layer, which draws one sequence of operations for the whole batch."""
     import keras
     import tensorflow as tf
 
@@ -68,7 +69,7 @@ def keras_randaugment(images):
 
 
 def with_pillow(name, images):
-    """Crop, flip, Cutout and a policy, one image at a time with Pillow and NumPy."""
+    """Return a function that applies a policy, crop, flip and Cutout one image at a time with Pillow and NumPy."""
     from PIL import Image, ImageEnhance, ImageOps
 
     from cifarzoo.augment import policies
@@ -100,9 +101,9 @@ def with_pillow(name, images):
 
     def one(array):
         image = Image.fromarray(array)
-        place = random.integers(len(choices[0])) if choices else 0
+        index = random.integers(len(choices[0])) if choices else 0
         for slot in choices:
-            operation, chance, value = slot[random.integers(len(slot)) if policy.redrawn else place]
+            operation, chance, value = slot[random.integers(len(slot)) if policy.redrawn else index]
             if random.random() < chance:
                 image = operate(image, operation, value)
         top, left = random.integers(9, size=2)
@@ -118,7 +119,7 @@ def with_pillow(name, images):
 
 
 def with_torchvision(name, images):
-    """What torchvision has, on PIL images, as a data loader's worker runs it; Cutout is left out."""
+    """Return a function that runs torchvision's transforms on PIL images as a data loader does, without Cutout."""
     import torch
     from PIL import Image
     from torchvision import transforms
@@ -135,7 +136,7 @@ def with_torchvision(name, images):
 
 
 def with_timm(name, images):
-    """The AutoAugment and RandAugment of timm on PIL images, without crop and flip."""
+    """Return a function that runs timm's AutoAugment or RandAugment on PIL images, without crop and flip."""
     from PIL import Image
     from timm.data.auto_augment import auto_augment_transform, rand_augment_transform
 
@@ -159,7 +160,7 @@ def _work(maker, name, images, seconds, results):
 
 
 def rate_of_processes(maker, name, images, seconds, processes):
-    """Images a second of so many processes at once, transport between them not counted."""
+    """Return the total images per second of several processes at once, without transport between them."""
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
     workers = [context.Process(target=_work, args=(maker, name, images, seconds, results)) for _ in range(processes)]
@@ -172,7 +173,7 @@ def rate_of_processes(maker, name, images, seconds, processes):
 
 
 def rate(run: Callable, batch: int, seconds: float) -> float:
-    """Images a second of a function that augments one batch."""
+    """Return the images per second of a function that augments one batch."""
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
         run()
@@ -181,14 +182,14 @@ def rate(run: Callable, batch: int, seconds: float) -> float:
 
 
 def main():
-    """Measure and print."""
+    """Measure all contestants and print their rates."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--seconds", type=float, default=2.0, help="per contestant and round")
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds per contestant and round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--names", nargs="*", help="pipelines; by default all and a policy list")
-    parser.add_argument("--data", help="folder with CIFAR-10; by default the synthetic images")
-    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="of Pillow's and torchvision's pipelines")
+    parser.add_argument("--names", nargs="*", help="pipelines to measure; by default all, and a policy list")
+    parser.add_argument("--data", help="folder with CIFAR-10; by default synthetic images are used")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="for Pillow, torchvision and timm")
     arguments = parser.parse_args()
 
     from cifarzoo.augment.pipeline import NAMED

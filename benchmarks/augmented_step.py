@@ -1,13 +1,13 @@
-"""What augmentation costs a training step: ResNet-20 with every pipeline beside the bare step, in one run.
+"""Measure how much augmentation slows down a training step: ResNet-20 with each pipeline and without any.
 
     python benchmarks/augmented_step.py [--model cifar_resnet20] [--steps 10] [--rounds 5] [--precision float32]
 
-All train in turns in one process, on the TensorFlow engine; the medians of the rounds count. "policies" is the list
-of recipes/policies/autoaugment_cifar10.yaml. The aims are at most 10 % below the bare step for "standard" and at most
-35 % for policies.
+All train in turns in one process, on the TensorFlow engine; the medians of the rounds count. "policies" is the list in
+recipes/policies/autoaugment_cifar10.yaml. The goals are at most 10 % below the bare step for "standard" and at most
+35 % below it for policies.
 
-Expected before measuring, two cores without bfloat16 arithmetic: 2 % for "standard" and 10 to 15 % for policies, whose
-pipelines alone run at some thousand images a second where the step runs at some hundred.
+Expected before measuring, on two cores without bfloat16 arithmetic: 2 % for "standard" and 10 to 15 % for policies,
+whose pipelines alone run at thousands of images per second while the step runs at hundreds.
 """
 
 import argparse
@@ -20,7 +20,7 @@ BATCH = 128
 
 
 def make_engines(options):
-    """An engine for every pipeline, compiled."""
+    """Return one compiled engine per pipeline."""
     import numpy as np
 
     from cifarzoo.augment.pipeline import NAMED
@@ -57,18 +57,18 @@ def main():
     import numpy as np
 
     engines = make_engines(options)
-    places = np.arange(options.steps * BATCH, dtype=np.int32).reshape(options.steps, BATCH) % 10_000
+    indices = np.arange(options.steps * BATCH, dtype=np.int32).reshape(options.steps, BATCH) % 10_000
     seconds = {name: [] for name in engines}
     for number in range(options.rounds):
         for name, engine in engines.items():
             started = time.perf_counter()
-            engine.train(1 + number * options.steps, places, np.full(options.steps, 1e-3))
+            engine.train(1 + number * options.steps, indices, np.full(options.steps, 1e-3))
             seconds[name].append(time.perf_counter() - started)
     print(f"{options.model}, {options.precision}, batch {BATCH}, median of {options.rounds} rounds")
     print(f"{'augmentation':16} {'images/s':>8}  below the bare step")
     bare = statistics.median(seconds["none"])
-    for name, found in seconds.items():
-        median = statistics.median(found)
+    for name, times in seconds.items():
+        median = statistics.median(times)
         print(f"{name:16} {options.steps * BATCH / median:8,.0f}  {100 * (1 - bare / median):5.1f} %")
 
 

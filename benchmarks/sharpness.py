@@ -1,16 +1,16 @@
-"""Probes a second of the Hessian trace, of Hessian-vector products and of NTK traces, ours and plain, in one run.
+"""Measure probes per second of Hessian traces, Hessian-vector products and NTK traces, ours against plain code.
 
     python benchmarks/sharpness.py [--backends tensorflow jax] [--images 125] [--calls 5] [--rounds 3]
 
-The published ResNet-20 on synthetic images. "plain" is the loop that one writes first: for every probe two nested
-gradient tapes, run eagerly (on JAX, where eager code is no way of working, the same under `jax.jit`); "compiled" is the
-same inside one `tf.function`. "trace" is ours, and gives the Fisher and NTK traces of the same probe besides; "ntk" is
-ours without the Hessian; "hvp" our Hessian-vector product, which the eigenvalue needs. Every contestant runs in a
-process of its own, in turns; the medians of the rounds count. Besides the clock, which other programs on the machine
-slow down, the processor time of a probe is given. All contestants return the same v'Hv, which is checked.
+Uses the published ResNet-20 on synthetic images. "plain" is the loop that one would write first: two nested gradient
+tapes per probe, run eagerly (on JAX, where nobody runs eager code, under `jax.jit`). "compiled" is the same inside one
+`tf.function`. "trace" is ours and also returns the Fisher and NTK traces of the same probe; "ntk" is ours without the
+Hessian; "hvp" is our Hessian-vector product, which the eigenvalue needs. Each contestant runs in its own process, in
+turns; the medians of the rounds count. Other programs on the machine slow down the clock, so the processor time per
+probe is printed as well. All contestants must return the same v'Hv, which is checked.
 
-Expected before measuring: of convolutions' work 9 units for two backward passes against 5, so twice "compiled"; the aim
-is 5 times "plain".
+Expected before measuring: the convolutions do 9 units of work in two backward passes against our 5, so twice
+"compiled"; the goal is 5 times "plain".
 """
 
 import argparse
@@ -80,7 +80,7 @@ def plain_jax(loss_function, images, labels):
 
 
 def one(backend, contestant, count, calls):
-    """Seconds of the first call, and of a call after it by the clock and of processor time; the first probe's form."""
+    """Return seconds of the first call, clock and processor seconds of a later call, and the first probe's v'Hv."""
     from cifarzoo.data import load
     from cifarzoo.evaluation.sharpness import LossFunction
     from cifarzoo.models.registry import create_model
@@ -117,10 +117,10 @@ def one(backend, contestant, count, calls):
 def measure(backend, contestant, options):
     command = [sys.executable, __file__, "--one", backend, contestant, "--images", str(options.images)]
     environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"}
-    found = subprocess.run(
+    process = subprocess.run(
         [*command, "--calls", str(options.calls)], capture_output=True, text=True, env=environment, check=True
     )
-    return json.loads(found.stdout.strip().splitlines()[-1])
+    return json.loads(process.stdout.strip().splitlines()[-1])
 
 
 def main():
@@ -141,10 +141,10 @@ def main():
         ]
         for name in CONTESTANTS[backend]:
             first, seconds, processor = (
-                statistics.median(found[name][key] for found in rounds) for key in ("first", "seconds", "processor")
+                statistics.median(result[name][key] for result in rounds) for key in ("first", "seconds", "processor")
             )
             gains = [
-                statistics.median(found["plain"][key] / found[name][key] for found in rounds)
+                statistics.median(result["plain"][key] / result[name][key] for result in rounds)
                 for key in ("seconds", "processor")
             ]
             shown = f"{first:13.1f} {1 / seconds:9.2f} {gains[0]:8.1f} {processor:18.3f} {gains[1]:8.1f}"

@@ -1,13 +1,14 @@
-"""Inference of SkipNets with every block computed, and with blocks computed only for the images whose gates are open.
+"""Time inference of SkipNets with every block computed, and with blocks computed only for images with open gates.
 
     python benchmarks/skipping.py [--depths 38 110] [--skipped 0 25 50 75] [--images 1024] [--batch 256] [--rounds 3]
 
-Both run in one process, in turns, on the same images of the synthetic data set and the same untrained weights; the
-median of the rounds counts. The gates are set so that the given percentage of gated blocks is skipped, others for every
-image: a percentage that training may or may not reach without loss. Both must give the same logits.
+Both run in one process, in turns, on the same images of the synthetic data set with the same untrained weights; the
+median of the rounds counts. The gates are set to skip the percentage of gated blocks in --skipped, different ones for
+each image; whether training can reach such a percentage without loss is another question. Both must return the same
+logits.
 
-Expected before measuring: the share of multiply-accumulates that is left, plus some percent for gates and for gathering
-and scattering the images; less gain where few images share a block.
+Expected before measuring: the remaining share of multiply-accumulates, plus some percent for gates and for gathering
+and scattering images; less gain where few images share a block.
 """
 
 import argparse
@@ -30,16 +31,16 @@ from cifarzoo.models.skipping import (
 
 
 def spread(model, images):
-    """Let gates tell images apart: untrained, they see nearly the same in all of them."""
+    """Rescale the gates' embeddings so that gates tell images apart; untrained, they see almost the same in all."""
     names = {layer.name for layer in model.layers}
     x = keras.Model(model.input, model.get_layer("before_gates").output).predict(images, verbose=0)
     for block in gated_blocks(model):
         embedding = model.get_layer(f"{block}_gate_embedding")
-        found = embedding.predict(x, verbose=0)
+        embedded = embedding.predict(x, verbose=0)
         linear = embedding.get_layer(f"{block}_gate_linear")
         kernel, bias = linear.get_weights()
-        deviation = found.std(axis=0) + 1e-6
-        linear.set_weights([kernel / deviation, (bias - found.mean(axis=0)) / deviation])
+        deviation = embedded.std(axis=0) + 1e-6
+        linear.set_weights([kernel / deviation, (bias - embedded.mean(axis=0)) / deviation])
         shortcut = f"{block}_shortcut"
         skipped = model.get_layer(shortcut).predict(x, verbose=0) if shortcut in names else x
         x = model.get_layer(block).predict([x, skipped], verbose=0)
@@ -57,12 +58,12 @@ def close(model, images, percent):
 
 
 def whole(model, images, batch):
-    """Logits with every block computed."""
+    """Return logits with every block computed."""
     return np.concatenate([model.predict_on_batch(images[i : i + batch]) for i in range(0, len(images), batch)])
 
 
 def seconds_of(function, *args):
-    """How long a call takes."""
+    """Return the wall-clock seconds of a call."""
     started = time.perf_counter()
     function(*args)
     return time.perf_counter() - started
@@ -99,7 +100,7 @@ def main():
             for _ in range(options.rounds):
                 for name, call in contestants.items():
                     seconds[name].append(seconds_of(*call))
-            speed = {name: len(images) / statistics.median(found) for name, found in seconds.items()}
+            speed = {name: len(images) / statistics.median(times) for name, times in seconds.items()}
             print(
                 f"SkipNet-{depth:<4} {computation_percent(decisions):10.1f} % "
                 f"{executed_macs(model, decisions).mean() / 1e6:7.1f} {speed['all']:11,.0f} {speed['skipping']:9,.0f} "

@@ -1,4 +1,4 @@
-"""The zoo's builders at sizes that two processor cores train in minutes; for families.yaml."""
+"""Small members of the zoo's families, which two processor cores train in minutes; for families.yaml."""
 
 from cifarzoo.models.registry import COMMON_ARGUMENTS
 

@@ -1,12 +1,12 @@
-"""How long a user waits: for the import, for the model, for the first training step.
+"""Measure how long a user waits for the import, the model and the first training step.
 
     [KERAS_BACKEND=jax] python benchmarks/startup.py [--depths 20 110 1001] [--kinds ours unrolled looped fit]
         [--batch 128]
 
-The import is timed against bare Python in turns; models and first steps in a process each: this engine; without loops
-over repeated blocks ("unrolled"); on JAX the engine as on accelerators, with such loops ("looped"), which processors
-run for the deepest networks only; Keras `fit`. Expected before measuring: an import under 10 ms; first steps dominated
-by tracing, in proportion to depth.
+The import is timed against bare Python, in turns. Models and first steps are timed in one process each, for this engine
+("ours"), for the engine without loops over repeated blocks ("unrolled"), on JAX for the engine with the loops that it
+uses on accelerators, but on processors only for the deepest networks ("looped"), and for Keras `fit`. Expected before
+measuring: an import under 10 ms; first steps dominated by tracing, in proportion to depth.
 """
 
 import argparse
@@ -22,14 +22,14 @@ KINDS = ("ours", "unrolled", "looped", "fit")
 
 
 def seconds(*code):
-    """Wall-clock time of a Python process."""
+    """Return the wall-clock seconds of a Python process."""
     started = time.perf_counter()
     subprocess.run([sys.executable, *code], check=True)
     return time.perf_counter() - started
 
 
 def first_step(depth, kind, batch):
-    """Seconds to build a ResNet and to finish its first training step, data and imports not counted."""
+    """Return seconds to build a ResNet and for its first and second training step, without data and imports."""
     import keras
     import numpy as np
 
@@ -53,10 +53,10 @@ def first_step(depth, kind, batch):
         if kind == "looped":
             engine.loops_on_device = True
         built = time.perf_counter()
-        places = np.arange(batch, dtype=np.int32)[None]
-        engine.train(0, places, np.array([0.01]))
+        indices = np.arange(batch, dtype=np.int32)[None]
+        engine.train(0, indices, np.array([0.01]))
         done = time.perf_counter()
-        engine.train(1, places, np.array([0.01]))
+        engine.train(1, indices, np.array([0.01]))
     else:
         model = create_model(f"cifar_resnet{depth}")
         model.compile(keras.optimizers.SGD(0.01, 0.9), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -76,7 +76,7 @@ def main():
     parser.add_argument("--one", choices=KINDS)
     options = parser.parse_args()
     if "looped" in options.kinds and os.environ.get("KERAS_BACKEND") != "jax":
-        parser.error("looped: on TensorFlow that is `ours`; set KERAS_BACKEND=jax")
+        parser.error("looped: on TensorFlow this equals `ours`; set KERAS_BACKEND=jax")
     if options.one:
         print(json.dumps(first_step(options.depths[0], options.one, options.batch)))
         return
@@ -85,16 +85,16 @@ def main():
     print(f"import cifarzoo adds {1e3 * (with_import - bare):.1f} ms to Python's {1e3 * bare:.1f} ms")
     for depth in options.depths:
         for kind in options.kinds:
-            found = subprocess.run(
+            process = subprocess.run(
                 [sys.executable, __file__, "--one", kind, "--depths", str(depth), "--batch", str(options.batch)],
                 capture_output=True,
                 text=True,
                 env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"},
             )
-            if found.returncode:
-                shown = f"ended with status {found.returncode} (-9: killed, out of memory)"
+            if process.returncode:
+                shown = f"ended with status {process.returncode} (-9: killed, out of memory)"
             else:
-                times = json.loads(found.stdout.strip().splitlines()[-1])
+                times = json.loads(process.stdout.strip().splitlines()[-1])
                 shown = "  ".join(f"{k} {v:.1f} s" for k, v in times.items())
             print(f"ResNet-{depth:<5} {kind:6} {shown}", flush=True)
 

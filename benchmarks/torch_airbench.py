@@ -1,9 +1,9 @@
 """Airbench94 in plain PyTorch on a processor, for comparison only: Jordan 2024, https://arxiv.org/abs/2404.00498.
 
 The network, the hyper-parameters and the tricks are those of https://github.com/KellerJordan/cifar10-airbench:
-Lookahead, alternating flip, translation by two pixels, biases of BatchNormalization with 64 times the rate, the bias of
-the whitening layer learnt for three epochs, test-time augmentation by mirror images and shifts of one pixel. For a
-processor half precision gives way to float32 or bfloat16.
+Lookahead, alternating flip, translation by two pixels, 64 times the rate for the biases of BatchNormalization, three
+epochs of training for the bias of the whitening layer, and test-time augmentation by mirror images and shifts of one
+pixel. Because it runs on a processor, float32 or bfloat16 replaces half precision.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 BATCH = 1024
 MOMENTUM = 0.85
-# The rate is 11.5 per 1024 images, freed of what Nesterov momentum multiplies it by; the loss is a mean here.
+# The rate is 11.5 per 1024 images, divided by the gain of Nesterov momentum; the loss here is a mean.
 NESTEROV_GAIN = 1 + 1 / (1 - MOMENTUM)
 PEAK = 11.5 / NESTEROV_GAIN
 WEIGHT_DECAY = 0.0153 / NESTEROV_GAIN
@@ -28,7 +28,7 @@ SHIFT = 2
 
 
 class Group(nn.Module):
-    """conv-pool-BN-GELU-conv-BN-GELU; convolutions begin as the identity on their input channels."""
+    """conv-pool-BN-GELU-conv-BN-GELU; convolutions start as the identity on their input channels."""
 
     def __init__(self, channels, filters):
         super().__init__()
@@ -42,7 +42,7 @@ class Group(nn.Module):
             norm.weight.requires_grad = False
 
     def forward(self, x):
-        """NCHW in and out."""
+        """Map a batch NCHW to a batch NCHW."""
         x = F.gelu(self.norm1(F.max_pool2d(self.conv1(x), 2)))
         return F.gelu(self.norm2(self.conv2(x)))
 
@@ -60,7 +60,7 @@ class Airbench(nn.Module):
         self.linear = nn.Linear(widths[-1], classes, bias=False)
 
     def forward(self, x):
-        """Logits."""
+        """Return logits."""
         x = self.groups(F.gelu(self.whitening(x)))
         return self.linear(x.amax((2, 3))) / 9
 
@@ -73,24 +73,24 @@ class Airbench(nn.Module):
 
 
 def rate(step, total):
-    """The course of the learning rate: up from 0.2 of the peak to 23 % of the steps, down to 0.07."""
+    """Return the learning rate relative to its peak: from 0.2 up to 1 after 23 % of the steps, then down to 0.07."""
     peak = int(0.23 * total)
     return 0.2 + 0.8 * step / peak if step < peak else 1 - 0.93 * (step - peak) / (total - peak)
 
 
 def shifted(padded):
-    """Every image cut from its padded self at a random place."""
+    """Crop every padded image at a random position."""
     images = torch.empty(len(padded), 3, 32, 32)
-    places = torch.randint(0, 2 * SHIFT + 1, (len(padded), 2))
+    offsets = torch.randint(0, 2 * SHIFT + 1, (len(padded), 2))
     for down in range(2 * SHIFT + 1):
         for across in range(2 * SHIFT + 1):
-            chosen = (places == torch.tensor([down, across])).all(1)
+            chosen = (offsets == torch.tensor([down, across])).all(1)
             images[chosen] = padded[chosen][:, :, down : down + 32, across : across + 32]
     return images
 
 
 class Lookahead:
-    """Weights and statistics that lag behind, and to which those of the network return every few steps."""
+    """Slow copies of weights and statistics, to which those of the network return every few steps."""
 
     def __init__(self, model):
         self.model = model
@@ -107,18 +107,18 @@ class Lookahead:
 
 
 def train(images, labels, epochs=9.9, seed=0, bfloat16=False, most_steps=None):
-    """Train.
+    """Train the network.
 
     Args:
         images: uint8 array [n, 32, 32, 3].
-        labels: Whole numbers [n].
-        epochs: Length of the training.
-        seed: Of everything.
-        bfloat16: Compute in it.
-        most_steps: End after so many steps, for timing.
+        labels: Integer array [n].
+        epochs: Length of training in epochs.
+        seed: Seed of all random numbers.
+        bfloat16: Whether to compute in bfloat16.
+        most_steps: Stop after this many steps, for timing.
 
     Returns:
-        The network, the mean and deviation to normalise with, the seconds and the number of images trained on.
+        The network, the mean and standard deviation for normalisation, the seconds and the number of images trained on.
     """
     torch.manual_seed(seed)
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
@@ -151,12 +151,12 @@ def train(images, labels, epochs=9.9, seed=0, bfloat16=False, most_steps=None):
         if epoch % 2:
             x = x.flip(3)
         order = torch.randperm(len(x))
-        for places in order[: per_epoch * BATCH].split(BATCH):
+        for indices in order[: per_epoch * BATCH].split(BATCH):
             for group in optimizer.param_groups:
                 group["lr"] = group["base"] * rate(step, total)
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-                batch = x[places].contiguous(memory_format=torch.channels_last)
-                loss = F.cross_entropy(model(batch).float(), labels[places], label_smoothing=LABEL_SMOOTHING)
+                batch = x[indices].contiguous(memory_format=torch.channels_last)
+                loss = F.cross_entropy(model(batch).float(), labels[indices], label_smoothing=LABEL_SMOOTHING)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -173,7 +173,7 @@ def train(images, labels, epochs=9.9, seed=0, bfloat16=False, most_steps=None):
 
 @torch.inference_mode()
 def errors(model, statistics, images, labels):
-    """Percent of wrong predictions: of the images alone, with mirror images, with shifts of one pixel too."""
+    """Return errors in percent: on the images alone, with mirror images, and also with shifts of one pixel."""
     model.eval()
     x = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - statistics[0]) / statistics[1]
 
@@ -186,7 +186,7 @@ def errors(model, statistics, images, labels):
     padded = F.pad(x, (1,) * 4, "reflect")
     mirror = mirrored(x)
     shifts = (mirrored(padded[:, :, :32, :32]) + mirrored(padded[:, :, 2:, 2:])) / 2
-    wanted = torch.from_numpy(labels).long()
+    expected = torch.from_numpy(labels).long()
     return [
-        100 * float((found.argmax(1) != wanted).float().mean()) for found in (logits(x), mirror, (mirror + shifts) / 2)
+        100 * float((out.argmax(1) != expected).float().mean()) for out in (logits(x), mirror, (mirror + shifts) / 2)
     ]

@@ -1,4 +1,4 @@
-"""Networks of the zoo in plain PyTorch, to compare speeds with: ten classes, NCHW, random images."""
+"""Networks of the zoo in plain PyTorch, for comparing speed: ten classes, NCHW, random images."""
 
 import torch
 from torch import nn
@@ -6,17 +6,17 @@ from torch.nn import functional as F
 
 
 def conv(channels, filters, kernel=3, stride=1):
-    """A convolution without bias that keeps the size, or halves it."""
+    """Return a convolution without bias that keeps the image size, or halves it with stride 2."""
     return nn.Conv2d(channels, filters, kernel, stride, kernel // 2, bias=False)
 
 
 def append_channels(x, filters):
-    """Zero channels up to `filters` of them."""
+    """Append zero channels up to `filters`."""
     return F.pad(x, (0, 0, 0, 0, 0, filters - x.shape[1]))
 
 
 class OriginalBlock(nn.Module):
-    """He et al. 2015, shortcut A: conv-BN-ReLU-conv-BN plus shortcut, then ReLU."""
+    """conv-BN-ReLU-conv-BN plus shortcut A, then ReLU (He et al. 2015)."""
 
     def __init__(self, channels, filters, stride):
         super().__init__()
@@ -30,7 +30,7 @@ class OriginalBlock(nn.Module):
         self.stride, self.filters = stride, filters
 
     def forward(self, x):
-        """NCHW in and out."""
+        """Map a batch NCHW to a batch NCHW."""
         return F.relu(self.branch(x) + append_channels(x[:, :, :: self.stride, :: self.stride], self.filters))
 
 
@@ -38,9 +38,9 @@ class PreactivatedBlock(nn.Module):
     """BN-ReLU-conv for each (filters, kernel, stride); where the shape changes, a 1x1 convolution is the shortcut.
 
     Args:
-        channels: Of the input.
-        convolutions: Filters, kernel and stride of each convolution.
-        share_activation: Whether that shortcut starts after the first ReLU.
+        channels: Input channels.
+        convolutions: Filters, kernel size and stride of each convolution.
+        share_activation: Whether the shortcut starts after the first ReLU.
     """
 
     def __init__(self, channels, convolutions, share_activation):
@@ -55,7 +55,7 @@ class PreactivatedBlock(nn.Module):
         self.projection = conv(channels, width, 1, stride) if stride > 1 or width != channels else None
 
     def forward(self, x):
-        """NCHW in and out."""
+        """Map a batch NCHW to a batch NCHW."""
         y = self.first(x)
         if self.projection is not None:
             x = self.projection(y if self.share_activation else x)
@@ -63,7 +63,7 @@ class PreactivatedBlock(nn.Module):
 
 
 class PyramidBlock(nn.Module):
-    """Bottleneck of a PyramidNet: BN-conv-BN-ReLU-conv-BN-ReLU-conv-BN; shortcut without parameters."""
+    """Bottleneck block of a PyramidNet: BN-conv-BN-ReLU-conv-BN-ReLU-conv-BN, with a shortcut without parameters."""
 
     def __init__(self, channels, width, stride):
         super().__init__()
@@ -81,19 +81,19 @@ class PyramidBlock(nn.Module):
         self.stride, self.filters = stride, 4 * width
 
     def forward(self, x):
-        """NCHW in and out."""
+        """Map a batch NCHW to a batch NCHW."""
         y = self.branch(x)
         return y + append_channels(F.avg_pool2d(x, 2) if self.stride > 1 else x, self.filters)
 
 
 def head(channels, activated):
-    """Pooling and classifier; BatchNormalization and ReLU first where the last block has none."""
+    """Return pooling and classifier, after BatchNormalization and ReLU where the last block does not end with them."""
     final = [] if activated else [nn.BatchNorm2d(channels), nn.ReLU()]
     return [*final, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10)]
 
 
 def original_resnet(depth):
-    """ResNet with basic blocks in the original form."""
+    """Build a ResNet of original basic blocks."""
     layers, channels = [conv(3, 16), nn.BatchNorm2d(16), nn.ReLU()], 16
     for stage, filters in enumerate((16, 32, 64)):
         for block in range((depth - 2) // 6):
@@ -103,7 +103,7 @@ def original_resnet(depth):
 
 
 def resnet164():
-    """ResNet with pre-activated bottlenecks."""
+    """Build ResNet-164 of pre-activated bottleneck blocks."""
     layers, channels = [conv(3, 16)], 16
     for stage, width in enumerate((16, 32, 64)):
         for block in range(18):
@@ -114,7 +114,7 @@ def resnet164():
 
 
 def wide_resnet(depth, factor):
-    """Wide ResNet."""
+    """Build a Wide ResNet."""
     layers, channels = [conv(3, 16)], 16
     for stage, filters in enumerate((16 * factor, 32 * factor, 64 * factor)):
         for block in range((depth - 4) // 6):
@@ -125,7 +125,7 @@ def wide_resnet(depth, factor):
 
 
 def pyramidnet(depth, alpha):
-    """PyramidNet with bottlenecks."""
+    """Build a PyramidNet of bottleneck blocks."""
     blocks = (depth - 2) // 3
     layers, channels = [conv(3, 16), nn.BatchNorm2d(16)], 16
     for i in range(blocks):
@@ -147,18 +147,18 @@ NETWORKS = {
 
 
 def trainer(name, batch_size, bfloat16, channels_last, compiled):
-    """A function that trains so many steps with crop and flip on the device, and waits until they are done.
+    """Return a function that trains a number of steps with crop and flip on the device and waits until they are done.
 
     Args:
         name: One of `NETWORKS`.
-        batch_size: Images a step.
-        bfloat16: Autocast to bfloat16, else float32.
-        channels_last: Layout NHWC in memory.
-        compiled: None for eager, else the mode of `torch.compile`.
+        batch_size: Images per step.
+        bfloat16: Autocast to bfloat16 instead of computing in float32.
+        channels_last: Use the memory layout NHWC.
+        compiled: Mode of `torch.compile`, or None for eager execution.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
-    torch.backends.cudnn.benchmark = True  # tries convolutions out, as XLA does
+    torch.backends.cudnn.benchmark = True  # times several convolution algorithms, as XLA does
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model = NETWORKS[name]().to(device, memory_format=layout)
     optimizer = torch.optim.SGD(model.parameters(), 0.01, 0.9, nesterov=True, weight_decay=5e-4)
@@ -173,13 +173,13 @@ def trainer(name, batch_size, bfloat16, channels_last, compiled):
         loss_of = torch.compile(loss_of, mode=compiled)
 
     def step():
-        places = torch.randint(0, 2048, (batch_size,), device=device)
-        x = F.pad(images[places], (4, 4, 4, 4))
+        indices = torch.randint(0, 2048, (batch_size,), device=device)
+        x = F.pad(images[indices], (4, 4, 4, 4))
         down, across = (int(v) for v in torch.randint(0, 9, (2,)))
         x = x[:, :, down : down + 32, across : across + 32]
         x = torch.where(torch.rand(batch_size, 1, 1, 1, device=device) < 0.5, x.flip(3), x)
         x = ((x.float() - 120) / 64).to(memory_format=layout)
-        loss = loss_of(x, labels[places])
+        loss = loss_of(x, labels[indices])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -1,23 +1,23 @@
-"""Training throughput at batch 128: this engine, Keras `fit`, plain PyTorch, side by side in one run.
+"""Compare training throughput at batch 128: this engine, Keras `fit` and plain PyTorch in one run.
 
     [KERAS_BACKEND=jax] python benchmarks/training.py [--networks resnet20 resnet56] [--steps 40] [--rounds 3]
         [--repeats 1] [--timeout 600]
 
-On an H100 or H200, where compiling takes far longer than what is timed: KERAS_BACKEND=jax, `--networks resnet20
---precision bfloat16 --steps 200 --rounds 1 --repeats 3 --peak 989`, and so resnet110, resnet164, wrn_28_10 and
-pyramidnet272_a200, a command each.
+On an H100 or H200, where compilation takes far longer than the timed steps: KERAS_BACKEND=jax, `--networks resnet20
+--precision bfloat16 --steps 200 --rounds 1 --repeats 3 --peak 989`, and the same for resnet110, resnet164, wrn_28_10
+and pyramidnet272_a200, one command each.
 
-Every contestant runs in a process of its own, in turns, so that all see the same machine, and times its steps `repeats`
-times; medians count. Each is shown when it is done. All train the same network with Nesterov SGD and weight decay on
-uint8 images with crop and flip, except `fit`, which gets float32 images without any augmentation and has no weight
-decay. PyTorch (optional) shows its best: on processors the better of two layouts, on a GPU channels last, eager or
-compiled, with and without CUDA graphs. Epochs are of 50,000 images; TFLOP/s are six times the multiply-accumulates of a
-forward pass, and `--peak` is what the device's data sheet promises.
+Contestants run in turns, each in its own process, so that all see the same machine, and time their steps `repeats`
+times; medians count. Results are printed as they arrive. All train the same network with Nesterov SGD and
+weight decay on uint8 images with crop and flip, except `fit`, which gets float32 images without augmentation and has no
+weight decay. PyTorch (optional) shows its best result: on processors the better of two layouts; on a GPU channels last,
+eager or compiled, with and without CUDA graphs. An epoch is 50,000 images; FLOPs are six times the multiply-accumulates
+of a forward pass; `--peak` is the figure from the device's data sheet.
 
-Expected before measuring, on processors: twice `fit` in float32 from the fused BatchNormalization, the saved host loop
-and the cheap augmentation; level with PyTorch in float32, as both call oneDNN, and ahead of it in bfloat16. On a GPU:
-several times `fit` and eager PyTorch for the narrow ResNets, which dispatch bounds there; level with compiled PyTorch,
-and 40 % of the peak, for WRN-28-10.
+Expected before measuring, on processors: twice `fit` in float32, thanks to the fused BatchNormalization, no host loop
+and cheap augmentation; equal to PyTorch in float32, because both call oneDNN, and faster in bfloat16. On a GPU: several
+times `fit` and eager PyTorch for the narrow ResNets, which dispatch limits there; equal to compiled PyTorch, and 40 %
+of the peak, for WRN-28-10.
 """
 
 import argparse
@@ -32,17 +32,17 @@ BATCH = 128
 
 
 def median_speed(run, steps, repeats):
-    """Images a second of `run(number)`, which trains so many steps."""
-    found = []
+    """Return the median images per second of `run(number)`, which trains `steps` steps."""
+    speeds = []
     for number in range(repeats):
         started = time.perf_counter()
         run(number)
-        found.append(steps * BATCH / (time.perf_counter() - started))
-    return statistics.median(found)
+        speeds.append(steps * BATCH / (time.perf_counter() - started))
+    return statistics.median(speeds)
 
 
 def ours(network, steps, precision, repeats):
-    """The engine of cifarzoo on Keras' backend."""
+    """Time the engine of cifarzoo on Keras' backend."""
     import numpy as np
 
     from cifarzoo.data import load
@@ -59,13 +59,13 @@ def ours(network, steps, precision, repeats):
         }
     )
     engine = create_engine(experiment, load("synthetic"), 0)
-    places = np.arange(steps * BATCH, dtype=np.int32).reshape(steps, BATCH) % 10_000
-    engine.train(0, places, np.full(steps, 0.01))
-    return median_speed(lambda k: engine.train((k + 1) * steps, places, np.full(steps, 0.01)), steps, repeats)
+    indices = np.arange(steps * BATCH, dtype=np.int32).reshape(steps, BATCH) % 10_000
+    engine.train(0, indices, np.full(steps, 0.01))
+    return median_speed(lambda k: engine.train((k + 1) * steps, indices, np.full(steps, 0.01)), steps, repeats)
 
 
 def keras_fit(network, steps, precision, repeats):
-    """`compile` and `fit` on the same model, spared augmentation and weight decay."""
+    """Time `compile` and `fit` on the same model, without augmentation and weight decay."""
     import keras
     import numpy as np
 
@@ -78,15 +78,15 @@ def keras_fit(network, steps, precision, repeats):
         keras.optimizers.SGD(0.01, 0.9, nesterov=True), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     )
     split = load("synthetic").train
-    places = np.arange((steps + 3) * BATCH) % len(split)
-    images, labels = split.images[places].astype("float32"), split.labels[places]
+    indices = np.arange((steps + 3) * BATCH) % len(split)
+    images, labels = split.images[indices].astype("float32"), split.labels[indices]
     model.fit(images[: 3 * BATCH], labels[: 3 * BATCH], batch_size=BATCH, verbose=0)
     images, labels = images[3 * BATCH :], labels[3 * BATCH :]
     return median_speed(lambda k: model.fit(images, labels, batch_size=BATCH, verbose=0), steps, repeats)
 
 
 def pytorch(network, steps, precision, repeats):
-    """The best of PyTorch's ways that work here."""
+    """Time the fastest of the PyTorch configurations that run on this machine."""
     import torch
     from torch_networks import NETWORKS, trainer
 
@@ -101,21 +101,21 @@ def pytorch(network, steps, precision, repeats):
         ways = [(True, None), (True, "default"), (True, "reduce-overhead")]
     else:
         ways = [(False, None), (True, None)]
-    found = []
+    speeds = []
     for channels_last, compiled in ways:
         try:
             train = trainer(network, BATCH, precision == "bfloat16", channels_last, compiled)
             train(3)
             speed = median_speed(lambda k, train=train: train(steps), steps, repeats)
-        except RuntimeError as failure:  # torch.compile needs a compiler of C, which not every machine has
+        except RuntimeError as failure:  # torch.compile needs a C compiler, which some machines lack
             print(f"PyTorch, {compiled}: {failure!s:.200}", file=sys.stderr)
             continue
-        found.append(speed)
-    return max(found)
+        speeds.append(speed)
+    return max(speeds)
 
 
 def arguments(network):
-    """The original ResNets; of other networks the defaults."""
+    """Return the model arguments: the original form for the basic ResNets, the defaults for other networks."""
     original = network in ("resnet20", "resnet56", "resnet110")
     return {"block_type": "original", "shortcut_type": "A"} if original else {}
 
@@ -124,21 +124,21 @@ CONTESTANTS = {"ours": ours, "fit": keras_fit, "pytorch": pytorch}
 
 
 def measure(name, network, options):
-    """Run one contestant in a process of its own; None if it cannot run here."""
+    """Run one contestant in its own process and return its images per second, or None if it cannot run here."""
     command = [sys.executable, __file__, "--one", name, "--networks", network]
     command += ["--steps", str(options.steps), "--precision", options.precision, "--repeats", str(options.repeats)]
-    # oneDNN for `fit` too, which would do without it on many processors.
+    # Enable oneDNN also for `fit`, which would run without it on many processors.
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"}
     try:
-        found = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=options.timeout)
+        process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=options.timeout)
     except subprocess.TimeoutExpired:
-        print(f"{network}, {name}: not done after {options.timeout} s", file=sys.stderr)
+        print(f"{network}, {name}: not finished after {options.timeout} s", file=sys.stderr)
         return None
-    if found.returncode:
-        reason = found.stderr.strip().splitlines() or [f"ended with status {found.returncode}"]
+    if process.returncode:
+        reason = process.stderr.strip().splitlines() or [f"ended with status {process.returncode}"]
         print(f"{network}, {name}: {reason[-1]:.300}", file=sys.stderr)
         return None
-    speed = json.loads(found.stdout.strip().splitlines()[-1])
+    speed = json.loads(process.stdout.strip().splitlines()[-1])
     print(f"{network}, {name}: {speed:,.0f} images/s", file=sys.stderr, flush=True)
     return speed
 
@@ -149,7 +149,7 @@ def main():
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--timeout", type=int, default=3600, help="seconds that a contestant has for a round")
+    parser.add_argument("--timeout", type=int, default=3600, help="seconds per contestant and round")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--peak", type=float, help="TFLOP/s of the device in this precision")
     parser.add_argument("--one", choices=CONTESTANTS)
@@ -165,7 +165,7 @@ def main():
     for network in options.networks:
         rounds = [{name: measure(name, network, options) for name in CONTESTANTS} for _ in range(options.rounds)]
         median = {
-            name: statistics.median(found) if (found := [r[name] for r in rounds if r[name]]) else None
+            name: statistics.median(speeds) if (speeds := [r[name] for r in rounds if r[name]]) else None
             for name in CONTESTANTS
         }
         shown = " ".join(f"{median[name]:8,.0f}" if median[name] else f"{'-':>8}" for name in CONTESTANTS)
