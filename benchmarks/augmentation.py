@@ -72,11 +72,12 @@ def with_pillow(name, images):
     """Return a function that applies a policy, crop, flip and Cutout one image at a time with Pillow and NumPy."""
     from PIL import Image, ImageEnhance, ImageOps
 
-    from cifarzoo.augment import policies
+    from cifarzoo.augment import spec
+    from cifarzoo.augment.policies import operations
 
     class_name, parameters = PILLOW[name] or (None, None)
-    policy = getattr(policies, class_name)(**parameters) if class_name else None
-    choices = [policy.operations(slot, 32) for slot in range(policy.slots)] if policy else []
+    policy = getattr(spec, class_name)(**parameters) if class_name else None
+    choices = [operations(policy, slot, 32) for slot in range(policy.slots)] if policy else []
     random = np.random.default_rng(0)
 
     def operate(image, name, value):
@@ -103,7 +104,7 @@ def with_pillow(name, images):
         image = Image.fromarray(array)
         index = random.integers(len(choices[0])) if choices else 0
         for slot in choices:
-            operation, chance, value = slot[random.integers(len(slot)) if policy.redrawn else index]
+            operation, chance, value = slot[random.integers(len(slot)) if policy.independent_slots else index]
             if random.random() < chance:
                 image = operate(image, operation, value)
         top, left = random.integers(9, size=2)
@@ -192,10 +193,10 @@ def main():
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="for Pillow, torchvision and timm")
     arguments = parser.parse_args()
 
-    from cifarzoo.augment.pipeline import NAMED
+    from cifarzoo.augment.spec import PIPELINES
 
     images, labels = real_or_drawn_images(arguments.batch, arguments.data)
-    names = arguments.names or [*(name for name in NAMED if name != "none"), "policies"]
+    names = arguments.names or [*(name for name in PIPELINES if name != "none"), "policies"]
     compiled = {name: ours(name, images, labels) for name in names}
     compiled["Keras RandAugment"] = keras_randaugment(images)
     others = {("Pillow", name): with_pillow for name in names if name in PILLOW}

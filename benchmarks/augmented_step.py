@@ -23,13 +23,13 @@ def make_engines(options):
     """Return one compiled engine per pipeline."""
     import numpy as np
 
-    from cifarzoo.augment.pipeline import NAMED
     from cifarzoo.augment.policy_lists import read_policies
+    from cifarzoo.augment.spec import PIPELINES
     from cifarzoo.data import load
     from cifarzoo.experiment.schema import Experiment
     from cifarzoo.training.engines import create_engine
 
-    pipelines = {name: name for name in NAMED}
+    pipelines = {name: name for name in PIPELINES}
     pipelines["policies"] = [{"policies": {"policies": read_policies(POLICIES)}}, "crop", "flip", "cutout"]
     dataset, engines = load("synthetic"), {}
     for name, augmentation in pipelines.items():

@@ -6,8 +6,9 @@ from functools import lru_cache
 import numpy as np
 from keras import backend, ops
 
-from cifarzoo.augment.pipeline import NAMED, build
+from cifarzoo.augment.pipeline import build
 from cifarzoo.augment.random import Draws
+from cifarzoo.augment.spec import PIPELINES
 
 ALL_OPERATIONS = [
     "ShearX",
@@ -28,7 +29,7 @@ ALL_OPERATIONS = [
 ]
 SEED = 12345678901
 DESCRIPTIONS = {
-    **{name: name for name in NAMED},
+    **{name: name for name in PIPELINES},
     "reflect": [{"crop": {"mode": "reflect"}}, {"flip": {"alternating": True}}],
     "jitter": [{"jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}}],
     "policies": [

@@ -5,8 +5,11 @@ import pytest
 from keras import ops
 from scipy import stats
 
-from cifarzoo.augment.mixing import CutMix, MixUp, beta_quantiles
+from cifarzoo.augment.base import DatasetFacts
+from cifarzoo.augment.mixing import beta_quantiles
+from cifarzoo.augment.pipeline import Pipeline
 from cifarzoo.augment.random import Draws
+from cifarzoo.augment.spec import CutMix, MixUp
 
 BATCH = 64
 
@@ -16,8 +19,10 @@ def batch(height=32, width=32):
     return rng.integers(0, 256, (BATCH, height, width, 3), dtype=np.uint8), np.arange(BATCH, dtype="int32") % 10
 
 
-def run(augmentation, images, labels, step=0):
-    mixed = augmentation(images, labels, Draws(0, step, np.arange(len(images), dtype="int32")))
+def run(spec, images, labels, step=0, classes=10):
+    mixed = Pipeline([spec], DatasetFacts(classes)).run(
+        images, labels, Draws(0, step, np.arange(len(images), dtype="int32"))
+    )
     return tuple(ops.convert_to_numpy(part) for part in mixed)
 
 
@@ -46,10 +51,10 @@ def test_mixup_mixes_images_and_labels_by_one_lambda_with_the_reversed_batch():
         assert mixed.dtype == soft.dtype == np.float32
 
 
-def lambdas(augmentation, steps):
+def lambdas(spec, steps):
     """Lambda of each image, read off the labels of two classes."""
     images, labels = np.zeros((BATCH, 2, 2, 3), "uint8"), (np.arange(BATCH) >= BATCH // 2).astype("int32")
-    soft = np.stack([run(augmentation, images, labels, step)[1] for step in range(steps)])
+    soft = np.stack([run(spec, images, labels, step)[1] for step in range(steps)])
     return np.where(labels == 0, soft[..., 0], soft[..., 1])
 
 
@@ -77,9 +82,9 @@ def test_half_the_batches_are_left_alone_with_probability_one_half():
 def test_cutmix_pastes_the_papers_box_and_mixes_labels_by_its_area(per):
     images, labels = batch(16, 24)
     labels = (np.arange(BATCH) >= BATCH // 2).astype("int32")
-    cutmix = CutMix(alpha=1.0, probability=1.0, per=per).prepared(7, None)
+    cutmix = CutMix(alpha=1.0, probability=1.0, per=per)
     for step in range(6):
-        mixed, soft = run(cutmix, images, labels, step)
+        mixed, soft = run(cutmix, images, labels, step, classes=7)
         assert mixed.dtype == np.uint8 and soft.shape == (BATCH, 7)
         draws = Draws(0, step, np.arange(BATCH, dtype="int32"))
         numbers = ops.convert_to_numpy(draws.uniform(4) if per == "image" else draws.shared(4)[None])

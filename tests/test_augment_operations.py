@@ -8,8 +8,8 @@ from keras import ops
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 from cifarzoo.augment import kernels
-from cifarzoo.augment.names import OPERATIONS
 from cifarzoo.augment.operations import Operation, apply, table
+from cifarzoo.augment.policy_lists import OPERATIONS
 
 BLACK, GREY = (0, 0, 0), (125, 123, 114)
 

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from keras import backend, ops
 
-from cifarzoo.augment.pipeline import NAMED, build
+from cifarzoo.augment.entries import specs_of
+from cifarzoo.augment.pipeline import Pipeline, build
 from cifarzoo.augment.random import Draws
+from cifarzoo.augment.spec import PIPELINES, SPECS
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,7 @@ def test_compiled_and_not_compiled_are_equal(here, name):
     images, labels = augment_batches.batch()
     places = np.arange(len(images), dtype="int32")
     draws = Draws(augment_batches.SEED, 41, places, epoch=20, image_id=places * 7)
-    for part, result in zip(("images", "labels"), pipeline._run(images, labels, draws), strict=True):
+    for part, result in zip(("images", "labels"), pipeline.run(images, labels, draws), strict=True):
         np.testing.assert_array_equal(ops.convert_to_numpy(result), here[f"{name}_{part}"])
 
 
@@ -109,13 +111,13 @@ def test_a_batch_of_one_image_works(here):
 
 
 def test_every_name_builds_and_keeps_shape_and_type(here):
-    assert set(NAMED) == {
+    assert set(PIPELINES) == {
         *("none", "standard", "cutout", "mixup", "cutmix", "autoaugment", "randaugment", "trivialaugment"),
     }
     images, labels = augment_batches.batch()
     np.testing.assert_array_equal(here["none_images"], images)
     np.testing.assert_array_equal(here["none_labels"], labels)
-    for name in NAMED:
+    for name in PIPELINES:
         build(name)
         assert here[f"{name}_images"].shape == images.shape
         assert here[f"{name}_labels"].shape == ((96, 10) if name in ("mixup", "cutmix") else (96,))
@@ -123,7 +125,36 @@ def test_every_name_builds_and_keeps_shape_and_type(here):
 
 def test_number_of_classes_and_mean_colour_come_from_the_data_set():
     pipeline = build(["cutout", "mixup", "autoaugment"], classes=100, fill=(129, 124, 112))
-    cutout, _, autoaugment = pipeline.augmentations
-    assert cutout.fill_colour == autoaugment.fill_colour == (129, 124, 112)
+    cutout, _, autoaugment = pipeline.specs
+    assert pipeline.dataset.colour(cutout.fill) == pipeline.dataset.colour(autoaugment.fill) == (129, 124, 112)
     images, labels = augment_batches.batch()
     assert pipeline(images, labels, Draws(0, 0, np.arange(len(images), dtype="int32")))[1].shape == (len(images), 100)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_every_kernel_draws_what_its_spec_declares(name, monkeypatch):
+    drawn = {"uniform": 0, "shared": 0}
+
+    def recording(method, kind):
+        def record(draws, count):
+            drawn[kind] += count
+            return method(draws, count)
+
+        return record
+
+    for kind in drawn:
+        monkeypatch.setattr(Draws, kind, recording(getattr(Draws, kind), kind))
+    spec = SPECS[name](**({"policies": [[["Invert", 1, 0], ["Color", 1, 0]]]} if name == "policies" else {}))
+    images, labels = augment_batches.batch(8)
+    Pipeline([spec]).run(images, labels, Draws(0, 0, np.arange(8, dtype="int32")))
+    assert drawn == {"uniform": spec.draws_per_image, "shared": spec.draws_per_batch}
+
+
+def test_specs_of_python_and_of_yaml_are_the_same():
+    document = ["crop", {"cutout": {"size": 8}}, {"policies": {"policies": [[["Invert", 1, 0], ["Color", 1, 0]]]}}]
+    specs = specs_of(document)
+    assert [spec.as_entry() for spec in specs] == document
+    in_python = [type(spec)(**spec.model_dump(exclude_unset=True)) for spec in specs]
+    assert specs_of(in_python) == tuple(in_python)
+    read_again = specs_of([spec.as_entry() for spec in in_python])
+    assert [spec.model_dump() for spec in read_again] == [spec.model_dump() for spec in specs]

@@ -9,21 +9,18 @@ import yaml
 from keras import ops
 from test_augment_operations import pillow, textured
 
-from cifarzoo.augment.names import ABSOLUTE, OPERATIONS
-from cifarzoo.augment.pipeline import build
+from cifarzoo.augment.pipeline import Pipeline, build
 from cifarzoo.augment.policies import (
     AUTOAUGMENT_CIFAR10,
     RANDAUGMENT_OPERATIONS,
-    AutoAugment,
-    PolicyList,
-    RandAugment,
-    TrivialAugment,
     autoaugment_value,
     fast_autoaugment_value,
+    operations,
     trivialaugment_value,
 )
-from cifarzoo.augment.policy_lists import read_policies
+from cifarzoo.augment.policy_lists import ABSOLUTE, OPERATIONS, read_policies
 from cifarzoo.augment.random import Draws
+from cifarzoo.augment.spec import AutoAugment, PolicyList, RandAugment, TrivialAugment
 from cifarzoo.errors import ExperimentError
 
 GOOD = [[["Invert", 0.5, 0.0], ["Rotate", 0.9, 1.0]], [["Cutout", 1, 0.5], ["Equalize", 0.0, 0.3]]]
@@ -74,7 +71,7 @@ def test_the_autoaugment_table_is_the_papers():
     paper = [[(name, float(p), int(m)) for name, p, m in (row[:3], row[3:])] for row in words]
     assert [list(sub_policy) for sub_policy in AUTOAUGMENT_CIFAR10] == paper and len(paper) == 25
     for slot in (0, 1):
-        for operation, row in zip(AutoAugment().operations(slot, 32), paper, strict=True):
+        for operation, row in zip(operations(AutoAugment(), slot, 32), paper, strict=True):
             name, probability, magnitude = row[slot]
             assert (operation.name, operation.probability) == (name, probability)
             if name in MEANING:  # the others have no strength
@@ -106,14 +103,14 @@ def test_values_at_levels_are_the_authors():
 
 def test_absolute_operations_of_a_list_are_the_usual_ones_on_pixels():
     policies = [[["TranslateXAbs", 1.0, 0.3], ["Posterize2", 0.5, 0.5]], [["CutoutAbs", 1.0, 0.8], ["Invert", 0.0, 0]]]
-    first, second = (PolicyList(policies=policies).operations(slot, 40) for slot in (0, 1))
+    first, second = (operations(PolicyList(policies=policies), slot, 40) for slot in (0, 1))
     assert first == (("TranslateX", 1.0, pytest.approx(3)), ("Cutout", 1.0, pytest.approx(16)))
     assert second[0] == ("Posterize", 0.5, 2)
 
 
 def run(policy, images, step=0):
     draws = Draws(3, step, np.arange(len(images), dtype="int32"))
-    changed, _ = policy(images, np.zeros(len(images), "int32"), draws)
+    changed, _ = Pipeline([policy]).run(images, np.zeros(len(images), "int32"), draws)
     return ops.convert_to_numpy(changed), ops.convert_to_numpy(draws.uniform(policy.draws_per_image))
 
 
@@ -127,9 +124,9 @@ def test_a_policy_is_pillow_operation_by_operation(policy):
     for image, got, drawn in zip(images, changed, numbers.astype("float64"), strict=True):
         expected = image
         for slot in range(policy.slots):
-            choices = policy.operations(slot, 32)
+            choices = operations(policy, slot, 32)
             choice, whether, sign, _ = drawn[4 * slot : 4 * slot + 4]
-            name, probability, value = choices[int((choice if policy.redrawn else drawn[0]) * len(choices))]
+            name, probability, value = choices[int((choice if policy.independent_slots else drawn[0]) * len(choices))]
             if name == "Identity" or whether >= np.float32(probability):
                 continue
             if name.startswith(("Shear", "Translate", "Rotate")) and sign < 0.5:
@@ -151,16 +148,16 @@ def test_a_list_of_sub_policies_draws_each_as_often_and_applies_it_as_often_as_i
 
 
 def test_trivialaugment_draws_all_operations_and_strengths():
-    assert len(TrivialAugment().operations(0, 32)) == 14 * 31
-    assert len(RandAugment(operations_per_image=1).operations(0, 32)) == 14
+    assert len(operations(TrivialAugment(), 0, 32)) == 14 * 31
+    assert len(operations(RandAugment(operations_per_image=1), 0, 32)) == 14
 
 
 @pytest.mark.parametrize(("name", "dump"), [("p.yaml", yaml.safe_dump), ("p.json", json.dumps)])
 def test_policies_come_from_a_file_or_from_the_list_itself(tmp_path, name, dump):
     (tmp_path / name).write_text(dump(GOOD))
-    expected = build([{"policies": {"policies": GOOD}}]).augmentations[0].policies
+    expected = build([{"policies": {"policies": GOOD}}]).specs[0].policies
     assert read_policies(tmp_path / name) == expected
-    assert build([{"policies": {"file": str(tmp_path / name)}}]).augmentations[0].policies == expected
+    assert build([{"policies": {"file": str(tmp_path / name)}}]).specs[0].policies == expected
     assert expected[1][0] == ("Cutout", 1.0, 0.5)
 
 
@@ -178,18 +175,18 @@ def changed(place, value):
     ("policies", "position", "words"),
     [
         (changed((1, 0, 0), "Twirl"), "[1][0]", "unknown operation 'Twirl'"),
-        (changed((0, 1, 1), 1.5), "[0][1]", "probability of Rotate is between 0 and 1, got 1.5"),
-        (changed((0, 1, 2), -0.1), "[0][1]", "level of Rotate is between 0 and 1, got -0.1"),
-        (changed((0, 1, 2), 9), "[0][1]", "level of Rotate is between 0 and 1, got 9"),
+        (changed((0, 1, 1), 1.5), "[0][1]", "probability of Rotate must be between 0 and 1, got 1.5"),
+        (changed((0, 1, 2), -0.1), "[0][1]", "level of Rotate must be between 0 and 1, got -0.1"),
+        (changed((0, 1, 2), 9), "[0][1]", "level of Rotate must be between 0 and 1, got 9"),
         (changed((0, 1, 1), "often"), "[0][1]", "probability of Rotate"),
         (changed((0, 1, 1), True), "[0][1]", "probability of Rotate"),
-        (changed((0, 1), ["Rotate", 0.5]), "[0][1]", "an operation is [name, probability, level]"),
-        (changed((1,), ["Rotate", 0.5, 0.5]), "[1]", "a sub-policy is two operations"),
-        (changed((1,), ["Rotate", 0.5]), "[1]", "a sub-policy is two operations"),
-        (changed((1,), [GOOD]), "[1]", "a sub-policy is two operations"),
-        (changed((1,), "Rotate"), "[1]", "a sub-policy is two operations"),
+        (changed((0, 1), ["Rotate", 0.5]), "[0][1]", "expected [name, probability, level]"),
+        (changed((1,), ["Rotate", 0.5, 0.5]), "[1]", "expected two operations"),
+        (changed((1,), ["Rotate", 0.5]), "[1]", "expected two operations"),
+        (changed((1,), [GOOD]), "[1]", "expected two operations"),
+        (changed((1,), "Rotate"), "[1]", "expected two operations"),
         (changed((0, 0, 0), ["Invert"]), "[0][0]", "unknown operation"),
-        ([GOOD], "[0][0]", "an operation is"),
+        ([GOOD], "[0][0]", "expected [name"),
         ([], "", "list of sub-policies"),
         ({"a": 1}, "", "list of sub-policies"),
         (None, "", "list of sub-policies"),
@@ -201,15 +198,17 @@ def test_a_bad_policy_is_one_line_with_file_and_position(tmp_path, policies, pos
     with pytest.raises(ExperimentError) as caught:
         build(["crop", {"policies": {"file": str(path)}}])
     message = str(caught.value)
-    assert message.startswith(f"augmentation[1].{path}{position}: ") and words in message and "\n" not in message
+    assert (
+        message.startswith(f"augmentation[1].policies: {path}{position}: ") and words in message and "\n" not in message
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("p.json", '[[["Invert", 0.5,', "p.json, line 1: not JSON"),
-        ("p.yaml", "- [[Invert, 0.5, 0.1]\n- [", "p.yaml, line 2: not YAML"),
-        ("p.yaml", b"\xff\xfe\x00", "cannot read policies"),
+        ("p.json", '[[["Invert", 0.5,', "p.json: not valid JSON at line 1"),
+        ("p.yaml", "- [[Invert, 0.5, 0.1]\n- [", "p.yaml: not valid YAML at line"),
+        ("p.yaml", b"\xff\xfe\x00", "cannot be read (not UTF-8 text)"),
         ("absent.yaml", None, "No such file"),
     ],
 )
@@ -224,17 +223,28 @@ def test_an_unreadable_file_is_one_line(tmp_path, name, text, words):
 @pytest.mark.parametrize(
     ("description", "words"),
     [
-        ("autoaugmented", "unknown name 'autoaugmented'"),
-        (["crop", "twirl"], "augmentation[1]: 'twirl' is not one of"),
+        ("autoaugmented", "cutmix, got 'autoaugmented'"),
+        (["crop", "twirl"], "augmentation[1]: unknown augmentation 'twirl'; known are crop, flip"),
         ([{"crop": {"padding": 99}}], "augmentation[0].crop.padding"),
         ([{"cutout": {"fill": [0, 0, 300]}}], "augmentation[0].cutout.fill"),
         ([{"mixup": {"alpha": 0}}], "augmentation[0].mixup.alpha"),
         ([{"randaugment": {"magnitude": 11}}], "augmentation[0].randaugment.magnitude"),
-        ([{"policies": {}}], "augmentation[0].policies: give either"),
-        ([{"policies": {"file": "a.yaml", "policies": GOOD}}], "augmentation[0].policies: give either"),
-        ([{"policies": {"policies": [["Invert", 0.5, 0.5]]}}], "augmentation[0].policies[0]: a sub-policy"),
-        ([{"crop": {}, "flip": {}}], "augmentation[0]"),
-        ([17], "augmentation[0]: 17 is not one of"),
+        ([{"policies": {}}], "augmentation[0].policies: expected exactly one of `file` and `policies`"),
+        (
+            [{"policies": {"file": "a.yaml", "policies": GOOD}}],
+            "augmentation[0].policies: expected exactly one of `file` and `policies`",
+        ),
+        (
+            [{"policies": {"policies": [["Invert", 0.5, 0.5]]}}],
+            "augmentation[0].policies: policies[0]: expected two operations",
+        ),
+        ([{"crop": {}, "flip": {}}], "augmentation[0]: expected a name or one name"),
+        ([{"crop": {"size": 9}}], "augmentation[0].crop: unknown parameter size; known are padding, mode"),
+        ([{"crop": 9}], "augmentation[0]: crop: expected a mapping of parameters, got 9"),
+        ([{"cutout": {"fill": "black"}}], "augmentation[0].cutout.fill: Input should be 'mean', got 'black'"),
+        ([{"cutout": {"fill": 3}}], "augmentation[0].cutout.fill: expected mean or [red, green, blue]"),
+        ({"crop": {}}, "augmentation: expected a name such as standard, or a list"),
+        ([17], "augmentation[0]: expected a name or one name with its parameters"),
     ],
 )
 def test_a_bad_description_is_one_line_that_says_where(description, words):

@@ -58,7 +58,7 @@ def test_what_is_no_description_is_one_line(description, tmp_path, monkeypatch, 
 
 def test_what_cannot_be_drawn_is_one_line(tmp_path):
     images, labels = augment_batches.batch(2)
-    with pytest.raises(ExperimentError, match="unknown name"):
+    with pytest.raises(ExperimentError, match="cutmix, got 'twirl'"):
         draw_gallery("twirl", images, labels, tmp_path / "a.png")
     with pytest.raises(CifarzooError, match="uint8"):
         draw_gallery("none", images / 255, labels, tmp_path / "a.png")

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cifarzoo.augment.colour import ColourJitter
+from cifarzoo.augment.base import DatasetFacts
+from cifarzoo.augment.pipeline import Pipeline
 from cifarzoo.augment.random import Draws
-from cifarzoo.augment.standard import Crop, Cutout, Flip
+from cifarzoo.augment.spec import ColourJitter, Crop, Cutout, Flip
 from cifarzoo.errors import ExperimentError
 
 
@@ -16,9 +17,9 @@ def noise(count, height=32, width=32):
     return np.random.default_rng(3).integers(1, 256, (count, height, width, 3), dtype=np.uint8)
 
 
-def run(augmentation, images, step=0, **more):
+def run(spec, images, step=0, **more):
     draws = Draws(0, step, np.arange(len(images), dtype="int32"), **more)
-    changed, labels = augmentation(images, np.arange(len(images)), draws)
+    changed, labels = Pipeline([spec]).run(images, np.arange(len(images)), draws)
     np.testing.assert_array_equal(ops.convert_to_numpy(labels), np.arange(len(images)))
     return ops.convert_to_numpy(changed)
 
@@ -84,9 +85,18 @@ def test_cutout_fills_a_clipped_square_around_a_uniform_centre():
 
 
 def test_cutouts_fill_is_the_data_sets_mean_once_it_is_known():
-    assert Cutout().fill_colour == (125, 123, 114)
-    assert Cutout().prepared(100, (129, 124, 112)).fill_colour == (129, 124, 112)
-    assert Cutout(fill=(0, 0, 0)).prepared(100, (129, 124, 112)).fill_colour == (0, 0, 0)
+    images = noise(50)
+
+    def colours(spec, *facts):
+        draws = Draws(0, 0, np.arange(len(images), dtype="int32"))
+        changed, _ = Pipeline([spec], *facts).run(images, np.arange(len(images)), draws)
+        changed = ops.convert_to_numpy(changed)
+        return {tuple(pixel) for pixel in changed[(changed != images).any(-1)].tolist()}
+
+    assert colours(Cutout()) == {(125, 123, 114)}
+    cifar100 = DatasetFacts(100, (129, 124, 112))
+    assert colours(Cutout(), cifar100) == {(129, 124, 112)}
+    assert colours(Cutout(fill=(0, 0, 0)), cifar100) == {(0, 0, 0)}
 
 
 def test_hue_turns_as_in_hsv():

@@ -162,7 +162,7 @@ def test_dry_run_prints_everything_and_trains_nothing(tmp_path):
     assert not (tmp_path / "runs").exists()
     (tmp_path / "e.yaml").write_text(text + "augmentation: [{crop: {padding: 99}}]")
     line = error_line(run("e.yaml", "--dry-run", cwd=tmp_path, script=True))
-    assert "e.yaml, document 1 (cifar_resnet20): augmentation[0].crop.padding" in line
+    assert "e.yaml, document 1: augmentation[0].crop.padding" in line
 
 
 def test_version_list_and_show(tmp_path):

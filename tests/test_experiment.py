@@ -1,6 +1,8 @@
 """Experiments files: what they accept, what they refuse and how they say so."""
 
 import contextlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -125,7 +127,7 @@ def test_durations_and_schedules_of_another_kind_stand_in_place_of_the_recipes(r
     (one,) = read("recipe: base.yaml\ntrain_parameters: {schedule: {peak: 2}}")
     assert (one.train_parameters.schedule.kind, one.train_parameters.schedule.peak) == ("cosine", 2)
     (tmp_path / "base.yaml").write_text("model: a\n---\nmodel: b")
-    with pytest.raises(ExperimentError, match="base.yaml: not valid YAML: one document is expected, there are 2"):
+    with pytest.raises(ExperimentError, match="base.yaml: expected one YAML document, got 2"):
         read("recipe: base.yaml")
 
 
@@ -141,7 +143,7 @@ def test_the_quickstarts_policy_file_becomes_part_of_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "p.yaml").write_text("- [[Invert, 0.1, 0.7], [Contrast, 0.2, 0.6]]")
     one = quickstart_experiment(["augmentation=[{policies: {file: p.yaml}}]"])
-    assert one.augmentation == [{"policies": {"policies": [[["Invert", 0.1, 0.7], ["Contrast", 0.2, 0.6]]]}}]
+    assert written(one) == [{"policies": {"policies": [[["Invert", 0.1, 0.7], ["Contrast", 0.2, 0.6]]]}}]
 
 
 def test_lookahead_must_meet_within_the_training(read):
@@ -185,7 +187,12 @@ def test_a_recipes_policy_file_is_looked_for_beside_the_recipe(read, tmp_path):
     (tmp_path / "recipes" / "list.yaml").write_text("- [[Invert, 0.1, 0.7], [Contrast, 0.2, 0.6]]")
     (tmp_path / "recipes" / "base.yaml").write_text("model: a\naugmentation: [{policies: {file: list.yaml}}]")
     (experiment,) = read("recipe: base")
-    assert experiment.augmentation == [{"policies": {"policies": [[["Invert", 0.1, 0.7], ["Contrast", 0.2, 0.6]]]}}]
+    assert written(experiment) == [{"policies": {"policies": [[["Invert", 0.1, 0.7], ["Contrast", 0.2, 0.6]]]}}]
+
+
+def written(experiment):
+    """The augmentation as a run's configuration holds it."""
+    return experiment.resolved()["augmentation"]
 
 
 GRID = """
@@ -244,7 +251,9 @@ def test_overrides_of_a_grid(read):
         (variants, "train_parameters={}", "train_parameters.weight_decay", "variant"),
         (variants, "seeds=[1]", "seeds", "variant"),
     ):
-        message = f"--set {override}: .*, document 1 sets {path} in its grid over {over}, so this would have no effect"
+        message = (
+            f"--set {override}: the grid of .*, document 1 sets {path} through {over}, so this would have no effect"
+        )
         with pytest.raises(ExperimentError, match=message.replace("[", r"\[")):
             read(text, override)
     assert [e.train_parameters.momentum for e in read(variants, "train_parameters.momentum=0.5")] == [0.5, 0.5]
@@ -256,7 +265,7 @@ def test_a_policy_file_becomes_part_of_the_experiment(read, tmp_path):
     text = "model: a\naugmentation: [crop, {policies: {file: lists/mine.yaml, fill: mean}}]"
     path.write_text("- [[Invert, 0.1, 0.7], [Contrast, 0.2, 0.6]]")
     (first,) = read(text)
-    assert first.augmentation[1]["policies"] == {
+    assert written(first)[1]["policies"] == {
         "fill": "mean", "policies": [[["Invert", 0.1, 0.7], ["Contrast", 0.2, 0.6]]]
     }  # fmt: skip
     path.write_text("- [[Invert, 0.2, 0.7], [Contrast, 0.2, 0.6]]")
@@ -265,8 +274,8 @@ def test_a_policy_file_becomes_part_of_the_experiment(read, tmp_path):
     with pytest.raises(ExperimentError) as caught:
         read(text)
     assert str(caught.value) == (
-        f"{tmp_path / 'batch.yaml'}, document 1: augmentation[1].{path}[0][1]: "
-        "the probability of Contrast is between 0 and 1, got 1.5"
+        f"{tmp_path / 'batch.yaml'}, document 1: augmentation[1].policies: {path}[0][1]: "
+        "the probability of Contrast must be between 0 and 1, got 1.5"
     )
 
 
@@ -282,15 +291,18 @@ def test_rates_grow_with_the_batch(read):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds no experiment"),
-        ("---\n---\n", "holds no experiment"),
+        ("", "no experiment in it"),
+        ("---\n---\n", "no experiment in it"),
         ("just text", "document 1: expected a mapping"),
         ("model: [", "not valid YAML at line"),
         ("module: x", "document 1: model: missing"),
-        ("model: a\nseeds: [1]\nmodel: b", "not valid YAML at line 3: the key model comes twice"),
-        ("model: a\ntrain_parameters: {val_interval: {epochs: 1, epochs: 2}}", "the key epochs comes twice"),
+        ("model: a\nseeds: [1]\nmodel: b", "not valid YAML at line 3: the key model is repeated"),
+        ("model: a\ntrain_parameters: {val_interval: {epochs: 1, epochs: 2}}", "the key epochs is repeated"),
         ("model: a\ntrain_parameters: {run_name: 2024-02-30}", "not valid YAML: day is out of range"),
-        ("grid: {variant: {a: {model: a, train_parameters: {run_name: b}}}}", "variant.a: has a run_name, but names"),
+        (
+            "grid: {variant: {a: {model: a, train_parameters: {run_name: b}}}}",
+            "variant.a: sets run_name, but run names",
+        ),
         ("model: a\nmodule: [x]", "document 1: module: .*got \\['x'\\]"),
         ("recipes: {}\nrows: []", "document 1: these are wanted rows; `cifarzoo factory --rows .*` trains them"),
         ("model: a\n---\nmodel: b\nmodle: c", "document 2: modle: unknown key"),
@@ -298,7 +310,7 @@ def test_rates_grow_with_the_batch(read):
         ("model: a\ntrain_parameters: {batch_size: many}", "train_parameters.batch_size: .* got 'many'"),
         ("model: a\ntrain_parameters: {lr_values: [0.1], lr_boundaries: [1, 2]}", "1 values and 2 boundaries"),
         ("model: a\ntrain_parameters: {lr_values: [0.1, 0.2, 0.3]}", "3 values and 4 boundaries"),
-        ("model: a\ntrain_parameters: {lr_values: [no, 1, 1, 1]}", r"lr_values.0: .*greater than 0"),
+        ("model: a\ntrain_parameters: {lr_values: [no, 1, 1, 1]}", r"lr_values\[0\]: .*greater than 0"),
         ("model: a\ntrain_parameters: {lr_values: [1], lr_boundaries: [1], schedule: {kind: stepped}}", "not both"),
         ("model: a\ntrain_parameters: {schedule: {kind: cosine, duration: {epochs: 1, steps: 1}}}", "exactly one of"),
         (
@@ -306,17 +318,23 @@ def test_rates_grow_with_the_batch(read):
             "steps, epochs, images, not hours",
         ),
         ("model: a\ntrain_parameters: {schedule: {kind: cosine, duration: {epochs: .inf}}}", "epochs: .*finite"),
-        ("model: a\naugmentation: {crop: {}}", "document 1: augmentation: a name such as standard, or a list"),
-        ("model: a\naugmentation: [crop, [flip]]", r"augmentation\[1\]: a name or one name with its parameters"),
-        ("model: a\naugmentation: [[[Invert, 0.1, 0.2], [Color, 0.1, 0.2]]]", r"augmentation\[0\]: a name or one name"),
-        ("model: a\naugmentation: [{policies: [[Invert, 0.1, 0.2]]}]", r"\[0\].policies: exactly one of `file`"),
+        ("model: a\naugmentation: {crop: {}}", "document 1: augmentation: expected a name such as standard, or a list"),
+        (
+            "model: a\naugmentation: [crop, [flip]]",
+            r"augmentation\[1\]: expected a name or one name with its parameters",
+        ),
+        (
+            "model: a\naugmentation: [[[Invert, 0.1, 0.2], [Color, 0.1, 0.2]]]",
+            r"augmentation\[0\]: expected a name or one",
+        ),
+        ("model: a\naugmentation: [{policies: [[Invert, 0.1, 0.2]]}]", r"\[0\]: policies: expected a mapping"),
         (
             "model: a\naugmentation: [{policies: {policies: [[Invert, 0.1, 0.2]]}}]",
-            r"\[0\].policies\[0\]: a sub-policy is",
+            r"\[0\].policies: policies\[0\]: expected two operations",
         ),
         (
             "model: a\naugmentation: [{policies: {policies: [[[Invert, 0.1, 0.2], [Invert, 1.5, 0]]]}}]",
-            r"augmentation\[0\].policies\[0\]\[1\]: the probability of Invert is between 0 and 1, got 1.5",
+            r"\[0\].policies: policies\[0\]\[1\]: the probability of Invert must be between 0 and 1, got 1.5",
         ),
         ("model: a\ndataset: mnist", "dataset: .*'cifar10', 'cifar100' or 'synthetic'"),
         ("model: a\nseeds: []", "seeds"),
@@ -324,13 +342,13 @@ def test_rates_grow_with_the_batch(read):
         ("model: a\nval_split: validation", "train45k"),
         ("model: a\ntrain_parameters: {run_name: ../evil}", "run_name"),
         ("model: a\n---\nmodel: a", "is also that of document 1; set train_parameters.run_name"),
-        ("recipe: nowhere", "recipe 'nowhere' not found; looked for"),
+        ("recipe: nowhere", "recipe 'nowhere' not found; searched"),
         ("model: a\ngrid: 3", "grid: expected keys with their values"),
         ("model: a\ngrid: {dataset: cifar10}", "grid.dataset: expected a list"),
         ("model: a\ngrid: {dataset: []}", "grid.dataset: expected a list"),
-        ("model: a\ngrid: {augmentation: [[crop]]}", "grid.augmentation: give values .* a name"),
-        ("model: a\ngrid: {seeds: [1, 2]}", "grid.seeds: no key of a grid"),
-        ("model: a\ngrid: {train_parameters.run_name: [b]}", "grid.train_parameters.run_name: no key of a grid"),
+        ("model: a\ngrid: {augmentation: [[crop]]}", "grid.augmentation: values .* need a name"),
+        ("model: a\ngrid: {seeds: [1, 2]}", "grid.seeds: not allowed in a grid"),
+        ("model: a\ngrid: {train_parameters.run_name: [b]}", "run_name: not allowed in a grid"),
         ("model: a\ngrid: {train_parameters.lr: [1]}", "document 1: train_parameters.lr: unknown key"),
         ("model: a\ngrid: {datasets: [cifar10]}", "document 1: datasets: unknown key"),
         ("model: a\ngrid: {dataset: [cifar10, mnist]}", "document 1: dataset: .*'mnist'"),
@@ -343,14 +361,30 @@ def test_rates_grow_with_the_batch(read):
         ("model: a\ntrain_parameters: {loss: hinge}", "'cross_entropy' or 'squared'"),
         ("model: a\ntrain_parameters: {ema_decay: 0.9, lookahead: {}}", "either ema_decay or lookahead"),
         ("model: a\ntrain_parameters: {lookahead: {decay: 1}}", "train_parameters.lookahead.decay"),
-        ("model: a\ntrain_parameters: {progressive_resizing: [{size: 32, until: 9}]}", "progressive_resizing.0.size"),
-        ("model: a\ntrain_parameters: {progressive_resizing: [{size: 24}]}", "progressive_resizing.0.until: missing"),
+        (
+            "model: a\ntrain_parameters: {progressive_resizing: [{size: 32, until: 9}]}",
+            r"progressive_resizing\[0\].size",
+        ),
+        (
+            "model: a\ntrain_parameters: {progressive_resizing: [{size: 24}]}",
+            r"progressive_resizing\[0\].until: missing",
+        ),
     ],
 )
 def test_mistakes_are_named_with_their_place(read, text, message):
     with pytest.raises(ExperimentError, match=message) as caught:
         read(text)
     assert "batch.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_reading_experiments_imports_no_keras():
+    code = (
+        "import sys; from cifarzoo.augment import entries; from cifarzoo.experiment import files, grids, plan; "
+        "files.read_experiments(files.Path(sys.argv[1])); "
+        "sys.exit(bool({'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules)))"
+    )
+    recipe = Path(__file__).parent.parent / "recipes/fast_autoaugment_wrn.yaml"
+    assert subprocess.run([sys.executable, "-c", code, recipe], check=False).returncode == 0
 
 
 def test_missing_file(tmp_path):

@@ -7,10 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from cifarzoo.augment.names import ABSOLUTE
-from cifarzoo.augment.pipeline import build
+from cifarzoo.augment.entries import specs_of
 from cifarzoo.augment.policies import AUTOAUGMENT_CIFAR10, autoaugment_value, fast_autoaugment_value
-from cifarzoo.augment.policy_lists import read_policies
+from cifarzoo.augment.policy_lists import ABSOLUTE, read_policies
 from cifarzoo.experiment.files import read_experiments
 from cifarzoo.models.catalogue import find
 from cifarzoo.publishing.wanted import read_rows
@@ -259,7 +258,7 @@ def test_a_wanted_row_trains_as_the_recipe_of_its_seed(tag, name):
 
 def described(augmentation):
     """All parameters of all entries, without where a policy list comes from."""
-    return [(type(one), one.model_dump(exclude={"file"})) for one in build(augmentation).augmentations]
+    return [(type(spec), spec.model_dump()) for spec in specs_of(augmentation)]
 
 
 def test_every_wanted_row_is_there():

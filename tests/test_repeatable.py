@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from model_cases import run_python
 
-from cifarzoo.augment.pipeline import NAMED
+from cifarzoo.augment.spec import PIPELINES
 from cifarzoo.data import load
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs.folder import RunFolder
@@ -112,7 +112,7 @@ def test_with_everything_at_once(tmp_path, backend):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-@pytest.mark.parametrize("name", [*NAMED, "jitter"])
+@pytest.mark.parametrize("name", [*PIPELINES, "jitter"])
 def test_with_every_augmentation(tmp_path, name, backend):
     assert_repeatable_on(backend, tmp_path, [{"jitter": {"hue": 0.2}}] if name == "jitter" else name)
 

@@ -1,45 +1,26 @@
-"""Colour jitter: brightness, contrast, saturation and hue, each changed by a random amount an image."""
+"""Colour jitter: change brightness, contrast, saturation and hue by random amounts, drawn per image."""
 
 from keras import ops
-from pydantic import Field
 
-from cifarzoo.augment.base import Augmentation
+from cifarzoo.augment import spec
 
 LUMA = (0.299, 0.587, 0.114)
 
 
-class ColourJitter(Augmentation):
-    """Change brightness, contrast, saturation and hue at random, in this order.
-
-    The ranges are torchvision's: the first three factors are uniform in [max(0, 1 - value), 1 + value], the hue turns
-    by a part of the colour circle uniform in [-hue, hue]. torchvision shuffles the order of the four for each image;
-    here it is fixed. The result is float32 (0-255, not rounded).
-    """
-
-    brightness: float = Field(0.0, ge=0)
-    contrast: float = Field(0.0, ge=0)
-    saturation: float = Field(0.0, ge=0)
-    hue: float = Field(0.0, ge=0, le=0.5)
-
-    @property
-    def draws_per_image(self) -> int:
-        """Three factors and a turn."""
-        return 4
-
-    def __call__(self, images, labels, draws):
-        """Jitter a batch."""
-        numbers = ops.expand_dims(draws.uniform(4), (2, 3))
-        x = ops.cast(images, "float32")
-        if self.brightness:
-            x = _towards(0.0, x, _factor(numbers[:, 0:1], self.brightness))
-        if self.contrast:
-            grey = ops.mean(luma(x), axis=(1, 2, 3), keepdims=True)
-            x = _towards(grey, x, _factor(numbers[:, 1:2], self.contrast))
-        if self.saturation:
-            x = _towards(luma(x), x, _factor(numbers[:, 2:3], self.saturation))
-        if self.hue:
-            x = turn_hue(x, (numbers[:, 3] * 2 - 1) * self.hue)
-        return x, labels
+def jitter(parameters: spec.ColourJitter, images, labels, draws, dataset):
+    """Jitter a batch; the result is float32 (0-255, not rounded)."""
+    numbers = ops.expand_dims(draws.uniform(4), (2, 3))
+    x = ops.cast(images, "float32")
+    if parameters.brightness:
+        x = _towards(0.0, x, _factor(numbers[:, 0:1], parameters.brightness))
+    if parameters.contrast:
+        grey = ops.mean(luma(x), axis=(1, 2, 3), keepdims=True)
+        x = _towards(grey, x, _factor(numbers[:, 1:2], parameters.contrast))
+    if parameters.saturation:
+        x = _towards(luma(x), x, _factor(numbers[:, 2:3], parameters.saturation))
+    if parameters.hue:
+        x = turn_hue(x, (numbers[:, 3] * 2 - 1) * parameters.hue)
+    return x, labels
 
 
 def _factor(number, strength):
@@ -52,12 +33,12 @@ def _towards(degenerate, x, factor):
 
 
 def luma(x):
-    """ITU-R 601 luma of float32 [batch, height, width, 3]: [batch, height, width, 1]."""
+    """Return the ITU-R 601 luma of float32 [batch, height, width, 3]: [batch, height, width, 1]."""
     return x[..., 0:1] * LUMA[0] + x[..., 1:2] * LUMA[1] + x[..., 2:3] * LUMA[2]
 
 
 def turn_hue(x, turn):
-    """Turn the hue of float32 [batch, height, width, 3] by `turn` circles, [batch, 1, 1], as HSV does."""
+    """Turn the hue of float32 [batch, height, width, 3] by `turn`, [batch, 1, 1] in parts of the HSV colour circle."""
     red, green, blue = x[..., 0], x[..., 1], x[..., 2]
     value = ops.maximum(ops.maximum(red, green), blue)
     chroma = value - ops.minimum(ops.minimum(red, green), blue)

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from cifarzoo.augment import kernels
-from cifarzoo.augment.names import GEOMETRIC, PER_CHANNEL
+from cifarzoo.augment.policy_lists import GEOMETRIC, PER_CHANNEL
 from cifarzoo.augment.standard import box
 from cifarzoo.errors import ExperimentError
 

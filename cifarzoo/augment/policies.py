@@ -1,21 +1,17 @@
 """Augmentation policies: AutoAugment, RandAugment, TrivialAugment, and lists in Fast AutoAugment's format.
 
-A policy applies a few operations (`cifarzoo.augment.operations`) after one another, drawn at random for each image.
+A policy applies a few operations (`cifarzoo.augment.operations`) in a row, drawn at random per image.
 """
 
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from functools import lru_cache, singledispatch
 
 from keras import ops
 from keras.backend import standardize_dtype
-from pydantic import Field, model_validator
 
-from cifarzoo.augment.base import CIFAR10_MEAN, Augmentation, Colour
-from cifarzoo.augment.names import ABSOLUTE
+from cifarzoo.augment import spec
+from cifarzoo.augment.base import CIFAR10_MEAN
 from cifarzoo.augment.operations import Operation, apply, table
-from cifarzoo.augment.policy_lists import check_policies, read_policies
-from cifarzoo.errors import ExperimentError
+from cifarzoo.augment.policy_lists import ABSOLUTE
 
 # AutoAugment, https://arxiv.org/abs/1805.09501, appendix, Table 7: the policy found on reduced CIFAR-10.
 AUTOAUGMENT_CIFAR10 = (
@@ -85,9 +81,9 @@ FAST_AUTOAUGMENT_RANGES = {
 
 
 def autoaugment_value(name: str, level: float) -> float:
-    """An operation's value at a level of 0-10, as the code of AutoAugment's authors has it for CIFAR.
+    """Return an operation's value at a level of 0-10, as in the code of AutoAugment's authors for CIFAR.
 
-    It translates by at most 10 pixels and posterises to 4 - 0.4 level bits, where the paper's table says 150 pixels of
+    The code translates by at most 10 pixels and posterises to 4 - 0.4 level bits; the paper's table says 150 pixels of
     331 and 4-8 bits.
     """
     if name in ("ShearX", "ShearY"):
@@ -104,7 +100,7 @@ def autoaugment_value(name: str, level: float) -> float:
 
 
 def trivialaugment_value(name: str, level: int) -> float:
-    """An operation's value at a level of 0-30 in TrivialAugment's wide space, as its authors' code has it."""
+    """Return an operation's value at a level of 0-30 in TrivialAugment's wide space, as in its authors' code."""
     if name in ("ShearX", "ShearY"):
         return 0.99 * level / 30
     if name in ("TranslateX", "TranslateY"):
@@ -119,9 +115,9 @@ def trivialaugment_value(name: str, level: int) -> float:
 
 
 def fast_autoaugment_value(name: str, level: float, width: int) -> float:
-    """An operation's value at a level of 0-1, as Fast AutoAugment's code has it.
+    """Return an operation's value at a level of 0-1, as in Fast AutoAugment's code.
 
-    Lengths are parts of the width, but those of `ABSOLUTE` operations.
+    Lengths are parts of the width, except those of `ABSOLUTE` operations.
     """
     low, high = FAST_AUTOAUGMENT_RANGES.get(name, (0.0, 1.0))
     value = level * (high - low) + low
@@ -130,157 +126,78 @@ def fast_autoaugment_value(name: str, level: float, width: int) -> float:
     return int(value) if name in ("Posterize", "Posterize2") else value
 
 
-class Policy(Augmentation):
-    """What the policies share: one choice out of many an image, and the kernels that carry it out.
+@singledispatch
+def operations(policy: spec.Policy, slot: int, width: int) -> tuple[Operation, ...]:
+    """Return the operations that a slot of a policy chooses from, all equally likely.
 
-    Attributes:
-        fill: The colour that comes in from outside of a warped image; black unless a policy says otherwise.
+    Args:
+        policy: The policy.
+        slot: Which of `policy.slots`, from 0.
+        width: Width of the images in pixels.
     """
+    raise NotImplementedError(type(policy))
 
-    fill: Colour = (0, 0, 0)
 
-    @property
-    def slots(self) -> int:
-        """How many operations follow one another."""
-        return 2
+@operations.register
+def _(policy: spec.AutoAugment, slot, width):
+    chosen = (sub_policy[slot] for sub_policy in AUTOAUGMENT_CIFAR10)
+    return tuple(Operation(name, chance, autoaugment_value(name, level)) for name, chance, level in chosen)
 
-    @property
-    def redrawn(self) -> bool:
-        """Whether every slot draws anew from the first slot's operations, instead of one choice for all slots."""
-        return False
 
-    def operations(self, slot: int, width: int) -> tuple[Operation, ...]:
-        """The operations that a slot chooses from, each as likely as the other."""
-        raise NotImplementedError
+@operations.register
+def _(policy: spec.RandAugment, slot, width):
+    return tuple(Operation(name, 1.0, autoaugment_value(name, policy.magnitude)) for name in RANDAUGMENT_OPERATIONS)
 
-    @property
-    def draws_per_image(self) -> int:
-        """Four a slot: which operation, whether, and two for its sign or place."""
-        return 4 * self.slots
 
-    def __call__(self, images, labels, draws):
-        """Transform a batch of uint8 images."""
-        _, height, width, _ = images.shape
-        choices = [self.operations(slot, width) for slot in range(1 if self.redrawn else self.slots)]
-        count = len(choices[0])
-        parameters = _compiled(sum(choices, ()), height, width)
-        numbers = ops.reshape(draws.uniform(4 * self.slots), (-1, self.slots, 4))
+@operations.register
+def _(policy: spec.TrivialAugment, slot, width):
+    return tuple(
+        Operation(name, 1.0, trivialaugment_value(name, level))
+        for name in RANDAUGMENT_OPERATIONS
+        for level in range(31)
+    )
 
-        def fill_slot(slot, x):
-            drawn = ops.take(numbers, slot, axis=1)
-            choice = drawn[:, 0] if self.redrawn else numbers[:, 0, 0]
-            number = ops.minimum(ops.cast(choice * count, "int32"), count - 1)
-            number = number if self.redrawn else number + slot * count
-            applied = drawn[:, 1] < ops.take(ops.convert_to_tensor(parameters.probabilities), number)
-            mirrored = 2 * number + ops.cast(drawn[:, 2] < 0.5, "int32")
-            rows = ops.where(applied, mirrored, 2 * len(parameters.probabilities))
-            return apply(x, rows, drawn[:, 2:], parameters, self.fill_colour, CIFAR10_MEAN)
 
-        # A loop, although short: the kernels are compiled once instead of once a slot.
-        x = ops.fori_loop(0, self.slots, fill_slot, _whole_numbers(images))
-        return ops.cast(x, images.dtype), labels
+@operations.register
+def _(policy: spec.PolicyList, slot, width):
+    chosen = (sub_policy[slot] for sub_policy in policy.policies)
+    return tuple(
+        Operation(ABSOLUTE.get(name, name), chance, fast_autoaugment_value(name, level, width))
+        for name, chance, level in chosen
+    )
+
+
+def apply_policy(policy: spec.Policy, images, labels, draws, dataset):
+    """Apply a policy to a batch; the result is uint8, cast to the type of the images."""
+    _, height, width, _ = images.shape
+    choices = [operations(policy, slot, width) for slot in range(1 if policy.independent_slots else policy.slots)]
+    count = len(choices[0])
+    parameters = _kernel_parameters(sum(choices, ()), height, width)
+    numbers = ops.reshape(draws.uniform(4 * policy.slots), (-1, policy.slots, 4))
+    fill = dataset.colour(policy.fill)
+
+    def fill_slot(slot, x):
+        drawn = ops.take(numbers, slot, axis=1)
+        choice = drawn[:, 0] if policy.independent_slots else numbers[:, 0, 0]
+        number = ops.minimum(ops.cast(choice * count, "int32"), count - 1)
+        number = number if policy.independent_slots else number + slot * count
+        applied = drawn[:, 1] < ops.take(ops.convert_to_tensor(parameters.probabilities), number)
+        mirrored = 2 * number + ops.cast(drawn[:, 2] < 0.5, "int32")
+        rows = ops.where(applied, mirrored, 2 * len(parameters.probabilities))
+        return apply(x, rows, drawn[:, 2:], parameters, fill, CIFAR10_MEAN)
+
+    # A loop, although a short one, compiles the kernels once instead of once per slot.
+    x = ops.fori_loop(0, policy.slots, fill_slot, _whole_numbers(images))
+    return ops.cast(x, images.dtype), labels
 
 
 def _whole_numbers(images):
-    """Images as uint8; what came before may have left fractions."""
+    """Round images to uint8; an earlier augmentation may have left fractions."""
     if standardize_dtype(images.dtype) == "uint8":
         return images
     return ops.cast(ops.clip(ops.round(images), 0, 255), "uint8")
 
 
 @lru_cache
-def _compiled(operations, height, width):
+def _kernel_parameters(operations, height, width):
     return table(operations, height, width)
-
-
-class AutoAugment(Policy):
-    """The 25 sub-policies found on CIFAR-10, one an image.
-
-    Cubuk et al., https://arxiv.org/abs/1805.09501. Warped images are filled with the mean colour, as their code does.
-    """
-
-    fill: Colour = "mean"
-
-    def operations(self, slot, width):
-        """The operations of the 25 sub-policies at one of their two places."""
-        chosen = (sub_policy[slot] for sub_policy in AUTOAUGMENT_CIFAR10)
-        return tuple(Operation(name, chance, autoaugment_value(name, level)) for name, chance, level in chosen)
-
-
-class RandAugment(Policy):
-    """`operations_per_image` (N) of fourteen operations, drawn with replacement, all at one `magnitude` (M) of 0-10.
-
-    Cubuk et al., https://arxiv.org/abs/1909.13719. Magnitudes mean what AutoAugment's levels mean. Defaults are the
-    paper's for WRN-28-10 on CIFAR-10.
-    """
-
-    operations_per_image: int = Field(3, ge=1, le=8)
-    magnitude: float = Field(5, ge=0, le=10)
-    fill: Colour = "mean"
-
-    @property
-    def slots(self):
-        """N."""
-        return self.operations_per_image
-
-    @property
-    def redrawn(self):
-        """Slots are independent."""
-        return True
-
-    def operations(self, slot, width):
-        """The fourteen operations at this magnitude."""
-        return tuple(Operation(name, 1.0, autoaugment_value(name, self.magnitude)) for name in RANDAUGMENT_OPERATIONS)
-
-
-class TrivialAugment(Policy):
-    """One of fourteen operations an image, at one of 31 strengths, in the wide space.
-
-    Müller and Hutter, https://arxiv.org/abs/2103.10158.
-    """
-
-    @property
-    def slots(self):
-        """One."""
-        return 1
-
-    def operations(self, slot, width):
-        """The fourteen operations at all of their strengths."""
-        return tuple(
-            Operation(name, 1.0, trivialaugment_value(name, level))
-            for name in RANDAUGMENT_OPERATIONS
-            for level in range(31)
-        )
-
-
-class PolicyList(Policy):
-    """One of many sub-policies an image: `[[operation, probability, level], [operation, probability, level]]` each.
-
-    The format and the meaning of levels (0-1) are Fast AutoAugment's (https://arxiv.org/abs/1905.00397). Sub-policies
-    stand in `policies`, or in the YAML or JSON file that `file` names.
-
-    Raises:
-        ExperimentError: the file cannot be read, or a sub-policy does not fit; the message says where.
-    """
-
-    file: Path | None = None
-    policies: tuple[tuple[tuple[str, float, float], ...], ...] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read(cls, values: Any):
-        if not isinstance(values, dict):
-            return values
-        if (values.get("file") is None) == (values.get("policies") is None):
-            raise ExperimentError("policies: give either 'file' or 'policies', one of the two")
-        if values.get("file") is not None:
-            return {**values, "policies": read_policies(values["file"])}
-        return {**values, "policies": check_policies(values["policies"], "policies")}
-
-    def operations(self, slot, width):
-        """The operations of all sub-policies at one of their two places."""
-        chosen = (sub_policy[slot] for sub_policy in self.policies)
-        return tuple(
-            Operation(ABSOLUTE.get(name, name), chance, fast_autoaugment_value(name, level, width))
-            for name, chance, level in chosen
-        )

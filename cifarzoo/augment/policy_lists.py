@@ -1,56 +1,64 @@
-"""Policy lists in Fast AutoAugment's format, read and checked without Keras."""
+"""Policy lists in Fast AutoAugment's format: the names of their operations, reading and checking. Without Keras."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from cifarzoo import strict_yaml as yaml_texts
-from cifarzoo.augment.names import ABSOLUTE, OPERATIONS
 from cifarzoo.errors import ExperimentError
+from cifarzoo.strict_yaml import parse, read_text
+
+# The operations of policies, as AutoAugment names them.
+GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
+PER_CHANNEL = ("AutoContrast", "Invert", "Equalize", "Solarize", "Posterize", "Contrast", "Brightness")
+BLENDING = ("Color", "Sharpness")
+OPERATIONS = (*GEOMETRIC, *PER_CHANNEL, *BLENDING, "Cutout")
+# Fast AutoAugment's names for the same operations in AutoAugment's own lists: lengths in pixels, fewer bits.
+ABSOLUTE = {
+    "TranslateXAbs": "TranslateX",
+    "TranslateYAbs": "TranslateY",
+    "Posterize2": "Posterize",
+    "CutoutAbs": "Cutout",
+}
 
 
 def read_policies(path: str | Path) -> tuple:
-    """The sub-policies of a YAML or JSON file.
+    """Read the sub-policies of a YAML or JSON file, as nested tuples.
 
     Raises:
         ExperimentError: the file cannot be read or parsed, or a sub-policy does not fit.
     """
     if not isinstance(path, str | Path):
-        raise ExperimentError(f"file: the path of a policy list is expected, got {_short(path)}")
+        raise ExperimentError(f"file: expected the path of a policy list, got {_short(path)}")
+    path = Path(path)
+    text = read_text(path)
+    if path.suffix != ".json":
+        return check_policies(parse(text, str(path)), str(path))
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"{path}: cannot read policies: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        entries = json.loads(text) if Path(path).suffix == ".json" else yaml_texts.parse(text)
+        entries = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ExperimentError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
-    except yaml_texts.Error as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        raise ExperimentError(f"{path}{place}: not YAML: {getattr(error, 'problem', None) or error}") from None
+        raise ExperimentError(f"{path}: not valid JSON at line {error.lineno}: {error.msg}") from None
     return check_policies(entries, str(path))
 
 
 def check_policies(entries: Any, where: str) -> tuple:
-    """Sub-policies as nested tuples, checked.
+    """Check sub-policies and return them as nested tuples.
 
     Args:
         entries: `[[[operation, probability, level], [operation, probability, level]], ...]`.
-        where: What an error message begins with; the position follows as `[sub-policy][operation]`, from 0.
+        where: Start of an error message. The position follows as `[sub-policy][operation]`, counted from 0.
 
     Raises:
-        ExperimentError: something does not fit.
+        ExperimentError: an entry is wrong.
     """
     if not isinstance(entries, list | tuple) or not entries:
-        raise ExperimentError(f"{where}: policies are a list of sub-policies, got {_short(entries)}")
+        raise ExperimentError(f"{where}: expected a list of sub-policies, got {_short(entries)}")
     return tuple(_check_sub_policy(entry, f"{where}[{number}]") for number, entry in enumerate(entries))
 
 
 def _check_sub_policy(entry, where):
     if not isinstance(entry, list | tuple) or len(entry) != 2 or isinstance(entry[0], str):
         raise ExperimentError(
-            f"{where}: a sub-policy is two operations, [[name, probability, level], [name, probability, level]], "
+            f"{where}: expected two operations, [[name, probability, level], [name, probability, level]], "
             f"got {_short(entry)}"
         )
     return tuple(_check_operation(operation, f"{where}[{number}]") for number, operation in enumerate(entry))
@@ -58,15 +66,15 @@ def _check_sub_policy(entry, where):
 
 def _check_operation(entry, where):
     if not isinstance(entry, list | tuple) or len(entry) != 3:
-        raise ExperimentError(f"{where}: an operation is [name, probability, level], got {_short(entry)}")
+        raise ExperimentError(f"{where}: expected [name, probability, level], got {_short(entry)}")
     name, probability, level = entry
     if name not in (*OPERATIONS, *ABSOLUTE):
         known = ", ".join((*OPERATIONS, *ABSOLUTE))
-        raise ExperimentError(f"{where}: unknown operation {_short(name)}; it is one of {known}")
+        raise ExperimentError(f"{where}: unknown operation {_short(name)}; known are {known}")
     for what, value in (("probability", probability), ("level", level)):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 <= value <= 1:
-            raise ExperimentError(f"{where}: the {what} of {name} is between 0 and 1, got {_short(value)}")
+            raise ExperimentError(f"{where}: the {what} of {name} must be between 0 and 1, got {_short(value)}")
     return name, float(probability), float(level)
 
 

@@ -22,10 +22,10 @@ def augment(
     from cifarzoo.augment.preview import draw_gallery
     from cifarzoo.data import load
     from cifarzoo.data.statistics import mean_colour
-    from cifarzoo.experiment.files import parse_yaml
+    from cifarzoo.strict_yaml import parse
 
     data = load(dataset, data_dir)
     images, labels = data.train.images[:8], data.train.labels[:8]
-    description = parse_yaml(preview, "--preview")
+    description = parse(preview, "--preview")
     draw_gallery(description, images, labels, out, classes=data.classes, fill=mean_colour(dataset))
     print(out)

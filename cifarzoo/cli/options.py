@@ -25,7 +25,7 @@ def find_modules(folder: Path) -> None:
 
 def factory_arguments(items):
     """What `--argument KEY=VALUE` was given, values in YAML."""
-    from cifarzoo.experiment.files import parse_yaml
+    from cifarzoo.strict_yaml import parse
 
     found = {}
     for item in items:
@@ -34,7 +34,7 @@ def factory_arguments(items):
             raise ExperimentError(f"--argument {item}: expected KEY=VALUE")
         if key == "load_weights":
             raise ExperimentError(f"--argument {item}: weights are given by --weights")
-        found[key] = parse_yaml(value, f"--argument {item}")
+        found[key] = parse(value, f"--argument {item}")
     return found
 
 

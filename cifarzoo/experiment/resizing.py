@@ -7,7 +7,8 @@ images of any size.
 
 from pydantic import Field
 
-from cifarzoo.experiment.schedules import Length, Strict
+from cifarzoo.experiment.schedules import Length
+from cifarzoo.strict_model import Strict
 
 FULL_SIZE = 32
 

@@ -7,13 +7,9 @@ steps. An epoch is one pass over the training split, so `epochs` times its size 
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
 
-
-class Strict(BaseModel):
-    """Frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from cifarzoo.strict_model import Strict
 
 
 class Duration(Strict):

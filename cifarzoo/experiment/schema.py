@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
-from cifarzoo.augment.names import Description
+from cifarzoo.augment.entries import Augmentation
 from cifarzoo.experiment.resizing import ImageSizes, ResizingStage
-from cifarzoo.experiment.schedules import AnySchedule, Constant, Length, Stepped, Strict
+from cifarzoo.experiment.schedules import AnySchedule, Constant, Length, Stepped
+from cifarzoo.strict_model import Strict
 
 # Spellings of the zoo's own module, and of keys that have another name here.
 SEED_MODULES = {"cifarzoo", "cifarzoo.models", "Models.Resnets", "Models.VGG", "Models.VGGs"}
@@ -128,7 +129,7 @@ class Experiment(Strict):
     data_dir: str | None = None
     train_split: Literal["train", "train45k"] = "train"
     val_split: Literal["test", "validation"] = "test"
-    augmentation: Description = "standard"
+    augmentation: Augmentation = "standard"
     seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field([0], min_length=1)
     seeds_at_once: PositiveInt = 1
     precision: Literal["auto", "float32", "bfloat16", "float64"] = "float32"
@@ -160,6 +161,10 @@ class Experiment(Strict):
         return self
 
     _source: str = PrivateAttr("")
+
+    def model_post_init(self, context) -> None:
+        """Keep the file and document that the experiment was read from: `source` of the validation's context."""
+        self._source = (context or {}).get("source", "")
 
     @property
     def location(self) -> str:

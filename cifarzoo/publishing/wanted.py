@@ -10,9 +10,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.experiment.files import experiment_from, first_problem, read_mapping, with_policies
-from cifarzoo.experiment.schedules import Strict
+from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.strict_model import Strict, first_problem
+from cifarzoo.strict_yaml import read_mapping
 
 # What weights and rows may be called: it is a part of file names.
 TAG = "[A-Za-z0-9][A-Za-z0-9._+-]*"
@@ -97,7 +98,7 @@ def read_rows(path: Path, logdir: str) -> list[Row]:
         wanted = _WantedRows.model_validate(read_mapping(path, "recipes, common and rows"))
     except ValidationError as failure:
         raise ExperimentError(f"{path}: {first_problem(failure, _WantedRows)}") from None
-    recipes = {name: _recipe(path, name, recipe) for name, recipe in wanted.recipes.items()}
+    recipes = {name: _recipe(path, recipe) for name, recipe in wanted.recipes.items()}
     for name in wanted.stopgaps:
         _check_recipe(name, recipes, f"{path}: stopgaps")
     rows = [
@@ -112,13 +113,12 @@ def read_rows(path: Path, logdir: str) -> list[Row]:
     return rows
 
 
-def _recipe(path, name, given):
-    """A recipe's mapping, which may lie in a file of its own beside the rows."""
-    folder = path.parent
+def _recipe(path, given):
+    """Return a recipe's mapping, which may be in a file of its own, and the folder of that file."""
     if isinstance(given, str):
         file = path.parent / given
-        given, folder = read_mapping(file, "keys of an experiment"), file.parent
-    return with_policies(given, [folder], f"{path}: recipe {name}")
+        return read_mapping(file, "keys of an experiment"), file.parent
+    return given, path.parent
 
 
 def _check_recipe(name, recipes, place):
@@ -131,8 +131,9 @@ def _row(path, number, row, recipe, seed, recipes, wanted, logdir):
     _check_recipe(recipe, recipes, place)
     group = f"{row.name}_{row.dataset}"
     place_and_seed = {"seeds": [seed], "train_parameters": {"logdir": logdir, "run_name": f"{group}_{recipe}"}}
-    common, own = (with_policies(layer, [path.parent], place) for layer in (wanted.common or {}, row.experiment()))
-    experiment = experiment_from([common, recipes[recipe], own, place_and_seed], place)
+    mapping, folder = recipes[recipe]
+    layers = [wanted.common or {}, mapping, row.experiment(), place_and_seed]
+    experiment = experiment_from(layers, place, [path.parent, folder])
     return Row(
         f"{group}_{recipe}_s{seed}",
         recipe,

@@ -1,0 +1,92 @@
+"""Expand the `grid` of a document into one document per combination of its values."""
+
+import functools
+import itertools
+import json
+
+from cifarzoo.errors import ExperimentError
+from cifarzoo.experiment.merging import merge
+
+# The key of a grid whose values are laid over the whole document.
+VARIANT = "variant"
+
+
+def expand(document: dict, overrides: list[str], location: str) -> list[dict]:
+    """Return the documents of all combinations of the grid's values; the last key's values change fastest.
+
+    Args:
+        document: A document, overrides applied. Without `grid` it is the only result.
+        overrides: The `--set` options that were applied to it.
+        location: Start of the error messages.
+
+    Raises:
+        ExperimentError: the grid is wrong, or it sets a key that an override sets.
+    """
+    document = dict(document)
+    grid = document.pop("grid", None)
+    if grid is None:
+        return [document]
+    if not isinstance(grid, dict) or not grid:
+        raise ExperimentError(f"{location}: grid: expected keys with their values, got {grid!r:.80}")
+    axes = [_named_values(key, values, location) for key, values in grid.items()]
+    _check_overrides(grid, overrides, location)
+    parameters = document.get("train_parameters")
+    base = parameters.get("run_name") if isinstance(parameters, dict) else None
+    if base is None and "model" not in grid:
+        base = document.get("model")
+    documents = []
+    for combination in itertools.product(*axes):
+        expanded = document
+        for (_, value), key in zip(combination, grid, strict=True):
+            sections = [] if key == VARIANT else key.split(".")
+            expanded = merge(expanded, functools.reduce(lambda inner, part: {part: inner}, reversed(sections), value))
+        name = "-".join([*([] if base is None else [str(base)]), *(name for name, _ in combination)])
+        documents.append(merge(expanded, {"train_parameters": {"run_name": name}}))
+    return documents
+
+
+def _named_values(key, values, location):
+    """Return the values of one key of a grid, each with its name: [(name in the run's name, value), ...]."""
+    where = f"{location}: grid.{key}"
+    if not isinstance(key, str) or key.split(".")[0] in ("grid", "recipe", "seeds") or key.endswith("run_name"):
+        raise ExperimentError(f"{where}: not allowed in a grid; `seeds` is a list already, and names are derived")
+    if isinstance(values, dict) and values:
+        for name, value in values.items():
+            if key == VARIANT and not isinstance(value, dict):
+                raise ExperimentError(f"{where}.{name}: expected a mapping to lay over the document, got {value!r:.80}")
+            if key == VARIANT and ("train_parameters", "run_name") in _paths(value):
+                raise ExperimentError(f"{where}.{name}: sets run_name, but run names are derived from the grid's names")
+        return [(str(name), value) for name, value in values.items()]
+    if not isinstance(values, list) or not values:
+        raise ExperimentError(f"{where}: expected a list of values, or a mapping from names to values")
+    if any(isinstance(value, dict | list) or value is None for value in values):
+        raise ExperimentError(f"{where}: values that are not numbers or words need a name, as in {{short: {{...}}}}")
+    if key == VARIANT:
+        raise ExperimentError(f"{where}: expected a mapping from names to mappings to lay over the document")
+    last = key.split(".")[-1]
+    return [(value if isinstance(value, str) else f"{last}_{json.dumps(value)}", value) for value in values]
+
+
+def _paths(value, above=()):
+    """Return the paths of all leaves of nested mappings, as tuples of keys."""
+    if not isinstance(value, dict) or not value:
+        return {above}
+    return {path for key, inner in value.items() for path in _paths(inner, (*above, key))}
+
+
+def _check_overrides(grid, overrides, location):
+    """Refuse an override of a key that the grid sets: it would change nothing, or not every document."""
+    for override in overrides:
+        key = tuple(override.partition("=")[0].split("."))
+        if key[0] == "grid":
+            continue
+        for name, values in grid.items():
+            above = () if name == VARIANT else tuple(name.split("."))
+            values = values.values() if isinstance(values, dict) else values
+            paths = {path for value in values for path in _paths(value, above)}
+            for path in sorted(paths, key=lambda path: (len(path), str(path))):
+                if path[: len(key)] == key[: len(path)]:
+                    raise ExperimentError(
+                        f"--set {override}: the grid of {location} sets {'.'.join(path)} through {name}, so this would "
+                        f"have no effect; change it in the file, or set grid.{name}"
+                    )

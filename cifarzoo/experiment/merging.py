@@ -1,0 +1,43 @@
+"""Lay one document over another, as recipes, grids and overrides do."""
+
+from cifarzoo.errors import ExperimentError
+from cifarzoo.experiment.schedules import Duration
+from cifarzoo.strict_yaml import parse
+
+
+def merge(base: dict, top: dict) -> dict:
+    """Return `base` with the keys of `top` laid over it.
+
+    Nested mappings are merged, except that a schedule of another kind and a duration replace the one below.
+    """
+    merged = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict) and not _replaces(value, merged[key])
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def _replaces(value, below):
+    """Whether a mapping replaces the one below instead of merging with it."""
+    if "kind" in value:
+        return value["kind"] != below.get("kind")
+    return bool(value) and set(value) | set(below) <= set(Duration.model_fields)
+
+
+def apply_override(document: dict, override: str) -> None:
+    """Set a key of the document in place, from `--set KEY=VALUE` with a dotted key and a value in YAML.
+
+    Raises:
+        ExperimentError: there is no `=`, the value is not YAML, or a part of the key is not a section.
+    """
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise ExperimentError(f"--set {override}: expected KEY=VALUE, for example train_parameters.batch_size=64")
+    # The keys within `grid` are dotted themselves.
+    *sections, last = ["grid", key[5:]] if key.startswith("grid.") else key.split(".")
+    target = document
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ExperimentError(f"--set {override}: {section} is not a section")
+    target[last] = parse(value, f"--set {override}")
