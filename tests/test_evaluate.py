@@ -165,7 +165,7 @@ def test_differences_beyond_rounding_are_listed():
 def test_all_published_files_are_compared_with_the_manifest(tmp_path, monkeypatch, capsys):
     """A weights folder with one file of fresh weights: with other numbers in the manifest, lost, and as published."""
     from cifarzoo import cifar_resnet20
-    from cifarzoo.pretrained.loading import sha256
+    from cifarzoo.pretrained.files import sha256
 
     cifar_resnet20().save_weights(tmp_path / "fresh.weights.h5")
     (entry,) = json.loads((ROOT / "weights" / "manifest.json").read_text())[:1]
@@ -198,7 +198,8 @@ import numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from cifarzoo.data import load
-from cifarzoo.pretrained.loading import manifest, weight_file
+from cifarzoo.pretrained.manifest import manifest
+from cifarzoo.pretrained.selection import weight_file
 from cifarzoo.training.engines.tensorflow import TensorFlowEngine
 from cifarzoo.experiment.schema import Experiment
 entry = next(e for e in manifest() if e.model == "cifar_resnet20" and e.default)
@@ -220,7 +221,7 @@ def test_published_resnet20_has_the_same_error_on_every_path(tmp_path):
     if not os.environ.get("CIFARZOO_DATA"):
         pytest.skip("CIFARZOO_DATA is not set")
     from cifarzoo import cifar_resnet20
-    from cifarzoo.pretrained.loading import manifest
+    from cifarzoo.pretrained.manifest import manifest
 
     published = next(e for e in manifest() if e.model == "cifar_resnet20" and e.default).metrics
     cifar_resnet20(load_weights=True).save(tmp_path / "resnet20.keras")

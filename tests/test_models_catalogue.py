@@ -1,22 +1,21 @@
 """The catalogue says what the models are, and the package's names cost no Keras."""
 
-import ast
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 from model_cases import run_python
 from parameter_counts import ROWS
 
 import cifarzoo
-from cifarzoo.models import registry
-from cifarzoo.models.catalogue import catalogue, measure
+from cifarzoo.models import generate, registry
+from cifarzoo.models.catalogue import PATH, catalogue
 
 CHEAP = ["cifar_resnet20", "cifar_wrn_16_4", "cifar_skipnet38"]
 
 
-def test_has_every_model():
-    assert list(catalogue()) == list(registry.entries())
+def test_has_every_factory_of_every_module():
+    """If this fails, run `python -m cifarzoo.models.generate`."""
+    assert list(catalogue()) == [entry.name for entry in generate.registered_entries()]
 
 
 @pytest.mark.parametrize(
@@ -24,8 +23,8 @@ def test_has_every_model():
     [pytest.param(name, marks=[] if name in CHEAP else [pytest.mark.slow]) for name in catalogue()],
 )
 def test_is_up_to_date(name):
-    """If this fails, run `python -m cifarzoo.models.catalogue`."""
-    assert asdict(measure(name)) == asdict(catalogue()[name])
+    """If this fails, run `python -m cifarzoo.models.generate`."""
+    assert asdict(generate.measure(registry.get(name))) == asdict(catalogue()[name])
 
 
 def test_descriptions_are_up_to_date():
@@ -33,6 +32,7 @@ def test_descriptions_are_up_to_date():
         record = catalogue()[name]
         assert (record.family, record.paper, record.year) == (entry.family, entry.paper, entry.year)
         assert record.aliases == entry.aliases and record.arguments == entry.architecture({})
+        assert (record.training_only, record.special_case_of) == (entry.training_only, entry.special_case_of)
         assert record.summary == entry.factory.__doc__.splitlines()[0]
 
 
@@ -52,17 +52,19 @@ def test_sizes_equal_the_references():
 
 
 def test_public_names():
-    public = {"create_model", "list_models", *catalogue()}
-    assert public <= set(dir(cifarzoo)) and set(cifarzoo.__all__) == public
-    assert cifarzoo.create_model is registry.create_model
-    tree = ast.parse(Path(cifarzoo.__file__).read_text())
-    (for_type_checkers,) = (
-        node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-    )
-    imported = {(node.module, node.names[0].asname) for node in for_type_checkers.body}
-    assert {name for _, name in imported} == public
-    for module, name in imported:
-        assert getattr(cifarzoo, name).__module__ == module
+    public = {"create_model", "list_models", "load", "load_data", *catalogue()}
+    assert public <= set(cifarzoo.__all__) == {*cifarzoo.FUNCTIONS, *catalogue()}
+    assert set(dir(cifarzoo)) == {"__version__", *cifarzoo.__all__}
+    for name in cifarzoo.__all__:
+        assert callable(getattr(cifarzoo, name)), name
+
+
+def test_generated_files_are_up_to_date():
+    """If this fails, run `python -m cifarzoo.models.generate`."""
+    records = catalogue().values()
+    assert PATH.read_text(encoding="utf-8") == generate.catalogue_text(records)
+    assert generate.STUB.read_text(encoding="utf-8") == generate.stub_text(records)
+    assert generate.TABLE_PAGE.read_text(encoding="utf-8") == generate.page_text(records)
 
 
 def test_unknown_names():

@@ -53,7 +53,7 @@ def test_installed_package_works_outside_the_checkout(wheel, tmp_path):
     )
     code = """
 import cifarzoo, pathlib, numpy as np
-from cifarzoo.pretrained.loading import manifest
+from cifarzoo.pretrained.manifest import manifest
 assert pathlib.Path(cifarzoo.__file__).is_relative_to(pathlib.Path.cwd()), cifarzoo.__file__
 for entry in manifest():
     if entry.bytes < 2_000_000:

@@ -147,7 +147,7 @@ def test_factory_where_there_is_no_tensorflow(tmp_path):
 @pytest.mark.slow
 def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_path, monkeypatch):
     from cifarzoo.data import load
-    from cifarzoo.pretrained import loading as pretrained
+    from cifarzoo.pretrained.manifest import read_manifest
     from cifarzoo.publishing import publish as publishing
     from cifarzoo.publishing.pages import results_page
 
@@ -179,11 +179,11 @@ def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_p
         return True
 
     assert not publish_until(0)
-    assert [entry.tag for entry in pretrained.read_manifest(manifest)] == [TAG]  # as if nothing had been
+    assert [entry.tag for entry in read_manifest(manifest)] == [TAG]  # as if nothing had been
     count = 1
     while not publish_until(count):
         assert written[0] == "manifest.json"
-        entries = pretrained.read_manifest(manifest)
+        entries = read_manifest(manifest)
         assert f"stop{count}" in {entry.tag for entry in entries}
         publishing.write_pages(weights)
         assert all((weights / f"{entry.tag}.md").is_file() for entry in entries)
@@ -196,14 +196,14 @@ def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_p
 
 def test_a_readme_without_a_place_is_refused_before_anything_is_published(filled, tmp_path):
     from cifarzoo.data import load
-    from cifarzoo.pretrained import loading as pretrained
+    from cifarzoo.pretrained.manifest import read_manifest
     from cifarzoo.publishing import publish as publishing
 
     weights, run = copy_of(filled, tmp_path)
     (tmp_path / "README.md").write_text("Cut short")
     with pytest.raises(WeightsError, match="README.md: the marks .* are missing"):
         publishing.publish(RunFolder(run), "other", few_images(), weights, load("synthetic").test.images[:8])
-    assert [entry.tag for entry in pretrained.read_manifest(weights / "manifest.json")] == [TAG]
+    assert [entry.tag for entry in read_manifest(weights / "manifest.json")] == [TAG]
     assert (tmp_path / "README.md").read_text() == "Cut short"
 
 
@@ -211,7 +211,7 @@ def test_a_readme_without_a_place_is_refused_before_anything_is_published(filled
 @pytest.mark.parametrize("order", [("brief", "long"), ("long", "brief")])
 def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_path, order):
     from cifarzoo.data import load
-    from cifarzoo.pretrained import loading as pretrained
+    from cifarzoo.pretrained.manifest import read_manifest
     from cifarzoo.publishing import publish as publishing
 
     weights, run = copy_of(filled, tmp_path)
@@ -219,16 +219,16 @@ def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_pa
     for recipe in order:
         images = load("synthetic").test.images[:8]
         publishing.publish(RunFolder(run), recipe, few_images(), weights, images, recipe, preference=("long", "brief"))
-    entries = pretrained.read_manifest(weights / "manifest.json")
+    entries = read_manifest(weights / "manifest.json")
     assert {entry.tag: entry.default for entry in entries} == {"long": True, "brief": False}
     publishing.prefer("brief", weights)
-    entries = pretrained.read_manifest(weights / "manifest.json")
+    entries = read_manifest(weights / "manifest.json")
     assert {entry.tag: entry.default for entry in entries} == {"long": False, "brief": True}
     assert "load_weights='long'" in (weights / "long.md").read_text()
     # No later publication undoes it, whatever the order of recipes.
     images = load("synthetic").test.images[:8]
     publishing.publish(RunFolder(run), "longest", few_images(), weights, images, "long", preference=("long", "brief"))
-    entries = pretrained.read_manifest(weights / "manifest.json")
+    entries = read_manifest(weights / "manifest.json")
     assert [entry.tag for entry in entries if entry.default] == ["brief"]
     with pytest.raises(WeightsError, match="longer: not published in .*; there are brief, long, longest"):
         publishing.prefer("longer", weights)
@@ -237,14 +237,14 @@ def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_pa
 @pytest.mark.slow
 def test_two_that_publish_at_once_lose_nothing(filled, tmp_path):
     """Whoever comes second waits and reads what the first has written."""
-    from cifarzoo.pretrained import loading as pretrained
+    from cifarzoo.pretrained.manifest import read_manifest
 
     weights, run = copy_of(filled, tmp_path)
     command = [sys.executable, "-m", "cifarzoo", "publish", str(run)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     both = [subprocess.Popen([*command, tag, "--weights", str(weights)], env=environment) for tag in ("one", "two")]
     assert [process.wait(timeout=600) for process in both] == [0, 0]
-    assert {entry.tag for entry in pretrained.read_manifest(weights / "manifest.json")} == {TAG, "one", "two"}
+    assert {entry.tag for entry in read_manifest(weights / "manifest.json")} == {TAG, "one", "two"}
 
 
 def test_weights_beyond_half_precision_are_published_whole(filled, tmp_path):

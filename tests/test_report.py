@@ -23,7 +23,7 @@ from cifarzoo.evaluation.loss_slices import Slice
 from cifarzoo.evaluation.report import write_report
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.metrics import calibration_bins
-from cifarzoo.pretrained.loading import manifest, manifest_path
+from cifarzoo.pretrained.manifest import manifest, manifest_path
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.tables import read_table
 from cifarzoo.training.trainer import run

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from cifarzoo.models.catalogue import catalogue, find
-from cifarzoo.pretrained.loading import Published
+from cifarzoo.pretrained.manifest import Published
 from cifarzoo.publishing.pages import duration, results_page
 from cifarzoo.publishing.wanted import read_rows
 

@@ -23,7 +23,7 @@ def list_(
     import rich.table
 
     from cifarzoo.models.catalogue import catalogue
-    from cifarzoo.pretrained.loading import manifest
+    from cifarzoo.pretrained.manifest import manifest
 
     published = {}
     for entry in manifest():
@@ -52,7 +52,7 @@ def show(
 ) -> None:
     """One model: arguments, sizes, paper, published weights."""
     from cifarzoo.models.catalogue import find
-    from cifarzoo.pretrained.loading import manifest
+    from cifarzoo.pretrained.manifest import manifest
 
     record = find(model)
     arguments = ", ".join(f"{key}={value!r}" for key, value in record.arguments.items())

@@ -16,7 +16,7 @@ from cifarzoo.evaluation.text import GATE_LABELS, METRIC_LABELS
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.metrics import are_probabilities, classification_metrics
 from cifarzoo.models.skipping import computation_metrics, has_gates
-from cifarzoo.pretrained.loading import Published, manifest
+from cifarzoo.pretrained.manifest import Published, manifest
 from cifarzoo.runs.folder import RunFolder
 
 # How much NLL, Brier score and ECE may differ between devices: float32 changes likelihoods a little, and may swap two

@@ -154,7 +154,7 @@ def error_against_parameters(entries, anchors: dict, dataset: str, marked: tuple
     """Draw test error over parameters, for published files and for what papers and other zoos report.
 
     Args:
-        entries: Manifest entries (`cifarzoo.pretrained.loading.Published`).
+        entries: Manifest entries (`cifarzoo.pretrained.manifest.Published`).
         anchors: The content of weights/anchors.yaml.
         dataset: Draw only results on this data set.
         marked: Label, parameters and error in percent of one more network, marked with a star.

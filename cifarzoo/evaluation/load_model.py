@@ -9,7 +9,10 @@ import cifarzoo.layers  # noqa: F401  registers the layers that a saved model ma
 from cifarzoo.data.classes import classes_of, dataset_with
 from cifarzoo.errors import ModelError, WeightsError
 from cifarzoo.models import registry
-from cifarzoo.pretrained.loading import Published, load_file, manifest, select, sha256
+from cifarzoo.pretrained.files import sha256
+from cifarzoo.pretrained.loading import load_file
+from cifarzoo.pretrained.manifest import Published, manifest
+from cifarzoo.pretrained.selection import select
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.build import build_model
 

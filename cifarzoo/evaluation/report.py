@@ -15,7 +15,8 @@ from cifarzoo.evaluation.load_model import load_run
 from cifarzoo.evaluation.loss_slices import loss_slice, random_direction
 from cifarzoo.evaluation.text import as_rows, temperature_note
 from cifarzoo.metrics import calibration_bins, log_softmax
-from cifarzoo.pretrained import loading as pretrained
+from cifarzoo.pretrained.files import find
+from cifarzoo.pretrained.manifest import manifest
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.tables import read_table
 
@@ -120,10 +121,10 @@ def _reliability(predictions, split, found):
 
 
 def _zoo(results, found):
-    path = pretrained.find("anchors.yaml")
+    path = find("anchors.yaml")
     anchors = yaml.safe_load(path.read_text()) if path else {"rows": []}
     own = "this run", results.parameters, found["error"]
-    return figures.error_against_parameters(pretrained.manifest(), anchors, results.dataset, own)
+    return figures.error_against_parameters(manifest(), anchors, results.dataset, own)
 
 
 def _slices(model, dataset, results, split, images):

@@ -1,21 +1,15 @@
-"""Names and sizes of all models, measured once and read without Keras.
-
-`python -m cifarzoo.models.catalogue` builds every model with its default arguments and writes the file anew.
-"""
+"""Names, arguments and sizes of all models, read without Keras from a file that `cifarzoo.models.generate` writes."""
 
 import difflib
 import functools
 import json
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cifarzoo.errors import ModelError
 
 PATH = Path(__file__).with_name("catalogue.json")
-
-CLASSES = (10, 100)
 
 
 @dataclass(frozen=True)
@@ -28,7 +22,9 @@ class Record:
         summary: First line of its documentation.
         paper, year: Where the architecture comes from.
         aliases: Other names that the registry knows it by.
-        arguments: Its own arguments and their defaults.
+        arguments: Its architecture arguments and their defaults.
+        training_only: Those of them that leave variables and inference unchanged.
+        special_case_of: A more general factory and the arguments that make it build the same network, if there is one.
         trainable: Trainable parameters by number of classes, "10" and "100".
         total: The same with what is not trained, BatchNormalization's moving statistics.
         macs: Multiply-accumulates of convolutions and linear layers on one image, by number of classes.
@@ -41,6 +37,8 @@ class Record:
     year: int
     aliases: tuple[str, ...]
     arguments: dict[str, Any]
+    training_only: tuple[str, ...]
+    special_case_of: tuple[str, dict[str, Any]] | None
     trainable: dict[str, int]
     total: dict[str, int]
     macs: dict[str, int]
@@ -50,7 +48,13 @@ class Record:
 def catalogue() -> dict[str, Record]:
     """Every model by name, in the order of families."""
     records = json.loads(PATH.read_text(encoding="utf-8"))
-    return {record["name"]: Record(**record | {"aliases": tuple(record["aliases"])}) for record in records}
+    return {record["name"]: _record(**record) for record in records}
+
+
+def _record(aliases, training_only, special_case_of, **others):
+    """A record with the tuples that JSON has no notion of."""
+    special_case_of = special_case_of and tuple(special_case_of)
+    return Record(aliases=tuple(aliases), training_only=tuple(training_only), special_case_of=special_case_of, **others)
 
 
 def find(name: str) -> Record:
@@ -67,44 +71,31 @@ def find(name: str) -> Record:
     return names[name]
 
 
-def measure(name: str) -> Record:
-    """Build a model for 10 and for 100 classes and describe it."""
-    import keras
+def identity(factory: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What decides which weights fit a network: models with equal identities share weight files.
 
-    from cifarzoo.models import registry
-    from cifarzoo.models.macs import macs
+    Arguments that only affect training are left out. Arguments that are missing get their defaults, so that a new
+    argument leaves earlier files valid. A factory that is a special case of another becomes that one:
+    `cifar_wrn_28_10()` and `cifar_wide_resnet(28, 10)` are the same network.
 
-    entry = registry.get(name)
-    trainable, total, multiply_accumulates = {}, {}, {}
-    for classes in CLASSES:
-        model = entry.factory(classes=classes)
-        total[str(classes)] = model.count_params()
-        trainable[str(classes)] = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-        multiply_accumulates[str(classes)] = macs(model)
-        del model
-        keras.utils.clear_session()
-    return Record(
-        name=entry.name,
-        family=entry.family,
-        summary=entry.factory.__doc__.splitlines()[0],
-        paper=entry.paper,
-        year=entry.year,
-        aliases=entry.aliases,
-        arguments=entry.architecture({}),
-        trainable=trainable,
-        total=total,
-        macs=multiply_accumulates,
-    )
+    Args:
+        factory: Its name. A name that the catalogue does not have, as in a file of a newer version, stays as it is.
+        arguments: Its architecture arguments, or some of them.
 
-
-def write() -> None:
-    """Measure every registered model and write the catalogue."""
-    from cifarzoo.models import registry
-
-    records = [measure(name) for name in registry.entries()]
-    lines = [json.dumps(asdict(record)) for record in records]
-    PATH.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    write()
+    Returns:
+        Name and arguments of the most general factory that builds the network.
+    """
+    record = catalogue().get(factory)
+    if record is None:
+        return factory, arguments
+    shaping = {
+        name: arguments.get(name, default)
+        for name, default in record.arguments.items()
+        if name not in record.training_only
+    }
+    # An argument that this version does not know may change the network: nothing equals it.
+    shaping |= {name: value for name, value in arguments.items() if name not in record.arguments}
+    if record.special_case_of is None:
+        return factory, shaping
+    general, fixed = record.special_case_of
+    return identity(general, fixed | shaping)

@@ -86,49 +86,55 @@ def pyramidnet(depth, alpha, bottleneck, shake_drop, shake_drop_mask, **options:
     return keras.Model(inputs, head(x, options), name=options["name"])
 
 
-@register(HAN_2016, 2016)
+@register(HAN_2016, 2016, training_only=("shake_drop_mask",))
 def cifar_pyramidnet110_a48(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
     """PyramidNet-110, alpha 48, with basic blocks."""
     return pyramidnet(110, 48, False, shake_drop, shake_drop_mask, **options)
 
 
-@register(HAN_2016, 2016)
+@register(HAN_2016, 2016, training_only=("shake_drop_mask",))
 def cifar_pyramidnet110_a84(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
     """PyramidNet-110, alpha 84, with basic blocks."""
     return pyramidnet(110, 84, False, shake_drop, shake_drop_mask, **options)
 
 
-@register(HAN_2016, 2016)
+@register(HAN_2016, 2016, training_only=("shake_drop_mask",))
 def cifar_pyramidnet110_a270(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
     """PyramidNet-110, alpha 270, with basic blocks."""
     return pyramidnet(110, 270, False, shake_drop, shake_drop_mask, **options)
 
 
-@register(HAN_2016, 2016)
+@register(HAN_2016, 2016, training_only=("shake_drop_mask",))
 def cifar_pyramidnet164_a270(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
     """PyramidNet-164, alpha 270, with bottleneck blocks."""
     return pyramidnet(164, 270, True, shake_drop, shake_drop_mask, **options)
 
 
-@register(HAN_2016, 2016)
+@register(HAN_2016, 2016, training_only=("shake_drop_mask",))
 def cifar_pyramidnet200_a240(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
     """PyramidNet-200, alpha 240, with bottleneck blocks."""
     return pyramidnet(200, 240, True, shake_drop, shake_drop_mask, **options)
 
 
-@register(HAN_2016, 2016)
+@register(HAN_2016, 2016, training_only=("shake_drop_mask",))
 def cifar_pyramidnet236_a220(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
     """PyramidNet-236, alpha 220, with bottleneck blocks."""
     return pyramidnet(236, 220, True, shake_drop, shake_drop_mask, **options)
 
 
-@register(HAN_2016, 2016)
+@register(HAN_2016, 2016, training_only=("shake_drop_mask",))
 def cifar_pyramidnet272_a200(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
     """PyramidNet-272, alpha 200, with bottleneck blocks."""
     return pyramidnet(272, 200, True, shake_drop, shake_drop_mask, **options)
 
 
-@register(YAMADA_2018, 2018, aliases=("pyramid",))
+@register(
+    YAMADA_2018,
+    2018,
+    aliases=("pyramid",),
+    training_only=("shake_drop_mask",),
+    special_case_of=("cifar_pyramidnet272_a200", {"shake_drop": True}),
+)
 def cifar_shakedrop_pyramidnet272_a200(shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
     """PyramidNet-272, alpha 200, with bottleneck blocks and ShakeDrop."""
     return pyramidnet(272, 200, True, True, shake_drop_mask, **options)

@@ -1,33 +1,21 @@
-"""Which models there are: filled by a decorator, asked by name.
+"""Register model factories, and find them by name.
 
 The decorator also gives every factory the arguments that all of them share, so that a family file holds architecture
 and nothing else.
 """
 
-import difflib
 import fnmatch
 import functools
 import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from cifarzoo.errors import ModelError
 from cifarzoo.keras_internals.model_building import fast_model_building
-from cifarzoo.models.catalogue import catalogue
-
-FAMILIES = (
-    "resnet",
-    "resnet18",
-    "vgg",
-    "wide_resnet",
-    "resnext",
-    "resnet9",
-    "airbench",
-    "shake_shake",
-    "pyramidnet",
-    "skipnet",
-)
+from cifarzoo.models.catalogue import catalogue, find
+from cifarzoo.pretrained.description import Description, describe
 
 COMMON_ARGUMENTS = {
     "classes": 10,
@@ -41,9 +29,9 @@ COMMON_ARGUMENTS = {
 COMMON_DOC = """
 Args:
     classes: Number of outputs. 100 normalises with CIFAR-100's statistics, anything else with CIFAR-10's.
-    load_weights: False for fresh weights; True for the published file of exactly these architecture arguments and
-        `classes` (with another number of classes, or without top, the backbone of the published file and a fresh
-        head); a tag of the manifest; or the path of a `.weights.h5` file.
+    load_weights: False for fresh weights; True for the published file of this architecture and `classes`; a tag of the
+        manifest; or the path of a `.weights.h5` or `.keras` file. With another number of classes than the file has, or
+        without top, the backbone is loaded and the head is fresh.
     include_top: With False the model ends with the last feature map, before pooling.
     include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
     classifier_activation: None for logits, else an activation such as "softmax".
@@ -54,7 +42,7 @@ Returns:
 
 Raises:
     ModelError: an argument does not fit.
-    WeightsError: the wanted weights do not exist or are damaged.
+    WeightsError: the weights do not exist, are damaged, or are those of another network.
 
 Reference: {paper} ({year}).
 """
@@ -62,17 +50,20 @@ Reference: {paper} ({year}).
 
 @dataclass(frozen=True)
 class Entry:
-    """One factory and where its architecture comes from."""
+    """A registered factory; `register` documents the fields."""
 
     name: str
     factory: Callable
+    build: Callable
     family: str
     paper: str
     year: int
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[str, ...]
+    training_only: tuple[str, ...]
+    special_case_of: tuple[str, dict[str, Any]] | None
 
     def architecture(self, arguments: dict) -> dict:
-        """The arguments that shape the backbone, defaults filled in: what a weight file is published for."""
+        """The arguments of a call that are not common to all factories, defaults filled in."""
         parameters = inspect.signature(self.factory).parameters
         return {
             name: arguments.get(name, parameter.default)
@@ -85,29 +76,44 @@ _ENTRIES: dict[str, Entry] = {}
 _ALIASES: dict[str, str] = {}
 
 
-def register(paper: str, year: int, aliases: tuple[str, ...] = ()):
+def register(
+    paper: str,
+    year: int,
+    aliases: tuple[str, ...] = (),
+    training_only: tuple[str, ...] = (),
+    special_case_of: tuple[str, dict[str, Any]] | None = None,
+):
     """Decorate a factory: make it known by its name and aliases, and give it the common arguments.
 
     The factory takes its architecture arguments and `**options`; it returns the model without loading weights.
+
+    Args:
+        paper: Title of the paper or code that the architecture comes from.
+        year: Year of its first publication.
+        aliases: Other names, for example those of other zoos.
+        training_only: Arguments that change neither the variables nor the outputs at inference. Models that differ only
+            in these share weights.
+        special_case_of: A more general factory and the arguments with which it builds the same network, layer names
+            included. Both share weights.
+
+    Raises:
+        ModelError: a name is registered already, or `training_only` has a name that is not an argument.
     """
 
     def decorate(build):
         name = build.__name__
         signature = _full_signature(build)
+        if unknown := set(training_only) - set(signature.parameters):
+            raise ModelError(f"{name}: training_only has {', '.join(sorted(unknown))}, which is not an argument")
 
         @functools.wraps(build)
         def factory(*args, **kwargs):
-            try:
-                bound = signature.bind(*args, **kwargs)
-            except TypeError as error:
-                raise ModelError(f"{name}: {error}; it takes {', '.join(signature.parameters)}") from None
-            bound.apply_defaults()
-            arguments = dict(bound.arguments)
-            return _build(entry, build, arguments)
+            return _build(entry, _bind(name, signature, args, kwargs))
 
         factory.__signature__ = signature
         factory.__doc__ = inspect.cleandoc(build.__doc__) + "\n" + COMMON_DOC.format(paper=paper, year=year)
-        entry = Entry(name, factory, build.__module__.rsplit(".", 1)[-1], paper, year, aliases)
+        family = build.__module__.rsplit(".", 1)[-1]
+        entry = Entry(name, factory, build, family, paper, year, aliases, training_only, special_case_of)
         for known in (name, *aliases):
             if known in _ENTRIES or known in _ALIASES:
                 raise ModelError(f"model {known!r} is registered twice")
@@ -116,6 +122,16 @@ def register(paper: str, year: int, aliases: tuple[str, ...] = ()):
         return factory
 
     return decorate
+
+
+def _bind(name, signature, args, kwargs):
+    """All arguments of a call by name, defaults filled in."""
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise ModelError(f"{name}: {error}; it takes {', '.join(signature.parameters)}") from None
+    bound.apply_defaults()
+    return dict(bound.arguments)
 
 
 def _full_signature(build):
@@ -127,46 +143,84 @@ def _full_signature(build):
     return inspect.Signature(own + common)
 
 
-def _build(entry, build, arguments):
-    classes = arguments["classes"]
+def _build(entry, arguments):
+    """The model of a factory's call."""
+    classes, load_weights = arguments["classes"], arguments.pop("load_weights")
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
         raise ModelError(f"{entry.name}: classes is a positive whole number, got {classes!r}")
-    load_weights = arguments.pop("load_weights")
-    name = arguments.pop("name") or entry.name
 
-    def model(statistics="cifar100" if classes == 100 else "cifar10", **overrides):
-        try:
-            with fast_model_building():
-                return build(**arguments | {"name": name, "statistics": statistics} | overrides)
-        except ModelError as error:
-            raise ModelError(f"{entry.name}: {error}") from None
+    usual = "cifar100" if classes == 100 else "cifar10"
+
+    def fresh(statistics=usual):
+        return _fresh_model(entry, arguments, statistics)
 
     if load_weights is False:
-        return model()
+        return fresh()
     from cifarzoo.pretrained.loading import load_pretrained
 
-    return load_pretrained(entry, arguments, load_weights, model)
+    return load_pretrained(_describe(entry, arguments, None), load_weights, fresh)
+
+
+def _fresh_model(entry, arguments, statistics):
+    """The model with fresh weights and its description, for all arguments except `load_weights`."""
+    options = arguments | {"name": arguments["name"] or entry.name, "statistics": statistics}
+    try:
+        with fast_model_building():
+            model = entry.build(**options)
+    except ModelError as error:
+        raise ModelError(f"{entry.name}: {error}") from None
+    describe(model, _describe(entry, arguments, statistics))
+    return model
+
+
+def _describe(entry, arguments, statistics):
+    return Description(
+        factory=entry.name,
+        arguments=entry.architecture(arguments),
+        classes=arguments["classes"] if arguments["include_top"] else None,
+        activation=arguments["classifier_activation"] if arguments["include_top"] else None,
+        statistics=statistics if arguments["include_preprocessing"] else None,
+    )
+
+
+def build_described(description: Description):
+    """The model of a weight file's description, with fresh weights.
+
+    Raises:
+        ModelError: there is no such factory, or it does not take these arguments.
+    """
+    entry = get(str(description.factory))
+    arguments = description.arguments | {
+        "include_top": description.classes is not None,
+        "include_preprocessing": description.statistics is not None,
+        "classifier_activation": description.activation,
+    }
+    if description.classes is not None:
+        arguments["classes"] = description.classes
+    arguments = _bind(entry.name, inspect.signature(entry.factory), (), arguments)
+    del arguments["load_weights"]
+    return _fresh_model(entry, arguments, description.statistics or "cifar10")
 
 
 def entries() -> dict[str, Entry]:
-    """Every model of this package by name, families in the order of `FAMILIES`."""
-    for family in FAMILIES:
-        importlib.import_module(f"cifarzoo.models.{family}")
-    return {name: entry for family in FAMILIES for name, entry in _ENTRIES.items() if entry.family == family}
+    """Every model of the catalogue by name, in its order."""
+    return {name: get(name) for name in catalogue()}
+
+
+def registered() -> dict[str, Entry]:
+    """Every factory of the modules imported so far, by name, in the order of registration."""
+    return dict(_ENTRIES)
 
 
 def get(name: str) -> Entry:
-    """The entry of a model's name or alias.
+    """The entry of a model's name or alias; imports the module of its family.
 
     Raises:
         ModelError: no such model; the message lists the nearest names.
     """
-    entries()
-    full_name = _ALIASES.get(name, name)
-    if full_name not in _ENTRIES:
-        near = difflib.get_close_matches(str(name), [*_ENTRIES, *_ALIASES], n=3) or sorted(_ENTRIES)
-        raise ModelError(f"unknown model {name!r}; did you mean {', '.join(near)}? `cifarzoo list` shows all")
-    return _ENTRIES[full_name]
+    record = find(name)
+    importlib.import_module(f"cifarzoo.models.{record.family}")
+    return _ENTRIES[record.name]
 
 
 def create_model(model: str, /, **arguments):
@@ -179,13 +233,15 @@ def create_model(model: str, /, **arguments):
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
-    """Names of the models that match a shell pattern; with `pretrained`, those with published weights only.
+    """Names of the models that match a shell pattern, without importing Keras.
 
-    Costs no Keras: the names come from the catalogue.
+    Args:
+        pattern: Shell pattern of names.
+        pretrained: List only models with published weights.
     """
     names = [name for name in catalogue() if fnmatch.fnmatch(name, pattern)]
     if pretrained:
-        from cifarzoo.pretrained.loading import manifest
+        from cifarzoo.pretrained.manifest import manifest
 
         published = {entry.model for entry in manifest()}
         names = [name for name in names if name in published]

@@ -67,7 +67,7 @@ def residual_pair(x, filters, tricks, name):
     return layers.Add(name=f"{name}_add")([x, y])
 
 
-@register(PAGE_2018, 2018)
+@register(PAGE_2018, 2018, training_only=("ghost_batch_size",))
 def cifar_resnet9(
     stem="conv", activation="relu", pooling="after", ghost_batch_size=None, scale=True, **options: Unpack[ModelOptions]
 ) -> keras.Model:

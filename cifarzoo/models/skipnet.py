@@ -37,6 +37,8 @@ from cifarzoo.models.resnet import blocks_per_stage, projection_shortcut
 
 WANG_2017 = "SkipNet: Learning Dynamic Routing in Convolutional Networks"
 
+TRAINING_ONLY = ("computation_cost", "stage")
+
 EMBEDDING = 10
 
 # All gates start open, because an untrained network that skips at random learns little.
@@ -233,7 +235,7 @@ def pyramid_skipnet(
     return keras.Model(inputs, gates.head(x, options), name=options["name"])
 
 
-@register(WANG_2017, 2017)
+@register(WANG_2017, 2017, training_only=TRAINING_ONLY)
 def cifar_skipnet38(
     gate="recurrent", computation_cost=0.0, stage="supervised", **options: Unpack[ModelOptions]
 ) -> keras.Model:
@@ -241,7 +243,7 @@ def cifar_skipnet38(
     return skipnet(38, gate, computation_cost, stage, **options)
 
 
-@register(WANG_2017, 2017)
+@register(WANG_2017, 2017, training_only=TRAINING_ONLY)
 def cifar_skipnet74(
     gate="recurrent", computation_cost=0.0, stage="supervised", **options: Unpack[ModelOptions]
 ) -> keras.Model:
@@ -249,7 +251,7 @@ def cifar_skipnet74(
     return skipnet(74, gate, computation_cost, stage, **options)
 
 
-@register(WANG_2017, 2017)
+@register(WANG_2017, 2017, training_only=TRAINING_ONLY)
 def cifar_skipnet110(
     gate="recurrent", computation_cost=0.0, stage="supervised", **options: Unpack[ModelOptions]
 ) -> keras.Model:
@@ -257,7 +259,7 @@ def cifar_skipnet110(
     return skipnet(110, gate, computation_cost, stage, **options)
 
 
-@register(WANG_2017, 2017, aliases=("pyramid_skip",))
+@register(WANG_2017, 2017, aliases=("pyramid_skip",), training_only=TRAINING_ONLY)
 def cifar_pyramid_skipnet272_a200(
     gate="recurrent", computation_cost=1e-4, stage="supervised", **options: Unpack[ModelOptions]
 ) -> keras.Model:

@@ -57,25 +57,43 @@ def wide_resnet(depth, width, dropout, **options: Unpack[ModelOptions]) -> keras
     return keras.Model(inputs, head(x, options), name=options["name"])
 
 
-@register(ZAGORUYKO_2016, 2016)
+@register(ZAGORUYKO_2016, 2016, training_only=("dropout",))
 def cifar_wide_resnet(depth=28, width=10, dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """WRN-`depth`-`width`; the paper uses dropout 0.3, but none in most of its tables."""
     return wide_resnet(depth, width, dropout, **options)
 
 
-@register(ZAGORUYKO_2016, 2016, aliases=("WRN_16_4", "cifar_WRN_16_4"))
+@register(
+    ZAGORUYKO_2016,
+    2016,
+    aliases=("WRN_16_4", "cifar_WRN_16_4"),
+    training_only=("dropout",),
+    special_case_of=("cifar_wide_resnet", {"depth": 16, "width": 4}),
+)
 def cifar_wrn_16_4(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """WRN-16-4."""
     return wide_resnet(16, 4, dropout, **options)
 
 
-@register(ZAGORUYKO_2016, 2016, aliases=("WRN_16_8", "cifar_WRN_16_8"))
+@register(
+    ZAGORUYKO_2016,
+    2016,
+    aliases=("WRN_16_8", "cifar_WRN_16_8"),
+    training_only=("dropout",),
+    special_case_of=("cifar_wide_resnet", {"depth": 16, "width": 8}),
+)
 def cifar_wrn_16_8(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """WRN-16-8."""
     return wide_resnet(16, 8, dropout, **options)
 
 
-@register(ZAGORUYKO_2016, 2016, aliases=("WRN_26_10", "cifar_WRN_26_10"))
+@register(
+    ZAGORUYKO_2016,
+    2016,
+    aliases=("WRN_26_10", "cifar_WRN_26_10"),
+    training_only=("dropout",),
+    special_case_of=("cifar_wide_resnet", {"depth": 22, "width": 10}),
+)
 def cifar_wrn_26_10(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """WRN-22-10 as the paper counts: three blocks per stage, with the shortcuts counted as layers.
 
@@ -84,25 +102,49 @@ def cifar_wrn_26_10(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model
     return wide_resnet(22, 10, dropout, **options)
 
 
-@register(ZAGORUYKO_2016, 2016, aliases=("wrn26_10", "WRN_28_10", "cifar_WRN_28_10"))
+@register(
+    ZAGORUYKO_2016,
+    2016,
+    aliases=("wrn26_10", "WRN_28_10", "cifar_WRN_28_10"),
+    training_only=("dropout",),
+    special_case_of=("cifar_wide_resnet", {"depth": 28, "width": 10}),
+)
 def cifar_wrn_28_10(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """WRN-28-10."""
     return wide_resnet(28, 10, dropout, **options)
 
 
-@register(ZAGORUYKO_2016, 2016, aliases=("WRN_40_2", "cifar_WRN_40_2"))
+@register(
+    ZAGORUYKO_2016,
+    2016,
+    aliases=("WRN_40_2", "cifar_WRN_40_2"),
+    training_only=("dropout",),
+    special_case_of=("cifar_wide_resnet", {"depth": 40, "width": 2}),
+)
 def cifar_wrn_40_2(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """WRN-40-2."""
     return wide_resnet(40, 2, dropout, **options)
 
 
-@register(ZAGORUYKO_2016, 2016, aliases=("WRN_40_4", "cifar_WRN_40_4"))
+@register(
+    ZAGORUYKO_2016,
+    2016,
+    aliases=("WRN_40_4", "cifar_WRN_40_4"),
+    training_only=("dropout",),
+    special_case_of=("cifar_wide_resnet", {"depth": 40, "width": 4}),
+)
 def cifar_wrn_40_4(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """WRN-40-4."""
     return wide_resnet(40, 4, dropout, **options)
 
 
-@register(ZAGORUYKO_2016, 2016, aliases=("WRN_40_8", "cifar_WRN_40_8"))
+@register(
+    ZAGORUYKO_2016,
+    2016,
+    aliases=("WRN_40_8", "cifar_WRN_40_8"),
+    training_only=("dropout",),
+    special_case_of=("cifar_wide_resnet", {"depth": 40, "width": 8}),
+)
 def cifar_wrn_40_8(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """WRN-40-8."""
     return wide_resnet(40, 8, dropout, **options)

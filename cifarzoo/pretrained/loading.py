@@ -1,259 +1,236 @@
-"""Published weights: the manifest, where a file comes from, its hash.
+"""Load weights into models: published ones, and files by path.
 
-A file is looked for in `$CIFARZOO_WEIGHTS`, in the checkout's or the installed package's weights folder, and then
-downloaded into Keras' cache if its manifest entry has an address. Its SHA-256 is always checked.
+Weights are matched by layer name and shape, not in Keras' way by layer class and order: a file that was trained with
+dropout fits the network without, and the file of another network does not load by accident.
 """
 
-import functools
-import hashlib
-import json
 import logging
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from cifarzoo.errors import WeightsError
+from cifarzoo.errors import ModelError, WeightsError, summarize
+from cifarzoo.pretrained.arrays import LayerArrays, assign, mismatch, model_arrays, read_arrays
+from cifarzoo.pretrained.description import Description, describe_entry, description_of, read_description
+from cifarzoo.pretrained.manifest import find_entry, manifest
+from cifarzoo.pretrained.selection import select, weight_file
 
 logger = logging.getLogger("cifarzoo")
 
-
-@dataclass(frozen=True)
-class Published:
-    """One entry of the manifest.
-
-    Attributes:
-        tag: Unique name; the file is `tag + ".weights.h5"`.
-        model: The factory.
-        architecture: The factory's own arguments, defaults filled in.
-        classes: Number of outputs.
-        dataset: What it was trained on, and whose statistics normalise its input.
-        default: Whether `load_weights=True` means this one.
-        chosen: Whether it is that by a person's decision, which the order of recipes does not undo.
-        sha256, bytes: Of the file.
-        parameters: Including BatchNormalization's moving statistics.
-        macs: Multiply-accumulates of one image.
-        preprocessing: `mean` and `std` on the scale 0-255, R, G, B.
-        metrics: On all test images, measured from the file: n, error, top5_error (percent), nll, brier, ece.
-        training: Experiment, seed, steps, seconds, device, versions, revision.
-        url: Where it can be downloaded, if anywhere.
-        license: Of the weights.
-        remark: What a reader of the error must know, if anything.
-    """
-
-    tag: str
-    model: str
-    architecture: dict[str, Any]
-    classes: int
-    dataset: str
-    default: bool
-    sha256: str
-    bytes: int
-    parameters: int
-    macs: int
-    preprocessing: dict[str, list[float]]
-    metrics: dict[str, float]
-    training: dict[str, Any] = field(repr=False)
-    url: str | None = None
-    license: str = "MIT"
-    remark: str = ""
-    chosen: bool = False
-
-    @property
-    def file(self) -> str:
-        """The file's name."""
-        return f"{self.tag}.weights.h5"
-
-    @property
-    def golden(self) -> str:
-        """The name of the file with a few images and their logits."""
-        return f"{self.tag}.golden.npz"
+CLASSIFIER = "logits"
 
 
-def weight_folders() -> list[Path]:
-    """Folders that may hold weight files, in the order they are searched."""
-    package = Path(__file__).resolve().parent.parent
-    given = os.environ.get("CIFARZOO_WEIGHTS")
-    folders = [Path(given).expanduser()] if given else []
-    return folders + [package / "weights", package.parent / "weights"]
-
-
-def manifest_path() -> Path:
-    """The manifest of the installed package or of the checkout.
-
-    Raises:
-        WeightsError: neither has one.
-    """
-    for folder in weight_folders():
-        if (folder / "manifest.json").is_file():
-            return folder / "manifest.json"
-    raise WeightsError(f"manifest.json is in none of {', '.join(map(str, weight_folders()))}; install cifarzoo anew")
-
-
-def manifest() -> list[Published]:
-    """Every published weight file."""
-    return read_manifest(manifest_path())
-
-
-def read_manifest(path: Path) -> list[Published]:
-    """The entries of a manifest file.
-
-    Raises:
-        WeightsError: it cannot be read, or is no manifest.
-    """
-    try:
-        return [Published(**entry) for entry in json.loads(path.read_text())]
-    except (OSError, ValueError, TypeError) as failure:
-        raise WeightsError(f"{path}: not a manifest of this version of cifarzoo ({failure})") from None
-
-
-def find(name: str) -> Path | None:
-    """The path of a file of the weights folders, or None."""
-    for folder in weight_folders():
-        for candidate in (folder / name, folder / "large" / name):
-            if candidate.is_file():
-                return candidate
-    return None
-
-
-@functools.lru_cache(maxsize=64)
-def _sha256(path, size, modified):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    status = path.stat()
-    return _sha256(path, status.st_size, status.st_mtime_ns)
-
-
-def weight_file(entry: Published) -> Path:
-    """The checked file of a manifest entry, downloaded if need be.
-
-    Raises:
-        WeightsError: it is nowhere, or its bytes are not those that were published.
-    """
-    path = find(entry.file)
-    if path is None and entry.url:
-        import keras
-
-        try:
-            path = Path(
-                keras.utils.get_file(entry.file, entry.url, file_hash=entry.sha256, cache_subdir="models/cifarzoo")
-            )
-        except Exception as failure:  # get_file raises whatever the transport raised
-            raise WeightsError(f"{entry.tag}: {entry.url} could not be downloaded ({failure})") from None
-    if path is None:
-        folders = ", ".join(map(str, weight_folders()))
-        raise WeightsError(f"{entry.tag}: {entry.file} is in none of {folders}; put it there or set CIFARZOO_WEIGHTS")
-    if (found := sha256(path)) != entry.sha256:
-        raise WeightsError(
-            f"{path}: not the published file: sha256 {found[:16]}... instead of {entry.sha256[:16]}...; delete it"
-        )
-    return path
-
-
-def load_file(model, path: Path) -> None:
-    """Load a `.weights.h5` file into a model of the same architecture.
-
-    Raises:
-        WeightsError: no such file, not such a file, or made for another model.
-    """
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weight file")
-    if not path.name.endswith((".weights.h5", ".keras")):
-        raise WeightsError(f"{path}: a weight file's name ends with .weights.h5")
-    try:
-        model.load_weights(path)
-    except Exception as failure:  # h5py and Keras raise OSError, ValueError, KeyError and others
-        reason = next((line.strip() for line in str(failure).splitlines() if line.strip()), type(failure).__name__)
-        raise WeightsError(f"{path}: does not fit {model.name} ({reason:.200})") from None
-
-
-def _listing(entries):
-    return "; ".join(f"{e.tag} ({_arguments(e)})" for e in entries) or "nothing yet"
-
-
-def _arguments(entry):
-    shown = [f"{key}={value!r}" for key, value in entry.architecture.items()]
-    return f"{entry.model}({', '.join([*shown, f'classes={entry.classes}'])})"
-
-
-def select(model: str, architecture: dict, classes: int, wanted: bool | str) -> Published:
-    """The manifest entry that a factory's `load_weights` asks for.
+def load(name: str | os.PathLike):
+    """Build the model that a weight file describes, and load the file.
 
     Args:
-        model: The factory's name.
-        architecture: Its own arguments, defaults filled in.
-        classes: 10 and 100 ask for weights of CIFAR-10 and CIFAR-100; with any other number only the backbone counts.
-        wanted: True for the default entry, or a tag.
+        name: A tag of published weights, the path of a `.weights.h5` file that cifarzoo wrote, or of a `.keras` file.
+
+    Returns:
+        The Keras model. Of the zoo's models, images [n, 32, 32, 3] with pixels 0-255 in, float32 logits [n, classes]
+        out, unless the file describes another head.
 
     Raises:
-        WeightsError: there is none; the message lists what exists.
+        WeightsError: no such weights, a damaged file, or one that does not say which factory made its model.
     """
-    everything = manifest()
-    same = [e for e in everything if e.model == model and e.architecture == architecture]
-    if wanted is True:
-        fitting = [e for e in same if e.default and (e.classes == classes or classes not in (10, 100))]
+    if not _is_path(name):
+        entries = manifest()
+        entry = find_entry(str(name), entries)
+        if entry is None:
+            tags = ", ".join(entry.tag for entry in entries)
+            raise WeightsError(f"{name}: neither a .weights.h5 or .keras file nor published weights; there are {tags}")
+        path, description = weight_file(entry), describe_entry(entry)
+    elif str(name).endswith(".keras"):
+        return _open_keras_file(Path(name).expanduser())
     else:
-        fitting = [e for e in same if e.tag == wanted]
-    if fitting:
-        return fitting[0]
-    shown = ", ".join(f"{k}={v!r}" for k, v in architecture.items())
-    asked = f"{model}({', '.join([s for s in (shown, f'classes={classes}') if s])})"
-    what = "no published weights" if wanted is True else f"no weights {wanted!r}"
-    of_model = [e for e in everything if e.model == model]
-    raise WeightsError(
-        f"{asked}: {what}; for {model} there is {_listing(of_model)}"
-        + ("" if of_model else f"; for other models {_listing(everything)}")
-    )
+        path = Path(name).expanduser()
+        description = _describe_file(path)
+    if description is None:
+        raise WeightsError(f"{path}: does not say what it contains; call the model's factory with load_weights={path}")
+    if description.factory is None:
+        raise WeightsError(f"{path}: contains {description}, which is not in the zoo; build it and call load_file")
+    from cifarzoo.models import registry
+
+    try:
+        model = registry.build_described(description)
+    except ModelError as failure:
+        raise WeightsError(f"{path}: contains {description}, which this version does not build ({failure})") from None
+    _fill(model, path, read_arrays(path))
+    return model
 
 
-def load_pretrained(registered, arguments: dict, wanted: bool | str, build):
+def load_file(model, path: str | os.PathLike) -> None:
+    """Load a weight file into a model of the same architecture and with the same head.
+
+    Args:
+        model: A Keras model. One that a factory built takes the weights of the same network only; for a model of your
+            own, shapes decide, and layers are matched by name, or by class and order if their names differ.
+        path: A `.weights.h5` or `.keras` file.
+
+    Raises:
+        WeightsError: no such file, a damaged one, or one made for another model; the message says what it contains.
+    """
+    path = Path(path)
+    expected = description_of(model)
+    if path.name.endswith(".keras"):
+        _fill_from_keras_file(model, path)
+        return
+    description = _describe_file(path)
+    if description is None:
+        logger.warning("%s: does not say what it contains; only layer names and shapes are compared", path)
+    elif expected is not None:
+        _check(path, description, expected)
+        if description.factory and description.classes != expected.classes:
+            raise WeightsError(f"{path}: contains {description}, not {expected}")
+    arrays = read_arrays(path)
+    if (expected is None or expected.factory is None) and mismatch(model, arrays):
+        _load_in_order(model, path)
+        return
+    _fill(model, path, arrays)
+
+
+def load_pretrained(expected: Description, requested, build):
     """A factory's model with weights: what `load_weights` does.
 
     Args:
-        registered: The factory's registry entry.
-        arguments: The factory's arguments without `load_weights` and `name`.
-        wanted: True, a tag, or a path.
-        build: A function that builds the model; keyword arguments override the factory's.
+        expected: The description of the model.
+        requested: True, a tag, or a path.
+        build: Function that builds the model; its argument `statistics` is the data set to normalise with.
 
     Returns:
-        The model. With another number of classes than the file, or without top, only the backbone is the file's.
+        The model. If the file has another number of classes, or the model no top, only the backbone is the file's.
 
     Raises:
-        WeightsError: as `select`, `weight_file` and `load_file`.
+        WeightsError: the weights do not exist, are damaged, or are those of another network.
     """
-    if not isinstance(wanted, (bool, str, os.PathLike)):
-        raise WeightsError(f"{registered.name}: load_weights is False, True, a tag or a path, got {wanted!r}")
-    if wanted is not True and str(wanted).endswith((".h5", ".keras")):
+    if not isinstance(requested, (bool, str, os.PathLike)):
+        raise WeightsError(f"{expected.factory}: load_weights is False, True, a tag or a path, got {requested!r}")
+    if requested is True or not _is_path(requested):
+        entry = select(expected.factory, expected.arguments, expected.classes, requested)
+        origin, path, description = entry.tag, weight_file(entry), describe_entry(entry)
+    else:
+        origin = path = Path(requested).expanduser()
+        if path.name.endswith(".keras"):
+            model = build()
+            _fill_from_keras_file(model, path)
+            return model
+        description = _describe_file(path)
+    if description is None:
+        logger.warning("%s: does not say what it contains; only layer names and shapes are compared", path)
         model = build()
-        load_file(model, Path(wanted).expanduser())
-        return model
-    classes, include_top = arguments["classes"], arguments["include_top"]
-    entry = select(registered.name, registered.architecture(arguments), classes, wanted)
-    path = weight_file(entry)
-    model = build(statistics=entry.dataset)
-    if include_top and classes == entry.classes:
-        load_file(model, path)
-        return model
-    whole = build(statistics=entry.dataset, classes=entry.classes, include_top=True)
-    load_file(whole, path)
-    copy_backbone(whole, model)
-    if include_top:
-        logger.warning(
-            "%s: backbone from %s (%d classes), fresh classifier for %d classes",
-            model.name,
-            entry.tag,
-            entry.classes,
-            classes,
-        )
+    else:
+        # The factory has no argument for statistics: the input is normalised as it was when the weights were trained.
+        model = build(statistics=description.statistics) if description.statistics else build()
+        _check(path, description, description_of(model))
+    _fill_backbone_or_all(model, origin, path, read_arrays(path))
     return model
 
 
 def copy_backbone(source, target) -> None:
-    """Copy the weights of every layer but the classifier, by layer name."""
-    for layer in target.layers:
-        if layer.weights and layer.name != "logits":
-            layer.set_weights(source.get_layer(layer.name).get_weights())
+    """Copy the weights of all layers except the classifier from one Keras model to another, by layer name.
+
+    Raises:
+        WeightsError: other layers differ, too.
+    """
+    _fill(target, source.name, model_arrays(source), with_classifier=False)
+
+
+def _is_path(name):
+    return str(name).endswith((".h5", ".keras"))
+
+
+def _describe_file(path):
+    if not path.name.endswith(".weights.h5"):
+        raise WeightsError(f"{path}: the name of a weight file ends in .weights.h5 or .keras")
+    return read_description(path)
+
+
+def _check(path, description, expected):
+    """Raise WeightsError unless the file has the expected backbone, and outputs of the same meaning."""
+    contents = f"{path}: contains {description}"
+    if description.identity[0] and expected.identity[0] and description.identity != expected.identity:
+        raise WeightsError(f"{contents}, not {expected}")
+    if expected.statistics is not None and description.statistics != expected.statistics:
+        normalized = f"input normalised by {description.statistics}" if description.statistics else "no normalization"
+        raise WeightsError(f"{contents} with {normalized}; asked for input normalised by {expected.statistics}")
+    # Weights of logits also serve a model with an activation after them; not the other way round.
+    if description.activation not in (None, expected.activation):
+        raise WeightsError(
+            f"{contents}, whose outputs are no logits; asked for {expected}: pass "
+            f"classifier_activation={description.activation!r}"
+        )
+
+
+def _fill(model, path, arrays: LayerArrays, with_classifier=True):
+    """Copy arrays into a model's layers of the same names, with or without its classifier."""
+    without = () if with_classifier else (CLASSIFIER,)
+    if problem := mismatch(model, arrays, without):
+        raise WeightsError(f"{path}: does not fit {model.name}: {problem}")
+    assign(model, arrays, without)
+
+
+def _fill_backbone_or_all(model, origin, path, arrays):
+    """Copy all arrays, or those of the backbone if the classifiers differ, which a line of the log says."""
+    classifier = next((layer for layer in model.layers if layer.name == CLASSIFIER), None)
+    stored = [array.shape for array in arrays.layers.get(CLASSIFIER, [])]
+    fits = classifier is not None and stored == [tuple(weight.shape) for weight in classifier.weights]
+    _fill(model, path, arrays, with_classifier=fits)
+    if classifier is not None and not fits:
+        logger.warning(
+            "%s: backbone from %s (%s), fresh classifier for %d classes",
+            model.name,
+            origin,
+            f"{stored[0][-1]} classes" if stored else "no classifier",
+            classifier.weights[0].shape[-1],
+        )
+
+
+def _load_in_order(model, path):
+    """Load as Keras does, by layer class and order."""
+    try:
+        model.load_weights(path)
+    except Exception as failure:  # h5py and Keras raise OSError, ValueError, KeyError and others
+        raise WeightsError(f"{path}: does not fit {model.name} ({summarize(failure)})") from None
+
+
+def _open_keras_file(path):
+    """The model of a `.keras` file, as Keras' safe mode opens it."""
+    import keras
+
+    import cifarzoo.layers  # noqa: F401  registers the layers that the file may hold
+
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such saved model")
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as failure:  # Keras raises whatever the file's content led to
+        raise WeightsError(f"{path}: not a saved Keras model that opens here ({summarize(failure)})") from None
+
+
+def _fill_from_keras_file(model, path):
+    """Copy the weights of a saved model, after comparing what both compute where their heads are the same."""
+    source = _open_keras_file(path)
+    before = [layer for layer in source.layers if layer.name == "normalization"]
+    after = [layer for layer in model.layers if layer.name == "normalization"]
+    if after and (not before or not _same_constants(before[0], after[0])):
+        raise WeightsError(f"{path}: contains {source.name} with another normalization of the input than {model.name}")
+    _fill_backbone_or_all(model, path, path, model_arrays(source))
+    if source.output_shape == model.output_shape and not _same_outputs(source, model):
+        raise WeightsError(
+            f"{path}: contains {source.name} with other outputs than {model.name} has: another architecture or "
+            "classifier_activation"
+        )
+
+
+def _same_constants(one, other):
+    import numpy as np
+
+    return np.allclose(one.mean, other.mean) and np.allclose(one.variance, other.variance)
+
+
+def _same_outputs(one, other):
+    """Whether two models agree on two images of random pixels."""
+    import numpy as np
+
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
+    first, second = (np.asarray(model(pixels, training=False), "float32") for model in (one, other))
+    return np.allclose(first, second, rtol=1e-2, atol=1e-2 * np.abs(first).max())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from cifarzoo.pretrained.loading import Published
+from cifarzoo.pretrained.manifest import Published
 
 HEADER = """# Results
 

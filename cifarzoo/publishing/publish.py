@@ -23,8 +23,9 @@ from cifarzoo.evaluation.load_model import load_run
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.models import registry
 from cifarzoo.models.macs import macs
-from cifarzoo.pretrained import loading as pretrained
-from cifarzoo.pretrained.loading import Published
+from cifarzoo.pretrained.files import sha256
+from cifarzoo.pretrained.loading import load_file
+from cifarzoo.pretrained.manifest import Published, read_manifest
 from cifarzoo.publishing.pages import duration, results_page
 from cifarzoo.publishing.wanted import TAG
 from cifarzoo.runs import atomic, locks
@@ -105,7 +106,7 @@ def publish(
         raise WeightsError(f"{run}: stopped early or not trained from fresh weights, so its error is not a recipe's")
     with _alone(weights):
         path = weights / "manifest.json"
-        entries = pretrained.read_manifest(path)
+        entries = read_manifest(path)
         if any(entry.tag == tag for entry in entries):
             raise WeightsError(f"{tag}: published already; choose another tag")
         subject = load_run(run)
@@ -115,7 +116,7 @@ def publish(
         file = folder / f"{tag}.weights.h5"
         shutil.copyfile(source, file)
 
-        pretrained.load_file(subject.model, file)
+        load_file(subject.model, file)
         golden = predict(subject.model, golden_images)
         np.savez_compressed(weights / f"{tag}.golden.npz", images=golden_images, logits=golden)
 
@@ -136,7 +137,7 @@ def prefer(tag: str, weights: Path) -> None:
     """
     with _alone(weights):
         path = weights / "manifest.json"
-        entries = pretrained.read_manifest(path)
+        entries = read_manifest(path)
         wanted = next((entry for entry in entries if entry.tag == tag), None)
         if wanted is None:
             raise WeightsError(f"{tag}: not published in {weights}; there are {', '.join(e.tag for e in entries)}")
@@ -161,7 +162,7 @@ def _entry(tag, file, subject, experiment, dataset, metrics, results, recipe, re
         classes=dataset.classes,
         dataset=dataset.name,
         default=False,
-        sha256=pretrained.sha256(file),
+        sha256=sha256(file),
         bytes=file.stat().st_size,
         parameters=int(subject.model.count_params()),
         macs=macs(subject.model),
@@ -195,7 +196,7 @@ def write_pages(weights: Path) -> None:
         WeightsError: there is no manifest, or the README has no place for the table; nothing is written then.
     """
     with _alone(weights):
-        _write(_pages(weights, pretrained.read_manifest(weights / "manifest.json")))
+        _write(_pages(weights, read_manifest(weights / "manifest.json")))
 
 
 def _pages(weights, entries):
@@ -221,7 +222,7 @@ def _without_places(config):
 
 
 def _measure(subject, file, dataset):
-    pretrained.load_file(subject.model, file)
+    load_file(subject.model, file)
     metrics, _ = evaluate(subject, dataset)
     metrics.pop("images_per_second")
     return metrics
@@ -282,11 +283,7 @@ def _with_default(entries, new, wanted, preference):
         recipe = entry.training["recipe"]
         return preference.index(recipe) if recipe in preference else len(preference)
 
-    rivals = [
-        e
-        for e in entries
-        if e.tag != new.tag and (e.model, e.architecture, e.dataset) == (new.model, new.architecture, new.dataset)
-    ]
+    rivals = [e for e in entries if e.tag != new.tag and (e.identity, e.dataset) == (new.identity, new.dataset)]
     earlier = next((e for e in rivals if e.default), None)
     default = wanted or earlier is None or (rank(new) < rank(earlier) and not earlier.chosen)
     tags = {e.tag for e in rivals}

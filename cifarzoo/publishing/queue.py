@@ -18,7 +18,7 @@ from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schedules import Duration
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.hardware import device_name
-from cifarzoo.pretrained import loading as pretrained
+from cifarzoo.pretrained.manifest import read_manifest
 from cifarzoo.publishing.publish import GOLDEN_IMAGES, publish, write_pages
 from cifarzoo.publishing.wanted import Row
 from cifarzoo.runs.folder import RunFolder
@@ -196,7 +196,7 @@ class Factory:
         )
 
     def _published(self):
-        return pretrained.read_manifest(self._weights / "manifest.json")
+        return read_manifest(self._weights / "manifest.json")
 
     def _dataset(self, experiment):
         name = experiment.dataset

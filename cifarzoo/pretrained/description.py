@@ -1,0 +1,162 @@
+"""What a weight file says about itself.
+
+Every weight file that cifarzoo writes holds a `Description` in the attribute "cifarzoo" of its HDF5 root, as JSON. The
+published files that are older have their description in the manifest, where they are found by hash.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from cifarzoo._version import __version__
+from cifarzoo.errors import WeightsError
+from cifarzoo.models.catalogue import identity
+from cifarzoo.pretrained.files import sha256
+from cifarzoo.pretrained.manifest import Published, manifest
+
+ATTRIBUTE = "cifarzoo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """A model, and the data its weights were trained on.
+
+    Attributes:
+        factory: Name of the factory, or None for a model that is not the zoo's.
+        arguments: The factory's arguments, defaults filled in, including those that only affect training.
+        module: Module of a user's own factory, as in an experiment; `factory` is None then.
+        function: Name of a user's own factory in `module`.
+        classes: Number of outputs, or None without top.
+        activation: Activation after the logits, or None.
+        statistics: Data set whose mean and standard deviation normalise the input inside the model, or None if the
+            model normalises nothing.
+        dataset: Name of the training data, or None if unknown.
+        source: Where converted weights come from, or None for weights that cifarzoo trained.
+        version: The cifarzoo version that wrote the file.
+    """
+
+    factory: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    module: str | None = None
+    function: str | None = None
+    classes: int | None = None
+    activation: str | None = None
+    statistics: str | None = None
+    dataset: str | None = None
+    source: str | None = None
+    version: str = __version__
+
+    @property
+    def identity(self) -> tuple[str | None, dict[str, Any]]:
+        """The network without its head; see `catalogue.identity`. A user's own network is known by its function."""
+        if self.factory is None:
+            return (f"{self.module}.{self.function}" if self.function else None), self.arguments
+        return identity(self.factory, self.arguments)
+
+    def __str__(self) -> str:
+        """The call that builds the model."""
+        arguments = self.arguments
+        if self.classes is not None:
+            arguments = arguments | {"classes": self.classes}
+        if self.activation is not None:
+            arguments = arguments | {"classifier_activation": self.activation}
+        name = self.factory or (f"{self.module}.{self.function}" if self.function else "a model of your own")
+        return f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
+
+
+def describe_entry(entry: Published) -> Description:
+    """The description of a published file, from its manifest entry."""
+    return Description(
+        factory=entry.model,
+        arguments=entry.architecture,
+        classes=entry.classes,
+        statistics=statistics_of(entry.dataset),
+        dataset=entry.dataset,
+        version=entry.training.get("versions", {}).get("cifarzoo", "unknown"),
+    )
+
+
+def statistics_of(dataset: str) -> str:
+    """The data set whose statistics normalise the images of `dataset`: its own, or CIFAR-10's."""
+    return "cifar100" if dataset == "cifar100" else "cifar10"
+
+
+def describe(model, description: Description) -> None:
+    """Attach a description to a Keras model, as factories do with the models that they build."""
+    model.cifarzoo_description = description
+
+
+def description_of(model) -> Description | None:
+    """The description that a factory attached to its model, or None for any other model."""
+    return getattr(model, "cifarzoo_description", None)
+
+
+def save_weights(model, path: str | os.PathLike, description: Description | None = None) -> None:
+    """Write the weights of a Keras model, with a description, to a `.weights.h5` file.
+
+    The file appears under its name only when it is complete and on the disk.
+
+    Args:
+        model: The Keras model.
+        path: Name ending in `.weights.h5`; an existing file is replaced.
+        description: What the file is to say about itself; by default what the model's factory said about the model.
+
+    Raises:
+        WeightsError: the name has another ending.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    if not path.name.endswith(".weights.h5"):
+        raise WeightsError(f"{path}: the name of a weight file ends in .weights.h5")
+    part = path.with_name(f"{path.name.removesuffix('.weights.h5')}.part.weights.h5")
+    model.save_weights(part)
+    write_description(part, description or description_of(model) or Description())
+    with open(part, "r+b") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def write_description(path: Path, description: Description) -> None:
+    """Put a description into an existing HDF5 file, in place of any earlier one."""
+    import h5py  # not above: listing models imports this module, and is to cost no NumPy
+
+    with h5py.File(path, "r+") as file:
+        file.attrs[ATTRIBUTE] = json.dumps(asdict(description))
+
+
+def read_description(path: str | os.PathLike) -> Description | None:
+    """The description of a `.weights.h5` file.
+
+    Returns:
+        What the file's attributes say; else what the manifest says about a published file with the same SHA-256; else
+        None.
+
+    Raises:
+        WeightsError: there is no such file, or it is damaged.
+    """
+    import h5py
+
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weight file")
+    try:
+        with h5py.File(path) as file:
+            text = file.attrs.get(ATTRIBUTE)
+    except OSError as failure:
+        raise WeightsError(f"{path}: not an HDF5 file, or damaged ({failure})") from None
+    if text is not None:
+        return _parse(path, text)
+    by_hash = {entry.sha256: entry for entry in manifest()}
+    entry = by_hash.get(sha256(path))
+    return None if entry is None else describe_entry(entry)
+
+
+def _parse(path, text):
+    try:
+        document = json.loads(text)
+        # A newer version may say more.
+        return Description(**{f.name: document[f.name] for f in fields(Description) if f.name in document})
+    except (ValueError, TypeError) as failure:
+        raise WeightsError(f"{path}: the attribute {ATTRIBUTE!r} is not a description ({failure})") from None

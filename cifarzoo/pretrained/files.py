@@ -1,0 +1,35 @@
+"""Locate published files in the weights folders, and hash them."""
+
+import functools
+import hashlib
+import os
+from pathlib import Path
+
+
+def weight_folders() -> list[Path]:
+    """Folders that may hold weight files, in search order: `$CIFARZOO_WEIGHTS`, the package's, the checkout's."""
+    package = Path(__file__).resolve().parent.parent
+    variable = os.environ.get("CIFARZOO_WEIGHTS")
+    folders = [Path(variable).expanduser()] if variable else []
+    return folders + [package / "weights", package.parent / "weights"]
+
+
+def find(name: str) -> Path | None:
+    """The path of a file in the weights folders or their `large` folders, or None."""
+    for folder in weight_folders():
+        for candidate in (folder / name, folder / "large" / name):
+            if candidate.is_file():
+                return candidate
+    return None
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256(path, size, modified):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file; cached until its size or modification time changes."""
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)

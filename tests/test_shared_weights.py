@@ -1,0 +1,341 @@
+"""Which models share weight files: training-only arguments, special cases, descriptions, files by path."""
+
+import dataclasses
+import logging
+
+import h5py
+import numpy as np
+import pytest
+from model_cases import CASES, QUICK, fill, pixels
+
+import cifarzoo
+from cifarzoo.errors import ModelError, WeightsError
+from cifarzoo.models import registry
+from cifarzoo.models.catalogue import catalogue, identity
+from cifarzoo.models.registry import create_model
+from cifarzoo.pretrained.arrays import layers_with_weights
+from cifarzoo.pretrained.description import Description, description_of, read_description, save_weights
+from cifarzoo.pretrained.loading import copy_backbone, load_file
+
+# A value besides the default for every argument that only affects training.
+OTHER_VALUES = {
+    "dropout": 0.3,
+    "stage": "reinforce",
+    "computation_cost": 0.01,
+    "shake_drop_mask": "batch",
+    "ghost_batch_size": 2,
+}
+SMALLEST = {
+    "wide_resnet": ("cifar_wide_resnet", {"depth": 10, "width": 1}),
+    "resnet9": ("cifar_resnet9", {}),
+    "pyramidnet": ("cifar_pyramidnet110_a48", {"shake_drop": True}),
+    "skipnet": ("cifar_skipnet38", {}),
+}
+TRAINING_ONLY = sorted({(record.family, name) for record in catalogue().values() for name in record.training_only})
+
+
+def logits(model):
+    return np.asarray(model(pixels().astype("float32"), training=False))
+
+
+def filled(name, **arguments):
+    model = create_model(name, **arguments)
+    fill(model)
+    return model
+
+
+def saved(model, path):
+    save_weights(model, path)
+    return path
+
+
+def shapes(model):
+    return {path: [tuple(w.shape) for w in layer.weights] for path, layer in layers_with_weights(model).items()}
+
+
+# ------------------------------------------------------------------------------------- training-only arguments
+
+
+@pytest.mark.parametrize(
+    ("family", "argument"),
+    [pytest.param(*case, marks=[pytest.mark.slow] if case[0] == "pyramidnet" else []) for case in TRAINING_ONLY],
+)
+def test_training_only_arguments_leave_variables_and_inference_unchanged(family, argument, tmp_path):
+    name, arguments = SMALLEST[family]
+    other = arguments | {argument: OTHER_VALUES[argument]}
+    plain, changed = filled(name, **arguments), create_model(name, **other)
+    assert shapes(plain) == shapes(changed)
+    path = saved(plain, tmp_path / "plain.weights.h5")
+    load_file(changed, path)
+    np.testing.assert_array_equal(logits(changed), logits(plain))
+    back = create_model(name, load_weights=saved(changed, tmp_path / "changed.weights.h5"), **arguments)
+    np.testing.assert_array_equal(logits(back), logits(plain))
+
+
+def test_all_other_arguments_are_part_of_the_identity():
+    shaping = {name for record in catalogue().values() for name in record.arguments if name not in record.training_only}
+    assert shaping == {
+        *("block_type", "shortcut_type", "stem", "activation", "pooling", "scale"),
+        *("depth", "width", "shake_drop", "gate"),
+    }
+
+
+def test_training_only_names_arguments():
+    def cifar_misspelt(dropout=0.0, **options):
+        """A model."""
+
+    with pytest.raises(ModelError, match="cifar_misspelt: training_only has drop_out, which is not an argument"):
+        registry.register("A paper", 2015, training_only=("drop_out",))(cifar_misspelt)
+
+
+# ------------------------------------------------------------------------------------- special cases
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "cifar_wrn_16_4" else [pytest.mark.slow])
+        for name, record in catalogue().items()
+        if record.special_case_of
+    ],
+)
+def test_special_cases_are_the_same_network(name, tmp_path):
+    general, arguments = catalogue()[name].special_case_of
+    special, other = filled(name), create_model(general, **arguments)
+    assert shapes(special) == shapes(other) and description_of(special).identity == description_of(other).identity
+    load_file(other, saved(special, tmp_path / "special.weights.h5"))
+    np.testing.assert_array_equal(logits(other), logits(special))
+
+
+def test_identity():
+    assert identity("cifar_wrn_28_10", {"dropout": 0.3}) == identity("cifar_wide_resnet", {})
+    assert identity("cifar_wrn_26_10", {}) == identity("cifar_wide_resnet", {"depth": 22})
+    pyramid = identity("cifar_shakedrop_pyramidnet272_a200", {"shake_drop_mask": "batch"})
+    assert pyramid == identity("cifar_pyramidnet272_a200", {"shake_drop": True})
+    assert pyramid != identity("cifar_pyramidnet272_a200", {})
+
+
+def test_new_arguments_leave_earlier_descriptions_valid():
+    assert identity("cifar_resnet20", {"block_type": "original"}) == identity("cifar_resnet20", {"shortcut_type": "A"})
+    assert identity("cifar_resnet20", {"from_a_newer_version": 1}) != identity("cifar_resnet20", {})
+    assert identity("cifar_unknown", {"depth": 1}) == ("cifar_unknown", {"depth": 1})
+
+
+# ------------------------------------------------------------------------------------- descriptions
+
+
+def test_description_survives_the_file(tmp_path):
+    description = Description(
+        factory="cifar_resnet20",
+        arguments={"block_type": "original", "shortcut_type": "A"},
+        classes=10,
+        statistics="cifar10",
+        dataset="mine",
+        source="https://example.org/weights",
+    )
+    save_weights(create_model("cifar_resnet20"), tmp_path / "a.weights.h5", description)
+    assert read_description(tmp_path / "a.weights.h5") == description
+    assert description.version == cifarzoo.__version__
+    assert [path.name for path in tmp_path.iterdir()] == ["a.weights.h5"]
+
+
+def test_files_of_equal_weights_are_equal(tmp_path):
+    model = filled("cifar_resnet20")
+    one, other = saved(model, tmp_path / "one.weights.h5"), saved(model, tmp_path / "other.weights.h5")
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_factories_describe_their_models():
+    model = create_model("cifar_wide_resnet", depth=10, width=1, classes=100, classifier_activation="softmax")
+    assert description_of(model) == Description(
+        factory="cifar_wide_resnet",
+        arguments={"depth": 10, "width": 1, "dropout": 0.0},
+        classes=100,
+        activation="softmax",
+        statistics="cifar100",
+    )
+    bare = description_of(create_model("cifar_resnet20", include_top=False, include_preprocessing=False))
+    assert (bare.classes, bare.statistics) == (None, None)
+
+
+def test_damaged_descriptions(tmp_path):
+    path = saved(create_model("cifar_resnet20"), tmp_path / "a.weights.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["cifarzoo"] = "nonsense"
+    with pytest.raises(WeightsError, match="a.weights.h5: the attribute 'cifarzoo' is not a description"):
+        create_model("cifar_resnet20", load_weights=path)
+    with pytest.raises(WeightsError, match="b.h5: the name of a weight file ends in .weights.h5"):
+        save_weights(create_model("cifar_resnet20"), tmp_path / "b.h5")
+
+
+# ------------------------------------------------------------------------------------- files by path
+
+
+@pytest.mark.parametrize("describe", [True, False])
+def test_original_blocks_do_not_load_into_preactivated_ones(tmp_path, describe, caplog):
+    model = filled("cifar_resnet20", shortcut_type="A")
+    path = tmp_path / "v1.weights.h5"
+    if describe:
+        save_weights(model, path)
+        problem = r"v1.weights.h5: contains cifar_resnet20\(block_type='original', .*block_type='preactivated'"
+    else:
+        model.save_weights(path)
+        problem = "v1.weights.h5: does not fit cifar_resnet20: the file has no layer final_bn"
+    with pytest.raises(WeightsError, match=problem) as failure:
+        create_model("cifar_resnet20", block_type="preactivated", load_weights=path)
+    assert "\n" not in str(failure.value)
+
+
+def test_files_without_description_load_with_a_warning(tmp_path, caplog):
+    model = filled("cifar_resnet20")
+    model.save_weights(tmp_path / "bare.weights.h5")
+    with caplog.at_level(logging.WARNING, "cifarzoo"):
+        other = create_model("cifar_resnet20", load_weights=tmp_path / "bare.weights.h5")
+    assert "bare.weights.h5: does not say what it contains; only layer names and shapes are compared" in caplog.text
+    np.testing.assert_array_equal(logits(other), logits(model))
+    with pytest.raises(WeightsError, match="bare.weights.h5: does not say what it contains; call the model's factory"):
+        cifarzoo.load(tmp_path / "bare.weights.h5")
+
+
+def test_networks_of_equal_layers_are_told_apart_by_the_description(tmp_path):
+    """Neither names nor shapes tell these apart."""
+    path = saved(filled("cifar_resnet9"), tmp_path / "a.weights.h5")
+    with pytest.raises(WeightsError, match=r"a.weights.h5: contains .*pooling='after'.*, not .*pooling='before'"):
+        create_model("cifar_resnet9", pooling="before", load_weights=path)
+    pyramid = saved(filled("cifar_pyramidnet110_a48"), tmp_path / "b.weights.h5")
+    with pytest.raises(WeightsError, match="contains .*shake_drop=False.*, not .*shake_drop=True"):
+        create_model("cifar_pyramidnet110_a48", shake_drop=True, load_weights=pyramid)
+
+
+def test_another_head_takes_the_backbone(tmp_path, caplog):
+    model = filled("cifar_resnet20")
+    path = saved(model, tmp_path / "ten.weights.h5")
+    with caplog.at_level(logging.WARNING, "cifarzoo"):
+        tuned = create_model("cifar_resnet20", classes=37, load_weights=str(path))
+    assert f"backbone from {path} (10 classes), fresh classifier for 37 classes" in caplog.text
+    bare = create_model("cifar_resnet20", include_top=False, load_weights=path)
+    for other in (tuned, bare):
+        layer = "stage3_block3_conv2"
+        np.testing.assert_array_equal(other.get_layer(layer).get_weights()[0], model.get_layer(layer).get_weights()[0])
+    headless = saved(bare, tmp_path / "bare.weights.h5")
+    with caplog.at_level(logging.WARNING, "cifarzoo"):
+        create_model("cifar_resnet20", load_weights=headless)
+    assert "(no classifier), fresh classifier for 10 classes" in caplog.text
+    with pytest.raises(
+        WeightsError, match=r"contains cifar_resnet20\(.*classes=10\), not cifar_resnet20\(.*classes=37"
+    ):
+        load_file(create_model("cifar_resnet20", classes=37), path)
+
+
+def test_statistics_come_from_the_file_or_are_refused(tmp_path):
+    path = saved(filled("cifar_resnet20"), tmp_path / "ten.weights.h5")
+    hundred = create_model("cifar_resnet20", classes=100, load_weights=path)
+    assert description_of(hundred).statistics == "cifar10"
+    description = dataclasses.replace(read_description(path), statistics="cifar100")
+    save_weights(filled("cifar_resnet20"), path, description)
+    with pytest.raises(WeightsError, match="input normalised by cifar100; asked for input normalised by cifar10"):
+        load_file(create_model("cifar_resnet20"), path)
+    outside = saved(filled("cifar_resnet20", include_preprocessing=False), tmp_path / "outside.weights.h5")
+    with pytest.raises(WeightsError, match="with no normalization; asked for input normalised by cifar10"):
+        create_model("cifar_resnet20", load_weights=outside)
+
+
+def test_softmax_heads(tmp_path):
+    """Logits may get an activation; weights of a softmax head are no logits' unless the caller says so."""
+    model = filled("cifar_resnet20", classifier_activation="softmax")
+    path = saved(model, tmp_path / "softmax.weights.h5")
+    with pytest.raises(WeightsError, match="whose outputs are no logits; .*pass classifier_activation='softmax'"):
+        create_model("cifar_resnet20", load_weights=path)
+    again = create_model("cifar_resnet20", load_weights=path, classifier_activation="softmax")
+    np.testing.assert_array_equal(logits(again), logits(model))
+    plain = saved(filled("cifar_resnet20"), tmp_path / "logits.weights.h5")
+    soft = create_model("cifar_resnet20", load_weights=plain, classifier_activation="softmax")
+    np.testing.assert_allclose(logits(soft).sum(-1), 1, rtol=1e-5)
+
+
+def test_weights_that_are_not_finite(tmp_path):
+    model = filled("cifar_resnet20")
+    kernel = model.get_layer("stem_conv").kernel
+    kernel.assign(np.where(np.arange(kernel.shape[-1]) == 3, np.nan, kernel.numpy()))
+    path = saved(model, tmp_path / "nan.weights.h5")
+    with pytest.raises(WeightsError, match="nan.weights.h5: .*layer stem_conv has weights that are not finite"):
+        create_model("cifar_resnet20", load_weights=path)
+
+
+def test_keras_files(tmp_path, caplog):
+    model = filled("cifar_resnet9", ghost_batch_size=2)
+    path = tmp_path / "model.keras"
+    model.save(path)
+    for other in (create_model("cifar_resnet9", load_weights=path), cifarzoo.load(path)):
+        np.testing.assert_allclose(logits(other), logits(model), rtol=1e-5)
+    create_model("cifar_resnet9", classes=3, load_weights=path)
+    for arguments, problem in (
+        ({"activation": "celu"}, "with other outputs"),
+        ({"classifier_activation": "softmax"}, "with other outputs"),
+        ({"scale": False}, "layer stem_bn has shapes"),
+        ({"classes": 100}, "another normalization"),
+    ):
+        with pytest.raises(WeightsError, match=f"model.keras: .*{problem}"):
+            create_model("cifar_resnet9", load_weights=path, **arguments)
+    with pytest.raises(WeightsError, match="no.keras: no such saved model"):
+        create_model("cifar_resnet9", load_weights=tmp_path / "no.keras")
+
+
+# ------------------------------------------------------------------------------------- cifarzoo.load
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[] if case in (*QUICK, CASES[9]) else [pytest.mark.slow]) for case in CASES],
+    ids=str,
+)
+def test_load_builds_what_the_file_describes(case, tmp_path):
+    model = case.build(classes=7)
+    fill(model)
+    loaded = cifarzoo.load(saved(model, tmp_path / "a.weights.h5"))
+    assert description_of(loaded) == description_of(model)
+    np.testing.assert_array_equal(logits(loaded), logits(model))
+
+
+def test_load_says_what_it_cannot(tmp_path):
+    with pytest.raises(WeightsError, match="nonsense: neither a .weights.h5 or .keras file nor published weights"):
+        cifarzoo.load("nonsense")
+    with pytest.raises(WeightsError, match="no.weights.h5: no such weight file"):
+        cifarzoo.load(tmp_path / "no.weights.h5")
+    model, path = create_model("cifar_resnet20"), tmp_path / "a.weights.h5"
+    save_weights(model, path, Description(factory="cifar_of_tomorrow", classes=10))
+    with pytest.raises(WeightsError, match="cifar_of_tomorrow.*, which this version does not build .*unknown model"):
+        cifarzoo.load(path)
+    save_weights(model, path, Description(module="my_net", function="net", classes=10))
+    with pytest.raises(WeightsError, match=r"contains my_net.net\(classes=10\), which is not in the zoo"):
+        cifarzoo.load(path)
+
+
+# ------------------------------------------------------------------------------------- models of one's own
+
+
+def own_model(name=None):
+    import keras
+
+    return keras.Sequential(
+        [keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, name=name), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+
+
+def test_own_models_load_by_order_where_names_differ(tmp_path):
+    """Keras numbers the layers that have no name, differently in each process."""
+    first, second = own_model(), own_model()
+    assert [layer.name for layer in first.layers] != [layer.name for layer in second.layers]
+    path = tmp_path / "own.weights.h5"
+    save_weights(first, path, Description(module="my_net", function="net", classes=3))
+    load_file(second, path)
+    np.testing.assert_array_equal(logits(first), logits(second))
+    with pytest.raises(WeightsError, match="own.weights.h5: contains my_net.net.*, not cifar_resnet20"):
+        create_model("cifar_resnet20", load_weights=path)
+
+
+def test_backbones_that_differ_are_not_copied():
+    with pytest.raises(
+        WeightsError, match="cifar_resnet32: does not fit cifar_resnet20: the model has no layer stage1"
+    ):
+        copy_backbone(create_model("cifar_resnet32"), create_model("cifar_resnet20"))
