@@ -1,4 +1,7 @@
-"""One self-contained HTML page on a run: pictures are data URIs, there are no scripts, nothing is fetched."""
+"""Write one self-contained HTML page about a run.
+
+Pictures are data URIs; the page has no scripts and fetches nothing.
+"""
 
 import base64
 import html
@@ -20,6 +23,7 @@ from cifarzoo.pretrained.manifest import manifest
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.tables import read_table
 
+# Coordinates of the loss slices along each direction.
 LINE, PLANE = np.linspace(-1, 1, 21), np.linspace(-1, 1, 9)
 
 STYLE = """
@@ -34,55 +38,38 @@ p.note { color: #555; max-width: 46rem; }
 def write_report(run: Path, out: Path | None = None, data_dir: str | None = None, images: int = 500) -> Path:
     """Write the page of a finished run.
 
-    Numbers and pictures are of the split that the run was validated on: the test split or, while hyper-parameters are
-    being chosen, "validation". Learning curves have all finished seeds of the experiment that lie beside the run.
+    Numbers and pictures show the split that the run was validated on: "test", or "validation" while hyper-parameters
+    are chosen. Learning curves include all finished seeds of the experiment in the same parent folder.
 
     Args:
-        run: Its folder, logdir/run_name/seed0.
-        out: The HTML file; by default report.html in the run's folder.
-        data_dir: Of the archives.
-        images: How many images of either split the loss slices take; 0 leaves them out.
+        run: The run's folder, logdir/run_name/seed0.
+        out: The HTML file to write. Default: report.html in the run's folder.
+        data_dir: Folder of the archives.
+        images: Images of each split in the loss slices; 0 leaves the slices out.
 
     Returns:
-        The file.
+        The path of the HTML file.
 
     Raises:
-        CifarzooError: not a finished run, no data, no Matplotlib, or the file cannot be written.
+        CifarzooError: the run is not finished, its data or Matplotlib is missing, or the file cannot be written.
     """
     figures.check()
     folder = RunFolder(run)
     results, loaded = folder.results(), load_run(folder)
     dataset = load(loaded.dataset, data_dir)
-    split = results.split
-    predictions = predict_splits(loaded, dataset, sorted({split, "validation"}))
-    found = predictions.describe(split)
-    seeds = _seeds(folder, results)
-
-    page = [f"<h1>{_text(results.name)}, seed {results.seed}</h1>"]
-    about = f"{results.model} on {results.dataset}, {results.steps:,} steps, {results.seconds / 60:.1f} minutes"
-    page += [f"<p>{_text(about)} on {_text(results.device)}; weights: {_text(results.weights)}.</p>"]
-    page += [f"<h2>On the {split} images</h2>", _table(as_rows(found)), _note(temperature_note(found))]
-    page += ["<h2>Learning curves</h2>", _image(figures.learning_curves({results.name: seeds}), "learning curves")]
-    if len(seeds) > 1:
-        page += [_note(f"Mean of {len(seeds)} seeds and a band of one standard deviation on either side.")]
-    page += ["<h2>Calibration</h2>", _image(_reliability(predictions, split, found), "reliability diagram")]
-    picture = figures.confusion_matrix(found["confusion"], list(found["class_error"]))
-    page += ["<h2>Classes</h2>", _image(picture, "confusion matrix")]
-    errors = sorted(found["class_error"].items(), key=lambda item: -(item[1] or 0))
-    page += [_table([(name, "" if error is None else f"{error:.2f} %") for name, error in errors])]
-    if split == "test" and results.dataset != "synthetic":  # of which nobody reports anything
-        page += ["<h2>Beside the zoo</h2>", _image(_zoo(results, found), "error against parameters")]
-        page += [
-            _note("Quoted numbers are mostly the best epoch on the test images; those measured here are the last.")
-        ]
-    if images:
-        page += _slices(loaded.model, dataset, results, split, images)
-    page += ["<h2>Experiment</h2>", f"<pre>{_text(folder.config_text())}</pre>"]
-    page += [
-        "<h2>Made with</h2>",
-        _table([(k, str(getattr(results, k))) for k in ("revision", "backend", "versions", "device")]),
+    predictions = predict_splits(loaded, dataset, sorted({results.split, "validation"}))
+    metrics = predictions.describe(results.split)
+    page = [
+        *_summary(results, metrics),
+        *_learning_curves(results, _logs_of_all_seeds(folder, results)),
+        *_calibration(predictions, metrics),
+        *_classes(metrics),
     ]
-
+    if results.split == "test" and results.dataset in ("cifar10", "cifar100"):  # others are not in the zoo
+        page += _comparison(results, metrics)
+    if images:
+        page += _slices(loaded.model, dataset, [results.train_split, results.split], images)
+    page += ["<h2>Experiment</h2>", f"<pre>{_text(folder.config_text())}</pre>", *_environment(results)]
     title = f"{results.name} seed {results.seed}"
     text = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
@@ -97,8 +84,8 @@ def write_report(run: Path, out: Path | None = None, data_dir: str | None = None
     return out
 
 
-def _seeds(folder, results):
-    """The logs of all finished seeds of the run's experiment."""
+def _logs_of_all_seeds(folder, results):
+    """Read the logs of all finished seeds of the run's experiment."""
     logs = []
     for other in folder.finished_seeds():
         is_same = other.path == folder.path.resolve()
@@ -111,41 +98,85 @@ def _seeds(folder, results):
     return logs
 
 
-def _reliability(predictions, split, found):
+# ------------------------------------------------------------------------------------------------ sections
+
+
+def _summary(results, metrics):
+    about = f"{results.model} on {results.dataset}, {results.steps:,} steps, {results.seconds / 60:.1f} minutes"
+    return [
+        f"<h1>{_text(results.name)}, seed {results.seed}</h1>",
+        f"<p>{_text(about)} on {_text(results.device)}; weights: {_text(results.weights)}.</p>",
+        f"<h2>Metrics on the {results.split} images</h2>",
+        _table(as_rows(metrics)),
+        _note(temperature_note(metrics)),
+    ]
+
+
+def _learning_curves(results, logs):
+    section = ["<h2>Learning curves</h2>", _image(figures.learning_curves({results.name: logs}), "learning curves")]
+    if len(logs) > 1:
+        section.append(_note(f"Mean of {len(logs)} seeds; the band is one standard deviation on either side."))
+    return section
+
+
+def _calibration(predictions, metrics):
+    split, temperature = metrics["split"], metrics["temperature"]["value"]
     logits, labels = predictions.logits[split], predictions.labels[split]
-    temperature = found["temperature"]
-    scaled = {"as it is": logits, f"temperature {temperature['value']:.2f}": logits / temperature["value"]}
-    return figures.reliability_diagram(
-        {name: calibration_bins(np.exp(log_softmax(values)), labels) for name, values in scaled.items()}
-    )
+    scaled = {"as measured": logits, f"temperature {temperature:.2f}": logits / temperature}
+    bins = {label: calibration_bins(np.exp(log_softmax(values)), labels) for label, values in scaled.items()}
+    return ["<h2>Calibration</h2>", _image(figures.reliability_diagram(bins), "reliability diagram")]
 
 
-def _zoo(results, found):
+def _classes(metrics):
+    errors = sorted(metrics["class_error"].items(), key=lambda item: -(item[1] or 0))
+    return [
+        "<h2>Classes</h2>",
+        _image(figures.confusion_matrix(metrics["confusion"], list(metrics["class_error"])), "confusion matrix"),
+        _table([(name, "" if error is None else f"{error:.2f} %") for name, error in errors]),
+    ]
+
+
+def _comparison(results, metrics):
     path = find("anchors.yaml")
-    anchors = yaml.safe_load(path.read_text()) if path else {"rows": []}
-    own = "this run", results.parameters, found["error"]
-    return figures.error_against_parameters(manifest(), anchors, results.dataset, own)
+    anchors = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {"rows": []}
+    this_run = "this run", results.parameters, metrics["error"]
+    figure = figures.error_against_parameters(manifest(), anchors, results.dataset, this_run)
+    return [
+        "<h2>Compared with the zoo and with papers</h2>",
+        _image(figure, "error against parameters"),
+        _note(
+            "Quoted numbers are mostly those of the best epoch on the test images; measured ones are those of the last "
+            "epoch."
+        ),
+    ]
 
 
-def _slices(model, dataset, results, split, images):
+def _slices(model, dataset, splits, images):
     directions = [random_direction(model, seed) for seed in (0, 1)]
     lines, plane = {}, None
-    for name in (results.train_split, split):
-        arrays = dataset.split(name)
-        some = np.random.RandomState(0).permutation(len(arrays))[:images]
-        arrays = arrays.take(some)
-        label = f"{name}, {len(arrays):,} images"
-        lines[label] = loss_slice(model, arrays.images, arrays.labels, directions[:1], [LINE])
-        plane = plane or loss_slice(model, arrays.images, arrays.labels, directions, [PLANE, PLANE])
+    for name in splits:
+        split = dataset.split(name)
+        split = split.take(np.random.RandomState(0).permutation(len(split))[:images])
+        label = f"{name}, {len(split):,} images"
+        lines[label] = loss_slice(model, split.images, split.labels, directions[:1], [LINE])
+        plane = plane or loss_slice(model, split.images, split.labels, directions, [PLANE, PLANE])
     return [
         "<h2>Loss slices</h2>",
         _image(figures.loss_line(lines), "loss along a random direction"),
         _image(figures.loss_plane(plane), "loss on a random plane"),
         _note(
             "Filter-normalised random directions (Li et al., 2018); BatchNormalization keeps its moving statistics. "
-            f"The plane is of the {next(iter(lines))}."
+            f"The plane shows {next(iter(lines))}."
         ),
     ]
+
+
+def _environment(results):
+    keys = ("revision", "backend", "versions", "device")
+    return ["<h2>Environment</h2>", _table([(key, str(getattr(results, key))) for key in keys])]
+
+
+# ------------------------------------------------------------------------------------------------ HTML
 
 
 def _text(value):

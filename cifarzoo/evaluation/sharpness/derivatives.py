@@ -1,13 +1,13 @@
-"""Derivatives of functions of one flat vector, on TensorFlow and on JAX, to be used inside compiled functions.
+"""Derivatives of functions of one flat vector, on TensorFlow and JAX, for use inside compiled functions.
 
-Both classes have the same methods. Vectors are tensors [parameters]; `function` maps one to a tensor, and where a
-gradient is taken to a scalar.
+Both classes have the same methods. Vectors are tensors [parameters]; `function` maps one to a tensor, or to a scalar
+where a gradient is taken.
 
 A quadratic form v'Hv of a loss needs no Hessian-vector product: it follows from the first two derivatives of the logits
-along v (`along`), which forward mode alone gives. A convolution then costs 5 convolutions instead of the 9 of forward,
-backward and their tangents, nothing is kept for a backward pass, and the same pass gives the forms of the Fisher matrix
-and the NTK. Hessian-vector products are forward over reverse: on JAX less than half the work of two backward passes, on
-TensorFlow about the same.
+along v (`along`), which forward mode alone computes. A convolution then costs 5 convolutions instead of the 9 of
+forward pass, backward pass and their tangents; no activations are stored for a backward pass; and the same pass yields
+the forms of the Fisher matrix and the NTK. Hessian-vector products are forward over reverse: on JAX less than half the
+work of two backward passes, on TensorFlow about the same.
 """
 
 import keras
@@ -16,30 +16,30 @@ from cifarzoo.errors import ModelError
 
 
 def backend_derivatives():
-    """The class for the running Keras backend.
+    """Return the class for the current Keras backend.
 
     Raises:
-        ModelError: it is neither TensorFlow nor JAX.
+        ModelError: the backend is neither TensorFlow nor JAX.
     """
     name = keras.backend.backend()
     if name not in ("tensorflow", "jax"):
-        raise ModelError(f"sharpness needs KERAS_BACKEND tensorflow or jax, not {name}")
+        raise ModelError(f"sharpness needs KERAS_BACKEND=tensorflow or jax, got {name}")
     return {"tensorflow": TensorFlowDerivatives, "jax": JaxDerivatives}[name]
 
 
 class JaxDerivatives:
-    """By `jax.jvp` and `jax.grad`."""
+    """Derivatives by `jax.jvp` and `jax.grad`."""
 
     @staticmethod
     def compile(function):
-        """The function as one XLA program for every shape of its arguments."""
+        """Compile the function to one XLA program per shape of its arguments."""
         import jax
 
         return jax.jit(function)
 
     @staticmethod
     def along(function, at, v, order):
-        """The function's value at `at` and its first `order` (1 or 2) derivatives along `v`."""
+        """Return the function's value at `at` and its first `order` (1 or 2) derivatives along `v`."""
         import jax
 
         def first(x):
@@ -52,25 +52,25 @@ class JaxDerivatives:
 
     @staticmethod
     def gradient(function, at):
-        """The function's value and gradient."""
+        """Return the function's value and gradient."""
         import jax
 
         return jax.value_and_grad(function)(at)
 
     @staticmethod
     def hessian_vector(function, at, v):
-        """Its Hessian times `v`."""
+        """Return the function's Hessian times `v`."""
         import jax
 
         return jax.jvp(jax.grad(function), (at,), (v,))[1]
 
 
 class TensorFlowDerivatives:
-    """By `tf.autodiff.ForwardAccumulator` and `tf.GradientTape`."""
+    """Derivatives by `tf.autodiff.ForwardAccumulator` and `tf.GradientTape`."""
 
     @staticmethod
     def compile(function):
-        """The function as one graph for every shape of its arguments."""
+        """Compile the function to one graph per shape of its arguments."""
         import tensorflow as tf
 
         return tf.function(function, autograph=False)

@@ -1,4 +1,4 @@
-"""Numbers that summarise a loss_function's curvature, each with what is known of its error."""
+"""Estimators of a loss function's curvature, with their errors."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,22 +9,22 @@ from cifarzoo.errors import ModelError
 from cifarzoo.evaluation.sharpness.loss_function import LossFunction
 
 TRACES = ("hessian_trace", "fisher_trace", "ntk_trace")
-# Below so many degrees of freedom a standard error is too uncertain to stop by.
+# With fewer samples a standard error is too uncertain to decide when to stop.
 LEAST_SAMPLES = 10
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and how far to trust it.
+    """An estimate and how far to trust it.
 
     Attributes:
         value: The estimate.
-        standard_error: Of a trace, its standard deviation over draws of the probes, estimated from the samples. Of an
-            eigenvalue, the norm of H v - value * v, within which there is an eigenvalue. None where there is no such
+        standard_error: For a trace, its standard deviation over draws of the probes, estimated from the samples. For an
+            eigenvalue, the norm of H v - value * v: an eigenvalue lies within this distance. None if there is no such
             bound.
-        products: Calls on one chunk of images.
-        converged: Whether the wanted precision was reached.
-        vector: The unit eigenvector, or the displacement of the largest loss found.
+        products: Number of calls on one chunk of images.
+        converged: Whether the requested precision was reached.
+        vector: The unit eigenvector, or the displacement with the largest loss found.
     """
 
     value: float
@@ -34,13 +34,13 @@ class Estimate:
     vector: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def scaled(self, factor: float) -> "Estimate":
-        """The estimate of `factor` times the number."""
+        """Return the estimate of `factor` times the value."""
         error = None if self.standard_error is None else abs(factor) * self.standard_error
         return Estimate(factor * self.value, error, self.products, self.converged, self.vector)
 
 
 def rademacher(count: int, *seed: int) -> np.ndarray:
-    """Random signs, int8 [count], that depend on the seed only."""
+    """Draw random signs, int8 [count], that depend on the seed only."""
     bits = np.frombuffer(np.random.default_rng(seed).bytes(-(-count // 8)), np.uint8)
     return (2 * np.unpackbits(bits, count=count).astype(np.int8) - 1).astype(np.int8)
 
@@ -52,47 +52,47 @@ def estimate_traces(
     max_products: int = 2000,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Traces by Hutchinson's estimator with Rademacher probes, until each is known to a relative precision.
+    """Estimate traces with Rademacher probes until each reaches a relative precision.
 
-    Hutchinson, https://doi.org/10.1080/03610919008812866. Every chunk of images has its own probe in every round: the
-    trace over all images is the mean of the chunks' traces, and independent errors average out, so that a pass over
-    many chunks gives far more than one probe for all of them. One pass gives all three traces.
+    This is Hutchinson's estimator (https://doi.org/10.1080/03610919008812866). Each chunk of images gets its own probe
+    in each round: the trace over all images is the mean of the chunks' traces, and independent errors average out, so
+    that a pass over many chunks yields far more than one probe shared by all. One pass yields all three traces.
 
-    The standard error is that of the weighted mean over chunks, from the variance of each chunk's own samples; after a
-    single round from the variance between chunks, which also holds what the chunks really differ by, and so is too
-    large rather than too small.
+    The standard error is that of the weighted mean over chunks, from the variance of each chunk's own samples. After a
+    single round it comes from the variance between chunks, which includes real differences between them, and so is
+    rather too large than too small.
 
     Args:
-        loss_function: Loss, images and parameters.
+        loss_function: The loss over the images.
         measures: Some of `TRACES`. Without the Hessian a probe costs less than half.
-        precision: Stop when every standard error is at most this share of its value, at the end of a round and not
-            before ten samples.
-        max_products: Stop at the end of the round in which there were as many calls on a chunk.
-        seed: Of the probes.
+        precision: Stop when each standard error is at most this share of its value; checked at the end of a round, from
+            ten samples on.
+        max_products: Stop at the end of the round that reaches this number of calls on a chunk.
+        seed: Seed of the probes.
 
     Returns:
-        For each measure its estimate: `hessian_trace` of the mean loss with the weight-decay term; `fisher_trace` and
+        One estimate per measure: `hessian_trace` of the mean loss with the weight-decay term; `fisher_trace` and
         `ntk_trace` as means over images.
 
     Raises:
-        ModelError: an unknown measure, or a precision that is not positive.
+        ModelError: a measure does not exist, or the precision is not positive.
         DataError: a derivative is not finite.
     """
     measures = list(measures)
     if unknown := [name for name in measures if name not in TRACES]:
         raise ModelError(f"measure {unknown[0]!r} does not exist; the traces are {', '.join(TRACES)}")
     if not precision > 0:
-        raise ModelError(f"precision is a share of the value above 0, got {precision}")
+        raise ModelError(f"precision {precision}: expected a share of the value, above 0")
     columns = [TRACES.index(name) for name in measures]
     shares = np.array([chunk.stop - chunk.start for chunk in loss_function.chunks]) / len(loss_function)
     rounds = []
     while True:
         probes = (rademacher(loss_function.parameters, seed, len(rounds), k) for k in range(len(shares)))
-        found = [
+        forms = [
             loss_function.quadratic_forms(v, chunk, hessian="hessian_trace" in measures)[columns]
             for v, chunk in zip(probes, loss_function.chunks, strict=True)
         ]
-        rounds.append(found)
+        rounds.append(forms)
         products = len(rounds) * len(shares)
         values, errors = mean_and_error(np.array(rounds), shares)
         converged = errors <= precision * np.abs(values)
@@ -104,11 +104,11 @@ def estimate_traces(
 
 
 def mean_and_error(samples: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The weighted mean over chunks and its standard error, infinite where there are too few samples for one.
+    """Return the weighted mean over chunks and its standard error, which is infinite with too few samples.
 
     Args:
         samples: [rounds, chunks, measures].
-        shares: Weights of the chunks, which add up to 1.
+        shares: Weights of the chunks, with a sum of 1.
 
     Returns:
         Two arrays [measures].
@@ -128,16 +128,16 @@ def mean_and_error(samples: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray,
 def largest_eigenvalue(
     loss_function: LossFunction, precision: float = 0.01, max_products: int | None = None, seed: int = 0
 ) -> Estimate:
-    """The largest (most positive) eigenvalue of the Hessian over all images, by Lanczos' method.
+    """Find the largest (most positive) eigenvalue of the Hessian over all images, by Lanczos' method.
 
-    Every step multiplies the whole Hessian by a vector and makes the result orthogonal to all earlier ones, so that
-    rounding brings no false copies; the vectors are kept, one of the parameters' size a step.
+    Each step multiplies the whole Hessian by a vector and orthogonalises the result against all earlier ones, so that
+    rounding creates no spurious copies. This keeps one vector of the parameters' size per step.
 
     Args:
-        loss_function: Loss, images and parameters.
+        loss_function: The loss over the images.
         precision: Stop when the residual is at most this share of the eigenvalue.
-        max_products: Stop after as many calls on a chunk; by default 100 steps.
-        seed: Of the start vector.
+        max_products: Stop after this number of calls on a chunk. Default: 100 steps.
+        seed: Seed of the start vector.
 
     Returns:
         The estimate with its unit eigenvector.
@@ -161,7 +161,7 @@ def largest_eigenvalue(
         values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(side[:-1], 1) + np.diag(side[:-1], -1))
         residual = side[-1] * abs(vectors[-1, -1])
         converged = bool(residual <= precision * abs(values[-1]))
-        # Two steps at least: a start vector without a share of the wanted one would look exact.
+        # At least two steps: a start vector orthogonal to the eigenvector could look converged.
         if (converged and step > 1) or step == steps or side[-1] == 0:
             break
         v = (w / side[-1]).astype(loss_function.dtype)
@@ -170,28 +170,28 @@ def largest_eigenvalue(
 
 
 def epsilon_sharpness(loss_function: LossFunction, epsilon: float = 1e-3, steps: int = 10) -> Estimate:
-    """How much the loss grows at most in a small box around the weights, in percent.
+    """Estimate the largest growth of the loss in a small box around the weights, in percent.
 
-    Keskar et al., On Large-Batch Training for Deep Learning, https://arxiv.org/abs/1609.04836, metric 2.1 in the whole
-    space: 100 * (max L(w + z) - L(w)) / (1 + L(w)) over all z with |z_i| <= epsilon * (|w_i| + 1). The paper maximises
-    by at most ten iterations of L-BFGS-B; here each step goes to the corner of the box that the gradient at the last
-    point is largest towards (the Frank-Wolfe step, by which a convex loss never falls), until the loss no longer grows.
-    Either way the result is a lower bound of the maximum.
+    This is metric 2.1 of Keskar et al., On Large-Batch Training for Deep Learning (https://arxiv.org/abs/1609.04836),
+    in the whole space: 100 * (max L(w + z) - L(w)) / (1 + L(w)) over all z with |z_i| <= epsilon * (|w_i| + 1). The
+    paper maximises with at most ten iterations of L-BFGS-B. Here each step moves to the corner of the box in the
+    direction of the gradient at the last point (the Frank-Wolfe step, under which a convex loss never falls), until the
+    loss stops growing. Either way the result is a lower bound of the maximum.
 
     Args:
-        loss_function: Loss, images and parameters.
-        epsilon: Size of the box.
-        steps: At most so many.
+        loss_function: The loss over the images.
+        epsilon: Relative size of the box.
+        steps: Maximum number of steps.
 
     Returns:
-        The estimate, without a standard error, and the displacement z; converged if the loss stopped growing.
+        The estimate, without a standard error, and the displacement z. It has converged if the loss stopped growing.
 
     Raises:
         ModelError: epsilon is not positive.
         DataError: a derivative is not finite.
     """
     if not epsilon > 0:
-        raise ModelError(f"epsilon is above 0, got {epsilon}")
+        raise ModelError(f"epsilon {epsilon}: expected a number above 0")
     box = (epsilon * (np.abs(loss_function.weights) + 1)).astype(loss_function.dtype)
     start, gradient = loss_function.gradient()
     best, displacement, converged = start, np.zeros_like(box), False

@@ -1,0 +1,95 @@
+"""What is drawn, read back from the figures."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from cifarzoo.errors import CifarzooError, DataError
+from cifarzoo.evaluation import figures
+from cifarzoo.evaluation.loss_slices import Slice
+from cifarzoo.metrics import calibration_bins
+from cifarzoo.pretrained.manifest import manifest, manifest_path
+
+
+def pixels(figure):
+    """The rendered picture, uint8 [height, width, 3]."""
+    return np.asarray(Image.open(io.BytesIO(figures.png(figure))).convert("RGB"))
+
+
+def test_learning_curves_are_the_mean_with_a_band_of_one_deviation():
+    epochs = np.array([1.0, 2.0, 3.0])
+    seeds = [
+        {"epoch": epochs, "loss": np.array([3, 2, value]), "val_loss": np.array([np.nan, 2.5, np.nan])}
+        for value in (1.0, 1.5, 2.0)
+    ]
+    (axes,) = figures.learning_curves({"net": seeds}, columns=("loss",)).axes
+    training, validation = axes.lines
+    np.testing.assert_allclose(training.get_xydata(), [[1, 3], [2, 2], [3, 1.5]])
+    np.testing.assert_allclose(validation.get_xydata(), [[2, 2.5]])
+    band = axes.collections[0].get_paths()[0].vertices
+    at_three = band[band[:, 0] == 3][:, 1]
+    assert (at_three.min(), at_three.max()) == pytest.approx((1.0, 2.0))  # the deviation of 1, 1.5, 2 is 0.5
+
+
+def test_reliability_diagram_by_hand():
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]])
+    bins = calibration_bins(probabilities, np.array([0, 1, 0, 1]), 10)
+    upper, lower = figures.reliability_diagram({"x": bins}).axes
+    np.testing.assert_allclose(upper.lines[1].get_xydata(), [[0.6, 1], [0.9, 0.5]])
+    heights = lower.patches[0].get_data().values
+    assert heights.sum() == 100 and sorted(heights)[-2:] == [50, 50]
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+def test_confusion_matrix_shows_its_counts(classes):
+    matrix = np.arange(classes**2).reshape(classes, classes)
+    figure = figures.confusion_matrix(matrix, [f"class {k}" for k in range(classes)])
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()][3] == "class 3"
+    shown = axes.images[0].get_array()
+    np.testing.assert_allclose(shown[2] ** 2, matrix[2] / matrix[2].sum())
+    assert len(axes.texts) == (100 if classes == 10 else 0)
+    assert pixels(figure).std() > 10
+
+
+def test_published_errors_are_in_the_zoo_picture():
+    anchors = yaml.safe_load((manifest_path().parent / "anchors.yaml").read_text())
+    entries = manifest()
+    figure = figures.error_against_parameters(entries, anchors, "cifar10", ("mine", 1000, 50.0))
+    points = np.concatenate([np.asarray(found.get_offsets()) for found in figure.axes[0].collections])
+    for entry in entries:
+        if entry.dataset == "cifar10":
+            assert [entry.parameters, entry.metrics["error"]] in points.tolist()
+    assert [1000, 50.0] in points.tolist() and 8.75 in points[:, 1]  # and what the paper says of ResNet-20
+    empty = figures.error_against_parameters([], anchors | {"rows": []}, "synthetic")
+    assert pixels(empty).std() > 0
+
+
+def test_slices_are_drawn_even_where_the_loss_is_infinite():
+    places = np.linspace(-1, 1, 5)
+    line = Slice((places,), np.array([3, 2, 1, 2, np.inf]), np.full(5, 50.0))
+    figure = figures.loss_line({"train": line})
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), line.loss)
+    assert pixels(figure).std() > 10
+    loss = 1 + places[:, None] ** 2 + 3 * places[None] ** 2
+    loss[0, 0] = np.inf
+    assert pixels(figures.loss_plane(Slice((places, places), loss, loss))).std() > 10
+    with pytest.raises(DataError, match="infinite everywhere"):
+        figures.loss_plane(Slice((places, places), np.full((5, 5), np.inf), loss))
+
+
+def test_a_picture_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    figure = figures.loss_line({"x": Slice((np.arange(2.0),), np.ones(2), np.ones(2))})
+    with pytest.raises(DataError, match="cannot be written"):
+        figures.save(figure, tmp_path / "file" / "picture.png")
+
+
+def test_without_matplotlib_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(CifarzooError, match=r"pip install matplotlib"):
+        figures.check()
