@@ -1,8 +1,8 @@
-"""What notebooks/sharpness.ipynb measures, on real CIFAR-10; each result is kept as a file in notebooks/sharpness/.
+"""The measurements of notebooks/sharpness.ipynb on real CIFAR-10; each result is a file in notebooks/sharpness/.
 
-    python notebooks/sharpness_study.py      # measure what is missing: about an hour on two cores if all is
+    python notebooks/sharpness_study.py [PREFIX ...]     # measure what is missing: about an hour on two cores for all
 
-The networks are trained first where runs/sharpness does not have them. Delete a file to have it measured again.
+Networks that runs/sharpness lacks are trained first. Delete a file to measure it again.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 MEASURED = HERE / "sharpness"
 RUNS = HERE.parent / "runs" / "sharpness"
 TRAINING_IMAGES = 5000
-# Steps of ResNet-20 after which its weights are kept; an epoch has 78.
+# Steps after which the weights of ResNet-20 are saved; an epoch has 78.
 MOMENTS = [39, 156, 624, 1560]
 PUBLISHED = "published"
 NETWORKS = {
@@ -30,26 +30,26 @@ NETWORKS = {
 }
 FORMS = ("hessian", "fisher", "ntk")
 CHUNK = 125
-# Experiment 1: chunks of images times probes that all chunks share.
+# Experiment 1: number of chunks of images, and of probes that all chunks share.
 CHUNKS, PROBES = 16, 24
-# Experiment 3: subsets of so many images, so many of each.
+# Experiment 3: images per subset, and number of such subsets.
 SUBSETS = {125: 6, 500: 3, 2000: 1}
 COMPARED_IMAGES, EIGENVALUE_IMAGES, CURVE_IMAGES = 2500, 250, 1000
 
 
-def kept(name: str, measure):
-    """What `measure()` returned, from notebooks/sharpness/NAME.json if it is there."""
+def cached(name: str, measure):
+    """Return the result of `measure()`, from notebooks/sharpness/NAME.json if that exists."""
     path = MEASURED / f"{name}.json"
     if not path.exists():
         started = time.perf_counter()
-        found = measure()
-        found["seconds"] = round(time.perf_counter() - started, 1)
+        result = measure()
+        result["seconds"] = round(time.perf_counter() - started, 1)
         MEASURED.mkdir(exist_ok=True)
         part = path.with_suffix(".part")
-        part.write_text(json.dumps(found) + "\n")
+        part.write_text(json.dumps(result) + "\n", encoding="utf-8")
         part.replace(path)
-        print(f"{name}: {found['seconds']} s", flush=True)
-    return json.loads(path.read_text())
+        print(f"{name}: {result['seconds']} s", flush=True)
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 # ---------------------------------------------------------------------------------------------------- networks
@@ -57,7 +57,7 @@ def kept(name: str, measure):
 
 @functools.cache
 def cifar10():
-    """The whole data set."""
+    """Load the whole data set."""
     from cifarzoo.data import load
 
     return load("cifar10")
@@ -65,12 +65,12 @@ def cifar10():
 
 @functools.cache
 def few_images():
-    """CIFAR-10 with the first 5,000 training images only."""
+    """Return CIFAR-10 with only the first 5,000 training images."""
     return dataclasses.replace(cifar10(), train=cifar10().train.take(slice(TRAINING_IMAGES)))
 
 
 def train(name: str):
-    """Train a network of sharpness_networks.yaml, unless it is there; the folder of its run."""
+    """Train a network of sharpness_networks.yaml unless its run is finished; return the run's folder."""
     import keras
 
     from cifarzoo.experiment.files import read_experiments
@@ -92,7 +92,7 @@ def train(name: str):
 
 
 def network(name: str, step: int | None = None):
-    """A network, and its training and test images in random order; `step` asks for earlier weights."""
+    """Return a network, at an earlier `step` if there is one, and its training and test images in random order."""
     from cifarzoo.evaluation.load_model import load_run
     from cifarzoo.models.registry import create_model
     from cifarzoo.pretrained.loading import load_file
@@ -114,7 +114,7 @@ def network(name: str, step: int | None = None):
 
 
 def shared_probes():
-    """Experiment 1: quadratic forms of 16 chunks of 125 training images along the same 24 probes."""
+    """Experiment 1: measure the quadratic forms of 16 chunks of 125 training images along the same 24 probes."""
     from cifarzoo.evaluation.sharpness import LossFunction
     from cifarzoo.evaluation.sharpness.estimators import rademacher
 
@@ -131,7 +131,7 @@ def shared_probes():
 
 
 def whole_set(name: str, part: str, count: int | None = None, step: int | None = None):
-    """Experiments 2 and 4: one probe for each chunk of all, or of the first `count`, images of a part."""
+    """Experiments 2 and 4: use one probe per chunk, over all or the first `count` images of a part."""
     from cifarzoo.evaluation.evaluate import predict
     from cifarzoo.evaluation.sharpness import LossFunction
     from cifarzoo.evaluation.sharpness.estimators import rademacher
@@ -144,24 +144,24 @@ def whole_set(name: str, part: str, count: int | None = None, step: int | None =
         loss_function.quadratic_forms(rademacher(loss_function.parameters, 0, 0, number), chunk).tolist()
         for number, chunk in enumerate(loss_function.chunks)
     ]
-    found = classification_metrics(predict(model, images.images), images.labels)
-    return {"samples": samples, "loss": found["nll"], "error": found["error"], "images": len(images)}
+    metrics = classification_metrics(predict(model, images.images), images.labels)
+    return {"samples": samples, "loss": metrics["nll"], "error": metrics["error"], "images": len(images)}
 
 
 def eigenvalue(name: str, part: str, first: int, count: int, step: int | None = None):
-    """Experiments 3 and 4: the Hessian's largest eigenvalue over `count` images from the `first` on."""
+    """Experiments 3 and 4: measure the Hessian's largest eigenvalue over `count` images starting at `first`."""
     from cifarzoo.evaluation.sharpness import LossFunction, largest_eigenvalue
 
     model, splits = network(name, step)
     images = splits[part].take(slice(first, first + count))
-    found = largest_eigenvalue(LossFunction(model, images.images, images.labels, chunk=CHUNK), precision=0.02)
-    return {"value": found.value, "residual": found.standard_error, "calls": found.products}
+    estimate = largest_eigenvalue(LossFunction(model, images.images, images.labels, chunk=CHUNK), precision=0.02)
+    return {"value": estimate.value, "residual": estimate.standard_error, "calls": estimate.products}
 
 
 def curves(name: str, step: int | None = None):
-    """Experiment 5: loss of training and test images along a random and an adversarial direction.
+    """Experiment 5: measure the loss of training and test images along a random and an adversarial direction.
 
-    The adversarial one is the displacement that `epsilon_sharpness` finds on other training images than are drawn.
+    The adversarial direction is the displacement that `epsilon_sharpness` finds on training images outside the curve.
     """
     from cifarzoo.evaluation.loss_slices import loss_slice, random_direction
     from cifarzoo.evaluation.sharpness import LossFunction, epsilon_sharpness
@@ -172,20 +172,20 @@ def curves(name: str, step: int | None = None):
     shapes = [tuple(v.shape) for v in model.trainable_variables]
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
     adversarial = [part.reshape(shape) for part, shape in zip(np.split(worst, ends), shapes, strict=True)]
-    found = {}
+    result = {}
     for kind, direction, places in (
         ("random", random_direction(model, 0), np.linspace(-0.4, 0.4, 9)),
         ("adversarial", adversarial, np.linspace(-0.2, 0.2, 9)),
     ):
-        found[kind] = {"places": places.tolist()}
+        result[kind] = {"places": places.tolist()}
         for part, split in splits.items():
             some = split.take(slice(CURVE_IMAGES))
             line = loss_slice(model, some.images, some.labels, [direction], [places])
-            found[kind][part] = np.minimum(line.loss, 1e6).tolist()
-    return found
+            result[kind][part] = np.minimum(line.loss, 1e6).tolist()
+    return result
 
 
-# Every measurement by the name of its file, in the order in which they answer the questions.
+# Every measurement by its file name, in the order in which they answer the questions.
 MEASUREMENTS = {"shared_probes": shared_probes}
 for part in ("train", "test"):
     MEASUREMENTS[f"whole_{part}"] = functools.partial(whole_set, PUBLISHED, part)
@@ -208,12 +208,12 @@ for name, step in STATES:
 
 
 def measured(name: str) -> dict:
-    """A result by name, measured now if it is missing."""
-    return kept(name, MEASUREMENTS[name])
+    """Return a result by name, measuring it now if its file is missing."""
+    return cached(name, MEASUREMENTS[name])
 
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:]
+    prefixes = sys.argv[1:]
     for name in MEASUREMENTS:
-        if not wanted or any(name.startswith(prefix) for prefix in wanted):
+        if not prefixes or any(name.startswith(prefix) for prefix in prefixes):
             measured(name)

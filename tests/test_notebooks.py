@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom; what they measured is kept beside them, so that this takes seconds."""
+"""The notebooks run from top to bottom; their measurements are stored with them, so this takes seconds."""
 
 import shutil
 
