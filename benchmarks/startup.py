@@ -35,7 +35,7 @@ def first_step(depth, kind, batch):
 
     from cifarzoo.data import load
     from cifarzoo.experiment.schema import Experiment
-    from cifarzoo.keras_internals import block_loops as repeats
+    from cifarzoo.keras_internals import block_loops
     from cifarzoo.models.registry import create_model
     from cifarzoo.training.engines import create_engine
 
@@ -43,7 +43,7 @@ def first_step(depth, kind, batch):
     started = time.perf_counter()
     if kind != "fit":
         if kind == "unrolled":
-            repeats.FEWEST_COPIES = float("inf")
+            block_loops.MIN_COPIES = float("inf")
         experiment = Experiment(
             model=f"cifar_resnet{depth}",
             dataset="synthetic",
@@ -51,6 +51,9 @@ def first_step(depth, kind, batch):
         )
         engine = create_engine(experiment, dataset, 0)
         if kind == "looped":
+            from cifarzoo.keras_internals import block_loops_jax
+
+            block_loops_jax.MIN_COPIES_ON_CPU = block_loops.MIN_COPIES
             engine.loops_on_device = True
         built = time.perf_counter()
         indices = np.arange(batch, dtype=np.int32)[None]

@@ -1,12 +1,20 @@
-"""What the active Keras backend computes on."""
+"""The device that the active Keras backend computes on: its name, its fast precision, its float32 products."""
 
+import contextlib
 import os
 import platform
+import re
 from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+# Instructions that multiply bfloat16 numbers, as /proc/cpuinfo names them: x86's, then Arm's.
+BFLOAT16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
+# The compute capability of the first NVIDIA GPUs that multiply bfloat16 numbers.
+BFLOAT16_CAPABILITY = (8, 0)
 
 
 def accelerator_name() -> str | None:
-    """The first GPU or TPU of the active backend as its driver calls it, None if there is only the processor."""
+    """Return the driver's name for the first GPU or TPU of the active backend, or None on a CPU."""
     import keras
 
     if keras.backend.backend() == "tensorflow":
@@ -25,7 +33,7 @@ def accelerator_name() -> str | None:
 
 
 def device_name(replicas: int = 1) -> str:
-    """The accelerators in use, if the backend has any, else the processor and the number of its usable cores."""
+    """Describe the devices in use: the accelerator and how many, or else the CPU and its usable cores."""
     name = accelerator_name()
     if name is None:
         return processor_name()
@@ -33,10 +41,10 @@ def device_name(replicas: int = 1) -> str:
 
 
 def processor_name() -> str:
-    """The processor as the system names it, and its usable cores."""
+    """Return the system's name for the CPU, with the number of cores that this process may use."""
     name = platform.processor() or platform.machine()
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in CPUINFO.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 name = line.partition(":")[2].strip()
                 break
@@ -44,3 +52,84 @@ def processor_name() -> str:
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{name}, {cores} cores"
+
+
+def bfloat16_is_fast(distribution: str) -> bool | None:
+    """Return whether the training device has bfloat16 arithmetic; None if that is unknown.
+
+    Args:
+        distribution: An experiment's `distribution`; "tpu" means a TPU, all others the active backend's first device.
+    """
+    import keras
+
+    if distribution == "tpu":
+        return True
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if gpus := tf.config.list_physical_devices("GPU"):
+            return _is_capable(tf.config.experimental.get_device_details(gpus[0]).get("compute_capability"))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        if device.platform != "cpu":
+            capability = getattr(device, "compute_capability", None)  # "9.0"; TPUs have none
+            return device.platform == "tpu" or _is_capable(capability and tuple(map(int, capability.split("."))))
+    try:
+        return multiplies_bfloat16(CPUINFO.read_text(encoding="utf-8"))
+    except OSError:
+        return None
+
+
+def _is_capable(capability):
+    return None if capability is None else tuple(capability) >= BFLOAT16_CAPABILITY
+
+
+def multiplies_bfloat16(cpuinfo: str) -> bool | None:
+    """Return whether the text of /proc/cpuinfo lists bfloat16 instructions; None if it lists no instructions."""
+    names = re.findall(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
+    return bool(BFLOAT16_INSTRUCTIONS & set(names[0].split())) if names else None
+
+
+def slow_precision(precision: str, distribution: str) -> str | None:
+    """Return a one-line warning if `precision` is bfloat16 and the device lacks instructions for it, else None."""
+    if precision != "bfloat16" or bfloat16_is_fast(distribution) is not False:
+        return None
+    return (
+        "precision bfloat16 will be many times slower than float32 here, because the device has no instructions for "
+        "it; `precision: auto` picks the faster one"
+    )
+
+
+@contextlib.contextmanager
+def full_float32():
+    """Disable TF32 in the context, so that measurements on GPUs use full float32 precision."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        with jax.default_matmul_precision("highest"):
+            yield
+    elif backend == "tensorflow":
+        from tensorflow.config import experimental
+
+        enabled = experimental.tensor_float_32_execution_enabled()
+        experimental.enable_tensor_float_32_execution(False)
+        try:
+            yield
+        finally:
+            experimental.enable_tensor_float_32_execution(enabled)
+    else:  # torch, the only other backend that can predict
+        import torch
+
+        if not torch.cuda.is_available():
+            yield
+            return
+        enabled, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.allow_tf32 = enabled

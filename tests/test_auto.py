@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from cifarzoo import hardware
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.training import precision
 from cifarzoo.training import resolve_auto as auto
 
 
@@ -21,12 +21,12 @@ from cifarzoo.training import resolve_auto as auto
     ],
 )
 def test_bfloat16_is_asked_for_where_it_is_fast(cpuinfo, expected):
-    assert precision.multiplies_bfloat16(cpuinfo) is expected
+    assert hardware.multiplies_bfloat16(cpuinfo) is expected
 
 
 @pytest.mark.parametrize("fast", [True, False, None])
 def test_auto_is_what_is_fast_here_or_what_a_run_was_begun_with(tmp_path, monkeypatch, fast):
-    monkeypatch.setattr(auto, "bfloat16_is_fast", lambda experiment: fast)
+    monkeypatch.setattr(auto, "bfloat16_is_fast", lambda distribution: fast)
     experiment = Experiment(model="m", precision="auto", train_parameters={"logdir": str(tmp_path)})
     taken, other = ("bfloat16", "float32") if fast else ("float32", "bfloat16")
     assert auto.settled(experiment, [0]).precision == taken
@@ -44,17 +44,17 @@ def test_auto_is_what_is_fast_here_or_what_a_run_was_begun_with(tmp_path, monkey
 
 @pytest.mark.parametrize("fast, said", [(False, True), (True, False), (None, False)])
 def test_a_slow_wish_is_named(monkeypatch, fast, said):
-    monkeypatch.setattr(precision, "bfloat16_is_fast", lambda experiment: fast)
-    line = precision.slow_precision(Experiment(model="m", precision="bfloat16"))
+    monkeypatch.setattr(hardware, "bfloat16_is_fast", lambda distribution: fast)
+    line = hardware.slow_precision("bfloat16", "auto")
     assert ("`precision: auto`" in line) if said else line is None
-    assert precision.slow_precision(Experiment(model="m", precision="float32")) is None
+    assert hardware.slow_precision("float32", "auto") is None
 
 
 def test_here_it_is_the_processor_that_decides():
     cpuinfo = Path("/proc/cpuinfo")
-    expected = precision.multiplies_bfloat16(cpuinfo.read_text()) if cpuinfo.is_file() else None
-    assert precision.bfloat16_is_fast(Experiment(model="m")) is expected
-    assert precision.bfloat16_is_fast(Experiment(model="m", distribution="tpu"))
+    expected = hardware.multiplies_bfloat16(cpuinfo.read_text()) if cpuinfo.is_file() else None
+    assert hardware.bfloat16_is_fast("auto") is expected
+    assert hardware.bfloat16_is_fast("tpu")
 
 
 @pytest.mark.parametrize(

@@ -264,11 +264,11 @@ import json, sys
 import numpy as np
 from cifarzoo.data import load
 from cifarzoo.training.engines import create_engine, create_group
-from cifarzoo.keras_internals import block_loops as repeats
+from cifarzoo.keras_internals import block_loops, block_loops_jax
 from cifarzoo.experiment.schema import Experiment
 losses = []
 for looped, grouped in ((False, False), (True, False), (True, True)):
-    repeats.FEWEST_COPIES, repeats.FEWEST_RECOMPUTED = (3, 4) if looped else (1000, 1000)
+    block_loops_jax.MIN_COPIES_ON_CPU, block_loops.MIN_RECOMPUTED_COPIES = (3, 4) if looped else (1000, 1000)
     experiment = Experiment.model_validate(json.loads(sys.argv[1]))
     engines = [create_engine(experiment, load("synthetic"), seed) for seed in (3, 4)]
     for engine in engines:

@@ -17,7 +17,7 @@ tf = pytest.importorskip("tensorflow")
 @pytest.mark.parametrize(("axis", "scale"), [(-1, True), (-1, False), (1, True)])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_bfloat16"])
 def test_fused_batch_normalization_is_keras_own(axis, scale, dtype):
-    from cifarzoo.keras_internals.batch_norm import fused_batch_normalization
+    from cifarzoo.keras_internals.fused_batch_norm import fused_batch_normalization
 
     random = np.random.RandomState(0)
     x = tf.constant(3 + 2 * random.randn(8, 6, 6, 6), "float64" if dtype == "float64" else "float32")
@@ -46,7 +46,7 @@ def test_fused_batch_normalization_is_keras_own(axis, scale, dtype):
 @pytest.mark.parametrize("scale", [True, False])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 0.05)])
 def test_fused_groups_are_the_layers_own(dtype, tolerance, scale):
-    from cifarzoo.keras_internals.batch_norm import fused_batch_normalization
+    from cifarzoo.keras_internals.fused_batch_norm import fused_batch_normalization
 
     random = np.random.RandomState(0)
     x = tf.constant(3 + 2 * random.randn(8, 6, 6, 5), "float32")

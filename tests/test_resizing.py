@@ -13,7 +13,7 @@ from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.resizing import ImageSizes, ResizingStage
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.keras_internals import block_loops as repeats
+from cifarzoo.keras_internals.block_loops import looped_blocks
 from cifarzoo.keras_internals.model_graph import any_image_size
 from cifarzoo.training.engines import create_engine
 from cifarzoo.training.runner import preflight
@@ -87,7 +87,7 @@ def test_loops_over_blocks_take_small_images():
     images = pixels(2)[:, :16, :16].astype("float32")
     with any_image_size(model):
         expected = model(images).numpy()
-        with repeats.looped(model, loop_copies):
+        with looped_blocks(model, loop_copies):
             found = model(images).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 

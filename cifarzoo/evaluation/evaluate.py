@@ -11,9 +11,9 @@ from cifarzoo.data.splits import published_split
 from cifarzoo.errors import CifarzooError, DataError
 from cifarzoo.evaluation.load_model import LoadedModel, load_model, load_published, load_run
 from cifarzoo.evaluation.predictions import Predictions
-from cifarzoo.evaluation.products import whole_products
 from cifarzoo.evaluation.text import GATE_LABELS, METRIC_LABELS
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.hardware import full_float32
 from cifarzoo.metrics import are_probabilities, classification_metrics
 from cifarzoo.models.skipping import computation_metrics, has_gates
 from cifarzoo.pretrained.manifest import Published, manifest
@@ -33,7 +33,7 @@ def predict(model, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
     count = len(images)
     if missing := -count % min(batch_size, count):
         images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-    with whole_products():
+    with full_float32():
         return np.asarray(model.predict(images, batch_size=batch_size, verbose=0), np.float32)[:count]
 
 
@@ -68,7 +68,7 @@ def evaluate(
     seconds = time.perf_counter() - started
     metrics = classification_metrics(logits, arrays.labels)
     if has_gates(loaded.model):
-        with whole_products():
+        with full_float32():
             metrics |= computation_metrics(loaded.model, arrays.images, batch_size)
     return metrics | {"images_per_second": round(len(logits) / seconds, 1)}, logits
 

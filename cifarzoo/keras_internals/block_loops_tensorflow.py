@@ -6,26 +6,26 @@ from cifarzoo.keras_internals import block_loops
 
 
 def loop_copies(copies, moving, x, call):
-    """Run the copies of a block one after another; see `cifarzoo.keras_internals.block_loops.looped`."""
+    """Run the copies of a block one after another; see `block_loops.looped_blocks` for arguments and result."""
     count = len(copies)
-    if count >= block_loops.FEWEST_RECOMPUTED:
+    if count >= block_loops.MIN_RECOMPUTED_COPIES:
         call = _recomputed(call)
     stacks = [_array(values[0], count).unstack(tf.stack(values)) for values in zip(*copies, strict=True)]
 
-    def body(number, x, found):
+    def body(number, x, arrays):
         y, new = call(x, [stack.read(number) for stack in stacks])
-        found = [array.write(number, value) for array, value in zip(found, new, strict=True)]
-        return number + 1, tf.ensure_shape(y, x.shape), found
+        arrays = [array.write(number, value) for array, value in zip(arrays, new, strict=True)]
+        return number + 1, tf.ensure_shape(y, x.shape), arrays
 
-    start = tf.constant(0), x, [_array(copies[0][place], count) for place in moving]
-    _, x, found = tf.while_loop(
+    start = tf.constant(0), x, [_array(copies[0][index], count) for index in moving]
+    _, x, arrays = tf.while_loop(
         lambda number, *_: number < count, body, start, parallel_iterations=1, maximum_iterations=count
     )
-    return x, [tf.unstack(array.stack(), count) for array in found]
+    return x, [tf.unstack(array.stack(), count) for array in arrays]
 
 
 def _recomputed(call):
-    """A copy's `call` of which a loop keeps the input only, and computes the rest again for the gradient."""
+    """Wrap a copy's `call` so that a loop keeps only its input and computes the rest again for the gradient."""
 
     @tf.custom_gradient
     def run(x, *values):

@@ -20,13 +20,13 @@ class Internal:
     """
 
     def __init__(self, name: str, without: str, probe: Callable[[], bool]):
-        self.name, self.without, self._probe, self._warned = name, without, probe, False
+        self.name, self.without, self.probe, self._warned = name, without, probe, False
         self.__doc__ = probe.__doc__
 
     def __call__(self) -> bool:
         """Whether this Keras version supports the part."""
         try:
-            return bool(self._probe())
+            return bool(self.probe())
         except Exception:  # a probe touches whatever another Keras has in its place
             return False
 

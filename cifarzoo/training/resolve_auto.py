@@ -8,10 +8,9 @@ from cifarzoo.data.splits import IMAGES
 from cifarzoo.errors import CifarzooError, ModelError
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import LONGEST_CALL, Experiment
-from cifarzoo.hardware import accelerator_name
+from cifarzoo.hardware import accelerator_name, bfloat16_is_fast
 from cifarzoo.models.catalogue import find
 from cifarzoo.runs.folder import RunFolder
-from cifarzoo.training.precision import bfloat16_is_fast
 
 # Calls are so long that a run stops, when asked to, after about ten seconds: the operations of training that two cores
 # and a small accelerator get done in these.
@@ -32,7 +31,7 @@ def settled(experiment: Experiment, seeds: Iterable[int]) -> Experiment:
         experiment = experiment.model_copy(update={"train_parameters": parameters})
     if experiment.precision != "auto":
         return experiment
-    precision = "bfloat16" if bfloat16_is_fast(experiment) else "float32"
+    precision = "bfloat16" if bfloat16_is_fast(experiment.distribution) else "float32"
     for folder in (RunFolder.of(experiment, seed) for seed in seeds):
         if folder.has_started:
             with contextlib.suppress(CifarzooError):  # the run itself says what is wrong with it

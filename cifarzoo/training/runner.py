@@ -117,10 +117,10 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
             f"{several[0].location}: seeds_at_once: callbacks follow one run at a time; set it to 1 to have your own"
         )
     from cifarzoo.experiment.plan import Plan
+    from cifarzoo.hardware import slow_precision
     from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
     from cifarzoo.training.build import build_augmentation
     from cifarzoo.training.engines import is_chief, replica_count
-    from cifarzoo.training.precision import slow_precision
     from cifarzoo.training.resolve_auto import settled
     from cifarzoo.training.trainer import Interrupted, StopRequest, run_together
 
@@ -131,8 +131,8 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
         try:
             # First of all: a multi-worker strategy must be there before TensorFlow runs anything, TFDS included.
             replica_count(experiment)
-            if warning := slow_precision(experiment):
-                _say(warning)
+            if warning := slow_precision(experiment.precision, experiment.distribution):
+                _say(f"{experiment.location}: {warning}")
             key = experiment.dataset, experiment.data_dir
             if key not in datasets:
                 datasets[key] = load(experiment.dataset, experiment.data_dir)

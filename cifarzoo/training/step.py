@@ -4,12 +4,9 @@ An engine brings automatic differentiation and a way to put operations in order;
 side effects.
 """
 
-import contextlib
-
 import keras
 from keras import ops
 
-from cifarzoo.keras_internals.model_graph import any_image_size
 from cifarzoo.training.losses import LOSSES, error
 from cifarzoo.training.optimizer import ascend
 
@@ -31,19 +28,12 @@ def objective(model, parameters, weights, others, images, labels):
     variables = [*model.trainable_variables, *model.non_trainable_variables]
     mapping = list(zip(variables, [*weights, *others], strict=True))
     with keras.StatelessScope(mapping, collect_losses=True) as scope:
-        with contextlib.nullcontext() if _fit(images, model) else any_image_size(model):
-            logits = model(ops.cast(images, model.inputs[0].dtype), training=True)
+        logits = model(ops.cast(images, model.inputs[0].dtype), training=True)
         own_losses = model.losses
     others = [scope.get_current_value(variable) for variable in model.non_trainable_variables]
     loss = LOSSES[parameters.loss](logits, labels, parameters.label_smoothing)
     total = loss + sum(ops.cast(own, loss.dtype) for own in own_losses)
     return total, (loss, error(logits, labels), others)
-
-
-def _fit(images, model):
-    """Whether the images have the height and width of the model's input."""
-    sizes = zip(images.shape[1:3], model.inputs[0].shape[1:3], strict=True)
-    return all(wanted in (None, given) for given, wanted in sizes)
 
 
 def step_gradients(parameters, differentiate, after, weights, others, images, labels):

@@ -4,13 +4,13 @@ import contextlib
 import copy
 from collections.abc import Iterator
 
-import keras
 import numpy as np
 from keras import ops
 
 from cifarzoo.errors import DataError, ModelError
-from cifarzoo.evaluation.products import whole_products
 from cifarzoo.evaluation.sharpness.derivatives import backend_derivatives
+from cifarzoo.hardware import full_float32
+from cifarzoo.keras_internals.batch_statistics import batch_statistics
 from cifarzoo.metrics import are_probabilities
 
 LOSSES = ("cross_entropy", "squared")
@@ -108,14 +108,14 @@ class LossFunction:
 
     # ---------------------------------------------------------------------------------------------- as NumPy
 
-    @whole_products()
+    @full_float32()
     def loss(self, displacement: np.ndarray | None = None) -> float:
         """The loss at the weights, or at the weights plus a vector."""
         at = self._at(displacement)
         total = sum(float(ops.convert_to_numpy(self._values(at, *data))) for data in self._data())
         return self._finite(total / len(self)) + self._penalty(displacement)
 
-    @whole_products()
+    @full_float32()
     def gradient(self, displacement: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """Loss and gradient at the weights, or at the weights plus a vector."""
         at, total, gradient = self._at(displacement), 0.0, np.zeros(self.parameters)
@@ -127,7 +127,7 @@ class LossFunction:
         loss = self._finite(total / len(self)) + self._penalty(displacement)
         return loss, (gradient / len(self) + decay).astype(self.dtype)
 
-    @whole_products()
+    @full_float32()
     def hessian_vector(self, v: np.ndarray) -> np.ndarray:
         """The Hessian at the weights times a vector."""
         v = np.asarray(v, self.dtype)
@@ -137,7 +137,7 @@ class LossFunction:
         self._finite(total.sum())
         return (total / len(self) + self.weight_decay * self._decay * v).astype(self.dtype)
 
-    @whole_products()
+    @full_float32()
     def quadratic_forms(self, v: np.ndarray, chunk: slice, hessian: bool = True) -> np.ndarray:
         """Quadratic forms of one chunk of images along a vector, each the mean over its images.
 
@@ -184,7 +184,7 @@ class LossFunction:
         parts = ops.split(weights, ends) if ends else [weights]
         tensors = [ops.reshape(part, shape) for part, shape in zip(parts, self._shapes, strict=True)]
         # A stateless call also where the moving statistics would be updated: their new values are dropped.
-        with _batch_statistics() if self.batch_norm == "batch" else contextlib.nullcontext():
+        with batch_statistics() if self.batch_norm == "batch" else contextlib.nullcontext():
             return self.model.stateless_call(tensors, self._others, images, training=False)[0]
 
     def _targets(self, logits, labels):
@@ -230,18 +230,3 @@ def _check_model(model, outputs):
     ends_with = getattr(getattr(model.layers[-1], "activation", None), "__name__", "linear")
     if ends_with == "sigmoid" or (outputs.ndim == 2 and are_probabilities(outputs)):
         raise ModelError(f"{model.name}: gives probabilities; sharpness needs logits (classifier_activation=None)")
-
-
-@contextlib.contextmanager
-def _batch_statistics():
-    """While active, every BatchNormalization that is traced normalises with the statistics of its batch."""
-    original = keras.layers.BatchNormalization.call
-
-    def call(self, inputs, training=None, mask=None):
-        return original(self, inputs, training=True, mask=mask)
-
-    keras.layers.BatchNormalization.call = call
-    try:
-        yield
-    finally:
-        keras.layers.BatchNormalization.call = original

@@ -20,10 +20,7 @@ from cifarzoo.augment.random import Draws
 from cifarzoo.augment.resize import resize_down
 from cifarzoo.errors import ExperimentError
 from cifarzoo.hardware import accelerator_name
-from cifarzoo.keras_internals import block_loops as repeats
-from cifarzoo.keras_internals.block_loops import looped
-from cifarzoo.keras_internals.block_loops_jax import scan_copies
-from cifarzoo.keras_internals.convolution import canonical_convolutions
+from cifarzoo.keras_internals.fast_paths import fast_paths
 from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.training import build
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
@@ -208,7 +205,7 @@ class JaxEngine:
     def _differentiate(self, weights, others, images, labels):
         """Gradients of `objective` and what it returns beside the loss."""
         function = functools.partial(objective, self.model, self.parameters)
-        with self._loops():
+        with fast_paths(self.model, training=True):
             return jax.grad(function, has_aux=True)(weights, others, images, labels)
 
     # ------------------------------------------------------------------------------------------------ evaluation
@@ -227,19 +224,8 @@ class JaxEngine:
 
     def _predict_batch(self, trainable, others, images, indices):
         indices = jax.lax.with_sharding_constraint(indices, self._shared)
-        with arithmetic(self.experiment.precision), self._loops():
+        with arithmetic(self.experiment.precision), fast_paths(self.model, training=False):
             return self.model.stateless_call(trainable, others, self._as_input(images[indices]), training=False)[0]
-
-    @contextlib.contextmanager
-    def _loops(self):
-        """While active, the model's repeated blocks are traced as loops.
-
-        On processors only where XLA would hardly finish to compile them one by one, as they run faster so.
-        """
-        fewest = repeats.FEWEST_COPIES if self.loops_on_device else repeats.FEWEST_RECOMPUTED
-        order = canonical_convolutions() if accelerator_name() is None else contextlib.nullcontext()
-        with order, looped(self.model, scan_copies, fewest):
-            yield
 
     @contextlib.contextmanager
     def averaged_weights(self):

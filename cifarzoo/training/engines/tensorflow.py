@@ -15,9 +15,7 @@ import tensorflow as tf
 from cifarzoo.augment.random import Draws
 from cifarzoo.augment.resize import resize_down
 from cifarzoo.errors import ExperimentError
-from cifarzoo.keras_internals import block_loops as repeats
-from cifarzoo.keras_internals.batch_norm import fused_batch_normalization
-from cifarzoo.keras_internals.block_loops_tensorflow import loop_copies
+from cifarzoo.keras_internals.fast_paths import fast_paths
 from cifarzoo.training import build
 from cifarzoo.training.engines.batches import check_shares, evaluation_places, padded
 from cifarzoo.training.engines.cluster import is_described, read_cluster
@@ -128,7 +126,7 @@ class TensorFlowEngine:
         """
         images, labels = self._on_devices(self.experiment.train_split)
         longest = self.parameters.longest_call
-        with fused_batch_normalization(synchronized=self.replicas > 1), self._loops(training=True):
+        with fast_paths(self.model, training=True, synchronized=self.replicas > 1):
             sums = self._compiled_train(
                 images,
                 labels,
@@ -195,12 +193,6 @@ class TensorFlowEngine:
             gradients, loss, wrong = replica.all_reduce(mean, [gradients, loss, wrong])
         return gradients, (loss, wrong, others)
 
-    def _loops(self, training):
-        """While active, the model's repeated blocks are traced as loops."""
-        if training and self.replicas > 1:
-            return contextlib.nullcontext()  # replicas cannot meet inside a loop
-        return repeats.looped(self.model, loop_copies)
-
     # ------------------------------------------------------------------------------------------------ evaluation
 
     def predict(self, split: str, average: bool = False) -> np.ndarray:
@@ -209,7 +201,7 @@ class TensorFlowEngine:
         images, _ = self._on_devices(split)
         places = evaluation_places(count, self.parameters.eval_batch_size, self.replicas)
         weights = self.averaged_weights() if average else contextlib.nullcontext()
-        with weights, fused_batch_normalization(), self._loops(training=False):
+        with weights, fast_paths(self.model, training=False):
             logits = [self._compiled_predict(images, tf.constant(part)).numpy() for part in places]
         return np.concatenate(logits)[:count].astype(np.float32)
 

@@ -10,7 +10,7 @@ import itertools, json, sys
 import jax, jax.numpy as jnp, numpy as np
 jax.config.update("jax_enable_x64", True)
 import cifarzoo, keras
-from cifarzoo.keras_internals.convolution import canonical_convolutions
+from cifarzoo.keras_internals.convolution_gradients import canonical_convolutions
 
 random = np.random.default_rng(0)
 
@@ -43,7 +43,7 @@ ORDERS = """
 import json, re
 import jax, jax.numpy as jnp
 import cifarzoo, keras
-from cifarzoo.keras_internals.convolution import canonical_convolutions
+from cifarzoo.keras_internals.convolution_gradients import canonical_convolutions
 
 def loss(x, kernels):
     return jax.lax.scan(lambda x, k: (keras.ops.conv(x, k, padding="same"), None), x, kernels)[0].sum()

@@ -5,15 +5,15 @@ import pytest
 
 from cifarzoo.data import load
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.keras_internals import block_loops as repeats
+from cifarzoo.keras_internals import block_loops
 from cifarzoo.models.registry import create_model
 
 
 def found_in(model):
     return [
         (len(part.copies), part.copies[0][0].operation.name)
-        for part in repeats.plan(model)
-        if isinstance(part, repeats.Repeat)
+        for part in block_loops.find_repeats(model)
+        if isinstance(part, block_loops.RepeatedBlock)
     ]
 
 
@@ -21,9 +21,10 @@ def test_blocks_of_a_deep_network_are_found():
     """Eighteen blocks a stage, of which the first differs by its shortcut or stride (He et al. 2016)."""
     model = create_model("cifar_resnet110")
     assert found_in(model) == [(17, f"stage{stage}_block2_bn1") for stage in (1, 2, 3)]
-    parts = repeats.plan(model)
-    nodes = [n for part in parts for n in (sum(part.copies, []) if isinstance(part, repeats.Repeat) else [part])]
-    assert nodes == repeats.graph_nodes(model)
+    nodes = []
+    for part in block_loops.find_repeats(model):
+        nodes += sum(part.copies, []) if isinstance(part, block_loops.RepeatedBlock) else [part]
+    assert nodes == block_loops.graph_nodes(model)
 
 
 @pytest.mark.parametrize("name", ["cifar_resnet20", "cifar_vgg11", "cifar_shake_shake26_2x32d"])
@@ -90,10 +91,10 @@ def test_loops_compute_what_the_unrolled_network_computes(monkeypatch, recompute
         }
     )
     places = np.arange(64, dtype=np.int32).reshape(4, 16)
-    monkeypatch.setattr(repeats, "FEWEST_RECOMPUTED", 1 if recomputed else 100)
+    monkeypatch.setattr(block_loops, "MIN_RECOMPUTED_COPIES", 1 if recomputed else 100)
     results = []
     for fewest in (5, 100):
-        monkeypatch.setattr(repeats, "FEWEST_COPIES", fewest)
+        monkeypatch.setattr(block_loops, "MIN_COPIES", fewest)
         engine = TensorFlowEngine(experiment, load("synthetic"), 0)
         assert len(found_in(engine.model)) == (fewest < 100)
         sums = [engine.train(first, places[first : first + 2], np.full(2, 0.1)) for first in (0, 2)]

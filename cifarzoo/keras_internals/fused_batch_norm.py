@@ -1,9 +1,9 @@
 """BatchNormalization for the TensorFlow engine: the fused kernel, and statistics of the whole global batch.
 
-Keras 3 computes moments and the affine map as separate operations. While the engine traces its functions, the context
-manager below lets every `keras.layers.BatchNormalization` run TensorFlow's fused kernel instead; the models themselves
-stay plain Keras. `cifarzoo.layers.GhostBatchNormalization` runs the kernel on each of its groups; its moving statistics
-follow those of all replicas.
+Keras 3 computes the moments and the affine map as separate operations. `fused_batch_normalization` makes every
+`keras.layers.BatchNormalization` that is traced in the context run TensorFlow's fused kernel; the models stay plain
+Keras. `cifarzoo.layers.GhostBatchNormalization` runs the kernel on each of its groups, and its moving statistics follow
+all replicas.
 """
 
 import contextlib
@@ -11,7 +11,16 @@ import contextlib
 import keras
 import tensorflow as tf
 
+from cifarzoo.errors import ExperimentError
+from cifarzoo.keras_internals.support import internal, parameters
 from cifarzoo.layers import GhostBatchNormalization
+
+
+@internal("fused BatchNormalization", without="training on TensorFlow is slower, and takes one device only")
+def supported() -> bool:
+    """Whether BatchNormalization takes the arguments that it is called with here."""
+    call = parameters(keras.layers.BatchNormalization.call)
+    return call == ["self", "inputs", "training", "mask"] and callable(tf.raw_ops.FusedBatchNormV3)
 
 
 def _record(layer, mean, variance):
@@ -54,7 +63,7 @@ def _train(layer, x):
 
 
 def _fused(layer, x):
-    """The normalised tensor, and mean and biased variance of the channels."""
+    """Return the normalised tensor, and mean and biased variance per channel."""
     gamma, beta = _gamma_beta(layer)
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=layer.epsilon, is_training=True
@@ -67,7 +76,7 @@ def _fused(layer, x):
 def _train_groups(layer, x):
     groups = x.shape[0] // layer.group_size
     y, means, variances = zip(*(_fused(layer, part) for part in tf.split(x, groups)), strict=True)
-    layer.update_moving_statistics(tf.add_n(means) / groups, tf.add_n(variances) / groups)
+    layer.follow(tf.add_n(means) / groups, tf.add_n(variances) / groups)
     return tf.concat(y, 0)
 
 
@@ -75,7 +84,7 @@ def _train_synchronized(layer, x):
     replica = tf.distribute.get_replica_context()
     x_wide = tf.cast(x, layer.variable_dtype)
     axes = list(range(len(x.shape) - 1))
-    # Two rounds, because E[x^2] - E[x]^2 loses the digits that the equality of one and many replicas needs.
+    # Two rounds, because E[x^2] - E[x]^2 loses the digits that make one and many replicas equal.
     mean = replica.all_reduce(tf.distribute.ReduceOp.MEAN, tf.reduce_mean(x_wide, axes))
     variance = replica.all_reduce(tf.distribute.ReduceOp.MEAN, tf.reduce_mean(tf.square(x_wide - mean), axes))
     _record(layer, mean, variance)
@@ -94,11 +103,22 @@ def _infer(layer, x):
 
 @contextlib.contextmanager
 def fused_batch_normalization(synchronized: bool = False):
-    """While active, BatchNormalization layers that are traced run as described above.
+    """Run BatchNormalization layers that are traced in the context as described above.
 
     Args:
         synchronized: Take the statistics over all replicas' shares of the batch.
+
+    Raises:
+        ExperimentError: `synchronized`, and this Keras version does not support it. Without it, plain Keras takes over.
     """
+    if synchronized and not supported():
+        raise ExperimentError(
+            f"distribution: with Keras {keras.__version__}, BatchNormalization cannot be synchronized over replicas; "
+            "use distribution: none, or an earlier Keras"
+        )
+    if not supported.or_warn():
+        yield
+        return
     original = keras.layers.BatchNormalization.call
 
     def call(self, inputs, training=None, mask=None):
@@ -112,12 +132,12 @@ def fused_batch_normalization(synchronized: bool = False):
     original_groups = GhostBatchNormalization.call
 
     def call_groups(self, inputs, training=None):
-        known = isinstance(inputs.shape[0], int) and inputs.shape[0] % self.group_size == 0
-        if training and self.trainable and known and _is_fusable(self, inputs):
+        divides = isinstance(inputs.shape[0], int) and inputs.shape[0] % self.group_size == 0
+        if training and self.trainable and divides and _is_fusable(self, inputs):
             return _train_groups(self, inputs)
         return original_groups(self, inputs, training=training)
 
-    follow = GhostBatchNormalization.update_moving_statistics
+    follow = GhostBatchNormalization.follow
 
     def follow_all(self, mean, variance):
         replica = tf.distribute.get_replica_context()
@@ -126,10 +146,10 @@ def fused_batch_normalization(synchronized: bool = False):
     keras.layers.BatchNormalization.call = call
     GhostBatchNormalization.call = call_groups
     if synchronized:
-        GhostBatchNormalization.update_moving_statistics = follow_all
+        GhostBatchNormalization.follow = follow_all
     try:
         yield
     finally:
         keras.layers.BatchNormalization.call = original
         GhostBatchNormalization.call = original_groups
-        GhostBatchNormalization.update_moving_statistics = follow
+        GhostBatchNormalization.follow = follow
