@@ -76,7 +76,7 @@ def _fused(layer, x):
 def _train_groups(layer, x):
     groups = x.shape[0] // layer.group_size
     y, means, variances = zip(*(_fused(layer, part) for part in tf.split(x, groups)), strict=True)
-    layer.follow(tf.add_n(means) / groups, tf.add_n(variances) / groups)
+    layer.update_moving_statistics(tf.add_n(means) / groups, tf.add_n(variances) / groups)
     return tf.concat(y, 0)
 
 
@@ -137,19 +137,19 @@ def fused_batch_normalization(synchronized: bool = False):
             return _train_groups(self, inputs)
         return original_groups(self, inputs, training=training)
 
-    follow = GhostBatchNormalization.follow
+    update = GhostBatchNormalization.update_moving_statistics
 
-    def follow_all(self, mean, variance):
+    def update_over_replicas(self, mean, variance):
         replica = tf.distribute.get_replica_context()
-        follow(self, *(replica.all_reduce(tf.distribute.ReduceOp.MEAN, value) for value in (mean, variance)))
+        update(self, *(replica.all_reduce(tf.distribute.ReduceOp.MEAN, value) for value in (mean, variance)))
 
     keras.layers.BatchNormalization.call = call
     GhostBatchNormalization.call = call_groups
     if synchronized:
-        GhostBatchNormalization.follow = follow_all
+        GhostBatchNormalization.update_moving_statistics = update_over_replicas
     try:
         yield
     finally:
         keras.layers.BatchNormalization.call = original
         GhostBatchNormalization.call = original_groups
-        GhostBatchNormalization.follow = follow
+        GhostBatchNormalization.update_moving_statistics = update
