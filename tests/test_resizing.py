@@ -95,8 +95,8 @@ def test_loops_over_blocks_take_small_images():
 @pytest.mark.parametrize(
     "stages, message",
     [
-        ([STAGES[1], STAGES[0]], "stages must end one after another, got the ends .10, 4. in steps"),
-        ([{"size": 16, "until": 24}], "the last stage ends at step 24, the training at step 24"),
+        ([STAGES[1], STAGES[0]], "stages must end one after another, got ends at steps .10, 4."),
+        ([{"size": 16, "until": 24}], "the last stage ends at step 24, but training ends at step 24"),
     ],
 )
 def test_stages_that_do_not_fit(tmp_path, stages, message):

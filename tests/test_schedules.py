@@ -82,7 +82,7 @@ def test_pyramid_by_hand():
 
 
 def test_boundaries_must_increase_and_fit_the_values():
-    with pytest.raises(ValidationError, match="equally long"):
+    with pytest.raises(ValidationError, match="equal lengths"):
         Stepped(values=[0.1, 0.01], boundaries=[10])
     with pytest.raises(ValueError, match="increase"):
         Stepped(values=[0.1, 0.01], boundaries=[10, 10]).total(lengths)

@@ -1,7 +1,7 @@
-"""The four kernels that the policies' fifteen operations come down to, each image with parameters of its own.
+"""The four kernels behind the fifteen operations of policies; each image has its own parameters.
 
-Everything is 32-bit integer arithmetic on pixels 0-255, [batch, height, width, 3], so that results are equal to the
-bit on every backend and device; where Pillow computes in floating point, fixed point stands in for it.
+All arithmetic is in 32-bit integers, on pixels 0-255 of shape [batch, height, width, 3], so that results are equal to
+the bit on every backend and device. Where Pillow computes in floating point, the kernels use fixed point.
 """
 
 import numpy as np
@@ -13,17 +13,17 @@ MAX_PIXELS = 64 * 64
 RECIPROCAL_BITS = 17
 
 FACTOR_BITS = 20
-# Fixed point may fall short of an exact integer by 255 / 2^21 grey levels, and truncation would make it a whole one.
+# Fixed point may fall short of an exact integer by 255 / 2^21 grey levels; truncation would make that a whole level.
 NUDGE = 1 << 8
 
 
 def warp(images, matrix, fill):
-    """Affine warp, nearest neighbour, as `PIL.Image.transform` does: in 16.16 fixed point.
+    """Warp affinely with nearest neighbours in 16.16 fixed point, as `PIL.Image.transform` does.
 
     Args:
         images: int32 [batch, height, width, 3].
-        matrix: int32 [batch, 6], times 65536: the source of pixel (x, y) is (m0 x + m1 y + m2, m3 x + m4 y + m5).
-        fill: The colour of pixels whose source lies outside.
+        matrix: int32 [batch, 6], multiplied by 65536: pixel (x, y) comes from (m0 x + m1 y + m2, m3 x + m4 y + m5).
+        fill: The colour of pixels whose source lies outside the image.
     """
     _, height, width, channels = images.shape
     m = matrix[:, :, None, None]
@@ -38,7 +38,7 @@ def warp(images, matrix, fill):
 
 
 def look_up(images, tables):
-    """Replace every value by its entry in the image's table of its channel.
+    """Replace each value by its entry in the table of the image and channel.
 
     Args:
         images: int32 [batch, height, width, 3].
@@ -50,36 +50,37 @@ def look_up(images, tables):
 
 
 def blend(images, degenerate, factor):
-    """`degenerate + factor * (images - degenerate)`, truncated and clipped as `PIL.Image.blend` does.
+    """Compute `degenerate + factor * (images - degenerate)`, truncated and clipped as in `PIL.Image.blend`.
 
     Args:
         images: int32 of any shape.
-        degenerate: int32 that broadcasts against it.
-        factor: int32 that broadcasts against it, times 2^20; at most 7.
+        degenerate: int32, broadcast against the images.
+        factor: int32, broadcast against the images: at most 7, multiplied by 2^20.
     """
     mixed = ops.left_shift(degenerate, FACTOR_BITS) + factor * (images - degenerate) + NUDGE
     return ops.clip(ops.right_shift(mixed, FACTOR_BITS), 0, 255)
 
 
 def fill_box(images, inside, fill):
-    """Overwrite the pixels `inside`, bool [batch, height, width, 1], with a colour."""
+    """Overwrite the pixels where `inside`, bool [batch, height, width, 1], is true."""
     return ops.where(inside, ops.convert_to_tensor(fill, "int32"), images)
 
 
 def where_needed(needed, kernel, images, arguments=()):
-    """Images that need a kernel with it applied, the others as they are.
+    """Apply a kernel to the images that need it, and return the others unchanged.
 
-    An eighth of the batch at a time, those that need it first, until none is left: the cost follows their number. Not
-    so on accelerators, where all are changed at once: a loop of unknown length waits for the host there.
+    On processors it takes an eighth of the batch at a time, images that need it first, until none is left, so that the
+    cost follows their number. On accelerators it computes all images at once, because a loop of unknown length would
+    wait for the host.
 
     Args:
         needed: bool [batch].
-        kernel: A function of int32 images and of `arguments` that treats each image on its own.
+        kernel: A function of int32 images and `arguments` that treats each image independently.
         images: uint8 [batch, height, width, 3].
         arguments: Tensors [batch, ...].
     """
     batch = images.shape[0]
-    # A size that is only known at run time cannot be cut into pieces of a fixed one.
+    # A batch size that is only known at run time cannot be cut into pieces of fixed size.
     if batch is None or accelerator_name() is not None:
         after = ops.cast(kernel(ops.cast(images, "int32"), *arguments), "uint8")
         return ops.where(needed[:, None, None, None], after, images)
@@ -89,32 +90,32 @@ def where_needed(needed, kernel, images, arguments=()):
 
     def some(start, images):
         first = ops.minimum(start, batch - chunk)
-        place = ops.slice(order, (first,), (chunk,))
-        before = ops.take(images, place, axis=0)
-        after = kernel(ops.cast(before, "int32"), *(ops.take(argument, place, axis=0) for argument in arguments))
-        # The last piece begins earlier where the pieces do not fill the batch; what came before is done.
+        indices = ops.slice(order, (first,), (chunk,))
+        before = ops.take(images, indices, axis=0)
+        after = kernel(ops.cast(before, "int32"), *(ops.take(argument, indices, axis=0) for argument in arguments))
+        # If the pieces do not fill the batch, the last one starts earlier and skips the images that are done already.
         fresh = first + ops.arange(chunk, dtype="int32") >= start
-        chosen = ops.logical_and(ops.take(needed, place), fresh)[:, None, None, None]
+        chosen = ops.logical_and(ops.take(needed, indices), fresh)[:, None, None, None]
         after = ops.where(chosen, ops.cast(after, "uint8"), before)
-        return start + chunk, ops.scatter_update(images, place[:, None], after)
+        return start + chunk, ops.scatter_update(images, indices[:, None], after)
 
     return ops.while_loop(lambda start, _: start < count, some, (ops.zeros((), "int32"), images))[1]
 
 
 def grey(images):
-    """`PIL.Image.convert("L")`: int32 [batch, height, width, 1]."""
+    """Convert to grey as `PIL.Image.convert("L")` does: int32 [batch, height, width, 1]."""
     red, green, blue = images[..., 0:1], images[..., 1:2], images[..., 2:3]
     return ops.right_shift(red * 19595 + green * 38470 + blue * 7471 + 0x8000, 16)
 
 
 def mean_grey(images):
-    """The mean of `grey`, rounded half up: int32 [batch, 1]."""
+    """Return the mean of `grey`, rounded half up: int32 [batch, 1]."""
     count = images.shape[1] * images.shape[2]
     return (2 * ops.sum(grey(images), axis=(1, 2)) + count) // (2 * count)
 
 
 def smooth(images):
-    """`PIL.ImageFilter.SMOOTH`: a 3x3 mean whose centre counts five times; the border stays."""
+    """Smooth as `PIL.ImageFilter.SMOOTH` does: a 3x3 mean with weight 5 at the centre; the border is unchanged."""
     rows = images[:, :-2] + images[:, 1:-1] + images[:, 2:]
     total = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] + 4 * images[:, 1:-1, 1:-1]
     inner = ops.right_shift((2 * total + 13) * 20165, 19)  # // 26, for these values
@@ -123,7 +124,7 @@ def smooth(images):
 
 
 def histogram(images):
-    """How often each value occurs in each channel: int32 [batch, 3, 256]."""
+    """Count each value in each channel: int32 [batch, 3, 256]."""
     batch, channels = ops.shape(images)[0], images.shape[-1]
     first = ops.reshape(ops.arange(batch * channels, dtype="int32"), (-1, 1, 1, channels)) * 256
     bins = ops.reshape(first + images, (-1,))
@@ -132,7 +133,7 @@ def histogram(images):
 
 
 def equalizing(images):
-    """The tables of `PIL.ImageOps.equalize`: int32 [batch, 3, 256]."""
+    """Return the look-up tables of `PIL.ImageOps.equalize`: int32 [batch, 3, 256]."""
     values = ops.arange(256, dtype="int32")
     counts = histogram(images)
     highest = ops.max(images, axis=(1, 2))[:, :, None]
@@ -144,7 +145,7 @@ def equalizing(images):
 
 
 def stretching(images):
-    """The tables of `PIL.ImageOps.autocontrast`: int32 [batch, 3, 256]."""
+    """Return the look-up tables of `PIL.ImageOps.autocontrast`: int32 [batch, 3, 256]."""
     values = ops.arange(256, dtype="int32")
     low, high = ops.min(images, axis=(1, 2))[:, :, None], ops.max(images, axis=(1, 2))[:, :, None]
     span = high - low
@@ -153,10 +154,10 @@ def stretching(images):
 
 
 def _scale(number, numerator, denominator, largest):
-    """`number * numerator // denominator` for denominators 1, 2, ..., `largest`; 0 for the denominator 0.
+    """Return `number * numerator // denominator` for denominators 1, 2, ..., `largest`; 0 for the denominator 0.
 
-    A multiplication by a reciprocal, because a compiler may well move the division into the loop over pixels. Exact
-    while number * denominator < 2^17 and the quotient < 2^14.
+    It multiplies by a reciprocal, because a compiler may move a division into the loop over pixels. The result is
+    exact while number * denominator < 2^17 and the quotient < 2^14.
     """
     denominators = np.arange(1, largest + 1)
     reciprocals = np.concatenate([[0], -(-(numerator << RECIPROCAL_BITS) // denominators)])

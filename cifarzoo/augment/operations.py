@@ -1,7 +1,8 @@
-"""The operations that augmentation policies are made of, and their parameters for the kernels.
+"""The operations of augmentation policies, and their parameters for the kernels.
 
-Names and meaning are those of AutoAugment (https://arxiv.org/abs/1805.09501, Table 6), values have units of their own.
-A policy is turned into one table of integers on the host; the compiled step picks a row an image and runs the kernels.
+Names and meaning are those of AutoAugment (https://arxiv.org/abs/1805.09501, Table 6); the unit of a value depends on
+the operation. The host turns a policy into one table of integers; the compiled step picks a row per image and runs the
+kernels.
 """
 
 import math
@@ -17,7 +18,7 @@ from cifarzoo.augment.policy_lists import GEOMETRIC, PER_CHANNEL
 from cifarzoo.augment.standard import box
 from cifarzoo.errors import ExperimentError
 
-# What has to be done to an image.
+# The kinds of work on an image.
 NOTHING, WARP, FIXED_TABLE, CONTRAST, AUTOCONTRAST, EQUALIZE, COLOR, SHARPNESS, CUTOUT = range(9)
 KINDS = {
     "Identity": NOTHING,
@@ -33,9 +34,9 @@ class Operation(NamedTuple):
 
     Attributes:
         name: One of `OPERATIONS`, or "Identity".
-        probability: How often it is applied.
+        probability: The probability that it is applied.
         value: A slope (shear), pixels (translation, side of Cutout), degrees (rotation), the threshold (solarise), bits
-            that stay (posterise), or a factor where 1 changes nothing (contrast, colour, brightness, sharpness).
+            to keep (posterise), or a factor where 1 changes nothing (contrast, colour, brightness, sharpness).
     """
 
     name: str
@@ -48,11 +49,11 @@ class Table:
     """Kernel parameters of many operations, for images of one size.
 
     Attributes:
-        kinds: Which kinds of work occur; kernels that none of them needs are left out.
+        kinds: The kinds of work that occur; other kernels are left out.
         probabilities: float32 [operations].
-        rows: int32 [2 * operations + 1, 11]; an operation's row, the row of its mirrored form (the same where there is
-            none), ..., and last the row that changes nothing. Columns: six of the matrix times 65536, the kind, number
-            of a look-up table, factor times 2^20, side of the box in whole pixels and half the side times 65536.
+        rows: int32 [2 * operations + 1, 11]: for each operation its row and that of its mirrored form (the same if it
+            has none); the last row changes nothing. Columns: six of the matrix times 65536, the kind, the number of the
+            look-up table, the factor times 2^20, the side of the box in whole pixels, and half the side times 65536.
         look_ups: int32 [tables, 256].
     """
 
@@ -63,7 +64,7 @@ class Table:
 
 
 def table(operations: Sequence[Operation], height: int, width: int) -> Table:
-    """The kernel parameters of these operations on images of this size.
+    """Return the kernel parameters of operations on images of this size.
 
     Raises:
         ExperimentError: the images are larger than 4096 pixels.
@@ -99,7 +100,7 @@ def _row(name, value, height, width, look_ups):
 
 
 def _matrix(name, value, height, width):
-    """From a target pixel's place to its source's, in 16.16 fixed point, with Pillow's rounding."""
+    """Return the matrix from target to source pixels, in 16.16 fixed point with Pillow's rounding."""
     a, b, c, d, e, f = 1.0, 0.0, 0.0, 0.0, 1.0, 0.0
     if name == "ShearX":
         b = value
@@ -120,7 +121,7 @@ def _matrix(name, value, height, width):
 
 
 def _fixed_table(name, value):
-    """The look-up table of an operation that is the same for every image."""
+    """Return the look-up table of an operation whose table does not depend on the image."""
     values = np.arange(256)
     if name == "Invert":
         return (255 - values).tolist()
@@ -134,14 +135,14 @@ def _fixed_table(name, value):
 
 
 def apply(images, rows, corner, parameters: Table, fill, box_fill):
-    """Do to each image what its row says; every kernel only sees the images that need it.
+    """Apply to each image the operation of its row; each kernel only sees the images that need it.
 
     Args:
         images: uint8 [batch, height, width, 3].
-        rows: int32 [batch], which row of the table.
-        corner: float32 [batch, 2] in [0, 1), where Cutout's centre goes: column and row.
+        rows: int32 [batch], indices of rows of the table.
+        corner: float32 [batch, 2] in [0, 1), the relative position of Cutout's centre: column and row.
         parameters: The table.
-        fill: Colour outside of a warped image.
+        fill: Colour of pixels from outside a warped image.
         box_fill: Colour of Cutout.
     """
     row = ops.take(ops.convert_to_tensor(parameters.rows, "int32"), rows, axis=0)
@@ -181,7 +182,7 @@ def apply(images, rows, corner, parameters: Table, fill, box_fill):
 
 
 def _light_tables(images, row, look_ups, kinds):
-    """Each image's look-up table, but for equalisation: int32 [batch, 3, 256]."""
+    """Return each image's look-up table, except for equalisation: int32 [batch, 3, 256]."""
     kind = row[:, 6, None]
     tables = ops.take(look_ups, row[:, 7], axis=0)
     if CONTRAST in kinds:
@@ -195,7 +196,7 @@ def _light_tables(images, row, look_ups, kinds):
 
 
 def _box(row, corner, height, width):
-    """The pixels of Cutout's box: bool [batch, height, width, 1]."""
+    """Mark the pixels of Cutout's box: bool [batch, height, width, 1]."""
     scale = ops.convert_to_tensor([width * 65536.0, height * 65536.0])
     first = ops.cast(corner * scale, "int32") - row[:, 10:11]
     first = ops.right_shift(ops.maximum(first, 0), 16)

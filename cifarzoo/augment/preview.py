@@ -1,4 +1,4 @@
-"""A picture of what an augmentation does: originals on the left, what training would see of them on the right."""
+"""Draw a gallery of an augmentation: originals on the left, what training would see on the right."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ MAX_PIXELS = 64_000_000
 
 
 def draw_gallery(
-    description: str | list,
+    augmentation: str | list,
     images: np.ndarray,
     labels: np.ndarray,
     path: str | Path,
@@ -23,26 +23,26 @@ def draw_gallery(
     classes: int | None = None,
     fill: tuple[int, int, int] | None = None,
 ) -> Path:
-    """Write a PNG with a row an image: the image itself, then what it becomes in `columns` steps one after another.
+    """Write a PNG with one row per image: the image, then the result of `columns` consecutive training steps.
 
-    The images are one batch, so mixing augmentations mix them with each other.
+    The images form one batch: MixUp and CutMix mix them with each other.
 
     Args:
-        description: Of the augmentation, as in an experiment: a name or a list.
+        augmentation: A name or a list, as in an experiment.
         images: uint8 [batch, height, width, 3].
         labels: int [batch].
-        path: Where the PNG goes; folders are made.
-        columns: How many steps.
-        seed: The experiment's.
-        classes: How many classes there are; by default as many as the labels need, 10 or more.
-        fill: The data set's mean colour (0-255), by default CIFAR-10's.
+        path: The PNG file to write; folders are created.
+        columns: Number of steps.
+        seed: The experiment's seed.
+        classes: Number of classes; by default as many as the labels need, at least 10.
+        fill: Mean colour of the data set (0-255); by default CIFAR-10's.
 
     Returns:
         The path.
 
     Raises:
-        ExperimentError: the description does not fit.
-        CifarzooError: Pillow is not installed, or the picture would be empty or too large, or cannot be written.
+        ExperimentError: the augmentation is wrong.
+        CifarzooError: Pillow is missing, or the picture would be empty or too large, or cannot be written.
     """
     try:
         from PIL import Image
@@ -51,14 +51,14 @@ def draw_gallery(
     images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not len(images) or columns < 1:
         raise CifarzooError(
-            f"a gallery shows uint8 images [batch, height, width, 3] in 1 column or more, "
+            f"a gallery needs uint8 images [batch, height, width, 3] and at least 1 column, "
             f"got {images.dtype} {list(images.shape)} and columns={columns}"
         )
     count, height, width, _ = images.shape
     size = (count * (height * SCALE + GAP) + GAP, (columns + 1) * (width * SCALE + GAP) + MARGIN + GAP)
     if size[0] * size[1] > MAX_PIXELS:
-        raise CifarzooError(f"a gallery of {count} images in {columns} columns is too large; take fewer of them")
-    pipeline = build(description, classes or max(10, int(labels.max()) + 1), fill)
+        raise CifarzooError(f"a gallery of {count} images in {columns} columns is too large; take fewer")
+    pipeline = build(augmentation, classes or max(10, int(labels.max()) + 1), fill)
     canvas = np.full((*size, 3), 255, "uint8")
     for column, batch in enumerate([images, *_steps(pipeline, images, labels, columns, seed)]):
         left = GAP + column * (width * SCALE + GAP) + (MARGIN if column else 0)
@@ -75,9 +75,9 @@ def draw_gallery(
 
 
 def _steps(pipeline, images, labels, steps, seed):
-    """The augmented batch of each step; epochs alternate, so that an alternating flip is seen."""
-    places = np.arange(len(images), dtype="int32")
+    """Yield the augmented batch of each step; each step is an epoch, so that alternating flips show."""
+    indices = np.arange(len(images), dtype="int32")
     for step in range(steps):
-        draws = Draws(seed, step, places, epoch=step, image_id=places)
+        draws = Draws(seed, step, indices, epoch=step, image_id=indices)
         changed, _ = pipeline(ops.convert_to_tensor(images), ops.convert_to_tensor(labels, "int32"), draws)
         yield ops.convert_to_numpy(changed)

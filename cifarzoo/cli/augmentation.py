@@ -1,4 +1,4 @@
-"""Commands about augmentation."""
+"""The command that previews augmentations."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ commands = typer.Typer()
 
 @commands.command()
 def augment(
-    preview: Annotated[str, typer.Option(help="A named augmentation, or a list in YAML.")],
+    preview: Annotated[str, typer.Option(help="A named pipeline, or a list in YAML.")],
     out: Annotated[Path, typer.Argument(help="The PNG file to write.")],
     dataset: Annotated[str, typer.Option(help="cifar10, cifar100 or synthetic.")] = "synthetic",
     data_dir: DataDir = None,
@@ -26,6 +26,6 @@ def augment(
 
     data = load(dataset, data_dir)
     images, labels = data.train.images[:8], data.train.labels[:8]
-    description = parse(preview, "--preview")
-    draw_gallery(description, images, labels, out, classes=data.classes, fill=mean_colour(dataset))
+    augmentation = parse(preview, "--preview")
+    draw_gallery(augmentation, images, labels, out, classes=data.classes, fill=mean_colour(dataset))
     print(out)

@@ -1,8 +1,8 @@
-"""Progressive resizing: smaller images in the early part of a training, at a fraction of the arithmetic.
+"""Progressive resizing: train on smaller images first, which take a fraction of the arithmetic.
 
-Howard's entry to DAWNBench, 2018 (https://www.fast.ai/posts/2018-04-30-dawnbench-fastai.html), made it known; Karras et
-al., https://arxiv.org/abs/1710.10196, grow images likewise. A convolutional network that ends in global pooling takes
-images of any size.
+Howard's entry to DAWNBench, 2018 (https://www.fast.ai/posts/2018-04-30-dawnbench-fastai.html), made it popular; Karras
+et al., https://arxiv.org/abs/1710.10196, grow images in the same way. A convolutional network that ends in global
+pooling takes images of any size.
 """
 
 from pydantic import Field
@@ -14,7 +14,7 @@ FULL_SIZE = 32
 
 
 class ResizingStage(Strict):
-    """Images of `size` x `size` until `until`: an entry of `progressive_resizing`."""
+    """An entry of `progressive_resizing`: images of `size` x `size` pixels until `until`."""
 
     size: int = Field(ge=8, lt=FULL_SIZE)
     until: Length
@@ -24,7 +24,7 @@ class ImageSizes:
     """The size of the training images at every step.
 
     Args:
-        stages: `ResizingStage`s; after the last, images have their full size.
+        stages: The `ResizingStage`s; after the last one images have their full size.
         lengths: A function from a `Duration` to steps.
     """
 
@@ -33,25 +33,25 @@ class ImageSizes:
         self._ends = [lengths(stage.until) for stage in stages]
 
     def check(self, total: int) -> None:
-        """Raise ValueError unless the stages end one after another, and before a training of `total` steps does."""
+        """Raise ValueError unless the ends of the stages increase and come before step `total`, the end of training."""
         if any(end <= start for start, end in zip([0, *self._ends], self._ends, strict=False)):
-            raise ValueError(f"stages must end one after another, got the ends {self._ends} in steps")
+            raise ValueError(f"the stages must end one after another, got ends at steps {self._ends}")
         if self._ends and self._ends[-1] >= total:
             raise ValueError(
-                f"the last stage ends at step {self._ends[-1]}, the training at step {total}; the network must see "
-                "images of full size, as those that it is evaluated on"
+                f"the last stage ends at step {self._ends[-1]}, but training ends at step {total}; the network must "
+                "also be trained on full-size images, on which it is evaluated"
             )
 
     def at(self, step: int) -> int:
-        """Height and width of the images of a step."""
+        """Return the height and width of the images at a step, in pixels."""
         return next((size for size, end in zip(self._sizes, self._ends, strict=True) if step < end), FULL_SIZE)
 
     def next_change(self, step: int) -> int | None:
-        """The first step after `step` at which the size changes, None if there is none."""
+        """Return the first step after `step` at which the size changes, or None."""
         return next((end for end in self._ends if step < end), None)
 
     def relative_area(self, first: int, last: int) -> float:
-        """The mean area of the images of the steps from `first` up to but not including `last`; a full image has 1."""
+        """Return the mean area of the images of steps `first` to `last` (exclusive), as a fraction of the full area."""
         edges = [first, *(end for end in self._ends if first < end < last), last]
         areas = [(b - a) * (self.at(a) / FULL_SIZE) ** 2 for a, b in zip(edges, edges[1:], strict=False)]
         return sum(areas) / max(last - first, 1)

@@ -1,7 +1,7 @@
-"""Learning-rate schedules: checked parameters, and the rate of any range of steps as an array.
+"""Learning-rate schedules: checked parameters, and the learning rates of a range of steps as an array.
 
-A duration is given in exactly one unit: `{steps: 64000}`, `{epochs: 200}` or `{images: 8000000}`; a bare number means
-steps. An epoch is one pass over the training split, so `epochs` times its size divided by the batch size, rounded.
+A duration has exactly one unit: `{steps: 64000}`, `{epochs: 200}` or `{images: 8000000}`; a bare number means steps. An
+epoch is one pass over the training split: `epochs` times its size divided by the batch size, rounded.
 """
 
 from typing import Annotated, Literal
@@ -21,20 +21,20 @@ class Duration(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _known_units(cls, given):
-        if isinstance(given, dict) and (unknown := [str(unit) for unit in given if unit not in cls.model_fields]):
+    def _known_units(cls, value):
+        if isinstance(value, dict) and (unknown := [str(unit) for unit in value if unit not in cls.model_fields]):
             raise ValueError(f"a duration is in {', '.join(cls.model_fields)}, not {', '.join(unknown)}")
-        return given
+        return value
 
     @model_validator(mode="after")
     def _one_unit(self):
-        given = [unit for unit in ("steps", "epochs", "images") if getattr(self, unit) is not None]
-        if len(given) != 1:
-            raise ValueError(f"a duration has exactly one of steps, epochs, images; got {', '.join(given) or 'none'}")
+        units = [unit for unit in ("steps", "epochs", "images") if getattr(self, unit) is not None]
+        if len(units) != 1:
+            raise ValueError(f"a duration has exactly one of steps, epochs, images; got {', '.join(units) or 'none'}")
         return self
 
     def in_steps(self, images_per_epoch: int, batch_size: int) -> int:
-        """The number of steps, rounded to the nearest."""
+        """Convert to steps, rounded to the nearest."""
         if self.steps is not None:
             return self.steps
         images = self.images if self.images is not None else self.epochs * images_per_epoch
@@ -49,19 +49,19 @@ Length = Annotated[Duration, BeforeValidator(_bare_number_is_steps)]
 
 
 class Schedule(Strict):
-    """What every schedule offers; `lengths` maps a `Duration` to steps."""
+    """The interface of schedules; `lengths` is a function from a `Duration` to steps."""
 
     def total(self, lengths) -> int:
-        """Number of steps of the whole training."""
+        """Return the number of steps of the whole training."""
         return lengths(self.duration)
 
     def rates(self, steps: np.ndarray, lengths) -> np.ndarray:
-        """Learning rate of each step (counted from 0), float64, same shape as `steps`."""
+        """Return the learning rate of each step, counted from 0: float64 of the shape of `steps`."""
         raise NotImplementedError
 
 
 class Constant(Schedule):
-    """One learning rate all along."""
+    """One learning rate throughout."""
 
     kind: Literal["constant"] = "constant"
     learning_rate: PositiveFloat
@@ -75,9 +75,9 @@ class Constant(Schedule):
 class Stepped(Schedule):
     """`values[i]` until `boundaries[i]`; the last boundary ends the training.
 
-    Instead of `values`, a `learning_rate` and the `factors` by which it is multiplied.
+    `learning_rate` and `factors`, whose products are the values, may replace `values`.
 
-    The default is the warm-up-stepped schedule that He et al. (2015, section 4.2) used for ResNet-110.
+    The default is the stepped schedule with a warm-up that He et al. (2015, section 4.2) used for ResNet-110.
     """
 
     kind: Literal["stepped"] = "stepped"
@@ -86,28 +86,28 @@ class Stepped(Schedule):
 
     @model_validator(mode="before")
     @classmethod
-    def _values_of_factors(cls, given):
-        if not isinstance(given, dict) or not {"learning_rate", "factors"} & set(given):
-            return given
-        if not {"learning_rate", "factors"} <= set(given) or "values" in given:
+    def _values_of_factors(cls, parameters):
+        if not isinstance(parameters, dict) or not {"learning_rate", "factors"} & set(parameters):
+            return parameters
+        if not {"learning_rate", "factors"} <= set(parameters) or "values" in parameters:
             raise ValueError("give either values, or learning_rate and factors")
-        rate, factors = given["learning_rate"], given["factors"]
+        rate, factors = parameters["learning_rate"], parameters["factors"]
         if not isinstance(factors, list) or not all(isinstance(x, int | float) for x in (rate, *factors)):
             raise ValueError(f"learning_rate is a number and factors a list of numbers, got {rate!r} and {factors!r}")
-        rest = {key: value for key, value in given.items() if key not in ("learning_rate", "factors")}
-        return rest | {"values": [rate * factor for factor in factors]}
+        others = {key: value for key, value in parameters.items() if key not in ("learning_rate", "factors")}
+        return others | {"values": [rate * factor for factor in factors]}
 
     @model_validator(mode="after")
     def _lengths_fit(self):
         if len(self.values) != len(self.boundaries) or not self.values:
             raise ValueError(
-                "values and boundaries must be equally long, the last boundary being the end of training; "
+                "values and boundaries must have equal lengths (the last boundary ends the training), "
                 f"got {len(self.values)} values and {len(self.boundaries)} boundaries"
             )
         return self
 
     def total(self, lengths):
-        """See `Schedule.total`; raises ValueError where the boundaries do not increase."""
+        """See `Schedule.total`. Raises ValueError if the boundaries do not increase."""
         ends = [lengths(boundary) for boundary in self.boundaries]
         if any(b <= a for a, b in zip([0, *ends], ends, strict=False)):
             raise ValueError(f"boundaries must increase, got {ends} steps")
@@ -116,8 +116,8 @@ class Stepped(Schedule):
     def rates(self, steps, lengths):
         """See `Schedule.rates`."""
         ends = [lengths(boundary) for boundary in self.boundaries]
-        place = np.searchsorted(ends, steps, side="right")
-        return np.asarray(self.values)[np.minimum(place, len(ends) - 1)]
+        intervals = np.searchsorted(ends, steps, side="right")
+        return np.asarray(self.values)[np.minimum(intervals, len(ends) - 1)]
 
 
 class Cosine(Schedule):
@@ -133,7 +133,7 @@ class Cosine(Schedule):
     final: float = Field(0.0, ge=0)
 
     def total(self, lengths):
-        """See `Schedule.total`; raises ValueError where nothing is left after the warm-up."""
+        """See `Schedule.total`. Raises ValueError if the warm-up takes the whole duration."""
         warmup, total = lengths(self.warmup), lengths(self.duration)
         if warmup >= total:
             raise ValueError(f"the warm-up of {warmup} steps must be shorter than the duration of {total}")
@@ -148,13 +148,13 @@ class Cosine(Schedule):
 
 
 class PiecewiseLinear(Schedule):
-    """Straight lines through `points`: pairs of a duration and the rate there; the last one ends training."""
+    """Linear interpolation between `points`, pairs of a duration and a rate; the last one ends the training."""
 
     kind: Literal["piecewise_linear"] = "piecewise_linear"
     points: list[tuple[Length, Annotated[float, Field(ge=0)]]] = Field(min_length=2)
 
     def total(self, lengths):
-        """See `Schedule.total`; raises ValueError where the points do not increase from 0."""
+        """See `Schedule.total`. Raises ValueError if the points do not start at 0 and increase."""
         at = [lengths(length) for length, _ in self.points]
         if at[0] != 0 or any(b <= a for a, b in zip(at, at[1:], strict=False)):
             raise ValueError(f"points must start at 0 and increase, got {at} steps")
@@ -166,9 +166,9 @@ class PiecewiseLinear(Schedule):
 
 
 class Pyramid(Schedule):
-    """Drops at 2, 4, 5 and 6 eighths of the training, as the MicroNet fork of Fast AutoAugment has it.
+    """Drops at 2, 4, 5 and 6 eighths of the training, as in the MicroNet fork of Fast AutoAugment.
 
-    At a share s of the training the rate is `peak` times 0.1^floor(4 s) 0.2^floor(2 s) 0.2^floor(s / 0.625)
+    After a fraction s of the training the rate is `peak` times 0.1^floor(4 s) 0.2^floor(2 s) 0.2^floor(s / 0.625)
     0.2^floor(s / 0.75): 1, 0.1, 0.002, 0.0004 and 0.000008.
     """
 
