@@ -1,14 +1,21 @@
 """Models by name, tag, file and folder; what cannot be loaded is one line."""
 
+import dataclasses
+import json
+
 import keras
 import numpy as np
 import pytest
 from evaluation_cases import small_dataset
 from tiny_models import tiny_cnn
 
+from cifarzoo import cifar_resnet20
 from cifarzoo.errors import DataError, WeightsError
-from cifarzoo.evaluation.evaluate import evaluate
+from cifarzoo.evaluation.evaluate import evaluate, predict
 from cifarzoo.evaluation.load_model import LoadedModel, load_model
+from cifarzoo.pretrained.description import description_of, save_weights
+from cifarzoo.pretrained.files import sha256
+from cifarzoo.pretrained.manifest import manifest_path
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +50,47 @@ def test_bad_saved_models(tmp_path):
         load_model(str(tmp_path / "broken.keras"))
     with pytest.raises(WeightsError, match="no such saved model"):
         load_model(str(tmp_path / "none.keras"))
+
+
+def test_a_weight_file_that_describes_itself_needs_no_name(tmp_path):
+    model = cifar_resnet20(block_type="original", classes=100)
+    path = tmp_path / "mine.weights.h5"
+    save_weights(model, path, dataclasses.replace(description_of(model), dataset="cifar100"))
+    loaded = load_model(str(path))
+    assert (loaded.dataset, loaded.source, loaded.train_split) == ("cifar100", str(path), "")
+    images = small_dataset().test.images[:8]
+    np.testing.assert_allclose(predict(loaded.model, images), predict(model, images), atol=1e-5)
+    by_name = load_model("cifar_resnet20", str(path), {"block_type": "original", "classes": 100})
+    assert by_name.dataset == "cifar100"
+    np.testing.assert_allclose(predict(by_name.model, images), predict(model, images), atol=1e-5)
+
+
+def test_a_weight_file_without_a_description_needs_the_models_name(tmp_path, caplog):
+    model = cifar_resnet20()
+    path = tmp_path / "old.weights.h5"
+    model.save_weights(path)
+    with pytest.raises(WeightsError, match="does not say what it contains; name the run's folder"):
+        load_model(str(path))
+    loaded = load_model("cifar_resnet20", str(path))
+    assert loaded.dataset == "cifar10" and "does not say what it contains" in caplog.text
+    images = small_dataset().test.images[:8]
+    np.testing.assert_allclose(predict(loaded.model, images), predict(model, images), atol=1e-5)
+    with pytest.raises(WeightsError, match="no such weight file"):
+        load_model(str(tmp_path / "none.weights.h5"))
+
+
+def test_a_published_file_is_known_by_its_tag_and_by_its_hash(tmp_path, monkeypatch):
+    model = cifar_resnet20()
+    model.save_weights(tmp_path / "fresh.weights.h5")
+    (entry,) = json.loads(manifest_path().read_text(encoding="utf-8"))[:1]
+    entry |= {"tag": "fresh", "aliases": ["old_name"], "model": "cifar_resnet20", "classes": 10, "dataset": "cifar10"}
+    entry |= {"architecture": {}, "default": True, "sha256": sha256(tmp_path / "fresh.weights.h5")}
+    (tmp_path / "manifest.json").write_text(json.dumps([entry]), encoding="utf-8")
+    monkeypatch.setenv("CIFARZOO_WEIGHTS", str(tmp_path))
+    renamed = tmp_path / "renamed.weights.h5"
+    renamed.write_bytes((tmp_path / "fresh.weights.h5").read_bytes())
+    images = small_dataset().test.images[:8]
+    for name in ("fresh", "old_name", str(renamed), "cifar_resnet20"):
+        loaded = load_model(name)
+        assert (loaded.source, loaded.train_split) == ("fresh", "train"), name
+        np.testing.assert_allclose(predict(loaded.model, images), predict(model, images), atol=1e-5)
