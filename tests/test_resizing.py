@@ -95,7 +95,7 @@ def test_loops_over_blocks_take_small_images():
 @pytest.mark.parametrize(
     "stages, message",
     [
-        ([STAGES[1], STAGES[0]], "stages must end one after another, got ends at steps .10, 4."),
+        ([STAGES[1], STAGES[0]], "the stages must end one after another, got ends at steps .10, 4."),
         ([{"size": 16, "until": 24}], "the last stage ends at step 24, but training ends at step 24"),
     ],
 )
