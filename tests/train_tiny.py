@@ -34,7 +34,8 @@ def main():
     from cifarzoo.errors import CifarzooError
     from cifarzoo.experiment.schema import Experiment
     from cifarzoo.runs.folder import RunFolder
-    from cifarzoo.training.engines import is_chief, replica_count
+    from cifarzoo.training import engines
+    from cifarzoo.training.job import prepare
     from cifarzoo.training.trainer import run
 
     experiment = Experiment.model_validate(options.document)
@@ -52,13 +53,15 @@ def main():
         # Few test images: XLA is slow at convolutions in float64.
         dataset = load("synthetic")
         dataset = dataclasses.replace(dataset, test=dataset.test.take(slice(TEST_IMAGES)))
-        results = run(experiment, experiment.seeds[0], dataset, [Losses()], is_chief(experiment))
+        engines.current().join_cluster(experiment.distribution)
+        job = prepare(experiment, dataset)
+        results = run(job, experiment.seeds[0], [Losses()])
     except CifarzooError as failure:
         print(json.dumps({"error": str(failure), "type": type(failure).__name__, "losses": losses}))
         return
     arrays, meta = RunFolder.of(experiment, experiment.seeds[0]).load_checkpoint()
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(arrays[k]).tobytes() for k in sorted(arrays))).hexdigest()
-    found = {"replicas": replica_count(experiment), "results": results, "losses": losses, "sha256": digest}
+    found = {"replicas": job.replicas, "results": results.as_dict(), "losses": losses, "sha256": digest}
     print(json.dumps(found | {"step": meta["step"], "imports_tensorflow": "tensorflow" in sys.modules}))
 
 

@@ -6,15 +6,13 @@ trains what fits; a finished run is evaluated once on the test images and publis
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from cifarzoo.data import load
-from cifarzoo.data.splits import IMAGES
+from cifarzoo.data.dataset import info
 from cifarzoo.errors import DataError, InUseError, summarize
-from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schedules import Duration
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.hardware import device_name
@@ -22,10 +20,11 @@ from cifarzoo.pretrained.manifest import read_manifest
 from cifarzoo.publishing.publish import GOLDEN_IMAGES, publish, write_pages
 from cifarzoo.publishing.wanted import Row
 from cifarzoo.runs.folder import RunFolder
-from cifarzoo.training.engines import replica_count
 from cifarzoo.training.estimate import measure_pace, probe
-from cifarzoo.training.resolve_auto import catalogued_macs, on_accelerator, settled
-from cifarzoo.training.trainer import Interrupted, StopRequest, run
+from cifarzoo.training.job import Job, prepare
+from cifarzoo.training.resolve_auto import catalogued_macs, on_accelerator
+from cifarzoo.training.stopping import Interrupted, StopRequest
+from cifarzoo.training.trainer import run
 
 # Building, compiling and publishing, beside the training itself and the evaluation.
 FIXED_SECONDS = 60.0
@@ -50,7 +49,7 @@ class Factory:
     """
 
     def __init__(self, rows: list[Row], weights: Path, data_dir: str | None = None):
-        self._rows = [replace(row, experiment=settled(row.experiment, [row.seed])) for row in rows]
+        self._rows, self._jobs = list(rows), {}
         self._weights, self._data_dir = weights, data_dir
         self._datasets, self._rates, self._paces = {}, {}, {}
 
@@ -82,9 +81,9 @@ class Factory:
         """Time to finish a row, as its checkpoint or else some steps of its own network say; see `rough_seconds`."""
         if self._steady(row):
             return self.rough_seconds(row)
-        key = _pace(row.experiment)
+        key = _pace(self._job(row).experiment)
         if key not in self._paces:
-            self._paces[key] = measure_pace(row.experiment)
+            self._paces[key] = measure_pace(self._job(row))
         steps = self._images_left(row) / row.experiment.train_parameters.batch_size
         return self._beside(row) + self._paces[key].startup + self._paces[key].step * steps
 
@@ -116,7 +115,8 @@ class Factory:
                     # What fits must leave time for its publication; what does not is only saved.
                     end = deadline - (self._beside(row) if seconds <= left else FIXED_SECONDS / 2)
                     experiment = self._saved_by_the_minute(row, seconds)
-                    run(experiment, row.seed, self._dataset(experiment), deadline=end, stop=stop)
+                    job = prepare(experiment, self._dataset(experiment), [row.seed])
+                    run(job, row.seed, stop=stop, deadline=end)
                     entry = self._publish(row)
                     finished.append(row)
                     _say(f"{row.tag}: published, error {entry.metrics['error']:.2f} %")
@@ -206,10 +206,13 @@ class Factory:
 
     def _plan(self, row):
         """The row's plan, without its data, which need not be there before a row is trained on them."""
-        split = row.experiment.train_split
-        if row.experiment.dataset == "synthetic":
-            return Plan(row.experiment, len(self._dataset(row.experiment).split(split)))
-        return Plan(row.experiment, IMAGES[split])
+        return self._job(row).plan
+
+    def _job(self, row) -> Job:
+        """The row's job, without its data."""
+        if row.tag not in self._jobs:
+            self._jobs[row.tag] = prepare(row.experiment, info(row.experiment.dataset), [row.seed])
+        return self._jobs[row.tag]
 
     def _images_left(self, row):
         """How many images of full size would be the arithmetic that is left of a row."""
@@ -229,12 +232,13 @@ class Factory:
     def _steady(self, row):
         """Images and seconds that the row's checkpoint has of the device at hand, without compilation; None if none."""
         saved = self._saved(row)
-        if saved and saved["steady"]["images"] and _is_from_here(saved, row):
+        if saved and saved["steady"]["images"] and _is_from_here(saved, self._job(row)):
             return saved["steady"]
         return None
 
     def _rate(self, row):
-        device = row.experiment.precision, row.experiment.distribution
+        experiment = self._job(row).experiment
+        device = experiment.precision, experiment.distribution
         if device not in self._rates:
             self._rates[device] = probe(*device)
         return self._rates[device]
@@ -245,9 +249,9 @@ class Factory:
         return saved if saved and saved["step"] else None
 
 
-def _is_from_here(saved, row):
+def _is_from_here(saved, job):
     """Whether the seconds of a checkpoint are those of the devices at hand, and of no others."""
-    return saved["provenance"]["device"] == device_name(replica_count(row.experiment))
+    return saved["provenance"]["device"] == device_name(job.replicas)
 
 
 def _is_of(entry, row):
