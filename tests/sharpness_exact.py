@@ -119,12 +119,6 @@ def _fisher_and_ntk(jacobian, z):
 
 
 def main(out):
-    keras.config.set_floatx("float64")
-    if keras.backend.backend() == "jax":
-        import jax
-
-        jax.config.update("jax_enable_x64", True)
-        keras.src.backend.common.dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"  # or Keras rounds to float32
     from cifarzoo.evaluation.sharpness import LossFunction, epsilon_sharpness, estimate_traces, largest_eigenvalue
 
     model, (images, labels) = network(), data()
@@ -158,4 +152,11 @@ def main(out):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    from cifarzoo.keras_internals.precision import arithmetic
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+    with arithmetic("float64"):
+        main(sys.argv[1])

@@ -106,6 +106,16 @@ def tiny_mlp(classes=10, blocks=0):
     return keras.Model(inputs, layers.Dense(classes)(x))
 
 
+def tiny_residual_cnn(classes=10, blocks=5):
+    """Equal residual blocks of a convolution and BatchNormalization on images of 8 x 8."""
+    inputs = keras.Input((32, 32, 3))
+    x = layers.AveragePooling2D(4)(layers.Rescaling(1 / 64, offset=-2)(inputs))
+    x = layers.Conv2D(8, 3, padding="same")(x)
+    for _ in range(blocks):
+        x = layers.Add()([x, layers.Conv2D(8, 3, padding="same")(layers.ReLU()(layers.BatchNormalization()(x)))])
+    return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))
+
+
 def tiny_pixels(classes=10):
     """Softmax regression on all pixels: images do not affect each other, and a mirror image is another input."""
     inputs = keras.Input((32, 32, 3))
