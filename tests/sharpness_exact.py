@@ -1,4 +1,4 @@
-"""Exact Hessian, Fisher matrix and NTK of a small network beside the estimates: `python sharpness_exact.py OUT.json`.
+"""Compare estimates with the exact Hessian, Fisher and NTK of a small network: `python sharpness_exact.py OUT.json`.
 
 The full matrices come from the backend's own autodiff of a loss written out here, in float64, with nothing of
 `cifarzoo.evaluation.sharpness`; the estimates come from there.
@@ -14,7 +14,7 @@ CLASSES, IMAGES, CHUNK = 4, 37, 8
 
 
 def network(outputs=CLASSES, activation=None):
-    """408 trainable parameters: convolutions, BatchNormalization that is not the identity, tanh and ReLU."""
+    """Build a network of 408 trainable parameters with convolutions, non-trivial BatchNormalization, tanh and ReLU."""
     from keras import layers
 
     inputs = keras.Input((6, 6, 3))
@@ -44,7 +44,7 @@ def float64_network():
 
 
 def toy_dataset():
-    """The images to train on, and the first 20 of them again to test on."""
+    """Return images to train on, and the first 20 of them to test on."""
     from cifarzoo.data import Dataset, Split
 
     split = Split(*data())
@@ -57,7 +57,7 @@ def data():
 
 
 def exact(model, images, labels):
-    """Matrices [P, P] of cross-entropy and squared loss and of the Fisher, and the NTK's trace, means over images."""
+    """Return the Hessians [P, P] of both losses and the Fisher, and the NTK's trace, as means over images."""
     return (_exact_jax if keras.backend.backend() == "jax" else _exact_tensorflow)(model, images, labels)
 
 

@@ -1,4 +1,4 @@
-"""Train a small experiment in a process of its own: `python train_tiny.py '{"precision": "float64", ...}' [options]`.
+"""Train a small experiment in its own process: `python train_tiny.py '{"precision": "float64", ...}' [options]`.
 
 Prints one JSON line with the results and a checksum of all state. Options: --cpus N makes N virtual processors.
 """
@@ -21,7 +21,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("document", type=json.loads)
     parser.add_argument("--cpus", type=int, default=1)
-    parser.add_argument("--interrupt-after", type=int, help="press Ctrl-C after so many steps")
+    parser.add_argument("--interrupt-after", type=int, help="interrupt, as Ctrl-C does, after this many steps")
     options = parser.parse_args()
     if options.cpus > 1:
         import tensorflow as tf
