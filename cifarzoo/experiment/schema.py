@@ -16,6 +16,9 @@ from cifarzoo.experiment.resizing import ImageSizes, ResizingStage
 from cifarzoo.experiment.schedules import AnySchedule, Constant, Length, Stepped
 from cifarzoo.strict_model import Strict
 
+# The losses to train with and to measure sharpness of; `cifarzoo.training.losses` defines them.
+LossName = Literal["cross_entropy", "squared"]
+
 # Spellings of the zoo's own module, and of keys that have another name here.
 SEED_MODULES = {"cifarzoo", "cifarzoo.models", "Models.Resnets", "Models.VGG", "Models.VGGs"}
 SEED_MODEL_PARAMETERS = {"shortcut_mode": "shortcut_type"}
@@ -57,7 +60,7 @@ class TrainParameters(Strict):
     clip_norm: float = Field(0.0, ge=0)
     bias_lr_factor: PositiveFloat = 1.0
     sam_rho: float = Field(0.0, ge=0)
-    loss: Literal["cross_entropy", "squared"] = "cross_entropy"
+    loss: LossName = "cross_entropy"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     ema_decay: float = Field(0.0, ge=0, lt=1)
     lookahead: LookaheadParameters | None = None
