@@ -8,7 +8,7 @@ from cifarzoo.experiment.schema import Experiment
 
 # What a recipe says about one experiment and not about how to train.
 NOT_TRAINING = ("model", "module", "model_parameters", "dataset", "description", "data_dir", "seeds", "init_weights")
-NOT_TRAINING_PARAMETERS = ("logdir", "run_name")
+NOT_TRAINING_PARAMETERS = ("logdir", "run_name", "lr_values", "lr_boundaries")
 
 
 def recipe_folder() -> Path:
@@ -17,7 +17,7 @@ def recipe_folder() -> Path:
     return next((folder for folder in (package / "recipes", package.parent / "recipes") if folder.is_dir()), package)
 
 
-def recipe_experiments() -> dict[str, Path]:
+def recipe_files() -> dict[str, Path]:
     """Return the file of every recipe by its name; `zoo*.yaml` files list weights to train and are no recipes."""
     files = sorted(recipe_folder().glob("*.yaml"))
     return {path.stem: path for path in files if not path.stem.startswith("zoo")}
@@ -35,7 +35,9 @@ def training_settings(recipe: str) -> dict:
     """
     experiment = _experiment(recipe)
     document = experiment.model_dump(mode="json", exclude_unset=True)
-    parameters = document.get("train_parameters", {})
+    parameters = document.setdefault("train_parameters", {})
+    # In one form, whichever the recipe uses, so that a caller can replace it.
+    parameters["schedule"] = experiment.train_parameters.resolved_schedule().model_dump(mode="json")
     for section, keys in ((document, NOT_TRAINING), (parameters, NOT_TRAINING_PARAMETERS)):
         for key in keys:
             section.pop(key, None)
@@ -43,7 +45,7 @@ def training_settings(recipe: str) -> dict:
 
 
 def _experiment(recipe) -> Experiment:
-    files = recipe_experiments()
+    files = recipe_files()
     file, _, name = str(recipe).partition("/")
     path = files.get(file)
     if path is None:

@@ -68,7 +68,7 @@ def train(
             schedule and settings of an experiments file with nothing but `model`.
         seed: Of fresh weights, order of images, augmentation and random layers.
         logdir: The run is kept in logdir/run_name/seedN.
-        run_name: By default the model's name.
+        run_name: By default the model's name, or "own_model" if you gave it none.
         data_dir: Folder of the CIFAR archives.
         callbacks: Keras callbacks; see `cifarzoo.training.trainer.run`.
         check: Train two steps on a few images first, so that the run does not fail later.
@@ -85,6 +85,8 @@ def train(
     """
     settings = training_settings(recipe) if recipe else {}
     overrides = _sections(changes)
+    if {"lr_values", "lr_boundaries"} & set(changes):
+        settings.get("train_parameters", {}).pop("schedule", None)
     engines.current().join_cluster(overrides.get("distribution", settings.get("distribution", "auto")))
     arrays = dataset if isinstance(dataset, Dataset) else load(dataset, data_dir)
     own_model = _own_model(model, arrays, seed, overrides.get("model_parameters", {}))
@@ -128,8 +130,10 @@ def _sections(changes):
 
 
 def _name(model):
+    """Name a run after the user's function or model, unless Keras or Python made the name up."""
     name = re.sub(r"[^A-Za-z0-9._+-]", "_", getattr(model, "__name__", None) or model.name)
-    return name if name[0].isalnum() else f"model{name}"
+    made_up = re.fullmatch(r"(functional|sequential|model)(_\d+)?|_lambda_", name)
+    return "own_model" if made_up or not name[0].isalnum() else name
 
 
 def _own_model(model, dataset, seed, arguments):
