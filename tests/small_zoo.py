@@ -1,4 +1,4 @@
-"""A zoo of one small row, which the factory fills in seconds: what the tests of publishing and of the factory share."""
+"""A zoo of one small row, which the training queue fills in seconds, for the tests of publishing and of the queue."""
 
 import dataclasses
 import os
@@ -6,6 +6,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from cifarzoo.publishing.weights_folder import WeightsFolder
+from cifarzoo.runs.folder import RunFolder
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,20 +27,22 @@ rows:
 TAG = "resnet20_v1_synthetic_brief_s0"
 
 
-def factory(folder, *options, **environment):
-    command = [sys.executable, "-m", "cifarzoo", "factory", "--rows", "rows.yaml", *options]
+def fill_zoo(folder, *options, **environment):
+    command = [sys.executable, "-m", "cifarzoo", "fill-zoo", "--rows", "rows.yaml", *options]
     usual = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "CIFARZOO_WEIGHTS": "weights"}
     environment = os.environ | usual | environment
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200, env=environment)
 
 
 def copy_of(filled, tmp_path):
-    """Weights folder of a small zoo with README and RESULTS.md above it, and the finished run."""
+    """A copy of the small zoo's weights folder, with a README in its parent, and the finished run."""
     folder, _ = filled
     shutil.copytree(folder / "weights", tmp_path / "weights")
     shutil.copy(ROOT / "weights" / "anchors.yaml", tmp_path / "weights")
-    (tmp_path / "README.md").write_text("Before\n<!-- weights:begin -->\n<!-- weights:end -->\nAfter\n")
-    return tmp_path / "weights", folder / "runs/factory/resnet20_v1_synthetic_brief/seed0"
+    (tmp_path / "README.md").write_text(
+        "Before\n<!-- weights:begin -->\n<!-- weights:end -->\nAfter\n", encoding="utf-8"
+    )
+    return WeightsFolder(tmp_path / "weights"), RunFolder(folder / "runs/zoo/resnet20_v1_synthetic_brief/seed0")
 
 
 def few_images():

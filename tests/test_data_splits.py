@@ -12,12 +12,12 @@ from cifarzoo.errors import DataError
 
 
 def by_hand(labels):
-    """Apply the rule image by image: the last tenth of each class."""
+    """The rule, image by image: the last tenth of its class."""
     train, validation = [], []
-    for index, label in enumerate(labels):
-        rank = sum(labels[:index] == label)
+    for place, label in enumerate(labels):
+        rank = sum(labels[:place] == label)
         size = sum(labels == label)
-        (validation if rank >= size - size // 10 else train).append(index)
+        (validation if rank >= size - size // 10 else train).append(place)
     return train, validation
 
 

@@ -1,4 +1,4 @@
-"""Exact sizes of the models against the papers' code and independent zoos."""
+"""Sizes of the models against the papers' code and independent zoos, to the unit."""
 
 import math
 

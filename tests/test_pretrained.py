@@ -156,13 +156,13 @@ def test_shipped_entry_is_true_to_its_file(entry):
 
 @pytest.mark.parametrize("entry", SHIPPED, ids=lambda entry: entry.tag)
 def test_shipped_card_is_generated(entry):
-    from cifarzoo.publishing.publish import card
+    from cifarzoo.publishing.cards import card
 
     assert (ROOT / "weights" / f"{entry.tag}.md").read_text() == card(entry)
 
 
 def test_readme_table_is_generated():
-    from cifarzoo.publishing.publish import weights_table
+    from cifarzoo.publishing.pages import weights_table
 
     assert weights_table(SHIPPED) in (ROOT / "README.md").read_text()
 

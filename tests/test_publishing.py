@@ -1,4 +1,4 @@
-"""Publishing and the factory, end to end on a small run of the embedded data."""
+"""Publishing and the training queue, end to end on a small run of the embedded data."""
 
 import json
 import os
@@ -10,17 +10,21 @@ import time
 import h5py
 import numpy as np
 import pytest
-from small_zoo import ROOT, ROWS, TAG, copy_of, factory, few_images
+from small_zoo import ROOT, ROWS, TAG, copy_of, few_images, fill_zoo
 from without_tensorflow import WITHOUT_TENSORFLOW
 
+from cifarzoo.cli.weights import parse_budget
 from cifarzoo.errors import ExperimentError, WeightsError
-from cifarzoo.publishing.wanted import parse_budget, read_rows
+from cifarzoo.pretrained.description import read_description
+from cifarzoo.publishing.wanted import read_rows
+from cifarzoo.publishing.weights_folder import WeightsFolder
+from cifarzoo.runs import atomic
 from cifarzoo.runs.folder import RunFolder
 
 
 def test_half_precision_copy_is_half_as_large_and_loads(tmp_path):
     import cifarzoo
-    from cifarzoo.publishing.publish import halve
+    from cifarzoo.publishing.half_precision import halve
 
     model = cifarzoo.cifar_resnet32()
     model.save_weights(tmp_path / "full.weights.h5")
@@ -85,13 +89,13 @@ def test_recipe_in_a_file_of_its_own(tmp_path):
         ("recipes: 3\nrows: []", "rows.yaml: recipes: .* valid dictionary, got 3"),
         ("- 3", "rows.yaml: expected a mapping with recipes, common and rows"),
         ("recipes: {a: [3]}\nrows: []", r"recipes.a.* got \[3\]"),
-        (ROWS.replace("recipes: [brief]", "recipe: [brief]"), "rows.0.recipes: missing, and required"),
-        (ROWS.replace("recipes: [brief]", "recipes: brief"), "rows.0.recipes: .* valid list, got 'brief'"),
-        (ROWS.replace("recipes: [brief]", "recipes: [brief], seeds: 3"), "rows.0.seeds: .* valid list, got 3"),
-        (ROWS.replace("name: resnet20_v1, ", ""), "rows.0.name: missing, and required"),
-        (ROWS.replace("  - {name", "  - 3\n  - {name"), "rows.0: .* dictionary .*, got 3"),
-        (ROWS.replace("[brief]", "[brief, brief]"), "2 rows would be called resnet20_v1_synthetic_brief_s0"),
-        (ROWS.replace("resnet20_v1", "a/b"), "rows.0.name: .* pattern .*, got 'a/b'"),
+        (ROWS.replace("recipes: [brief]", "recipe: [brief]"), r"rows\[0\].recipes: missing, and required"),
+        (ROWS.replace("recipes: [brief]", "recipes: brief"), r"rows\[0\].recipes: .* valid list, got 'brief'"),
+        (ROWS.replace("recipes: [brief]", "recipes: [brief], seeds: 3"), r"rows\[0\].seeds: .* valid list, got 3"),
+        (ROWS.replace("name: resnet20_v1, ", ""), r"rows\[0\].name: missing, and required"),
+        (ROWS.replace("  - {name", "  - 3\n  - {name"), r"rows\[0\]: .* dictionary .*, got 3"),
+        (ROWS.replace("[brief]", "[brief, brief]"), "2 rows are called resnet20_v1_synthetic_brief_s0"),
+        (ROWS.replace("resnet20_v1", "a/b"), r"rows\[0\].name: .* pattern .*, got 'a/b'"),
         (
             ROWS.replace("common:", "stopgap: [brief]\ncommon:"),
             "stopgap: unknown key; known are recipes, stopgaps, common",
@@ -106,7 +110,7 @@ def test_bad_rows_are_one_line(tmp_path, text, message):
         read_rows(tmp_path / "rows.yaml", "runs")
 
 
-def test_factory_trains_publishes_and_then_has_nothing_left(filled):
+def test_the_queue_trains_publishes_and_then_has_nothing_left(filled):
     folder, printed = filled
     assert f"{TAG}: published, error" in printed
     (entry,) = json.loads((folder / "weights/manifest.json").read_text())
@@ -115,6 +119,9 @@ def test_factory_trains_publishes_and_then_has_nothing_left(filled):
     assert entry["macs"] == 40_551_040 and entry["remark"] == "A few steps only."
     for suffix in ("weights.h5", "golden.npz", "md", "log.tsv"):
         assert (folder / f"weights/{TAG}.{suffix}").is_file()
+    described = read_description(folder / f"weights/{TAG}.weights.h5")
+    assert str(described) == "cifar_resnet20(block_type='original', shortcut_type='A', classes=10)"
+    assert (described.dataset, described.statistics) == ("synthetic", "cifar10")
     evaluated = subprocess.run(
         [sys.executable, "-m", "cifarzoo", "evaluate", "cifar_resnet20", "--json"],
         cwd=folder,
@@ -123,22 +130,22 @@ def test_factory_trains_publishes_and_then_has_nothing_left(filled):
         env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "CIFARZOO_WEIGHTS": "weights"},
     )
     assert json.loads(evaluated.stdout)["error"] == entry["metrics"]["error"]
-    # A card that an earlier factory did not come to write is written now.
+    # A card that an interrupted publication did not write is written now.
     card = folder / f"weights/{TAG}.md"
     text = card.read_text()
     assert ". A few steps only." in text and "no choice" not in text
     card.unlink()
-    again = factory(folder, "--budget", "1h")
+    again = fill_zoo(folder, "--budget", "1h")
     assert again.returncode == 0 and again.stdout == "" and card.read_text() == text
 
 
 @pytest.mark.slow
-def test_factory_where_there_is_no_tensorflow(tmp_path):
+def test_the_queue_where_there_is_no_tensorflow(tmp_path):
     (tmp_path / "rows.yaml").write_text(ROWS.replace("common:\n", "common:\n  backend: jax\n"))
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "manifest.json").write_text("[]")
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_TENSORFLOW)
-    found = factory(tmp_path, "--budget", "1h", PYTHONPATH=f"{tmp_path}:{ROOT}", JAX_PLATFORMS="cpu")
+    found = fill_zoo(tmp_path, "--budget", "1h", PYTHONPATH=f"{tmp_path}:{ROOT}", JAX_PLATFORMS="cpu")
     assert f"{TAG}: published, error" in found.stdout, found.stderr[-3000:]
     (entry,) = json.loads((tmp_path / "weights/manifest.json").read_text())
     assert entry["training"]["backend"] == "jax"
@@ -146,15 +153,11 @@ def test_factory_where_there_is_no_tensorflow(tmp_path):
 
 @pytest.mark.slow
 def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_path, monkeypatch):
-    from cifarzoo.data import load
-    from cifarzoo.pretrained.manifest import read_manifest
-    from cifarzoo.publishing import publish as publishing
     from cifarzoo.publishing.pages import results_page
+    from cifarzoo.publishing.publish import publish
 
     weights, run = copy_of(filled, tmp_path)
-    manifest, images = weights / "manifest.json", load("synthetic").test.images[:8]
-    few = few_images()
-    write_text, written = publishing.atomic.write_text, []
+    few, write_text, written = few_images(), atomic.write_text, []
 
     class Stopped(BaseException):
         pass
@@ -169,25 +172,25 @@ def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_p
             written.append(path.name)
             write_text(path, text)
 
-        monkeypatch.setattr(publishing.atomic, "write_text", write)
+        monkeypatch.setattr(atomic, "write_text", write)
         try:
-            publishing.publish(RunFolder(run), f"stop{count}", few, weights, images, "brief")
+            publish(run, few, weights, f"stop{count}", "brief")
         except Stopped:
             return False
         finally:
-            monkeypatch.setattr(publishing.atomic, "write_text", write_text)
+            monkeypatch.setattr(atomic, "write_text", write_text)
         return True
 
     assert not publish_until(0)
-    assert [entry.tag for entry in read_manifest(manifest)] == [TAG]  # as if nothing had been
+    assert [entry.tag for entry in weights.entries()] == [TAG]  # as if nothing had been
     count = 1
     while not publish_until(count):
         assert written[0] == "manifest.json"
-        entries = read_manifest(manifest)
+        entries = weights.entries()
         assert f"stop{count}" in {entry.tag for entry in entries}
-        publishing.write_pages(weights)
-        assert all((weights / f"{entry.tag}.md").is_file() for entry in entries)
-        assert (tmp_path / "RESULTS.md").read_text() == results_page(entries, weights / "anchors.yaml")
+        weights.write_pages()
+        assert all((weights.path / f"{entry.tag}.md").is_file() for entry in entries)
+        assert (tmp_path / "RESULTS.md").read_text() == results_page(entries, weights.path / "anchors.yaml")
         readme = (tmp_path / "README.md").read_text()
         assert f"stop{count}" in readme and readme.endswith("After\n")
         count += 1
@@ -195,71 +198,62 @@ def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_p
 
 
 def test_a_readme_without_a_place_is_refused_before_anything_is_published(filled, tmp_path):
-    from cifarzoo.data import load
-    from cifarzoo.pretrained.manifest import read_manifest
-    from cifarzoo.publishing import publish as publishing
+    from cifarzoo.publishing.publish import publish
 
     weights, run = copy_of(filled, tmp_path)
     (tmp_path / "README.md").write_text("Cut short")
     with pytest.raises(WeightsError, match="README.md: the marks .* are missing"):
-        publishing.publish(RunFolder(run), "other", few_images(), weights, load("synthetic").test.images[:8])
-    assert [entry.tag for entry in read_manifest(weights / "manifest.json")] == [TAG]
+        publish(run, few_images(), weights, "other")
+    assert [entry.tag for entry in weights.entries()] == [TAG]
     assert (tmp_path / "README.md").read_text() == "Cut short"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", [("brief", "long"), ("long", "brief")])
 def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_path, order):
-    from cifarzoo.data import load
-    from cifarzoo.pretrained.manifest import read_manifest
-    from cifarzoo.publishing import publish as publishing
+    from cifarzoo.publishing.publish import publish
 
     weights, run = copy_of(filled, tmp_path)
-    (weights / "manifest.json").write_text("[]")
+    weights.manifest_path.write_text("[]")
     for recipe in order:
-        images = load("synthetic").test.images[:8]
-        publishing.publish(RunFolder(run), recipe, few_images(), weights, images, recipe, preference=("long", "brief"))
-    entries = read_manifest(weights / "manifest.json")
+        publish(run, few_images(), weights, recipe, recipe, preference=("long", "brief"))
+    entries = weights.entries()
     assert {entry.tag: entry.default for entry in entries} == {"long": True, "brief": False}
-    publishing.prefer("brief", weights)
-    entries = read_manifest(weights / "manifest.json")
+    weights.prefer("brief")
+    entries = weights.entries()
     assert {entry.tag: entry.default for entry in entries} == {"long": False, "brief": True}
-    assert "load_weights='long'" in (weights / "long.md").read_text()
+    assert "load_weights='long'" in (weights.path / "long.md").read_text()
     # No later publication undoes it, whatever the order of recipes.
-    images = load("synthetic").test.images[:8]
-    publishing.publish(RunFolder(run), "longest", few_images(), weights, images, "long", preference=("long", "brief"))
-    entries = read_manifest(weights / "manifest.json")
+    publish(run, few_images(), weights, "longest", "long", preference=("long", "brief"))
+    entries = weights.entries()
     assert [entry.tag for entry in entries if entry.default] == ["brief"]
     with pytest.raises(WeightsError, match="longer: not published in .*; there are brief, long, longest"):
-        publishing.prefer("longer", weights)
+        weights.prefer("longer")
 
 
 @pytest.mark.slow
 def test_two_that_publish_at_once_lose_nothing(filled, tmp_path):
     """Whoever comes second waits and reads what the first has written."""
-    from cifarzoo.pretrained.manifest import read_manifest
 
     weights, run = copy_of(filled, tmp_path)
-    command = [sys.executable, "-m", "cifarzoo", "publish", str(run)]
+    command = [sys.executable, "-m", "cifarzoo", "publish", str(run.path), "--weights", str(weights.path)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    both = [subprocess.Popen([*command, tag, "--weights", str(weights)], env=environment) for tag in ("one", "two")]
+    both = [subprocess.Popen([*command, tag], env=environment) for tag in ("one", "two")]
     assert [process.wait(timeout=600) for process in both] == [0, 0]
-    assert {entry.tag for entry in read_manifest(weights / "manifest.json")} == {TAG, "one", "two"}
+    assert {entry.tag for entry in weights.entries()} == {TAG, "one", "two"}
 
 
 def test_weights_beyond_half_precision_are_published_whole(filled, tmp_path):
-    from cifarzoo.data import load
-    from cifarzoo.publishing import publish as publishing
+    from cifarzoo.publishing.publish import publish
 
     weights, run = copy_of(filled, tmp_path)
-    copy = tmp_path / "run"
-    shutil.copytree(run, copy)
-    with h5py.File(copy / "final.weights.h5", "r+") as file:
+    copy = RunFolder(shutil.copytree(run.path, tmp_path / "run"))
+    with h5py.File(copy.weights_path, "r+") as file:
         gammas = []
         file.visititems(lambda name, node: gammas.append(name) if getattr(node, "shape", None) == (64,) else None)
         file[gammas[-1]][0] = 1e5
-    entry = publishing.publish(RunFolder(copy), "large", few_images(), weights, load("synthetic").test.images[:8])
-    with h5py.File(weights / entry.file) as file:
+    entry = publish(copy, few_images(), weights, "large")
+    with h5py.File(weights.path / entry.file) as file:
         assert file[gammas[-1]].dtype == np.float32
 
 
@@ -273,36 +267,35 @@ def test_weights_beyond_half_precision_are_published_whole(filled, tmp_path):
     ],
 )
 def test_what_cannot_be_published_is_refused_before_it_is_evaluated(filled, tmp_path, tag, removed, module, message):
-    from cifarzoo.publishing import publish as publishing
+    from cifarzoo.publishing.publish import publish
 
     weights, run = copy_of(filled, tmp_path)
-    copy = shutil.copytree(run, tmp_path / "run")
+    copy = RunFolder(shutil.copytree(run.path, tmp_path / "run"))
     if removed:
-        (copy / removed).unlink()
+        (copy.path / removed).unlink()
     if module:
-        config = copy / "config.yaml"
+        config = copy.config_path
         config.write_text(config.read_text().replace("module: null", f"module: {module}"))
     before = sorted(path.name for path in tmp_path.rglob("*"))
     with pytest.raises(WeightsError, match=message):
-        publishing.publish(RunFolder(copy), tag, few_images(), weights, None)
+        publish(copy, few_images(), weights, tag)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
 def test_a_folder_that_is_not_there_is_one_line(filled, tmp_path):
-    from cifarzoo.data import load
-    from cifarzoo.publishing import publish as publishing
+    from cifarzoo.publishing.publish import publish
 
     with pytest.raises(WeightsError, match="nowhere: not a weights folder"):
-        publishing.publish(RunFolder(copy_of(filled, tmp_path)[1]), "x", load("synthetic"), tmp_path / "nowhere", None)
+        publish(copy_of(filled, tmp_path)[1], few_images(), WeightsFolder(tmp_path / "nowhere"), "x")
 
 
 def test_rows_prefer_the_recipes_that_come_first():
     rows = read_rows(ROOT / "recipes" / "zoo.yaml", "runs")
-    (brief,) = (row for row in rows if row.tag == "resnet20_v2_cifar10_brief_s0")
-    (long,) = (row for row in rows if row.tag == "resnet20_v2_cifar10_long_s0")
-    assert brief.preference == long.preference == ("long", "he2015", "short", "brief")
+    (brief,) = (row for row in rows if row.tag == "resnet20_v2_cifar10_40ep_small_first_s0")
+    (long,) = (row for row in rows if row.tag == "resnet20_v2_cifar10_200ep_s0")
+    assert brief.preference == long.preference == ("200ep", "he2015", "90ep", "40ep_small_first")
     assert brief.is_stopgap and not long.is_stopgap and not long.better
-    assert brief.better == {f"resnet20_v2_cifar10_{recipe}_s0" for recipe in ("long", "he2015", "short")}
+    assert brief.better == {f"resnet20_v2_cifar10_{recipe}_s0" for recipe in ("200ep", "he2015", "90ep")}
 
 
 @pytest.mark.parametrize(
@@ -311,15 +304,15 @@ def test_rows_prefer_the_recipes_that_come_first():
     + [((7, 8), 2000, False), ((7, 7), 2000, True)],
 )
 def test_half_precision_may_change_one_image_in_ten_thousand(wrong, total, agree):
-    from cifarzoo.publishing.publish import errors_agree
+    from cifarzoo.publishing.half_precision import errors_agree
 
     assert errors_agree(*(100 * count / total for count in wrong), total) is agree
 
 
 def test_a_row_that_cannot_be_estimated_does_not_end_the_others(tmp_path, capsys, monkeypatch):
-    from cifarzoo.publishing.queue import Factory
+    from cifarzoo.publishing.queue import TrainingQueue
     from cifarzoo.training.estimate import Pace
-    from cifarzoo.training.stopping import StopRequest
+    from cifarzoo.training.trainer import StopRequest
 
     monkeypatch.setattr("cifarzoo.publishing.queue.probe", lambda *device: 1e11)  # as two cores reach
     monkeypatch.setattr("cifarzoo.publishing.queue.measure_pace", lambda experiment: Pace(startup=7.0, step=0.1))
@@ -330,13 +323,14 @@ def test_a_row_that_cannot_be_estimated_does_not_end_the_others(tmp_path, capsys
     (tmp_path / "rows.yaml").write_text(text)
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "manifest.json").write_text("[]")
-    plant = Factory(read_rows(tmp_path / "rows.yaml", str(tmp_path / "runs")), tmp_path / "weights")
-    row, seconds = plant._choose(plant.open_rows(), time.monotonic() + 3600, failed := [], StopRequest())
+    weights = WeightsFolder(tmp_path / "weights")
+    queue = TrainingQueue(read_rows(tmp_path / "rows.yaml", str(tmp_path / "runs")), weights)
+    row, seconds = queue.choose_row(queue.open_rows(), time.monotonic() + 3600, failed := [], StopRequest())
     # Compilation, 24 steps, and the arithmetic of evaluating 30,000 images: 30,000 * 2 * 40.6e6 / 1e11 = 24 s.
     assert row.tag == TAG and seconds == pytest.approx(60 + 24.3 + 7 + 2.4, abs=0.1)
     assert [row.tag for row in failed] == ["none_cifar10_brief_s0"]
     assert "none_cifar10_brief_s0: " in capsys.readouterr().out
     # Without the data, too: how many images CIFAR has is known.
     (tmp_path / "rows.yaml").write_text(ROWS.replace("synthetic", "cifar100"))
-    plant = Factory(read_rows(tmp_path / "rows.yaml", str(tmp_path / "runs")), tmp_path / "weights", str(tmp_path))
-    assert plant.rough_seconds(plant.open_rows()[0]) > 60
+    queue = TrainingQueue(read_rows(tmp_path / "rows.yaml", str(tmp_path / "runs")), weights, str(tmp_path))
+    assert queue.rough_seconds(queue.open_rows()[0]) > 60

@@ -27,7 +27,7 @@ ROWS = [
     for experiment in read_experiments(path)
 ]
 # Of our own making: there is no original to compare with.
-OWN = {"zoo_resnet20", "resnet9_speed"}
+OWN = {"resnet20_90ep", "resnet9_bag_of_tricks"}
 
 
 class Original(NamedTuple):
@@ -229,8 +229,8 @@ def test_a_recipe_trains_as_the_original(stem, experiment):
 
 WANTED = {
     "resnet20_v1_cifar10_he2015_s0": "resnet20_v1",
-    "vgg11_cifar10_seed_vgg_s0": "vgg11",
-    "wrn_40_4_cifar10_seed_wrn_s0": "wrn_40_4",
+    "vgg11_cifar10_64k_steps_s0": "vgg11",
+    "wrn_40_4_cifar10_80k_steps_s0": "wrn_40_4",
     "resnet18_cifar100_squared_loss_s0": "resnet18-cifar100-plain",
     "wrn_28_10_cifar10_flax_dropout_s0": "wrn26_10",
     "shake_shake26_2x96d_cifar10_flax_s0": "wrn26_6_ss-stepped200",

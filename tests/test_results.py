@@ -7,7 +7,8 @@ import yaml
 
 from cifarzoo.models.catalogue import catalogue, find
 from cifarzoo.pretrained.manifest import Published
-from cifarzoo.publishing.pages import duration, results_page
+from cifarzoo.publishing.cards import duration
+from cifarzoo.publishing.pages import results_page
 from cifarzoo.publishing.wanted import read_rows
 
 ROOT = Path(__file__).parent.parent

@@ -51,12 +51,11 @@ def show(
     debug: Debug = False,
 ) -> None:
     """One model: arguments, sizes, paper, published weights."""
-    from cifarzoo.models.catalogue import find
+    from cifarzoo.models.catalogue import call, find
     from cifarzoo.pretrained.manifest import manifest
 
     record = find(model)
-    arguments = ", ".join(f"{key}={value!r}" for key, value in record.arguments.items())
-    print(f"{record.name}({arguments})\n{record.summary}\n\n{record.paper} ({record.year})")
+    print(f"{call(record.name, record.arguments)}\n{record.summary}\n\n{record.paper} ({record.year})")
     for classes in ("10", "100"):
         print(
             f"{classes:>3} classes: {record.trainable[classes]:,} trainable parameters, "

@@ -53,9 +53,7 @@ def train(
     outcomes = runner.run_all(experiments)
     import rich
 
-    from cifarzoo.training.outcomes import results_table
-
-    rich.print(results_table(outcomes))
+    rich.print(runner.results_table(outcomes))
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(1)
 

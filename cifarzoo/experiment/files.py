@@ -89,7 +89,7 @@ def _read_document(path, number, document, overrides):
     if not isinstance(document, dict):
         raise ExperimentError(f"{source}: expected a mapping with `model`, got {document!r:.80}")
     if {"recipes", "rows"} <= set(document):
-        raise ExperimentError(f"{source}: these are wanted rows; `cifarzoo factory --rows {path}` trains them")
+        raise ExperimentError(f"{source}: these are wanted rows; `cifarzoo fill-zoo --rows {path}` trains them")
     document, folders = _with_recipe(path, source, document)
     for override in overrides:
         apply_override(document, override)

@@ -71,6 +71,11 @@ def find(name: str) -> Record:
     return names[name]
 
 
+def call(name: str, arguments: dict[str, Any]) -> str:
+    """A call of a factory as Python code: `cifar_resnet20(classes=10)`."""
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
+
+
 def identity(factory: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """What decides which weights fit a network: models with equal identities share weight files.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from cifarzoo._version import __version__
 from cifarzoo.errors import WeightsError
-from cifarzoo.models.catalogue import identity
+from cifarzoo.models.catalogue import call, identity
 from cifarzoo.pretrained.files import sha256
 from cifarzoo.pretrained.manifest import Published, manifest
 
@@ -63,7 +63,7 @@ class Description:
         if self.activation is not None:
             arguments = arguments | {"classifier_activation": self.activation}
         name = self.factory or (f"{self.module}.{self.function}" if self.function else "a model of your own")
-        return f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
+        return call(name, arguments)
 
 
 def describe_entry(entry: Published) -> Description:

@@ -32,7 +32,7 @@ class Published:
         url: Download address, if any.
         license: License of the weights.
         remark: What a reader of the error must know, if anything.
-        aliases: Earlier tags of the same file, which remain valid.
+        aliases: Further tags of the same file.
     """
 
     tag: str

@@ -1,4 +1,4 @@
-"""RESULTS.md: the published rows beside what others report, generated from the manifest and the quoted anchors."""
+"""Tables generated from the manifest: RESULTS.md, with what others report, and the README's list of weights."""
 
 import json
 import statistics
@@ -6,19 +6,21 @@ from pathlib import Path
 
 import yaml
 
+from cifarzoo.errors import WeightsError
+from cifarzoo.models.catalogue import call
 from cifarzoo.pretrained.manifest import Published
+from cifarzoo.publishing.cards import duration
 
 HEADER = """# Results
 
-Generated from [weights/manifest.json](weights/manifest.json) when weights are published; not to be edited. Errors in
-percent, of the last epoch (or the averaged weights there), on all 10,000 test images, measured from the published
-files; mean and standard deviation over n seeds. A recipe is one of [recipes/zoo.yaml](recipes/zoo.yaml); the card
-beside each file holds it whole, also where it is there no longer. Columns of others quote them
-([anchors](weights/anchors.yaml)); most of their numbers are the best epoch on the test set. Source repository: of those
-that this zoo unites (cifar-vs-tensorflow2, cifar_jax, Flax, MicroNet) the one that has the network.
+Generated from [weights/manifest.json](weights/manifest.json) whenever weights are published; do not edit. Errors are in
+percent, of the last epoch (or of the averaged weights at that point), on all 10,000 test images, measured from the
+published files: mean and standard deviation over n seeds. Recipes are those of [recipes/zoo.yaml](recipes/zoo.yaml);
+the card beside each file contains the whole recipe, even if zoo.yaml no longer does. Numbers by others are quoted
+([anchors](weights/anchors.yaml)); most of them are the best epoch on the test set. Source repository: the one, among
+those that this zoo unites (cifar-vs-tensorflow2, cifar_jax, Flax, MicroNet), that has the network.
 
 """
-
 COLUMNS = (
     "model",
     "data",
@@ -33,11 +35,12 @@ COLUMNS = (
     "training",
     "MB",
 )
+README_MARKS = ("<!-- weights:begin -->", "<!-- weights:end -->")
 
 
 def results_page(entries: list[Published], anchors_path: Path) -> str:
-    """The whole page in Markdown, one row for each architecture, data set and recipe."""
-    anchors = yaml.safe_load(anchors_path.read_text())
+    """RESULTS.md: one row per architecture, data set and recipe."""
+    anchors = yaml.safe_load(anchors_path.read_text(encoding="utf-8"))
     groups: dict[tuple, list[Published]] = {}
     for entry in entries:
         key = entry.model, json.dumps(entry.architecture, sort_keys=True), entry.dataset, entry.training["recipe"]
@@ -53,23 +56,20 @@ def results_page(entries: list[Published], anchors_path: Path) -> str:
 
 def _cells(group, anchors):
     entry = group[0]
-    errors = [one.metrics["error"] for one in group]
-    spread = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
+    errors = [other.metrics["error"] for other in group]
+    deviation = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
     anchor = next((row for row in anchors["rows"] if _is_about(row, entry)), {})
-    zoo = f"{anchor['zoo']} ({anchor['by']})" if "zoo" in anchor else ""
-    arguments = ", ".join(f"{key}={value!r}" for key, value in entry.architecture.items())
-    training = entry.training
-    seconds = statistics.fmean(one.training["seconds"] for one in group)
-    devices = {one.training["device"] for one in group}
+    seconds = statistics.fmean(other.training["seconds"] for other in group)
+    devices = {other.training["device"] for other in group}
     return [
-        f"`{entry.model}({arguments})`",
+        f"`{call(entry.model, entry.architecture)}`",
         entry.dataset,
-        training["recipe"],
-        f"{statistics.fmean(errors):.2f}{spread}",
+        entry.training["recipe"],
+        f"{statistics.fmean(errors):.2f}{deviation}",
         str(len(group)),
         anchor.get("paper", ""),
         anchor.get("source", ""),
-        zoo,
+        f"{anchor['zoo']} ({anchor['by']})" if "zoo" in anchor else "",
         f"{entry.parameters:,}",
         f"{entry.macs / 1e6:,.1f}",
         f"{duration(seconds)}, {devices.pop() if len(devices) == 1 else 'mean over several devices'}",
@@ -77,15 +77,39 @@ def _cells(group, anchors):
     ]
 
 
-def duration(seconds: float) -> str:
-    """A time of training for people: seconds below ten minutes, else minutes."""
-    return f"{seconds / 60:.0f} min" if seconds >= 600 else f"{seconds:.0f} s"
-
-
 def _is_about(anchor, entry):
-    architecture = anchor.get("architecture", {})
     return (
         anchor["model"] == entry.model
         and anchor["dataset"] == entry.dataset
-        and all(entry.architecture.get(key) == value for key, value in architecture.items())
+        and all(entry.architecture.get(key) == value for key, value in anchor.get("architecture", {}).items())
     )
+
+
+def weights_table(entries: list[Published]) -> str:
+    """The README's table of published weights."""
+    lines = [
+        "| weights | model | data | error % | NLL | ECE | parameters | MB | trained on |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for entry in entries:
+        metrics, training = entry.metrics, entry.training
+        lines.append(
+            f"| [{entry.tag}](weights/{entry.tag}.md){'' if entry.default else ' (not the default)'} "
+            f"| `{call(entry.model, entry.architecture)}` | {entry.dataset} | {metrics['error']:.2f} "
+            f"| {metrics['nll']:.3f} | {metrics['ece']:.3f} | {entry.parameters:,} | {entry.bytes / 1e6:.1f} "
+            f"| {training['device']}, {duration(training['seconds'])} |"
+        )
+    return "\n".join(lines)
+
+
+def readme_with_table(readme: Path, entries: list[Published]) -> str:
+    """The README's text with the table of published weights between its marks.
+
+    Raises:
+        WeightsError: a mark is missing.
+    """
+    before, begin, rest = readme.read_text(encoding="utf-8").partition(README_MARKS[0])
+    _, end, after = rest.partition(README_MARKS[1])
+    if not begin or not end:
+        raise WeightsError(f"{readme}: the marks {README_MARKS[0]} and {README_MARKS[1]} are missing")
+    return f"{before}{begin}\n{weights_table(entries)}\n{end}{after}"

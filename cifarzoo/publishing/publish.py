@@ -1,43 +1,38 @@
-"""From a finished run to a published weight file: the file, its manifest entry, golden logits and card.
+"""From a finished run to a published weight file: the file, its manifest entry, golden logits, log and card.
 
-The error that is published is measured here, once, on all test images, from the very file that is published.
+The published error is measured here, once, on all test images, from the very file that is published.
 """
 
-import contextlib
-import json
 import re
 import shutil
+import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
-import yaml
 
-from cifarzoo.data import Dataset
+from cifarzoo.data import Dataset, load
 from cifarzoo.data.statistics import channel_statistics
 from cifarzoo.errors import DataError, WeightsError
 from cifarzoo.evaluation.evaluate import evaluate, predict
-from cifarzoo.evaluation.load_model import load_run
+from cifarzoo.evaluation.load_model import LoadedModel, load_run
 from cifarzoo.experiment.plan import Plan
+from cifarzoo.experiment.schema import Experiment
 from cifarzoo.models import registry
 from cifarzoo.models.macs import macs
+from cifarzoo.pretrained.description import Description, statistics_of, write_description
 from cifarzoo.pretrained.files import sha256
 from cifarzoo.pretrained.loading import load_file
-from cifarzoo.pretrained.manifest import Published, read_manifest
-from cifarzoo.publishing.pages import duration, results_page
+from cifarzoo.pretrained.manifest import Published, find_entry
+from cifarzoo.publishing.half_precision import errors_agree, halve
 from cifarzoo.publishing.wanted import TAG
-from cifarzoo.runs import atomic, locks
+from cifarzoo.publishing.weights_folder import WeightsFolder
 from cifarzoo.runs.folder import RunFolder
-from cifarzoo.runs.provenance import AND
+from cifarzoo.runs.results import Results
 
 GOLDEN_IMAGES = 8
-WHEEL_LIMIT = 10_000_000
-LOCK = ".lock"
-HALF_PRECISION_TOLERANCE = 0.01  # points of error
-# Of a run's results.json, what the manifest keeps under `training`.
-FROM_RESULTS = (
+# The results that the manifest keeps under `training`.
+TRAINING_KEYS = (
     "seed",
     "steps",
     "images",
@@ -49,17 +44,14 @@ FROM_RESULTS = (
     "versions",
     "revision",
 )
-README_MARKS = ("<!-- weights:begin -->", "<!-- weights:end -->")
 
 
 def publish(
     run: RunFolder,
-    tag: str,
     dataset: Dataset,
-    weights: Path,
-    golden_images: np.ndarray,
+    weights: WeightsFolder,
+    tag: str,
     recipe: str = "",
-    default: bool = False,
     preference: Sequence[str] = (),
     remark: str = "",
 ) -> Published:
@@ -67,15 +59,11 @@ def publish(
 
     Args:
         run: Its folder.
-        tag: Unique name of the weights, for example "cifar_resnet20_v1_c10".
         dataset: What it was trained on; the test split is evaluated.
-        weights: The weights folder with the manifest.
-        golden_images: uint8 [n, 32, 32, 3]; their logits are kept beside the file.
-        recipe: What the way of training is called in the table.
-        default: Make it what `load_weights=True` loads; the first file of an architecture and data set is that anyway.
-            Never decided by the test error, which would make the best of several runs look like one.
-        preference: Recipes, the best first; it becomes the default, too, if the default so far was trained by one that
-            comes later or is not among them.
+        weights: Where to publish.
+        tag: Unique name of the weights, for example "resnet20_v1_cifar10_200ep_s0".
+        recipe: Name of the recipe, for the tables.
+        preference: Recipes, the best first; see `WeightsFolder.add`.
         remark: What a reader of the error must know, if anything.
 
     Returns:
@@ -83,9 +71,58 @@ def publish(
 
     Raises:
         WeightsError: the run is not finished or was stopped early, was trained on part of the training images or from
-            other weights, or the tag is taken or no name; or the weights folder cannot be written.
-        DataError, ExperimentError: its configuration is damaged.
+            other weights, or the tag is taken or invalid; or the weights folder cannot be written.
+        DataError, ExperimentError: the run's configuration is damaged.
     """
+    experiment, results = _checked(run, dataset, tag)
+    with weights.locked(), tempfile.TemporaryDirectory() as temporary:
+        if find_entry(tag, weights.entries()):
+            raise WeightsError(f"{tag}: published already; choose another tag")
+        loaded = load_run(run)
+        registered = registry.get(experiment.model)
+        architecture = registered.architecture(experiment.model_parameters)
+        source, metrics = _smallest(run.final_weights(), Path(temporary), loaded, dataset)
+        file = weights.weight_file(tag, source.stat().st_size)
+        shutil.copyfile(source, file)
+        write_description(
+            file,
+            Description(
+                factory=registered.name,
+                arguments=architecture,
+                classes=dataset.classes,
+                statistics=statistics_of(dataset.name),
+                dataset=dataset.name,
+            ),
+        )
+
+        load_file(loaded.model, file)
+        images = load("synthetic").test.images[:GOLDEN_IMAGES]
+        np.savez_compressed(weights.golden_file(tag), images=images, logits=predict(loaded.model, images))
+        shutil.copyfile(run.log_path, weights.log_file(tag))
+
+        mean, std = channel_statistics(dataset.name)
+        training = {key: getattr(results, key) for key in TRAINING_KEYS}
+        entry = Published(
+            tag=tag,
+            model=registered.name,
+            architecture=architecture,
+            classes=dataset.classes,
+            dataset=dataset.name,
+            default=False,
+            sha256=sha256(file),
+            bytes=file.stat().st_size,
+            parameters=int(loaded.model.count_params()),
+            macs=macs(loaded.model),
+            preprocessing={"mean": mean, "std": std},
+            metrics=metrics,
+            training={"recipe": recipe, "experiment": _without_paths(experiment.resolved()), **training},
+            remark=remark,
+        )
+        return weights.add(entry, preference)
+
+
+def _checked(run: RunFolder, dataset: Dataset, tag: str) -> tuple[Experiment, Results]:
+    """The experiment and results of a run that may be published under a tag."""
     try:
         results = run.results()
     except DataError as failure:
@@ -93,278 +130,41 @@ def publish(
     experiment = run.experiment()
     if experiment.train_split != "train" or experiment.dataset != dataset.name:
         raise WeightsError(
-            f"{run}: published weights are trained on all of {dataset.name}, not {experiment.train_split}"
+            f"{run}: published weights are trained on all of {dataset.name}, not on {experiment.dataset}'s "
+            f"{experiment.train_split}"
         )
     if experiment.module:
-        raise WeightsError(f"{run}: trained a network of the module {experiment.module}, which is none of the zoo's")
+        raise WeightsError(f"{run}: trained a network of the module {experiment.module}, not one of the zoo's")
     if not re.fullmatch(TAG, tag):
-        raise WeightsError(f"{tag}: not a name for weights; letters, digits and . _ + - fit")
+        raise WeightsError(f"{tag}: not a name for weights; use letters, digits and . _ + -")
     if not run.log_path.is_file():
         raise WeightsError(f"{run}: log.tsv is missing, which is published with the weights")
-    planned = Plan(experiment, len(dataset.train)).total
-    if results.steps < planned or experiment.init_weights:
+    if results.steps < Plan(experiment, len(dataset.train)).total or experiment.init_weights:
         raise WeightsError(f"{run}: stopped early or not trained from fresh weights, so its error is not a recipe's")
-    with _alone(weights):
-        path = weights / "manifest.json"
-        entries = read_manifest(path)
-        if any(entry.tag == tag for entry in entries):
-            raise WeightsError(f"{tag}: published already; choose another tag")
-        subject = load_run(run)
-        source, metrics = _smallest(run.final_weights(), subject, dataset)
-        folder = weights if source.stat().st_size < WHEEL_LIMIT else weights / "large"
-        folder.mkdir(exist_ok=True)
-        file = folder / f"{tag}.weights.h5"
-        shutil.copyfile(source, file)
-
-        load_file(subject.model, file)
-        golden = predict(subject.model, golden_images)
-        np.savez_compressed(weights / f"{tag}.golden.npz", images=golden_images, logits=golden)
-
-        entry = _entry(tag, file, subject, experiment, dataset, metrics, results, recipe, remark)
-        shutil.copyfile(run.log_path, weights / f"{tag}.log.tsv")
-        entries = _with_default([*entries, entry], entry, default, preference)
-        _record(path, entries)
-        return next(e for e in entries if e.tag == tag)
+    return experiment, results
 
 
-def prefer(tag: str, weights: Path) -> None:
-    """Make published weights what `load_weights=True` loads for their model and data set, and write the pages anew.
-
-    To be decided on the 45,000/5,000 split, or by a rule that was there before; never by the test error.
-
-    Raises:
-        WeightsError: no such weights, or no weights folder.
-    """
-    with _alone(weights):
-        path = weights / "manifest.json"
-        entries = read_manifest(path)
-        wanted = next((entry for entry in entries if entry.tag == tag), None)
-        if wanted is None:
-            raise WeightsError(f"{tag}: not published in {weights}; there are {', '.join(e.tag for e in entries)}")
-        _record(path, _with_default(entries, wanted, True, ()))
-
-
-def _record(path, entries):
-    """Write the manifest, and then what is generated from it."""
-    pages = _pages(path.parent, entries)
-    atomic.write_text(path, json.dumps([asdict(e) for e in entries], indent=2) + "\n")
-    _write(pages)
-
-
-def _entry(tag, file, subject, experiment, dataset, metrics, results, recipe, remark):
-    """The manifest entry of a file that lies in its place."""
-    registered = registry.get(experiment.model)
-    mean, std = channel_statistics(dataset.name)
-    return Published(
-        tag=tag,
-        model=registered.name,
-        architecture=registered.architecture(experiment.model_parameters),
-        classes=dataset.classes,
-        dataset=dataset.name,
-        default=False,
-        sha256=sha256(file),
-        bytes=file.stat().st_size,
-        parameters=int(subject.model.count_params()),
-        macs=macs(subject.model),
-        preprocessing={"mean": mean, "std": std},
-        metrics=metrics,
-        training={
-            "recipe": recipe,
-            "experiment": _without_places(experiment.resolved()),
-            **{key: getattr(results, key) for key in FROM_RESULTS},
-        },
-        remark=remark,
-    )
-
-
-@contextlib.contextmanager
-def _alone(weights):
-    """Hold the weights folder; another process that publishes there waits, so that neither loses the other's entry."""
-    if not weights.is_dir():
-        raise WeightsError(f"{weights}: not a weights folder (no such folder)")
+def _smallest(file: Path, temporary: Path, loaded: LoadedModel, dataset: Dataset) -> tuple[Path, dict]:
+    """The file to publish and its metrics: a copy in half precision if its error is the same, otherwise `file`."""
+    half = temporary / "half.weights.h5"
+    metrics = _measure(loaded, file, dataset)
     try:
-        with locks.locked(weights / LOCK, wait=True):
-            yield
-    except OSError as failure:
-        raise WeightsError(f"{failure.filename or weights}: {failure.strerror or failure}") from None
+        halve(file, half)
+    except OverflowError:
+        return file, metrics
+    half_metrics = _measure(loaded, half, dataset)
+    same = errors_agree(metrics["error"], half_metrics["error"], metrics["n"])
+    return (half, half_metrics) if same else (file, metrics)
 
 
-def write_pages(weights: Path) -> None:
-    """Write what is generated from the manifest: cards, and in the folder above README's table and RESULTS.md.
-
-    Raises:
-        WeightsError: there is no manifest, or the README has no place for the table; nothing is written then.
-    """
-    with _alone(weights):
-        _write(_pages(weights, read_manifest(weights / "manifest.json")))
-
-
-def _pages(weights, entries):
-    pages = {weights / f"{entry.tag}.md": card(entry) for entry in entries}
-    above = weights.resolve().parent
-    if (anchors := weights / "anchors.yaml").is_file():
-        pages[above / "RESULTS.md"] = results_page(entries, anchors)
-        if (readme := above / "README.md").is_file():
-            pages[readme] = _with_table(readme, entries)
-    return pages
-
-
-def _write(pages):
-    for path, text in pages.items():
-        if not path.is_file() or path.read_text() != text:
-            atomic.write_text(path, text)
-
-
-def _without_places(config):
-    """An experiment without the folders of the machine that it ran on."""
-    parameters = {key: value for key, value in config["train_parameters"].items() if key != "logdir"}
-    return {key: value for key, value in config.items() if key != "data_dir"} | {"train_parameters": parameters}
-
-
-def _measure(subject, file, dataset):
-    load_file(subject.model, file)
-    metrics, _ = evaluate(subject, dataset)
+def _measure(loaded, file, dataset):
+    load_file(loaded.model, file)
+    metrics, _ = evaluate(loaded, dataset)
     metrics.pop("images_per_second")
     return metrics
 
 
-def _smallest(file, subject, dataset):
-    """The file to publish and its metrics: a copy in half precision if its error is that of the file itself.
-
-    To HALF_PRECISION_TOLERANCE points; else the file itself.
-    """
-    half = file.with_name("half.weights.h5")
-    whole = _measure(subject, file, dataset)
-    try:
-        halve(file, half)
-    except OverflowError:
-        return file, whole
-    halved = _measure(subject, half, dataset)
-    return (half, halved) if errors_agree(whole["error"], halved["error"], whole["n"]) else (file, whole)
-
-
-def errors_agree(first: float, second: float, images: int) -> bool:
-    """Whether two errors in percent, of so many images, differ by HALF_PRECISION_TOLERANCE points at most.
-
-    Compared as numbers of images, since one of 10,000 is just 0.01 points, and that has no exact binary form.
-    """
-    return round(abs(first - second) * images / 100) <= round(HALF_PRECISION_TOLERANCE * images / 100)
-
-
-def halve(source: Path, target: Path) -> None:
-    """Copy a weight file with its float32 arrays as float16; Keras loads it like any other, into float32 variables.
-
-    Raises:
-        OverflowError: a weight is beyond the range of half precision.
-    """
-    shutil.copyfile(source, target)
-    with h5py.File(target, "r+") as file:
-        names = []
-        file.visititems(lambda name, node: names.append(name) if getattr(node, "dtype", None) == np.float32 else None)
-        for name in names:
-            values = file[name][()]
-            if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
-                raise OverflowError(f"{source}: {name} has a weight beyond the range of half precision")
-            del file[name]
-            file[name] = values.astype(np.float16)
-    # Deleted arrays keep their place in the file: only a copy of what is left is small.
-    with h5py.File(target) as file, h5py.File(target.with_suffix(".part"), "w") as compact:
-        for name in file:
-            file.copy(name, compact)
-        for key, value in file.attrs.items():
-            compact.attrs[key] = value
-    target.with_suffix(".part").replace(target)
-
-
-def _with_default(entries, new, wanted, preference):
-    """The entries, sorted; the new one is the default of its model and data set if wanted, preferred or alone."""
-
-    def rank(entry):
-        recipe = entry.training["recipe"]
-        return preference.index(recipe) if recipe in preference else len(preference)
-
-    rivals = [e for e in entries if e.tag != new.tag and (e.identity, e.dataset) == (new.identity, new.dataset)]
-    earlier = next((e for e in rivals if e.default), None)
-    default = wanted or earlier is None or (rank(new) < rank(earlier) and not earlier.chosen)
-    tags = {e.tag for e in rivals}
-
-    def settled(entry):
-        if entry.tag == new.tag:
-            return replace(entry, default=default, chosen=wanted)
-        if default and entry.tag in tags:
-            return replace(entry, default=False, chosen=False)
-        return entry
-
-    return sorted(map(settled, entries), key=lambda e: (e.dataset, e.parameters, e.tag))
-
-
-def weights_table(entries: list[Published]) -> str:
-    """The README's table of published weights, in Markdown."""
-    lines = [
-        "| weights | model | data | error % | NLL | ECE | parameters | MB | trained on |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
-    ]
-    for entry in entries:
-        arguments = ", ".join(f"{key}={value!r}" for key, value in entry.architecture.items())
-        metrics, training = entry.metrics, entry.training
-        lines.append(
-            f"| [{entry.tag}](weights/{entry.tag}.md){'' if entry.default else ' (not the default)'} "
-            f"| `{entry.model}({arguments})` | {entry.dataset} | {metrics['error']:.2f} | {metrics['nll']:.3f} "
-            f"| {metrics['ece']:.3f} | {entry.parameters:,} | {entry.bytes / 1e6:.1f} "
-            f"| {training['device']}, {duration(training['seconds'])} |"
-        )
-    return "\n".join(lines)
-
-
-def _with_table(readme, entries):
-    """The README's text with the table of published weights between its marks."""
-    before, begin, rest = readme.read_text().partition(README_MARKS[0])
-    _, end, after = rest.partition(README_MARKS[1])
-    if not begin or not end:
-        raise WeightsError(f"{readme}: the marks {README_MARKS[0]} and {README_MARKS[1]} are missing")
-    return f"{before}{begin}\n{weights_table(entries)}\n{end}{after}"
-
-
-def card(entry: Published) -> str:
-    """A Markdown card of one weight file, made from its manifest entry."""
-    arguments = "".join(f"{key}={value!r}, " for key, value in entry.architecture.items())
-    arguments += f"classes={entry.classes}, load_weights={True if entry.default else entry.tag!r}"
-    training, metrics = entry.training, entry.metrics
-    config = yaml.safe_dump(training["experiment"], sort_keys=False)
-    versions = ", ".join(f"{name} {version}" for name, version in training["versions"].items())
-    registered = registry.get(entry.model)
-    remark = f". {entry.remark}" if entry.remark else "; no choice was made by the test images."
-    revision = AND.join(
-        f"`{one.removesuffix('+changes')}`" + " with changes that are in no commit" * one.endswith("+changes")
-        for one in (training["revision"] or "unknown").split(AND)
-    )
-    return f"""# {entry.tag}
-
-    from cifarzoo import {entry.model}
-    model = {entry.model}({arguments})
-
-{registered.paper} ({registered.year}). Raw pixels in (uint8 or 0-255), logits out.
-
-| measured from this file on {metrics["n"]:,} test images of {entry.dataset} | |
-| --- | ---: |
-| error | {metrics["error"]:.2f} % |
-| top-5 error | {metrics["top5_error"]:.2f} % |
-| negative log-likelihood | {metrics["nll"]:.4f} nats |
-| Brier score | {metrics["brier"]:.4f} |
-| expected calibration error, 15 bins | {metrics["ece"]:.4f} |
-| parameters | {entry.parameters:,} |
-| file | {entry.bytes:,} bytes, sha256 `{entry.sha256}` |
-
-The error is that of the {training["weights"]} of one training with seed {training["seed"]}{remark}
-
-Input is normalised inside the model with mean {entry.preprocessing["mean"]} and standard deviation
-{entry.preprocessing["std"]}.
-
-Trained for {training["steps"]:,} steps ({training["images"]:,} images) in {duration(training["seconds"])} on
-{training["device"]} with the {training["backend"]} engine ({versions}), revision {revision}:
-
-```yaml
-{config}```
-
-License of the weights: {entry.license}.
-"""
+def _without_paths(config):
+    """An experiment without the folders of the machine that it ran on."""
+    parameters = {key: value for key, value in config["train_parameters"].items() if key != "logdir"}
+    return {key: value for key, value in config.items() if key != "data_dir"} | {"train_parameters": parameters}

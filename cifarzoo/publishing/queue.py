@@ -1,122 +1,124 @@
-"""The factory: fills the table of published weights, as far as a budget of time goes.
+"""The training queue: train and publish the wanted rows that are missing, within a time budget.
 
-It reads the wanted rows (recipes/zoo.yaml), leaves out what the manifest has, goes on with what is half done, and
-trains what fits; a finished run is evaluated once on the test images and published. It may be stopped at any moment.
+It skips rows that the manifest already has, resumes half-trained ones first, and trains what fits the budget. A
+finished run is evaluated once on the test images and published. The queue may be stopped at any moment.
 """
 
 import json
 import time
-from pathlib import Path
+from dataclasses import replace
 
 from pydantic import ValidationError
 
 from cifarzoo.data import load
-from cifarzoo.data.dataset import info
+from cifarzoo.data.splits import IMAGES
 from cifarzoo.errors import DataError, InUseError, summarize
+from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schedules import Duration
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.hardware import device_name
-from cifarzoo.pretrained.manifest import read_manifest
-from cifarzoo.publishing.publish import GOLDEN_IMAGES, publish, write_pages
+from cifarzoo.publishing.publish import publish
 from cifarzoo.publishing.wanted import Row
+from cifarzoo.publishing.weights_folder import WeightsFolder
 from cifarzoo.runs.folder import RunFolder
+from cifarzoo.training.engines import replica_count
 from cifarzoo.training.estimate import measure_pace, probe
-from cifarzoo.training.job import Job, prepare
-from cifarzoo.training.resolve_auto import catalogued_macs, on_accelerator
-from cifarzoo.training.stopping import Interrupted, StopRequest
-from cifarzoo.training.trainer import run
+from cifarzoo.training.resolve_auto import catalogued_macs, on_accelerator, settled
+from cifarzoo.training.trainer import Interrupted, StopRequest, run
 
-# Building, compiling and publishing, beside the training itself and the evaluation.
+# Building, compiling and publishing, in addition to training and evaluation.
 FIXED_SECONDS = 60.0
-# Images that are evaluated before weights are published: at the run's end, and from the files in both precisions.
+# Images evaluated per published file: at the end of the run, and from the files in both precisions.
 EVALUATED_IMAGES = 30_000
-# By how much a row's time may be below that of its arithmetic at ResNet-20's rate: wide networks reach more of a
-# device, of an accelerator far more.
+# How much faster a row may be than its arithmetic at ResNet-20's rate: wide networks use more of a device, and far more
+# of an accelerator.
 FASTER, FASTER_ON_ACCELERATORS = 3, 12
-# Of the time that is left, what may go into steps of rows to see whether they fit; then one is begun.
+# Share of the time left that may be spent on measuring steps of rows, to see which one fits.
 PROBING_SHARE = 0.1
-# Saving takes as long as many steps of a wide network on an accelerator, where an epoch takes seconds.
+# On an accelerator an epoch takes seconds, and saving as long as many steps of a wide network.
 CHECKPOINT_SECONDS = 60.0
 
 
-class Factory:
-    """Rows, what is done of them, and how long the rest would take.
+class TrainingQueue:
+    """Wanted rows: which are published, which are half trained, and how long the rest would take.
 
     Args:
-        rows: As `read_rows` returns them.
+        rows: The wanted rows, as `read_rows` returns them.
         weights: The weights folder.
-        data_dir: Of the archives, or None.
+        data_dir: Folder of the data sets' archives; None searches the usual places.
     """
 
-    def __init__(self, rows: list[Row], weights: Path, data_dir: str | None = None):
-        self._rows, self._jobs = list(rows), {}
+    def __init__(self, rows: list[Row], weights: WeightsFolder, data_dir: str | None = None):
+        self._rows = [replace(row, experiment=settled(row.experiment, [row.seed])) for row in rows]
         self._weights, self._data_dir = weights, data_dir
         self._datasets, self._rates, self._paces = {}, {}, {}
 
     def open_rows(self) -> list[Row]:
-        """The rows that are not published yet: those that are half done first, and stopgaps last.
+        """The rows that are not published yet: half-trained ones first, stopgaps last.
 
-        A stopgap is left out where a better recipe's row is published.
+        A stopgap is left out if the row of a better recipe is published.
         """
-        published = {entry.tag for entry in self._published()}
+        published = set(self._published())
         rows = [
             row for row in self._rows if row.tag not in published and not (row.is_stopgap and row.better & published)
         ]
         return sorted(rows, key=lambda row: (not self._saved(row), row.is_stopgap))
 
     def changed_rows(self) -> list[Row]:
-        """The rows that are published from another version of their recipe, and so are not open."""
-        published = {entry.tag: entry for entry in self._published()}
-        return [row for row in self._rows if row.tag in published and not _is_of(published[row.tag], row)]
+        """The rows whose published weights were trained with another version of the recipe; they are not open."""
+        published = self._published()
+        return [row for row in self._rows if row.tag in published and not _was_trained_as(published[row.tag], row)]
 
     def rough_seconds(self, row: Row) -> float:
-        """Time to finish a row: at the rate of its own checkpoint, or of its arithmetic at ResNet-20's rate.
+        """Seconds to finish a row, from the rate in its checkpoint, or from its arithmetic at ResNet-20's rate.
 
         Raises:
-            CifarzooError: the row does not fit.
+            CifarzooError: the row's experiment is not valid here.
         """
-        return self._beside(row) + self._image_seconds(row) * self._images_left(row)
+        return self._overhead(row) + self._image_seconds(row) * self._images_left(row)
 
     def seconds(self, row: Row) -> float:
-        """Time to finish a row, as its checkpoint or else some steps of its own network say; see `rough_seconds`."""
+        """Seconds to finish a row, from the rate in its checkpoint, or from a few steps of its own network."""
         if self._steady(row):
             return self.rough_seconds(row)
-        key = _pace(self._job(row).experiment)
+        key = _pace(row.experiment)
         if key not in self._paces:
-            self._paces[key] = measure_pace(self._job(row))
+            self._paces[key] = measure_pace(row.experiment)
         steps = self._images_left(row) / row.experiment.train_parameters.batch_size
-        return self._beside(row) + self._paces[key].startup + self._paces[key].step * steps
+        return self._overhead(row) + self._paces[key].startup + self._paces[key].step * steps
 
     def work(self, budget: float) -> tuple[list[Row], list[Row]]:
-        """Train and publish what fits into `budget` seconds; returns the rows that were published and that failed.
+        """Train and publish what fits into `budget` seconds.
 
-        The first open row that fits is taken; where none fits, the first is begun and left half done at the deadline.
-        What an earlier factory was stopped in the midst of writing is written anew. Ctrl-C and SIGTERM stop it, too,
-        with a checkpoint, or after the publication that goes on; a second one stops it at once.
+        Takes the first open row that fits; if none fits, starts the first one and leaves it half trained at the
+        deadline. Pages that an interrupted publication did not write are written first. Ctrl-C and SIGTERM stop the
+        queue after a checkpoint, or after the publication in progress; a second signal stops it at once.
+
+        Returns:
+            The rows that were published, and the rows that failed.
         """
         deadline, finished, failed = time.monotonic() + budget, [], []
-        write_pages(self._weights)
+        self._weights.write_pages()
         for row in self.changed_rows():
-            _say(f"{row.tag}: published from another version of its recipe; give that a new name to have it trained")
+            _say(f"{row.tag}: published from another version of its recipe; rename the recipe to train the new version")
 
-        others = []  # what another process is training
+        in_use = []  # another process is training them
 
         def rows():
-            return [row for row in self.open_rows() if row not in failed + others]
+            return [row for row in self.open_rows() if row not in failed + in_use]
 
         with (stop := StopRequest()).on_signals():
             while not stop.signal and rows():
-                row, seconds = self._choose(rows(), deadline, failed, stop)
+                row, seconds = self.choose_row(rows(), deadline, failed, stop)
                 left = deadline - time.monotonic()
                 if row is None or left < FIXED_SECONDS or stop.signal:
                     break
                 _say(f"{row.tag}: about {seconds / 60:.0f} min, {left / 60:.0f} min left")
                 try:
-                    # What fits must leave time for its publication; what does not is only saved.
-                    end = deadline - (self._beside(row) if seconds <= left else FIXED_SECONDS / 2)
-                    experiment = self._saved_by_the_minute(row, seconds)
-                    job = prepare(experiment, self._dataset(experiment), [row.seed])
-                    run(job, row.seed, stop=stop, deadline=end)
+                    # A row that fits needs time for its publication at the end, any other only for a checkpoint.
+                    end = deadline - (self._overhead(row) if seconds <= left else FIXED_SECONDS / 2)
+                    experiment = self._with_checkpoints_by_the_minute(row, seconds)
+                    run(experiment, row.seed, self._dataset(experiment), deadline=end, stop=stop)
                     entry = self._publish(row)
                     finished.append(row)
                     _say(f"{row.tag}: published, error {entry.metrics['error']:.2f} %")
@@ -125,18 +127,30 @@ class Factory:
                     break
                 except InUseError as end:
                     _say(f"{row.tag}: {end}")
-                    others.append(row)
-                except Exception as failure:  # one row must not end the others' time
-                    if row.tag in {entry.tag for entry in self._published()}:
-                        continue  # by another factory, in the meantime
+                    in_use.append(row)
+                except Exception as failure:  # the other rows still have time
+                    if row.tag in self._published():
+                        continue  # another queue was faster
                     _say(f"{row.tag}: {summarize(failure)}")
                     failed.append(row)
         if left := rows():
-            _say(f"next: {', '.join(row.tag for row in left[:3])}; {len(left)} rows are open")
+            _say(f"next: {', '.join(row.tag for row in left[:3])}; open rows: {len(left)}")
         return finished, failed
 
-    def _choose(self, rows, deadline, failed, stop):
-        """The first row that can be finished in time, else the first, with its seconds; None where every row fails."""
+    def choose_row(
+        self, rows: list[Row], deadline: float, failed: list[Row], stop: StopRequest
+    ) -> tuple[Row | None, float]:
+        """The first row that can be finished in time, or else the first one.
+
+        Args:
+            rows: Open rows.
+            deadline: `time.monotonic()` at which time is up.
+            failed: Rows that turn out to be invalid are appended.
+            stop: Ends the search.
+
+        Returns:
+            The row and its seconds; None and 0 if every row fails.
+        """
         first = None, 0.0
         probed_until = time.monotonic() + PROBING_SHARE * (deadline - time.monotonic())
         without_data = set()
@@ -152,7 +166,7 @@ class Factory:
                 left = deadline - time.monotonic()
                 might_fit = seconds / faster <= left and time.monotonic() < probed_until
                 if might_fit or first[0] is None:
-                    self._dataset(row.experiment)  # before its network is compiled for nothing
+                    self._dataset(row.experiment)  # fails before the network is compiled
                 if might_fit:
                     seconds = self.seconds(row)
             except DataError as failure:
@@ -169,34 +183,25 @@ class Factory:
             first = first if first[0] else (row, seconds)
         return first
 
-    def _saved_by_the_minute(self, row, seconds):
-        """The row's experiment, of `seconds` in all, with checkpoints not much less than a minute apart.
+    def _with_checkpoints_by_the_minute(self, row, seconds):
+        """The row's experiment, which takes `seconds`, with checkpoints about a minute apart or more.
 
-        They come every so many of the row's own intervals, so that calls keep their length.
+        Their interval is a multiple of the row's own, so that compiled calls keep their length.
         """
         plan, parameters = self._plan(row), row.experiment.train_parameters
         steps = self._images_left(row) / plan.batch_size
-        minutes = max((seconds - self._beside(row)) / CHECKPOINT_SECONDS, 1e-9)
+        minutes = max((seconds - self._overhead(row)) / CHECKPOINT_SECONDS, 1e-9)
         intervals = max(1, round(steps / plan.checkpoint / minutes))
         parameters = parameters.model_copy(update={"checkpoint_interval": Duration(steps=intervals * plan.checkpoint)})
         return row.experiment.model_copy(update={"train_parameters": parameters})
 
     def _publish(self, row):
-        """Publish; the weights become the default if their recipe is preferred to that of the default so far."""
-        golden = load("synthetic").test.images[:GOLDEN_IMAGES]
-        return publish(
-            RunFolder.of(row.experiment, row.seed),
-            row.tag,
-            self._dataset(row.experiment),
-            self._weights,
-            golden,
-            recipe=row.recipe,
-            preference=row.preference,
-            remark=row.remark,
-        )
+        run, dataset = RunFolder.of(row.experiment, row.seed), self._dataset(row.experiment)
+        return publish(run, dataset, self._weights, row.tag, row.recipe, row.preference, row.remark)
 
     def _published(self):
-        return read_manifest(self._weights / "manifest.json")
+        """The entries of published weights, by each of their tags."""
+        return {tag: entry for entry in self._weights.entries() for tag in (entry.tag, *entry.aliases)}
 
     def _dataset(self, experiment):
         name = experiment.dataset
@@ -205,65 +210,62 @@ class Factory:
         return self._datasets[name]
 
     def _plan(self, row):
-        """The row's plan, without its data, which need not be there before a row is trained on them."""
-        return self._job(row).plan
-
-    def _job(self, row) -> Job:
-        """The row's job, without its data."""
-        if row.tag not in self._jobs:
-            self._jobs[row.tag] = prepare(row.experiment, info(row.experiment.dataset), [row.seed])
-        return self._jobs[row.tag]
+        """The row's plan; does not load the data, which are needed only when the row is trained."""
+        split = row.experiment.train_split
+        if row.experiment.dataset == "synthetic":
+            return Plan(row.experiment, len(self._dataset(row.experiment).split(split)))
+        return Plan(row.experiment, IMAGES[split])
 
     def _images_left(self, row):
-        """How many images of full size would be the arithmetic that is left of a row."""
+        """Training images left, as the number of full-size images with the same arithmetic."""
         plan, saved = self._plan(row), self._saved(row)
         return plan.full_size_images(min(saved["step"], plan.total) if saved else 0)
 
-    def _beside(self, row):
-        """Seconds beside the training itself; an evaluated image is a third of a trained one."""
+    def _overhead(self, row):
+        """Seconds apart from training; evaluating an image takes a third of training on it."""
         return FIXED_SECONDS + EVALUATED_IMAGES / 3 * self._image_seconds(row)
 
     def _image_seconds(self, row):
-        """Seconds of a training image of full size, by the row's checkpoint or its arithmetic at ResNet-20's rate."""
+        """Seconds per full-size training image, from the row's checkpoint or its arithmetic at ResNet-20's rate."""
         if steady := self._steady(row):
             return steady["seconds"] / steady["images"]
         return row.experiment.operations(catalogued_macs(row.experiment), 1) / self._rate(row)
 
     def _steady(self, row):
-        """Images and seconds that the row's checkpoint has of the device at hand, without compilation; None if none."""
+        """Images and seconds without compilation in the row's checkpoint, if it was made on this device, else None."""
         saved = self._saved(row)
-        if saved and saved["steady"]["images"] and _is_from_here(saved, self._job(row)):
+        if saved and saved["steady"]["images"] and _is_from_here(saved, row):
             return saved["steady"]
         return None
 
     def _rate(self, row):
-        experiment = self._job(row).experiment
-        device = experiment.precision, experiment.distribution
+        device = row.experiment.precision, row.experiment.distribution
         if device not in self._rates:
             self._rates[device] = probe(*device)
         return self._rates[device]
 
     def _saved(self, row):
-        """What the checkpoint of a row says of itself, if it is past the first step; else None."""
+        """Meta data of the row's checkpoint if it is past the first step, else None."""
         saved = RunFolder.of(row.experiment, row.seed).checkpoint_meta()
         return saved if saved and saved["step"] else None
 
 
-def _is_from_here(saved, job):
-    """Whether the seconds of a checkpoint are those of the devices at hand, and of no others."""
-    return saved["provenance"]["device"] == device_name(job.replicas)
+def _is_from_here(saved, row):
+    """Whether all the steps of a checkpoint were timed on the devices of this machine."""
+    return saved["provenance"]["device"] == device_name(replica_count(row.experiment))
 
 
-def _is_of(entry, row):
-    """Whether an entry was trained as a row says, but for its precision, which is the device's, and its intervals."""
+def _was_trained_as(entry, row):
+    """Whether an entry was trained by the row's recipe, except for precision (the device's) and intervals."""
     try:
         earlier = Experiment.model_validate(entry.training["experiment"])
     except ValidationError:
         return False
-    return _decisive(earlier) == _decisive(row.experiment)
+    return _recipe_fingerprint(earlier) == _recipe_fingerprint(row.experiment)
 
 
-def _decisive(experiment):
+def _recipe_fingerprint(experiment):
+    """The fingerprint without name, precision, and log and validation intervals."""
     length = {"steps": 1}
     parameters = experiment.train_parameters.model_dump() | {
         "run_name": "any",
@@ -275,7 +277,7 @@ def _decisive(experiment):
 
 
 def _pace(experiment):
-    """What the time of a step depends on."""
+    """Everything the time of a step depends on, as a key."""
     document, parameters = experiment.model_dump(mode="json"), experiment.train_parameters
     keys = ("model", "model_parameters", "dataset", "augmentation", "precision", "distribution", "xla")
     costly = parameters.batch_size, parameters.accumulate, bool(parameters.sam_rho), bool(parameters.averages)

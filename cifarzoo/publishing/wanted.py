@@ -1,8 +1,7 @@
-"""The wanted rows of the table of published weights, read from recipes/zoo.yaml; no Keras is needed for it."""
+"""The wanted rows of the table of published weights, read from recipes/zoo.yaml without Keras."""
 
 import collections
 import fnmatch
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ from cifarzoo.experiment.schema import Experiment
 from cifarzoo.strict_model import Strict, first_problem
 from cifarzoo.strict_yaml import read_mapping
 
-# What weights and rows may be called: it is a part of file names.
+# Valid names of weights and rows; they become file names.
 TAG = "[A-Za-z0-9][A-Za-z0-9._+-]*"
-UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
@@ -25,15 +23,15 @@ class Row:
     """One wanted weight file.
 
     Attributes:
-        tag: Its name.
-        recipe: The name of its recipe.
+        tag: Name of the weights.
+        recipe: Name of the recipe.
         experiment: What to train.
-        seed: The one seed.
-        preference: The recipes of the network and data set, the best first: of those that are published it gives the
-            weights that `load_weights=True` means.
-        is_stopgap: Whether its recipe is one for want of time, not wanted where there is a better one's row.
-        better: Tags of the same network, data set and seed with the recipes before this one.
-        remark: What a reader of its error must know, if anything.
+        seed: The seed.
+        preference: Recipes for the network and data set, the best first: `load_weights=True` loads the first that is
+            published.
+        is_stopgap: Whether the recipe only fills in until a better one is published.
+        better: Tags of the rows for the same network, data set and seed whose recipes come before this one.
+        remark: What a reader of the error must know, if anything.
     """
 
     tag: str
@@ -46,8 +44,8 @@ class Row:
     remark: str = ""
 
 
-class _WantedRow(BaseModel):
-    """A row of the file; all other keys are those of an experiment."""
+class _RowDocument(BaseModel):
+    """A row in the file; all further keys are keys of an experiment."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -59,66 +57,54 @@ class _WantedRow(BaseModel):
     remark: str = ""
 
     def experiment(self):
-        """The keys that the row has of an experiment."""
+        """The row's keys of an experiment."""
         return {"model": self.model, "dataset": self.dataset} | (self.model_extra or {})
 
 
-class _WantedRows(Strict):
+class _Document(Strict):
     """The file."""
 
     recipes: dict[str, dict[str, Any] | str]
     stopgaps: list[str] = []
     common: dict[str, Any] | None = None
-    rows: list[_WantedRow]
-
-
-def parse_budget(text: str) -> float:
-    """Seconds of a budget such as "20m", "1.5h" or "90s".
-
-    Raises:
-        ExperimentError: it is not a number and a unit.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if not found:
-        raise ExperimentError(f"--budget {text}: expected a number and s, m or h, for example 20m")
-    return float(found[1]) * UNITS[found[2]]
+    rows: list[_RowDocument]
 
 
 def read_rows(path: Path, logdir: str) -> list[Row]:
-    """The wanted rows of a file, in order.
+    """Read wanted rows, in the order of the file.
 
     Args:
-        path: recipes/zoo.yaml or a file of its form.
-        logdir: Where the runs are to lie.
+        path: recipes/zoo.yaml or a file like it.
+        logdir: Parent folder of the runs.
 
     Raises:
-        ExperimentError: a row or recipe does not fit; the message names it.
+        ExperimentError: a row or a recipe is invalid; the message names it.
     """
     try:
-        wanted = _WantedRows.model_validate(read_mapping(path, "recipes, common and rows"))
+        document = _Document.model_validate(read_mapping(path, "recipes, common and rows"))
     except ValidationError as failure:
-        raise ExperimentError(f"{path}: {first_problem(failure, _WantedRows)}") from None
-    recipes = {name: _recipe(path, recipe) for name, recipe in wanted.recipes.items()}
-    for name in wanted.stopgaps:
+        raise ExperimentError(f"{path}: {first_problem(failure, _Document)}") from None
+    recipes = {name: _recipe(path, recipe) for name, recipe in document.recipes.items()}
+    for name in document.stopgaps:
         _check_recipe(name, recipes, f"{path}: stopgaps")
     rows = [
-        _row(path, number, row, recipe, seed, recipes, wanted, logdir)
-        for number, row in enumerate(wanted.rows, start=1)
+        _row(path, number, row, recipe, seed, recipes, document, logdir)
+        for number, row in enumerate(document.rows, start=1)
         for recipe in row.recipes
         for seed in row.seeds
     ]
     for tag, count in collections.Counter(row.tag for row in rows).items():
         if count > 1:
-            raise ExperimentError(f"{path}: {count} rows would be called {tag}; give them different names")
+            raise ExperimentError(f"{path}: {count} rows are called {tag}; give them different names")
     return rows
 
 
-def _recipe(path, given):
-    """Return a recipe's mapping, which may be in a file of its own, and the folder of that file."""
-    if isinstance(given, str):
-        file = path.parent / given
+def _recipe(path, recipe):
+    """A recipe's mapping, or that of the file it names, and the folder in which the mapping's paths start."""
+    if isinstance(recipe, str):
+        file = path.parent / recipe
         return read_mapping(file, "keys of an experiment"), file.parent
-    return given, path.parent
+    return recipe, path.parent
 
 
 def _check_recipe(name, recipes, place):
@@ -126,13 +112,13 @@ def _check_recipe(name, recipes, place):
         raise ExperimentError(f"{place}: unknown recipe {name!r}; the file has {', '.join(recipes)}")
 
 
-def _row(path, number, row, recipe, seed, recipes, wanted, logdir):
+def _row(path, number, row, recipe, seed, recipes, document, logdir):
     place = f"{path}, row {number}"
     _check_recipe(recipe, recipes, place)
     group = f"{row.name}_{row.dataset}"
-    place_and_seed = {"seeds": [seed], "train_parameters": {"logdir": logdir, "run_name": f"{group}_{recipe}"}}
+    name_and_seed = {"seeds": [seed], "train_parameters": {"logdir": logdir, "run_name": f"{group}_{recipe}"}}
     mapping, folder = recipes[recipe]
-    layers = [wanted.common or {}, mapping, row.experiment(), place_and_seed]
+    layers = [document.common or {}, mapping, row.experiment(), name_and_seed]
     experiment = experiment_from(layers, place, [path.parent, folder])
     return Row(
         f"{group}_{recipe}_s{seed}",
@@ -140,21 +126,21 @@ def _row(path, number, row, recipe, seed, recipes, wanted, logdir):
         experiment,
         seed,
         preference=tuple(row.recipes),
-        is_stopgap=recipe in wanted.stopgaps,
+        is_stopgap=recipe in document.stopgaps,
         better=frozenset(f"{group}_{name}_s{seed}" for name in row.recipes[: row.recipes.index(recipe)]),
         remark=row.remark,
     )
 
 
 def only_matching(rows: list[Row], pattern: str | None) -> list[Row]:
-    """The rows whose tag matches a shell pattern.
+    """The rows whose tags match a shell pattern.
 
     Raises:
-        ExperimentError: none does.
+        ExperimentError: no tag matches.
     """
-    found = [row for row in rows if pattern is None or fnmatch.fnmatch(row.tag, pattern)]
-    if not found:
+    matching = [row for row in rows if pattern is None or fnmatch.fnmatchcase(row.tag, pattern)]
+    if not matching:
         raise ExperimentError(
             f"--only {pattern}: no row has such a tag; there are {', '.join(row.tag for row in rows)}"
         )
-    return found
+    return matching
