@@ -30,8 +30,7 @@ def ours(options):
     from cifarzoo.evaluation.evaluate import evaluate
     from cifarzoo.evaluation.load_model import load_run
     from cifarzoo.experiment.files import read_experiments
-    from cifarzoo.experiment.plan import Plan
-    from cifarzoo.runs.folder import RunFolder
+    from cifarzoo.training.job import prepare
     from cifarzoo.training.trainer import run
 
     with tempfile.TemporaryDirectory() as folder:
@@ -42,9 +41,10 @@ def ours(options):
         dataset = load("cifar10")
         if options.steps:
             return speed_of_ours(experiment, dataset, options)
-        seconds = run(experiment, options.seed, dataset)["seconds"]  # of training alone
-        images = Plan(experiment, len(dataset.train)).total * experiment.train_parameters.batch_size
-        loaded = load_run(RunFolder.of(experiment, options.seed))
+        job = prepare(experiment, dataset)
+        seconds = run(job, options.seed).seconds  # of training alone
+        images = job.plan.total * experiment.train_parameters.batch_size
+        loaded = load_run(job.folder(options.seed))
         errors = [evaluate(loaded, dataset, flip=flip)[0]["error"] for flip in (False, True)]
     return {"seconds": seconds, "images_per_second": images / seconds, "errors": errors}
 
@@ -53,9 +53,9 @@ def speed_of_ours(experiment, dataset, options):
     """Time steps of the engine after one warm-up step, on full-size images like PyTorch's unless `--set` differs."""
     import numpy as np
 
-    from cifarzoo.training.engines import create_engine
+    from cifarzoo.training.job import prepare
 
-    engine = create_engine(experiment, dataset, options.seed)
+    engine = prepare(experiment, dataset).create_engine(options.seed)
     size = experiment.train_parameters.batch_size
     indices = np.arange(options.steps * size, dtype=np.int32).reshape(-1, size) % len(dataset.train)
     engine.train(0, indices[:1], np.full(1, 1e-3))

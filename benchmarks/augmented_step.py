@@ -27,7 +27,7 @@ def make_engines(options):
     from cifarzoo.augment.spec import PIPELINES
     from cifarzoo.data import load
     from cifarzoo.experiment.schema import Experiment
-    from cifarzoo.training.engines import create_engine
+    from cifarzoo.training.job import prepare
 
     pipelines = {name: name for name in PIPELINES}
     pipelines["policies"] = [{"policies": {"policies": read_policies(POLICIES)}}, "crop", "flip", "cutout"]
@@ -42,7 +42,7 @@ def make_engines(options):
                 "train_parameters": {"batch_size": BATCH, "steps_per_call": options.steps},
             }
         )
-        engines[name] = create_engine(experiment, dataset, 0)
+        engines[name] = prepare(experiment, dataset).create_engine(0)
         engines[name].train(0, np.zeros((1, BATCH), np.int32), np.full(1, 1e-3))
     return engines
 

@@ -24,11 +24,11 @@ def one_run(experiment, dataset, seed):
     """Return seconds of training, error in percent, and error with mirror images."""
     from cifarzoo.evaluation.evaluate import evaluate
     from cifarzoo.evaluation.load_model import LoadedModel
-    from cifarzoo.experiment.plan import Plan, stream_indices
-    from cifarzoo.training.engines import create_engine
+    from cifarzoo.experiment.plan import stream_indices
+    from cifarzoo.training.job import prepare
 
-    plan = Plan(experiment, len(dataset.split(experiment.train_split)))
-    engine = create_engine(experiment, dataset, seed)
+    job = prepare(experiment, dataset)
+    plan, engine = job.plan, job.create_engine(seed)
 
     def call(first, last):
         start, count = first * plan.batch_size, (last - first) * plan.batch_size
@@ -40,7 +40,7 @@ def one_run(experiment, dataset, seed):
         calls.append(plan.next_end(calls[-1]))
     fresh, seen = engine.state(), set()
     for first in calls[:-1]:
-        if (size := experiment.image_sizes(plan.images).at(first)) not in seen:
+        if (size := plan.image_size(first)) not in seen:
             seen.add(size)
             call(first, first + 1)
     engine.restore(fresh)
@@ -68,13 +68,12 @@ def main():
 
         from cifarzoo.data import load
         from cifarzoo.experiment.files import read_experiments
-        from cifarzoo.training.resolve_auto import settled
         from cifarzoo.training.runner import set_backend
 
         (experiment,) = read_experiments(options.recipe, options.set)
         set_backend([experiment])
         seeds = list(range(options.runs))
-        experiment, dataset, runs = settled(experiment, seeds), load(experiment.dataset), []
+        dataset, runs = load(experiment.dataset), []
         print(f"{'seed':>4} {'seconds':>9} {'error %':>8} {'with mirror images':>19}")
         for seed in seeds:
             runs.append(one_run(experiment, dataset, seed))

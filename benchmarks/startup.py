@@ -37,7 +37,7 @@ def first_step(depth, kind, batch):
     from cifarzoo.experiment.schema import Experiment
     from cifarzoo.keras_internals import block_loops
     from cifarzoo.models.registry import create_model
-    from cifarzoo.training.engines import create_engine
+    from cifarzoo.training.job import prepare
 
     dataset = load("synthetic")
     started = time.perf_counter()
@@ -49,7 +49,7 @@ def first_step(depth, kind, batch):
             dataset="synthetic",
             train_parameters={"steps_per_call": 1, "batch_size": batch},
         )
-        engine = create_engine(experiment, dataset, 0)
+        engine = prepare(experiment, dataset).create_engine(0)
         if kind == "looped":
             from cifarzoo.keras_internals import block_loops_jax
 

@@ -47,7 +47,7 @@ def ours(network, steps, precision, repeats):
 
     from cifarzoo.data import load
     from cifarzoo.experiment.schema import Experiment
-    from cifarzoo.training.engines import create_engine
+    from cifarzoo.training.job import prepare
 
     experiment = Experiment.model_validate(
         {
@@ -58,7 +58,7 @@ def ours(network, steps, precision, repeats):
             "train_parameters": {"nesterov": True, "weight_decay": 5e-4, "steps_per_call": steps, "batch_size": BATCH},
         }
     )
-    engine = create_engine(experiment, load("synthetic"), 0)
+    engine = prepare(experiment, load("synthetic")).create_engine(0)
     indices = np.arange(steps * BATCH, dtype=np.int32).reshape(steps, BATCH) % 10_000
     engine.train(0, indices, np.full(steps, 0.01))
     return median_speed(lambda k: engine.train((k + 1) * steps, indices, np.full(steps, 0.01)), steps, repeats)

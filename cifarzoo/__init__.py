@@ -24,6 +24,8 @@ FUNCTIONS = {
     "list_models": ("cifarzoo.models.registry", "list_models"),
     "load": ("cifarzoo.pretrained.loading", "load"),
     "load_data": ("cifarzoo.data", "load"),
+    "Dataset": ("cifarzoo.data", "Dataset"),
+    "train": ("cifarzoo.training.train", "train"),
 }
 
 

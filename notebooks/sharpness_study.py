@@ -74,20 +74,21 @@ def train(name: str):
     import keras
 
     from cifarzoo.experiment.files import read_experiments
-    from cifarzoo.runs.folder import RunFolder
+    from cifarzoo.training.job import prepare
     from cifarzoo.training.trainer import run
 
     experiments = {
         e.name: e for e in read_experiments(HERE / "sharpness_networks.yaml", [f"train_parameters.logdir={RUNS}"])
     }
-    folder = RunFolder.of(experiments[name], 0)
+    job = prepare(experiments[name], few_images())
+    folder = job.folder(0)
 
     class KeepWeights(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if batch + 1 in MOMENTS:
                 self.model.save_weights(folder.path / f"step{batch + 1}.weights.h5")
 
-    run(experiments[name], 0, few_images(), [KeepWeights()])
+    run(job, 0, [KeepWeights()])
     return folder
 
 

@@ -46,7 +46,7 @@ FLOATING = ("jitter", "mixup", "mixup_image")
 
 
 def batch(count=96):
-    """Images with structure, and labels."""
+    """Return images with structure, and labels."""
     rng = np.random.default_rng(11)
     coarse = rng.integers(0, 256, (count, 8, 8, 3))
     images = np.clip(coarse.repeat(4, 1).repeat(4, 2) + rng.integers(-20, 20, (count, 32, 32, 3)), 0, 255)
@@ -55,7 +55,7 @@ def batch(count=96):
 
 @lru_cache
 def compiled(name):
-    """A pipeline as an engine of this backend runs it."""
+    """Return a pipeline compiled as an engine of this backend compiles it."""
     pipeline = build(DESCRIPTIONS.get(name, name), classes=10)
 
     def run(images, labels, step, index):
@@ -70,20 +70,20 @@ def compiled(name):
     return tf.function(run, autograph=False)
 
 
-def augment(name, step, places=None):
-    """The images and labels of a step, or of the given places of it, as NumPy arrays."""
+def augment(name, step, positions=None):
+    """Return the images and labels of a step, or of some positions in its batch, as NumPy arrays."""
     images, labels = batch()
-    places = np.arange(len(images)) if places is None else np.asarray(places)
+    positions = np.arange(len(images)) if positions is None else np.asarray(positions)
     results = compiled(name)(
-        *(ops.convert_to_tensor(array) for array in (images[places], labels[places])),
+        *(ops.convert_to_tensor(array) for array in (images[positions], labels[positions])),
         ops.convert_to_tensor(step, "int32"),
-        ops.convert_to_tensor(places.astype("int32")),
+        ops.convert_to_tensor(positions.astype("int32")),
     )
     return tuple(ops.convert_to_numpy(result) for result in results)
 
 
 def everything():
-    """The images and labels of all pipelines at a step."""
+    """Return the images and labels of all pipelines at a step."""
     results = {}
     for name in DESCRIPTIONS:
         results[f"{name}_images"], results[f"{name}_labels"] = augment(name, 41)

@@ -1,4 +1,4 @@
-"""Archives in the official formats, full-size but made up, and the pickles that Python 2 would write."""
+"""Made-up archives of full size in the official formats, and pickles as Python 2 writes them."""
 
 import io
 import os
@@ -21,7 +21,7 @@ FILES = {
 
 
 def made_up_images(count, file_number):
-    """uint8 [count, 32, 32, 3]: red says the row, green the column, blue which image of which file."""
+    """Return uint8 [count, 32, 32, 3]: red encodes the row, green the column, blue the image and the file."""
     images = np.empty((count, 32, 32, 3), np.uint8)
     images[..., 0] = np.arange(32)[:, None] * 7
     images[..., 1] = np.arange(32) * 5
@@ -34,12 +34,12 @@ def made_up_labels(count, file_number, classes):
 
 
 def planes(images):
-    """Images as the rows that the archives hold: [n, 3072], red, green, blue plane."""
+    """Return images as rows of the archives: [n, 3072], the red, green and blue planes."""
     return images.transpose(0, 3, 1, 2).reshape(len(images), -1)
 
 
 def file_contents(folder, file_number, count, protocol=None):
-    """The bytes of one file of an archive; a pickle is Python 2's unless a protocol of Python 3 is named."""
+    """Return the bytes of one file of an archive; pickles are Python 2's unless `protocol` names one of Python 3."""
     rows = planes(made_up_images(count, file_number))
     if "100" in folder:
         labels = {b"coarse_labels": made_up_labels(count, file_number, 20)}
@@ -53,7 +53,7 @@ def file_contents(folder, file_number, count, protocol=None):
 
 
 def write_folder(parent: Path, folder: str) -> Path:
-    """A whole unpacked archive in `parent`."""
+    """Write a complete unpacked archive into `parent`."""
     path = parent / folder
     path.mkdir(parents=True)
     for number, (name, count) in enumerate(FILES[folder].items()):
@@ -62,7 +62,7 @@ def write_folder(parent: Path, folder: str) -> Path:
 
 
 def write_tar(path: Path, members: dict[str, bytes | str]):
-    """A .tar.gz; a text as contents makes a symbolic link to it."""
+    """Write a .tar.gz; contents that are text become a symbolic link to that path."""
     with tarfile.open(path, "w:gz", compresslevel=1) as tar:
         for name, contents in members.items():
             member = tarfile.TarInfo(name)
@@ -75,7 +75,7 @@ def write_tar(path: Path, members: dict[str, bytes | str]):
 
 
 def python2_pickle(value) -> bytes:
-    """Protocol 2 as Python 2's cPickle and NumPy 1 wrote it: strings are byte strings, arrays name numpy.core."""
+    """Pickle like Python 2's cPickle and NumPy 1, in protocol 2: strings are byte strings, arrays name numpy.core."""
     return b"\x80\x02" + _python2(value) + b"."
 
 

@@ -1,4 +1,4 @@
-"""What takes long to make and several modules need."""
+"""Fixtures that are slow to make and shared by several test files."""
 
 import pytest
 from small_zoo import ROWS, fill_zoo
@@ -6,7 +6,7 @@ from small_zoo import ROWS, fill_zoo
 
 @pytest.fixture(scope="session")
 def filled(tmp_path_factory):
-    """A folder in which the training queue has trained and published its one row; and what it printed."""
+    """A folder in which the queue has trained and published its one row, and the queue's output."""
     folder = tmp_path_factory.mktemp("zoo")
     (folder / "rows.yaml").write_text(ROWS)
     (folder / "weights").mkdir()

@@ -1,7 +1,7 @@
 """Builders of the zoo whose random layers draw the same numbers on every backend; an experiment's `module`.
 
-Backends make different random numbers of one seed. Importing this file puts a formula of the seed generator's state in
-their place, so that it is to be imported in a process of its own.
+Backends derive different random numbers from the same seed. Importing this file replaces them with a formula of the
+seed generator's state, so import it only in a separate process.
 """
 
 import keras
@@ -12,7 +12,7 @@ from cifarzoo.models import registry
 
 
 def uniform(shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
-    """Fractions of 10,007, exact in float64, that differ by draw, by place in the batch and by generator."""
+    """Return fractions of 10,007, exact in float64, that differ by draw, position in the batch and generator."""
     first, second = (ops.cast(part, "float64") for part in ops.unstack(seed.next()))
     place = ops.reshape(ops.cast(ops.arange(shape[0]), "float64"), (-1,) + (1,) * (len(shape) - 1))
     fraction = ops.mod(ops.mod(first, 10_007) * 7_919 + second * 3_571 + place * 1_283, 10_007) / 10_007
@@ -23,7 +23,7 @@ keras.random.uniform = uniform
 
 
 def __getattr__(name):
-    """The builder of tiny_models or of the zoo with this name."""
+    """Return the builder of this name from tiny_models or from the zoo."""
     if name.startswith("tiny_"):
         return getattr(tiny_models, name)
     if name.startswith("cifar_"):
@@ -32,7 +32,7 @@ def __getattr__(name):
 
 
 def smooth(model):
-    """A copy with softplus for ReLU: rounding cannot switch a unit on or off, a jump in the gradient."""
+    """Return a copy with softplus for ReLU, so that rounding cannot switch a unit and make its gradient jump."""
 
     def copy(layer):
         if isinstance(layer, keras.layers.ReLU):
@@ -43,12 +43,12 @@ def smooth(model):
 
 
 def smooth_resnet20(classes=10):
-    """ResNet-20, made smooth."""
+    """ResNet-20 with softplus for ReLU."""
     return smooth(registry.get("cifar_resnet20").factory(classes=classes))
 
 
 def smooth_resnet110(classes=10):
-    """ResNet-110, made smooth."""
+    """ResNet-110 with softplus for ReLU."""
     return smooth(registry.get("cifar_resnet110").factory(classes=classes))
 
 

@@ -1,4 +1,4 @@
-"""Small members of every family, and ways to give them weights, that several test files share."""
+"""Small members of every family, and ways to set their weights, shared by several test files."""
 
 import os
 import subprocess
@@ -53,17 +53,17 @@ QUICK = [CASES[1], CASES[2]]
 
 
 def pixels(count: int = 4) -> np.ndarray:
-    """Random uint8 images, the same every time."""
+    """Return random uint8 images, the same in every call."""
     return np.random.default_rng(5).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
 
 
 def fill(model) -> None:
-    """Give every weight a sequence that depends on its place, shape and role only, so that a swap of two weights shows.
+    """Fill every weight with a sequence that depends only on its index, shape and role, so that swapped weights show.
 
     Kernels keep the activations near unit scale; BatchNormalization gets other statistics than zero and one.
     """
-    for place, weight in enumerate(model.weights):
-        ramp = (np.arange(np.prod(weight.shape)) * 7919 + 104729 * place) % 10007 / 10007 - 0.5
+    for number, weight in enumerate(model.weights):
+        ramp = (np.arange(np.prod(weight.shape)) * 7919 + 104729 * number) % 10007 / 10007 - 0.5
         ramp = ramp.reshape(weight.shape)
         if len(weight.shape) > 1:
             values = ramp * np.sqrt(24 / np.prod(weight.shape[:-1]))
@@ -74,14 +74,14 @@ def fill(model) -> None:
         weight.assign(values.astype("float32"))
 
 
-def assert_close(found, expected, tolerance: float = 1e-4, message: str = "") -> None:
-    """Largest difference below `tolerance` of the largest expected number: logits of made-up weights may be large."""
+def assert_close(actual, expected, tolerance: float = 1e-4, message: str = "") -> None:
+    """Assert that the largest difference is below `tolerance` times the largest expected number."""
     expected = np.asarray(expected)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max(), err_msg=message)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max(), err_msg=message)
 
 
 def run_python(code: str, *arguments: str, backend: str = "tensorflow", with_package: bool = True) -> str:
-    """Run code in a fresh interpreter and return what it prints; without the package it cannot be imported at all."""
+    """Run code in a fresh interpreter and return its output; without the package it cannot import cifarzoo."""
     environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")]) if with_package else ""
     if not with_package:

@@ -1,4 +1,4 @@
-"""Parameter counts and multiply-accumulates that the tests hold the models against, a row an architecture.
+"""Reference parameter counts and multiply-accumulates for the tests, one row per architecture.
 
 Trainable, then total with BatchNormalization's moving statistics, for 10 and for 100 classes. They come from the
 papers' code and from independent zoos, not from this package. Millions of multiply-accumulates are for one 32x32 image

@@ -1,4 +1,4 @@
-"""Exact Hessian, Fisher matrix and NTK of a small network beside the estimates: `python sharpness_exact.py OUT.json`.
+"""Compare estimates with the exact Hessian, Fisher and NTK of a small network: `python sharpness_exact.py OUT.json`.
 
 The full matrices come from the backend's own autodiff of a loss written out here, in float64, with nothing of
 `cifarzoo.evaluation.sharpness`; the estimates come from there.
@@ -14,7 +14,7 @@ CLASSES, IMAGES, CHUNK = 4, 37, 8
 
 
 def network(outputs=CLASSES, activation=None):
-    """408 trainable parameters: convolutions, BatchNormalization that is not the identity, tanh and ReLU."""
+    """Build a network of 408 trainable parameters with convolutions, non-trivial BatchNormalization, tanh and ReLU."""
     from keras import layers
 
     inputs = keras.Input((6, 6, 3))
@@ -44,7 +44,7 @@ def float64_network():
 
 
 def toy_dataset():
-    """The images to train on, and the first 20 of them again to test on."""
+    """Return images to train on, and the first 20 of them to test on."""
     from cifarzoo.data import Dataset, Split
 
     split = Split(*data())
@@ -57,7 +57,7 @@ def data():
 
 
 def exact(model, images, labels):
-    """Matrices [P, P] of cross-entropy and squared loss and of the Fisher, and the NTK's trace, means over images."""
+    """Return the Hessians [P, P] of both losses and the Fisher, and the NTK's trace, as means over images."""
     return (_exact_jax if keras.backend.backend() == "jax" else _exact_tensorflow)(model, images, labels)
 
 
@@ -119,12 +119,6 @@ def _fisher_and_ntk(jacobian, z):
 
 
 def main(out):
-    keras.config.set_floatx("float64")
-    if keras.backend.backend() == "jax":
-        import jax
-
-        jax.config.update("jax_enable_x64", True)
-        keras.src.backend.common.dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"  # or Keras rounds to float32
     from cifarzoo.evaluation.sharpness import LossFunction, epsilon_sharpness, estimate_traces, largest_eigenvalue
 
     model, (images, labels) = network(), data()
@@ -158,4 +152,11 @@ def main(out):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    from cifarzoo.keras_internals.precision import arithmetic
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+    with arithmetic("float64"):
+        main(sys.argv[1])

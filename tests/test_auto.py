@@ -29,17 +29,17 @@ def test_auto_is_what_is_fast_here_or_what_a_run_was_begun_with(tmp_path, monkey
     monkeypatch.setattr(auto, "bfloat16_is_fast", lambda distribution: fast)
     experiment = Experiment(model="m", precision="auto", train_parameters={"logdir": str(tmp_path)})
     taken, other = ("bfloat16", "float32") if fast else ("float32", "bfloat16")
-    assert auto.settled(experiment, [0]).precision == taken
+    assert auto.resolve_auto(experiment, [0], 50_000).precision == taken
     begun = tmp_path / "m/seed0"
     begun.mkdir(parents=True)
     (begun / "config.yaml").write_text(f"model: m\nprecision: {other}\n")
-    assert auto.settled(experiment, [0]).precision == other
-    assert auto.settled(experiment, [1]).precision == taken
-    assert auto.settled(experiment, [1, 0]).precision == other
+    assert auto.resolve_auto(experiment, [0], 50_000).precision == other
+    assert auto.resolve_auto(experiment, [1], 50_000).precision == taken
+    assert auto.resolve_auto(experiment, [1, 0], 50_000).precision == other
     (begun / "config.yaml").write_text("model: m\nprecision: bflo")
-    assert auto.settled(experiment, [0]).precision == taken
+    assert auto.resolve_auto(experiment, [0], 50_000).precision == taken
     for given in ("float32", "bfloat16", "float64"):
-        assert auto.settled(experiment.model_copy(update={"precision": given}), [0]).precision == given
+        assert auto.resolve_auto(experiment.model_copy(update={"precision": given}), [0], 50_000).precision == given
 
 
 @pytest.mark.parametrize("fast, said", [(False, True), (True, False), (None, False)])
@@ -72,9 +72,9 @@ def test_here_it_is_the_processor_that_decides():
 def test_calls_last_about_ten_seconds(monkeypatch, model, batch_size, accelerator, steps):
     monkeypatch.setattr(auto, "on_accelerator", lambda experiment: accelerator)
     experiment = Experiment(model=model, train_parameters={"batch_size": batch_size})
-    assert auto.settled(experiment, [0]).train_parameters.longest_call == steps
+    assert auto.resolve_auto(experiment, [0], 50_000).train_parameters.longest_call == steps
     given = Experiment(model=model, train_parameters={"batch_size": batch_size, "steps_per_call": 7})
-    assert auto.settled(given, [0]).train_parameters.longest_call == 7
+    assert auto.resolve_auto(given, [0], 50_000).train_parameters.longest_call == 7
 
 
 @pytest.mark.parametrize(("log", "steps"), [({"epochs": 1}, 391), (300, 300), (17, 391), (400, 200), (390, 390)])
@@ -83,9 +83,9 @@ def test_an_accelerators_calls_are_of_one_length(monkeypatch, log, steps):
     monkeypatch.setattr(auto, "on_accelerator", lambda experiment: True)
     intervals = {"log_interval": log, "val_interval": {"epochs": 10_000}, "checkpoint_interval": log}
     experiment = Experiment(model="cifar_resnet20", train_parameters=intervals)
-    assert auto.settled(experiment, [0]).train_parameters.longest_call == steps
+    assert auto.resolve_auto(experiment, [0], 50_000).train_parameters.longest_call == steps
 
 
 def test_sam_halves_the_steps_of_a_call():
     experiment = Experiment(model="cifar_resnet20", train_parameters={"sam_rho": 0.05})
-    assert auto.settled(experiment, [0]).train_parameters.longest_call == 16
+    assert auto.resolve_auto(experiment, [0], 50_000).train_parameters.longest_call == 16

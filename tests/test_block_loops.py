@@ -78,7 +78,7 @@ def test_layers_that_are_called_otherwise_are_no_copies():
 
 @pytest.mark.parametrize("recomputed", [False, True])
 def test_loops_compute_what_the_unrolled_network_computes(monkeypatch, recomputed):
-    from cifarzoo.training.engines.tensorflow import TensorFlowEngine
+    from cifarzoo.training.job import prepare
 
     experiment = Experiment.model_validate(
         {
@@ -95,10 +95,10 @@ def test_loops_compute_what_the_unrolled_network_computes(monkeypatch, recompute
     results = []
     for fewest in (5, 100):
         monkeypatch.setattr(block_loops, "MIN_COPIES", fewest)
-        engine = TensorFlowEngine(experiment, load("synthetic"), 0)
+        engine = prepare(experiment, load("synthetic")).create_engine(0)
         assert len(found_in(engine.model)) == (fewest < 100)
         sums = [engine.train(first, places[first : first + 2], np.full(2, 0.1)) for first in (0, 2)]
-        results.append((sums, engine.state(), engine.predict("test", average=True)))
+        results.append((sums, engine.state(), engine.predict("test")))
     (sums, state, logits), (sums_unrolled, state_unrolled, logits_unrolled) = results
     for one, other in zip(sums, sums_unrolled, strict=True):
         assert one == pytest.approx(other, rel=1e-6)

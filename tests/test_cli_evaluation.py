@@ -40,7 +40,7 @@ def test_options_that_would_be_overruled_are_refused(monkeypatch, capsys, argume
         (["evaluate"], "expected exactly one of a model, --all and --from-logits"),
         (["evaluate", "cifar_resnet20", "--all"], "expected exactly one of"),
         (["evaluate", "cifar_resnet20", "--argument", "classes"], "--argument classes: expected KEY=VALUE"),
-        (["evaluate", "cifar_resnet20", "--argument", "load_weights=x"], "weights are given by --weights"),
+        (["evaluate", "cifar_resnet20", "--argument", "load_weights=x"], "use --weights to choose the weights"),
         (["evaluate", "cifar_resnet20", "--format", "xml"], "expected markdown or json"),
         (["evaluate", "cifar_resnet20", "--logits", "nowhere/x.npz"], "nowhere/x.npz: there is no folder nowhere"),
         (["evaluate", "EMPTY"], "not a finished run: config.yaml and final.weights.h5 are expected"),

@@ -22,8 +22,8 @@ from cifarzoo.errors import DataError
 
 
 @pytest.fixture(autouse=True)
-def no_other_places(monkeypatch, tmp_path):
-    """What this machine has must not decide a test. A data test asks for `real`."""
+def no_other_archives(monkeypatch, tmp_path):
+    """Hide this machine's archives from the tests; a data test asks for `real`."""
     real = os.environ.get("CIFARZOO_DATA")
     monkeypatch.delenv("CIFARZOO_DATA", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "no-keras"))
@@ -31,27 +31,27 @@ def no_other_places(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def real(no_other_places):
-    return Path(no_other_places)
+def real(no_other_archives):
+    return Path(no_other_archives)
 
 
 @pytest.fixture(scope="module")
 def made_up(tmp_path_factory):
-    """A place with the four unpacked archives, full-size."""
-    place = tmp_path_factory.mktemp("made_up")
+    """A folder with the four unpacked archives in full size."""
+    parent = tmp_path_factory.mktemp("made_up")
     for folder in FILES:
-        write_folder(place, folder)
-    yield place
-    shutil.rmtree(place)
+        write_folder(parent, folder)
+    yield parent
+    shutil.rmtree(parent)
 
 
 def dataset_of(folder):
     return "cifar100" if "100" in folder else "cifar10"
 
 
-def link(place, folder, made_up, **replaced):
-    """The made-up archive in another place by links, with some files replaced (None: left out)."""
-    path = place / folder
+def link(parent, folder, made_up, **replaced):
+    """Link the made-up archive into another folder, with some files replaced (None: left out)."""
+    path = parent / folder
     path.mkdir(parents=True)
     for name in FILES[folder]:
         contents = replaced.get(name.partition(".")[0], ...)
@@ -98,19 +98,19 @@ def test_reads_a_tar_without_unpacking_it(made_up, tmp_path):
 
 
 def test_agrees_with_the_reader_of_keras(made_up):
-    from keras.src.datasets.cifar import load_batch
+    from cifarzoo.keras_internals.support import private_module
 
     folder = made_up / "cifar-10-batches-py"
-    rows, labels = load_batch(folder / "test_batch")
+    rows, labels = private_module("datasets.cifar").load_batch(folder / "test_batch")
     dataset = load("cifar10", folder)
     np.testing.assert_array_equal(dataset.test.images, rows.transpose(0, 2, 3, 1))
     np.testing.assert_array_equal(dataset.test.labels, labels)
 
 
-def test_places_in_order(made_up, tmp_path, monkeypatch):
-    """$CIFARZOO_DATA before Keras' cache; data_dir alone if it is given."""
+def test_folders_are_searched_in_order(made_up, tmp_path, monkeypatch):
+    """$CIFARZOO_DATA comes before Keras' cache; data_dir, if set, is the only folder."""
     batch = b"".join([b"\x07" * 3073] * 10_000)
-    mine, keras_home, given = tmp_path / "mine", tmp_path / "keras", tmp_path / "given"
+    mine, keras_home, named = tmp_path / "mine", tmp_path / "keras", tmp_path / "named"
     link(keras_home / "datasets", "cifar-10-batches-bin", made_up)
     monkeypatch.setenv("KERAS_HOME", str(keras_home))
     assert load("cifar10").test.labels[0] == 5
@@ -118,16 +118,16 @@ def test_places_in_order(made_up, tmp_path, monkeypatch):
     assert load("cifar10").test.labels[0] == 5  # none there
     link(mine, "cifar-10-batches-bin", made_up, test_batch=batch)
     assert load("cifar10").test.labels[0] == 7
-    link(given, "cifar-10-batches-bin", made_up, test_batch=batch.replace(b"\x07", b"\x08"))
-    assert load("cifar10", given).test.labels[0] == 8
+    link(named, "cifar-10-batches-bin", made_up, test_batch=batch.replace(b"\x07", b"\x08"))
+    assert load("cifar10", named).test.labels[0] == 8
     with pytest.raises(
-        DataError, match="no cifar100 archive in .*given; expected one of cifar-100-binary/.*python.tar.gz"
+        DataError, match="no cifar100 archive in .*named; expected one of cifar-100-binary/.*python.tar.gz"
     ):
-        load("cifar100", given)
+        load("cifar100", named)
 
 
 def test_finds_what_keras_downloaded(made_up, tmp_path, monkeypatch):
-    """`keras.datasets` calls `get_file` like this; only the address is another."""
+    """`keras.datasets` calls `get_file` like this, except for the address."""
     import keras
 
     folder = "cifar-10-batches-py"
@@ -143,9 +143,9 @@ def test_finds_what_keras_downloaded(made_up, tmp_path, monkeypatch):
     assert load("cifar10").test.labels[0] == 5
 
 
-def fails(dataset, place, *words):
+def fails(dataset, path, *words):
     with pytest.raises(DataError) as raised:
-        load(dataset, place)
+        load(dataset, path)
     message = str(raised.value)
     assert "\n" not in message
     for word in words:
@@ -171,10 +171,10 @@ def test_a_label_out_of_range(made_up, tmp_path):
     fails("cifar10", tmp_path, path / "data_batch_1.bin", "label to be from 0 to 9", "found 10 in record 1,234")
 
 
-@pytest.mark.parametrize(("place", "value", "word"), [(0, 20, "coarse label to be from 0 to 19"), (1, 100, "0 to 99")])
-def test_a_cifar100_label_out_of_range(made_up, tmp_path, place, value, word):
+@pytest.mark.parametrize(("offset", "value", "word"), [(0, 20, "coarse label to be from 0 to 19"), (1, 100, "0 to 99")])
+def test_a_cifar100_label_out_of_range(made_up, tmp_path, offset, value, word):
     batch = bytearray(50_000 * 3074)
-    batch[place] = value
+    batch[offset] = value
     path = link(tmp_path, "cifar-100-binary", made_up, train=bytes(batch))
     fails("cifar100", tmp_path, path / "train.bin", word, f"found {value} in record 0")
 
@@ -188,7 +188,7 @@ def test_a_broken_archive_is_never_passed_over(made_up, tmp_path, monkeypatch):
 
 
 def batch(**changes):
-    """A batch that fits, but for the changes."""
+    """Return a valid batch except for the changes."""
     whole = {b"data": np.zeros((10_000, 3072), np.uint8), b"labels": [0] * 10_000}
     whole |= {key.encode(): value for key, value in changes.items()}
     return pickle.dumps({key: value for key, value in whole.items() if value is not None}, 2)
@@ -209,7 +209,7 @@ def batch(**changes):
         ({"labels": [2**70] + [0] * 9_999}, [f"found {2**70} in record 0"]),
     ],
 )
-def test_a_pickle_with_other_contents(made_up, tmp_path, changes, words):
+def test_a_pickle_with_wrong_contents(made_up, tmp_path, changes, words):
     path = link(tmp_path, "cifar-10-batches-py", made_up, data_batch_1=batch(**changes))
     fails("cifar10", tmp_path, path / "data_batch_1", *words)
 
@@ -231,7 +231,7 @@ def test_a_pickle_that_is_far_too_long_is_not_read(made_up, tmp_path):
 
 @pytest.fixture(scope="module")
 def tar_bytes(tmp_path_factory):
-    """A whole cifar-10-binary.tar.gz, with zeros for records."""
+    """A complete cifar-10-binary.tar.gz whose records are zeros."""
     path = tmp_path_factory.mktemp("tar") / "whole.tar.gz"
     folder = "cifar-10-batches-bin"
     write_tar(path, {f"{folder}/{name}": bytes(30_730_000) for name in FILES[folder]})
@@ -271,11 +271,11 @@ def test_a_tar_without_a_file_or_with_a_short_one(tmp_path):
 def test_path_tricks_in_a_tar_lead_nowhere(tmp_path):
     secret = tmp_path / "outside.bin"
     secret.write_bytes(bytes(30_730_000))
-    place = tmp_path / "place"
-    place.mkdir()
+    searched = tmp_path / "searched"
+    searched.mkdir()
     folder = "cifar-10-batches-bin"
     write_tar(
-        place / "cifar-10-binary.tar.gz",
+        searched / "cifar-10-binary.tar.gz",
         {
             f"{folder}/data_batch_1.bin": str(secret),  # a link to a file that would do
             f"../{folder}/data_batch_2.bin": bytes(30_730_000),
@@ -284,12 +284,12 @@ def test_path_tricks_in_a_tar_lead_nowhere(tmp_path):
             f"../../{tmp_path.name}/harm": b"harm",
         },
     )
-    fails("cifar10", place, "data_batch_1.bin, data_batch_2.bin, data_batch_3.bin, data_batch_4.bin,", "is missing")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["outside.bin", "place"]
-    assert [path.name for path in place.iterdir()] == ["cifar-10-binary.tar.gz"]
+    fails("cifar10", searched, "data_batch_1.bin, data_batch_2.bin, data_batch_3.bin, data_batch_4.bin,", "is missing")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outside.bin", "searched"]
+    assert [path.name for path in searched.iterdir()] == ["cifar-10-binary.tar.gz"]
 
 
-def test_unreadable_is_an_error_too(made_up, tmp_path):
+def test_a_folder_in_place_of_a_file(made_up, tmp_path):
     folder = link(tmp_path, "cifar-10-batches-bin", made_up, data_batch_1=None)
     (folder / "data_batch_1.bin").mkdir()
     fails("cifar10", tmp_path, folder, "data_batch_1.bin is missing")

@@ -14,7 +14,7 @@ ROWS = np.arange(24, dtype=np.uint8).reshape(4, 6)
 
 
 class Calls:
-    """Pickles as a call of a function."""
+    """An object that pickles as a function call."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -95,7 +95,7 @@ def test_refuses_arrays_whose_bytes_do_not_fit_their_shape():
         read_batch(negative)
 
 
-def test_takes_no_memory_for_what_a_pickle_only_claims():
+def test_allocates_no_memory_for_lengths_that_a_pickle_only_claims():
     tracemalloc.start()
     for claim in (
         b"r" + struct.pack("<I", 2**28),

@@ -12,12 +12,12 @@ from cifarzoo.errors import DataError
 
 
 def by_hand(labels):
-    """The rule, image by image: the last tenth of its class."""
+    """Apply the rule image by image: the last tenth of each class."""
     train, validation = [], []
-    for place, label in enumerate(labels):
-        rank = sum(labels[:place] == label)
+    for index, label in enumerate(labels):
+        rank = sum(labels[:index] == label)
         size = sum(labels == label)
-        (validation if rank >= size - size // 10 else train).append(place)
+        (validation if rank >= size - size // 10 else train).append(index)
     return train, validation
 
 

@@ -12,7 +12,7 @@ def dataset():
 
 
 def test_every_byte_is_pinned(dataset):
-    """A change here changes what everybody's first run says: bump nothing, look for what rounds differently."""
+    """A change here changes every user's first run: do not update the hash, find what rounds differently."""
     digests = {
         "train": "20af1d8fa35fe3fefc88d683e59078eed81c7c2b9bb4c274f3c6b2a3412e0e17",
         "test": "e8c70ca7f93f1a5fbbfe8823794fc463357edc97c599734a1d1950156452bee7",
@@ -39,7 +39,7 @@ def test_no_test_image_is_a_training_image(dataset):
 
 
 def accuracy_of_least_squares(train_features, dataset, test_features):
-    """A linear classifier on one-hot targets, with a little ridge."""
+    """Fit a linear classifier to one-hot targets, with a small ridge."""
     mean = train_features.mean(0)
     x = train_features - mean
     weights = np.linalg.solve(x.T @ x + 10 * np.eye(x.shape[1]), x.T @ (np.eye(10)[dataset.train.labels] - 0.1))
@@ -55,13 +55,13 @@ def test_neither_colours_nor_a_linear_classifier_give_the_class_away(dataset):
 
 
 def shows(label, size=64):
-    """One figure without noise, in the middle, upright: bool [2 * size, 2 * size], the radius `size`."""
+    """Return one upright, centred figure of radius `size` without noise, bool [2 * size, 2 * size]."""
     u, v = np.meshgrid(np.arange(-size, size), np.arange(-size, size))
     return synthetic.FIGURES[label](u.astype(np.int32), v.astype(np.int32), np.int32(size)) > 0
 
 
 def test_the_figures_have_the_areas_of_what_they_are_called():
-    """In units of the radius squared, by geometry."""
+    """Areas in units of the squared radius, from geometry."""
     r = 512
     area = {label: shows(label, r).sum() / r**2 for label in synthetic.CLASSES}
     expected = {
@@ -81,7 +81,7 @@ def test_the_figures_have_the_areas_of_what_they_are_called():
 
 
 def test_a_mirrored_figure_is_still_of_its_class():
-    """So that a random flip is a fair augmentation: mirrored, each figure is itself, turned by some angle."""
+    """A mirrored figure is the same figure rotated by some angle, so random flips are a fair augmentation."""
     for label in synthetic.CLASSES:
         figure = shows(label)
         turned = [figure, figure[::-1], figure[:, ::-1], figure[::-1, ::-1], figure.T, figure.T[::-1]]

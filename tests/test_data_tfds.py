@@ -16,13 +16,13 @@ TARS = {"cifar-10-batches-bin": "cifar-10-binary.tar.gz", "cifar-100-binary": "c
 
 @pytest.fixture
 def real():
-    """Asked for before `nowhere`, which hides the variable."""
+    """The archives' folder; request it before `nowhere`, which hides the variable."""
     return Path(os.environ["CIFARZOO_DATA"])
 
 
 @pytest.fixture
 def nowhere(monkeypatch, tmp_path):
-    """No archive anywhere, an empty folder for TFDS, and a network that refuses every connection."""
+    """Hide all archives, give TFDS an empty folder, and refuse every network connection."""
     monkeypatch.delenv("CIFARZOO_DATA", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
@@ -40,7 +40,7 @@ def check_message(message, nowhere):
     assert "\n" not in message
 
 
-def test_without_a_network_one_error_says_everything(nowhere, monkeypatch):
+def test_without_a_network_one_error_explains_everything(nowhere, monkeypatch):
     monkeypatch.setenv("CIFARZOO_DATA", str(nowhere / "mine"))
     with pytest.raises(DataError, match="cifar-10-binary.tar.gz cannot be reached") as raised:
         load("cifar10")
@@ -48,15 +48,15 @@ def test_without_a_network_one_error_says_everything(nowhere, monkeypatch):
     assert str(nowhere / "mine") in str(raised.value)
 
 
-def test_without_tfds_too(nowhere, monkeypatch):
+def test_without_tfds(nowhere, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # as if it were not installed
     with pytest.raises(DataError, match="tensorflow_datasets") as raised:
         load("cifar10")
     check_message(str(raised.value), nowhere)
 
 
-def test_a_given_folder_is_the_only_place(nowhere, monkeypatch):
-    """No download behind the back of somebody who named a folder."""
+def test_a_named_folder_is_the_only_one_searched(nowhere, monkeypatch):
+    """Nothing is downloaded when the user named a folder."""
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(DataError, match="no cifar100 archive in .*/given; expected one of") as raised:
         load("cifar100", nowhere / "given")
@@ -68,9 +68,9 @@ def test_a_given_folder_is_the_only_place(nowhere, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "folder"), [("cifar10", "cifar-10-batches-bin"), ("cifar100", "cifar-100-binary")])
 def test_tfds_prepares_the_same_arrays(real, nowhere, name, folder):
-    """TFDS's own builder as it is: its download cache holds an archive under the checksum that it expects.
+    """Run TFDS's own builder; its download cache holds an archive under the checksum that it expects.
 
-    The archive's own checksum is another, because gzip can pack the same files in many ways.
+    The archive's real checksum differs, because gzip can pack the same files in many ways.
     """
     from tensorflow_datasets.core.download import checksums, resource
 

@@ -9,7 +9,7 @@ from model_cases import run_python
 from cifarzoo.data import load
 from cifarzoo.experiment.plan import stream_indices
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.training.engines import create_engine
+from cifarzoo.training.job import prepare
 
 IMAGES, BATCH = 60, 24  # batches reach over the end of an epoch
 
@@ -30,7 +30,7 @@ def assert_both_views_in_two_epochs():
     )
     dataset = load("synthetic")
     few = dataclasses.replace(dataset, train=dataset.train.take(slice(IMAGES)))
-    engine = create_engine(experiment, few, 0)
+    engine = prepare(experiment, few).create_engine(0)
     kernel, bias = (np.asarray(w) for w in engine.model.get_weights())
 
     def losses(images):

@@ -45,15 +45,15 @@ PROGRAMS = """
 import json, re, sys
 import numpy as np
 from cifarzoo.data import load
-from cifarzoo.training.engines import create_engine
+from cifarzoo.training.job import prepare
 from cifarzoo.experiment.schema import Experiment
 
 def lowered(seed, whole):
-    engine = create_engine(Experiment.model_validate(json.loads(sys.argv[1])), load("synthetic"), seed)
+    engine = prepare(Experiment.model_validate(json.loads(sys.argv[1])), load("synthetic")).create_engine(seed)
     engine.loops_on_device = True
     images, labels = engine.training_arrays()
     arguments = np.int32(seed), np.int32(0), np.int32(4), np.zeros((4, 32), np.int32), np.zeros(4), np.zeros(3)
-    return engine._compiled_train.lower(engine.take_state(), images, labels, *arguments, size=32, whole=whole)
+    return engine.program.compiled_loop.lower(engine.take_state(), images, labels, *arguments, size=32, whole=whole)
 
 def lengths(program):
     return re.findall(r'known_trip_count\\W+n\\W+(\\d+)', program.compile().as_text())
@@ -87,11 +87,11 @@ import json, os, re, sys
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 import numpy as np
 from cifarzoo.data import load
-from cifarzoo.training.engines import create_engine
+from cifarzoo.training.job import prepare
 from cifarzoo.experiment.schema import Experiment
 
 def train(loops, **changes):
-    engine = create_engine(Experiment.model_validate(json.loads(sys.argv[1]) | changes), load("synthetic"), 0)
+    engine = prepare(Experiment.model_validate(json.loads(sys.argv[1]) | changes), load("synthetic")).create_engine(0)
     engine.loops_on_device = loops
     places = np.arange(96, dtype=np.int32).reshape(3, 32)
     return engine, engine.train(0, places, np.full(3, 0.01))["loss"]
@@ -100,12 +100,12 @@ one, loss = train(False, distribution="none")
 four, by_step = train(False)
 images, labels = four.training_arrays()
 arguments = (four.take_state(), images, labels, np.int32(3), np.arange(32, dtype=np.int32), np.float64(0.1), 0)
-text = four._compiled_step.lower(*arguments, size=32).compile().as_text()
+text = four.program.compiled_step.lower(*arguments, size=32).compile().as_text()
 batches = {int(n) for n in re.findall(r" = f64\\[(\\d+),16,16,8\\]", text)}
 print(json.dumps({
     "losses": [loss, by_step],
     "replicas": [one.replicas, four.replicas],
-    "shares": [one.share, four.share],
+    "shares": [one.images_at_once, four.images_at_once],
     "batches": sorted(batches),
 }))
 """
@@ -208,22 +208,23 @@ import json, sys, time
 import numpy as np
 from cifarzoo.data import load
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.runs.folder import RunFolder
+from cifarzoo.training.job import prepare
 from cifarzoo.training.trainer import run, run_together
 alone, together = (Experiment.model_validate(json.loads(text)) for text in sys.argv[1:])
 data = load("synthetic")
+alone, together = prepare(alone, data), prepare(together, data)
 for seed in alone.seeds:
-    run(alone, seed, data)
+    run(alone, seed)
 started = time.perf_counter()
 try:
-    run(together, 1, data, deadline=time.monotonic())  # stops after one call
+    run(together, 1, deadline=time.monotonic())  # stops after one call
 except Exception as stop:
     print(stop)
-outcomes = run_together(together, together.seeds, data)
-assert sum(found["seconds"] for found in outcomes) < time.perf_counter() - started  # each has its share
-assert all(isinstance(found, dict) for found in outcomes), outcomes
+outcomes = run_together(together, together.seeds)
+assert not any(isinstance(found, Exception) for found in outcomes), outcomes
+assert sum(found.seconds for found in outcomes) < time.perf_counter() - started  # each has its share
 for seed in alone.seeds:
-    one, other = (RunFolder.of(e, seed).load_checkpoint()[0] for e in (alone, together))
+    one, other = (job.folder(seed).load_checkpoint()[0] for job in (alone, together))
     for name in one:
         np.testing.assert_allclose(other[name], one[name], rtol=1e-9, atol=1e-12, err_msg=name)
 """
@@ -263,17 +264,18 @@ def test_one_program_for_many_steps_equals_one_program_a_step(tmp_path, model, p
 import json, sys
 import numpy as np
 from cifarzoo.data import load
-from cifarzoo.training.engines import create_engine, create_group
+from cifarzoo.training import engines as engine_modules
+from cifarzoo.training.job import prepare
 from cifarzoo.keras_internals import block_loops, block_loops_jax
 from cifarzoo.experiment.schema import Experiment
 losses = []
 for looped, grouped in ((False, False), (True, False), (True, True)):
     block_loops_jax.MIN_COPIES_ON_CPU, block_loops.MIN_RECOMPUTED_COPIES = (3, 4) if looped else (1000, 1000)
     experiment = Experiment.model_validate(json.loads(sys.argv[1]))
-    engines = [create_engine(experiment, load("synthetic"), seed) for seed in (3, 4)]
+    engines = [prepare(experiment, load("synthetic")).create_engine(seed) for seed in (3, 4)]
     for engine in engines:
         engine.loops_on_device = looped
-    group = create_group(engines) if grouped else None
+    group = engine_modules.current().create_group(engines) if grouped else None
     found = []
     first, batch = 0, experiment.train_parameters.batch_size
     for steps in json.loads(sys.argv[2]):

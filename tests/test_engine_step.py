@@ -68,7 +68,7 @@ def test_fused_groups_are_the_layers_own(dtype, tolerance, scale):
 
 def test_one_step_is_what_keras_and_numpy_compute():
     """No augmentation; Keras' own BatchNormalization and automatic differentiation, the update in NumPy."""
-    from cifarzoo.training.engines.tensorflow import TensorFlowEngine
+    from cifarzoo.training.job import prepare
 
     dataset = load("synthetic")
     experiment = Experiment.model_validate(
@@ -82,7 +82,7 @@ def test_one_step_is_what_keras_and_numpy_compute():
             "train_parameters": {"batch_size": 16, "nesterov": True, "weight_decay": 0.01, "steps_per_call": 1},
         }
     )
-    engine = TensorFlowEngine(experiment, dataset, 0)
+    engine = prepare(experiment, dataset).create_engine(0)
     reference = build_model(experiment, 10, 0)
     reference.set_weights(engine.model.get_weights())
     places = np.arange(16, dtype=np.int32)
@@ -107,7 +107,7 @@ def test_prediction_counts_every_image_once_in_order():
     """A split that is no multiple of the batch: the same logits as the model's own, none lost, none twice."""
     import dataclasses
 
-    from cifarzoo.training.engines.tensorflow import TensorFlowEngine
+    from cifarzoo.training.job import prepare
 
     dataset = load("synthetic")
     small = dataclasses.replace(dataset, test=dataset.test.take(np.arange(103)))
@@ -119,7 +119,7 @@ def test_prediction_counts_every_image_once_in_order():
             "train_parameters": {"eval_batch_size": 25},
         }
     )
-    engine = TensorFlowEngine(experiment, small, 0)
+    engine = prepare(experiment, small).create_engine(0)
     logits = engine.predict("test")
     assert logits.shape == (103, 10)
     np.testing.assert_allclose(

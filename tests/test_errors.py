@@ -20,7 +20,7 @@ def test_our_own_errors_keep_their_message():
         assert summarize(ModelError("depth is 20, got 21")) == "depth is 20, got 21"
 
 
-def test_python_callers_hear_nothing_of_the_command_line(capsys):
+def test_python_callers_see_no_command_line_option(capsys):
     assert summarize(FOREIGN) == "RuntimeError: a mistake"
     assert summarize(KeyError()) == "KeyError: no message"
     assert capsys.readouterr().err == ""

@@ -2,9 +2,11 @@
 
 import pytest
 
+from cifarzoo.data.dataset import info
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.training import estimate
 from cifarzoo.training.estimate import Pace, measure_pace
+from cifarzoo.training.job import prepare
 
 
 def test_training_operations():
@@ -15,20 +17,23 @@ def test_training_operations():
 
 
 def test_a_probe_trains_the_experiments_own_network(tmp_path):
-    """A schedule and an average that need thousands of steps, and 100 classes without their data; a larger batch takes
+    """A schedule and an average that need hundreds of steps, and 100 classes without their data; a larger batch takes
     longer."""
     parameters = {
         "logdir": str(tmp_path),
         "lookahead": {},
-        "schedule": {"kind": "cosine", "peak": 0.1, "warmup": 2000, "duration": {"epochs": 10}},
+        "schedule": {"kind": "cosine", "peak": 0.1, "warmup": 400, "duration": {"epochs": 10}},
     }
     small, large = (
         measure_pace(
-            Experiment(
-                model="tiny_cnn",
-                module="tiny_models",
-                dataset="cifar100",
-                train_parameters=parameters | {"batch_size": size},
+            prepare(
+                Experiment(
+                    model="tiny_cnn",
+                    module="tiny_models",
+                    dataset="cifar100",
+                    train_parameters=parameters | {"batch_size": size},
+                ),
+                info("cifar100"),
             )
         )
         for size in (8, 1024)
@@ -42,8 +47,9 @@ def test_a_probe_trains_the_experiments_own_network(tmp_path):
 def test_a_probe_is_of_the_devices_that_would_train(monkeypatch, cluster):
     """128 images a device; of several workers this one, which must not wait for the others."""
     seen = []
-    monkeypatch.setattr(estimate, "measure_pace", lambda experiment: seen.append(experiment) or Pace(9.0, 1.0))
-    monkeypatch.setattr(estimate, "replica_count", lambda experiment: 1 if experiment.distribution == "none" else 3)
+    monkeypatch.setattr(estimate, "measure_pace", lambda job: seen.append(job.experiment) or Pace(9.0, 1.0))
+    engine = estimate.engines.current()
+    monkeypatch.setattr(engine, "replica_count", lambda distribution: 1 if distribution == "none" else 3)
     if cluster:
         monkeypatch.setenv("TF_CONFIG", cluster)
     rates = [estimate.probe("float32", distribution) for distribution in ("none", "mirrored", "auto", "multi_worker")]

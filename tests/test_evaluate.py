@@ -200,13 +200,13 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from cifarzoo.data import load
 from cifarzoo.pretrained.manifest import manifest
 from cifarzoo.pretrained.selection import weight_file
-from cifarzoo.training.engines.tensorflow import TensorFlowEngine
+from cifarzoo.training.job import prepare
 from cifarzoo.experiment.schema import Experiment
 entry = next(e for e in manifest() if e.model == "cifar_resnet20" and e.default)
 experiment = Experiment(model=entry.model, model_parameters=entry.architecture, distribution="mirrored",
                         init_weights=str(weight_file(entry)))
 dataset = load("cifar10")
-engine = TensorFlowEngine(experiment, dataset, 0)
+engine = prepare(experiment, dataset).create_engine(0)
 assert engine.replicas == 2
 logits = engine.predict("test")
 assert len(logits) == 10000

@@ -15,7 +15,7 @@ STEPS, BATCH, RATE = 3, 16, 0.1
 
 def train(model_parameters=None, **parameters):
     """Three float64 steps without augmentation: the weights before, between and after them, and the losses."""
-    from cifarzoo.training.engines.tensorflow import TensorFlowEngine
+    from cifarzoo.training.job import prepare
 
     experiment = Experiment.model_validate(
         {
@@ -30,7 +30,7 @@ def train(model_parameters=None, **parameters):
             | parameters,
         }
     )
-    engine = TensorFlowEngine(experiment, load("synthetic"), 0)
+    engine = prepare(experiment, load("synthetic")).create_engine(0)
     weights, losses = [engine.model.get_weights()], []
     for step in range(STEPS):
         places = np.arange(step * BATCH, (step + 1) * BATCH, dtype=np.int32)[None]
@@ -109,6 +109,7 @@ def test_parts_must_share_the_batch_evenly():
 @pytest.mark.parametrize(("accumulate", "share"), [(1, 16), (4, 4)])
 def test_ghost_groups_must_be_whole(tmp_path, accumulate, share):
     """A share that is no multiple of the groups would be normalised as a whole, without a word."""
+    from cifarzoo.training.job import prepare
     from cifarzoo.training.trainer import run
 
     changes = {"model_parameters": {"ghost_batch_size": 3}, "precision": "float32"}
@@ -116,7 +117,7 @@ def test_ghost_groups_must_be_whole(tmp_path, accumulate, share):
     one = Experiment.model_validate(given)
     message = f"batch_size: tiny_cnn .* groups of 3 images, which do not divide {share} images"
     with pytest.raises(ExperimentError, match=message):
-        run(one, 0, load("synthetic"))
+        run(prepare(one, load("synthetic")), 0)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Random and gating layers against what NumPy says of their distributions."""
+"""Distributions and gradients of the random and gating layers, checked with NumPy."""
 
 import itertools
 
@@ -22,7 +22,7 @@ IMAGES = 4000
 
 
 def shake_shake_factors(layer, first, second):
-    """Forward share of the first branch and backward shares of both, as the layer applied them, [batch, pixels]."""
+    """Return the forward share of the first branch and the backward shares of both, [batch, pixels]."""
     first, second = tf.Variable(first), tf.Variable(second)
     with tf.GradientTape() as tape:
         output = layer([first, second], training=True)
@@ -33,7 +33,7 @@ def shake_shake_factors(layer, first, second):
 
 
 def shake_drop_factors(layer, inputs):
-    """Forward and backward factor, as the layer applied them, [batch, pixels]."""
+    """Return the forward and backward factors that the layer applied, [batch, pixels]."""
     x = tf.Variable(inputs)
     with tf.GradientTape() as tape:
         output = layer(x, training=True)
@@ -42,7 +42,7 @@ def shake_drop_factors(layer, inputs):
 
 
 def assert_uniform(numbers, low, high):
-    """Kolmogorov-Smirnov distance below the bound that one sample in a million exceeds."""
+    """Assert a Kolmogorov-Smirnov distance below the bound that one sample in a million exceeds."""
     ordered = np.sort((numbers - low) / (high - low))
     assert ordered[0] >= 0 and ordered[-1] <= 1
     distance = np.abs(ordered - (np.arange(len(ordered)) + 0.5) / len(ordered)).max()
@@ -67,7 +67,7 @@ def test_shake_shake_shares_evenly_at_inference(branches):
     np.testing.assert_allclose(layer([first, second], training=False), (first + second) / 2, rtol=1e-6)
 
 
-def test_shake_shake_draws_a_share_for_every_image(branches):
+def test_shake_shake_draws_one_share_per_image(branches):
     forward, gradient_first, gradient_second = shake_shake_factors(ShakeShake(seed=1), *branches)
     for factors in (forward, gradient_first, gradient_second):
         np.testing.assert_allclose(factors, factors[:, :1] * np.ones(3), atol=1e-5)
@@ -79,7 +79,7 @@ def test_shake_shake_draws_a_share_for_every_image(branches):
     assert_independent(alpha[1:], alpha[:-1])
 
 
-def test_shake_shake_draws_anew_every_time(branches):
+def test_shake_shake_draws_again_in_every_call(branches):
     layer = ShakeShake(seed=1)
     one, two = (shake_shake_factors(layer, *branches)[0][:, 0] for _ in range(2))
     assert_independent(one, two)
@@ -93,7 +93,7 @@ def test_shake_drop_multiplies_by_the_expectation_at_inference(mask):
     np.testing.assert_allclose(layer(x, training=False), 0.7 * x, rtol=1e-6)
 
 
-def test_shake_drop_masks_every_image_by_itself(branches):
+def test_shake_drop_masks_each_image_separately(branches):
     forward, backward = shake_drop_factors(ShakeDrop(0.7, seed=1), branches[0])
     for factors in (forward, backward):
         np.testing.assert_allclose(factors, factors[:, :1] * np.ones(3), atol=1e-5)
@@ -226,7 +226,7 @@ def test_sampled_gates_open_as_often_as_they_should():
 
 
 class Toy:
-    """Three gates, each seeing what the earlier ones left, before a linear classifier, in float64."""
+    """Three gates in sequence, each on the output of the previous block, and a linear classifier, in float64."""
 
     def __init__(self, images, seed=0):
         random = np.random.default_rng(seed)
@@ -237,7 +237,7 @@ class Toy:
         self.variables = [self.gate_weights, self.block_weights, self.classifier]
 
     def __call__(self, gates):
-        """Logits and probabilities of the gates to be open, for gates that are already drawn."""
+        """Return the logits, and the gates' probabilities to be open, for drawn gates."""
         x, probabilities = self.x, []
         for i in range(3):
             probabilities.append(tf.sigmoid(x @ self.gate_weights[i][:, None]))
@@ -248,8 +248,8 @@ class Toy:
 @pytest.mark.parametrize("images", [1, 2])
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 def test_policy_gradient_is_the_gradient_of_the_expected_objective(images, label_smoothing):
-    """Over all settings of all gates of all images: the mean of the estimates is what automatic differentiation of the
-    expectation itself gives."""
+    """Averaged over all settings of all gates of all images, the estimates equal the gradient of the expectation
+    itself."""
     toy, cost, labels = Toy(images), 0.3, np.arange(images) + 1
     layer = PolicyGradient(cost, dtype="float64")
     mean = [tf.zeros_like(variable) for variable in toy.variables]
@@ -270,20 +270,20 @@ def test_policy_gradient_is_the_gradient_of_the_expected_objective(images, label
             estimate = tape.gradient(total, toy.variables)
             mean = [m + tf.stop_gradient(chance) * g for m, g in zip(mean, estimate, strict=True)]
     expected = whole.gradient(objective, toy.variables)
-    for found, wanted in zip(mean, expected, strict=True):
-        assert np.abs(wanted).max() > 1e-3
-        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
+    for actual, desired in zip(mean, expected, strict=True):
+        assert np.abs(desired).max() > 1e-3
+        np.testing.assert_allclose(actual, desired, rtol=1e-9, atol=1e-12)
 
 
-def test_baseline_of_the_policy_gradient_takes_noise():
-    """Against the same estimate without one, which is what a batch of one image gets."""
+def test_baseline_of_the_policy_gradient_reduces_noise():
+    """Compare with the estimate without a baseline, which a batch of one image gets."""
     toy, draws, gates = Toy(150), np.random.default_rng(1).uniform(size=(150, 3)), np.zeros((150, 3))
     for i in range(3):
         gates[:, i] = draws[:, i] < toy(gates)[1][:, i]
     logits, probabilities = toy(gates)
 
     def estimates(rows):
-        """An estimate for the input of every gate's sigmoid, [images, gates]."""
+        """Return an estimate for the input of each gate's sigmoid, [images, gates]."""
         layer, p = PolicyGradient(1.0, dtype="float64"), tf.Variable(probabilities[rows])
         with tf.GradientTape() as tape:
             taught = layer([logits[rows], p, gates[rows]], training=True)
@@ -307,27 +307,27 @@ def test_policy_gradient_passes_logits_at_inference_and_survives_gates_that_are_
 
 
 def ghost_layer(**arguments):
-    """The layer with uneven statistics, gamma and beta for inputs of 5 channels."""
+    """Return the layer with uneven statistics, gamma and beta for inputs of 5 channels."""
     layer = GhostBatchNormalization(momentum=0.9, epsilon=1e-3, **arguments)
     layer.build((None, 4, 4, 5))
-    for place, variable in enumerate(layer.variables):
-        variable.assign(np.linspace(0.5, 1.5 + place, 5))
+    for number, variable in enumerate(layer.variables):
+        variable.assign(np.linspace(0.5, 1.5 + number, 5))
     return layer
 
 
 @pytest.mark.parametrize("batch, size, groups", [(12, 4, 3), (12, 12, 1), (12, 5, 1), (12, 32, 1)])
 @pytest.mark.parametrize("known", [True, False])
-def test_ghost_batch_normalization_is_that_of_each_group(batch, size, groups, known):
+def test_ghost_batch_normalization_normalises_each_group(batch, size, groups, known):
     x = np.random.default_rng(0).normal(1, 2, (batch, 4, 4, 5)).astype("float32")
     layer = ghost_layer(group_size=size)
     gamma, beta, mean, variance = (v.numpy() for v in layer.variables)
     shape = None if not known else batch
     call = tf.function(lambda x: layer(x, training=True), input_signature=[tf.TensorSpec((shape, 4, 4, 5))])
-    found = call(x).numpy()
+    normalised = call(x).numpy()
     parts = x.reshape(groups, -1, 5)
     means, variances = parts.mean(1, keepdims=True), parts.var(1, keepdims=True)
     expected = (parts - means) / np.sqrt(variances + 1e-3) * gamma + beta
-    np.testing.assert_allclose(found, expected.reshape(x.shape), atol=1e-5)
+    np.testing.assert_allclose(normalised, expected.reshape(x.shape), atol=1e-5)
     np.testing.assert_allclose(layer.moving_mean, 0.9 * mean + 0.1 * means.mean((0, 1)), atol=1e-6)
     np.testing.assert_allclose(layer.moving_variance, 0.9 * variance + 0.1 * variances.mean((0, 1)), atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Airbench: its fixed filters, its first kernels, and its logits beside the same network in PyTorch."""
+"""Airbench: its fixed filters, its initial kernels, and its logits against the same network in PyTorch."""
 
 import importlib.util
 
@@ -26,7 +26,7 @@ def test_whitens_patches_with_both_signs_and_learns_the_bias():
 
 
 def test_patches_of_two_are_nearly_those_of_three():
-    """The corner of the large patches leaves out a row and a column of small ones."""
+    """Small patches are corners of large ones, which leaves out one row and one column of them."""
     images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3)).cumsum(1).cumsum(2) % 251
     x = images - images.mean((0, 1, 2))
     small = np.concatenate([x[:, i : i + 31, j : j + 31] for i in range(2) for j in range(2)], axis=-1).reshape(-1, 12)

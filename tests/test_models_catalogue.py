@@ -1,4 +1,4 @@
-"""The catalogue says what the models are, and the package's names cost no Keras."""
+"""The catalogue matches the models, and the package's names load without Keras."""
 
 from dataclasses import asdict
 

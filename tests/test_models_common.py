@@ -1,4 +1,4 @@
-"""What every factory promises, on a small member of every family."""
+"""The contract of every factory, tested on a small member of every family."""
 
 import keras
 import numpy as np

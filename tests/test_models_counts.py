@@ -1,4 +1,4 @@
-"""Sizes of the models against the papers' code and independent zoos, to the unit."""
+"""Exact sizes of the models against the papers' code and independent zoos."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The same weights give the same logits in an independent implementation, pytorchcv's PyTorch networks."""
+"""Equal weights give equal logits in an independent implementation, pytorchcv's PyTorch networks."""
 
 import importlib
 import re
@@ -44,7 +44,7 @@ SHAKE_SHAKE = {
 
 
 def shake_shake_forward(network, x):
-    """The author's order of operations with the other implementation's weights.
+    """Run the author's order of operations with the other implementation's weights.
 
     That one puts ReLU after each sum, so that shortcuts see it, and moves the image the other way. The author's blocks
     begin with ReLU, and his second path starts at the second row and column.
@@ -82,7 +82,7 @@ PAIRS = [
 
 
 def randomise(network):
-    """Weights as He would draw them, and BatchNormalization that does not hide its statistics behind zeros and ones."""
+    """Draw He's weights, and BatchNormalization statistics that are not hidden behind zeros and ones."""
     generator = torch.Generator().manual_seed(3)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -97,7 +97,7 @@ def randomise(network):
 
 
 def arrays_of(module):
-    """A PyTorch module's tensors in the order and layout of the Keras layer's."""
+    """Return a PyTorch module's tensors in the order and layout of the Keras layer."""
     if isinstance(module, torch.nn.BatchNorm2d):
         return [t.detach().numpy() for t in (module.weight, module.bias, module.running_mean, module.running_var)]
     kernel = module.weight.detach().numpy()
@@ -106,7 +106,7 @@ def arrays_of(module):
 
 
 def copy_weights(network, model, places):
-    """Give the Keras model the network's weights; every tensor on both sides has exactly one partner."""
+    """Copy the network's weights to the Keras model, pairing every tensor on both sides exactly once."""
     remaining = {name for name, module in network.named_modules() if list(module.parameters(recurse=False))}
     for layer in model.layers:
         if not layer.weights:

@@ -1,4 +1,4 @@
-"""Files of a model mean the same everywhere: in another model, without this package, on every backend."""
+"""A model's files give the same results in another model, without this package, and on every backend."""
 
 import json
 from pathlib import Path
@@ -58,7 +58,7 @@ def golden():
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_logits_from_sequential_weights_stay_the_same(case, models, golden):
-    """Weight files know layers by class and order only, so a changed order would load without complaint."""
+    """Weight files identify layers only by class and order, so a changed order would load without an error."""
     assert_close(models[str(case)](pixels()), golden[str(case)], 1e-3)
 
 
@@ -101,7 +101,7 @@ def test_same_logits_on_every_backend(backend, cases, models, tmp_path):
 
 
 def write_golden():
-    """Write the file that the tests compare with: only when a change of the weights' order is meant."""
+    """Write the reference file of the tests; use only for an intended change to the order of weights."""
     logits = {}
     for case in CASES:
         model = case.build()

@@ -1,4 +1,4 @@
-"""Gated networks: what gates decide is what runs, what is counted and what inference computes."""
+"""Gated networks: the gates' decisions determine what runs, what is counted and what inference computes."""
 
 import dataclasses
 
@@ -37,12 +37,12 @@ def set_bias(model, value):
 
 
 def small(gate="recurrent", stage="supervised", computation_cost=0.0, **changes):
-    """SkipNet-14: five gates."""
+    """Return SkipNet-14, which has five gates."""
     return skipnet(14, gate, computation_cost, stage, **options("small", 10) | changes)
 
 
 def share(runs):
-    """Percent of the blocks of SkipNet-14 that run if so many gates are open; the first block has none."""
+    """Return the percentage of SkipNet-14's blocks that run with `runs` gates open; the first block has no gate."""
     return 100 * (1 + runs) / 6
 
 
@@ -110,7 +110,7 @@ def test_evaluation_reports_what_is_saved():
 
 @pytest.mark.parametrize("gate", ["recurrent", "feed_forward"])
 def test_stages_share_their_weights(gate, tmp_path):
-    """The second stage starts from the first one's file, and then decides and predicts as the first one does."""
+    """The second stage loads the first stage's file, then decides and predicts like the first."""
     first, second = (small(gate, stage) for stage in ("supervised", "reinforce"))
     fill(first)
     set_bias(first, 0)

@@ -1,4 +1,4 @@
-"""Structure of the families beside the plain ResNets: what the papers draw, and what bad arguments say."""
+"""Structure of all families except plain ResNets: the papers' figures, and messages about bad arguments."""
 
 import keras
 import numpy as np
@@ -61,7 +61,7 @@ def test_resnet18():
 
 
 def test_resnet9_whitens_patches():
-    """The fixed filters make the patches' covariance a diagonal, near one but for the faintest patterns."""
+    """The fixed filters make the patches' covariance diagonal, close to one except for the faintest patterns."""
     model = create_model("cifar_resnet9", stem="whitening", include_top=False)
     layer = model.get_layer("whitening")
     assert not layer.trainable_weights and layer.kernel.shape == (3, 3, 3, 27)

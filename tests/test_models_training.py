@@ -1,4 +1,4 @@
-"""Every family trains through run_experiments.py on both engines, and its random layers resume to the same bits."""
+"""Every family trains through run_experiments.py on both engines, and its random layers resume bit for bit."""
 
 import json
 import os
@@ -51,7 +51,7 @@ BATCHES = [
 
 
 def experiments(folder, backend, models, **parameters):
-    """Documents that train one step of eight images each and predict the thousand images of `validation`."""
+    """Write documents that each train one step of eight images and predict the thousand images of `validation`."""
     return [
         {
             "model": model,
@@ -77,7 +77,7 @@ def experiments(folder, backend, models, **parameters):
 
 
 def run_experiments(folder, documents):
-    """What a person does: a YAML file and one command; the backend is that of the file."""
+    """Do what a user does: write a YAML file, which sets the backend, and run one command."""
     file = folder / "experiments.yaml"
     file.write_text(yaml.safe_dump_all(documents))
     environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
@@ -106,7 +106,7 @@ def test_every_family_trains_through_the_runner(backend, names, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_random_layers_resume_to_the_same_bits(backend, tmp_path):
-    """Shake-Shake, ShakeDrop, dropout and sampled gates: stopped half way and gone on with, in float32."""
+    """Shake-Shake, ShakeDrop, dropout and sampled gates, stopped half way and resumed in float32."""
     changes = {"model": "tiny_random", "precision": "float32"}
     whole = start(document(tmp_path / "whole", **changes), environment=ENGINES[backend])
     broken = document(tmp_path / "broken", **changes)
@@ -120,7 +120,7 @@ def test_random_layers_resume_to_the_same_bits(backend, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ENGINES)
 def test_gates_close_when_open_ones_are_dear(backend, tmp_path):
-    """Both of SkipNet's stages, the second from the weights of the first, in one file on either engine."""
+    """Both SkipNet stages in one file on either engine; the second starts from the weights of the first."""
     dear = {"gate": "recurrent", "computation_cost": 1.0}
     supervised, reinforce = experiments(
         tmp_path,

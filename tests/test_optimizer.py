@@ -1,4 +1,4 @@
-"""The update rule against NumPy, PyTorch's and Keras' own SGD, over 50 steps with learning-rate drops; the losses."""
+"""The update rule against NumPy, PyTorch's and Keras' SGD over 50 steps with drops of the learning rate; the losses."""
 
 import keras
 import numpy as np
@@ -30,7 +30,7 @@ def ours(rule):
 
 
 def in_numpy(nesterov, decay_all, mode, convention, bias_lr_factor=1):
-    """The four lines of the documentation, spelled out."""
+    """Apply the four lines of the documentation literally."""
     weights = start()
     velocities = [0 * w for w in weights]
     for common_rate in RATES:
@@ -61,7 +61,7 @@ def test_fifty_steps_as_in_numpy(nesterov, decay_all, mode, convention):
 
 
 def test_lookahead_as_in_numpy():
-    """Trained weights walk; from step 4 on every third one they meet the slow ones, which keep a growing share."""
+    """Trained weights move; from step 4 on, every third step, they meet the slow weights, whose share grows."""
     rule = Lookahead(interval=3, decay=0.9, power=2.0, start=4, total=12)
     random = np.random.RandomState(0)
     slow = trained = 0.0
@@ -115,7 +115,7 @@ def test_fifty_steps_as_in_pytorch(nesterov):
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("mode", ["coupled", "decoupled"])
 def test_fifty_steps_as_in_keras(nesterov, mode):
-    """Keras' optimiser decays decoupled; coupled decay is its regulariser L2 of half the decay."""
+    """Keras' optimizer applies decoupled decay; coupled decay is its L2 regularizer with half the decay."""
     weights = [keras.Variable(w, dtype="float64") for w in start()]
     optimizer = keras.optimizers.SGD(1.0, 0.9, nesterov, weight_decay=0.05 if mode == "decoupled" else None)
     optimizer.build(weights)

@@ -312,7 +312,7 @@ def test_half_precision_may_change_one_image_in_ten_thousand(wrong, total, agree
 def test_a_row_that_cannot_be_estimated_does_not_end_the_others(tmp_path, capsys, monkeypatch):
     from cifarzoo.publishing.queue import TrainingQueue
     from cifarzoo.training.estimate import Pace
-    from cifarzoo.training.trainer import StopRequest
+    from cifarzoo.training.stopping import StopRequest
 
     monkeypatch.setattr("cifarzoo.publishing.queue.probe", lambda *device: 1e11)  # as two cores reach
     monkeypatch.setattr("cifarzoo.publishing.queue.measure_pace", lambda experiment: Pace(startup=7.0, step=0.1))

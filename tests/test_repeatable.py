@@ -11,6 +11,7 @@ from cifarzoo.augment.spec import PIPELINES
 from cifarzoo.data import load
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs.folder import RunFolder
+from cifarzoo.training.job import prepare
 from cifarzoo.training.trainer import run
 
 pytest.importorskip("tensorflow")
@@ -58,7 +59,7 @@ def experiment(folder, augmentation, **parameters):
 
 def outcome(one, callbacks=()):
     """The rows of the log without the speed, and all state at the end."""
-    run(one, 5, load("synthetic"), callbacks)
+    run(prepare(one, load("synthetic")), 5, callbacks)
     folder = RunFolder.of(one, 5)
     with open(folder.log_path, newline="") as file:
         rows = [row | {"images_per_second": ""} for row in csv.DictReader(file, delimiter="\t")]

@@ -21,6 +21,7 @@ from cifarzoo.evaluation.report import write_report
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.tables import read_table
+from cifarzoo.training.job import prepare
 from cifarzoo.training.trainer import run
 
 
@@ -44,7 +45,7 @@ def experiment(tmp_path_factory):
     }
     experiment = Experiment.model_validate(document)
     for seed in experiment.seeds:
-        run(experiment, seed, load("synthetic"))
+        run(prepare(experiment, load("synthetic")), seed)
     return experiment
 
 

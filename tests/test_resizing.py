@@ -15,8 +15,8 @@ from cifarzoo.experiment.resizing import ImageSizes, ResizingStage
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.block_loops import looped_blocks
 from cifarzoo.keras_internals.model_graph import any_image_size
-from cifarzoo.training.engines import create_engine
-from cifarzoo.training.runner import preflight
+from cifarzoo.training.job import prepare
+from cifarzoo.training.preflight import preflight
 from cifarzoo.training.trainer import run
 
 STAGES = [{"size": 16, "until": 4}, {"size": 24, "until": 10}]
@@ -67,7 +67,7 @@ def test_no_call_reaches_over_a_stage(tmp_path):
 @pytest.mark.parametrize("step, size", [(0, 16), (4, 24), (10, 32)])
 def test_the_network_sees_images_of_the_stages_size(tmp_path, step, size):
     dataset = load("synthetic")
-    engine = create_engine(experiment(tmp_path), dataset, 0)
+    engine = prepare(experiment(tmp_path), dataset).create_engine(0)
     inputs = x = keras.Input((size, size, 3))
     for layer in engine.model.layers[1:]:
         x = layer(x)
@@ -101,7 +101,7 @@ def test_loops_over_blocks_take_small_images():
 )
 def test_stages_that_do_not_fit(tmp_path, stages, message):
     with pytest.raises(ExperimentError, match=f"tiny_cnn: train_parameters.progressive_resizing: {message}"):
-        run(experiment(tmp_path, train_parameters={"progressive_resizing": stages}), 0, load("synthetic"))
+        run(prepare(experiment(tmp_path, train_parameters={"progressive_resizing": stages}), load("synthetic")), 0)
 
 
 def test_stages_in_several_units_pass_the_check_before_training(tmp_path):
@@ -109,20 +109,18 @@ def test_stages_in_several_units_pass_the_check_before_training(tmp_path):
     stages = [{"size": 16, "until": {"steps": 200}}, {"size": 24, "until": {"epochs": 4}}]
     schedule = {"kind": "constant", "learning_rate": 0.1, "duration": {"epochs": 5}}
     one = experiment(tmp_path, train_parameters={"progressive_resizing": stages, "schedule": schedule})
-    preflight(one, load("synthetic"))
+    preflight(prepare(one, load("synthetic")))
 
 
 def test_an_average_over_a_schedule_in_several_units_passes_it(tmp_path):
     """Lookahead wants the length of the whole training, which a warm-up in steps has only on all images."""
     schedule = {"kind": "cosine", "peak": 0.1, "warmup": {"steps": 400}, "duration": {"epochs": 5}}
-    preflight(
-        experiment(tmp_path, train_parameters={"lookahead": {}, "ema_decay": 0, "schedule": schedule}),
-        load("synthetic"),
-    )
+    one = experiment(tmp_path, train_parameters={"lookahead": {}, "ema_decay": 0, "schedule": schedule})
+    preflight(prepare(one, load("synthetic")))
 
 
 @pytest.mark.parametrize("model, module", [("tiny_mlp", "tiny_models"), ("cifar_vgg11", None)])
 def test_networks_that_need_full_images_say_so(tmp_path, model, module):
     """One flattens its input, the other halves it five times."""
     with pytest.raises(ExperimentError, match=f"{model} does not take images of 16 x 16"):
-        run(experiment(tmp_path, model=model, module=module), 0, load("synthetic"))
+        run(prepare(experiment(tmp_path, model=model, module=module), load("synthetic")), 0)

@@ -1,4 +1,4 @@
-"""Structure of the residual networks: what the papers draw, and what bad arguments say."""
+"""Structure of the residual networks: the papers' figures, and messages about bad arguments."""
 
 import keras
 import pytest

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import get_args
 
 import keras
 import numpy as np
@@ -16,6 +17,8 @@ from cifarzoo.errors import DataError, ModelError
 from cifarzoo.evaluation import sharpness
 from cifarzoo.evaluation.sharpness import LossFunction, estimate_traces
 from cifarzoo.evaluation.sharpness.estimators import mean_and_error, rademacher
+from cifarzoo.experiment.schema import LossName
+from cifarzoo.training.losses import LOSSES
 
 BACKENDS = ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)]
 
@@ -165,6 +168,10 @@ def test_standard_error_is_the_spread_of_the_mean():
     assert np.isinf(mean_and_error(np.ones((3, 2, 1)), np.array([0.5, 0.5]))[1]).all()
 
 
+def test_every_loss_of_training_can_be_measured():
+    assert set(LOSSES) == set(get_args(LossName))
+
+
 def test_probes_are_signs():
     probe = rademacher(100_001, 1, 2, 3)
     assert probe.dtype == np.int8 and set(probe) == {-1, 1} and abs(probe.mean(dtype=float)) < 0.02
@@ -206,19 +213,19 @@ def test_rows_and_normalization(small, dataset):
 def test_bad_arguments_are_named(small, dataset):
     model, images, labels = small
     for options, message in (
-        ({"loss": "hinge"}, "loss is cross_entropy or squared, got 'hinge'"),
-        ({"batch_norm": "train"}, "batch_norm is inference or batch"),
-        ({"chunk": 0}, "chunk at least 1"),
+        ({"loss": "hinge"}, "loss 'hinge': expected cross_entropy or squared"),
+        ({"batch_norm": "train"}, "expected inference or batch"),
+        ({"chunk": 0}, "chunk >= 1"),
     ):
         with pytest.raises(ModelError, match=message):
             LossFunction(model, images, labels, **options)
     with pytest.raises(DataError, match="got 37 and 3"):
         LossFunction(model, images, labels[:3])
-    with pytest.raises(DataError, match="labels 0-4"):
+    with pytest.raises(DataError, match="labels 1-4"):
         LossFunction(model, images, labels + 1)
-    with pytest.raises(ModelError, match="gives probabilities"):
+    with pytest.raises(ModelError, match="returns probabilities"):
         LossFunction(network(activation="softmax"), images, labels)
-    with pytest.raises(ModelError, match="gives probabilities"):
+    with pytest.raises(ModelError, match="returns probabilities"):
         LossFunction(keras.Sequential([network(), keras.layers.Softmax()]), images, labels)
     with pytest.raises(DataError, match=r"takes \(None, 9, 9, 3\), images are"):
         sharpness.measure(keras.Sequential([keras.Input((9, 9, 3)), keras.layers.Flatten()]), dataset)

@@ -42,9 +42,9 @@ def test_a_stop_in_the_last_step_of_a_run_begins_no_other(tmp_path, capsys):
     (tmp_path / "sweep.yaml").write_text(SWEEP.format(folder=tmp_path / "runs"))
     experiments = read_experiments(tmp_path / "sweep.yaml")
     first, *others = run_all(experiments, [Stop()])
-    assert first.results["steps"] == 4 and first.error is None
-    assert [(outcome.seed, outcome.state) for outcome in others] == [(seed, "not begun") for seed in (1, 2, 0, 1, 2)]
-    assert "the same command goes on" in others[0].error and "not begun" in capsys.readouterr().err
+    assert first.results.steps == 4 and first.error is None
+    assert [(outcome.seed, outcome.state) for outcome in others] == [(seed, "not started") for seed in (1, 2, 0, 1, 2)]
+    assert "the same command resumes it" in others[0].error and "not started" in capsys.readouterr().err
     assert [outcome.error for outcome in run_all(experiments)] == [None] * 6
 
 
@@ -76,7 +76,7 @@ def test_a_grid_becomes_rows_of_the_table(tmp_path):
         ("sweep-weight_decay_0.01", 3),
     ]
     for row, runs in zip(rows, (outcomes[:3], outcomes[3:]), strict=True):
-        errors = [outcome.results["test"]["error"] for outcome in runs]
+        errors = [outcome.results.test["error"] for outcome in runs]
         assert row["error_mean"] == pytest.approx(statistics.mean(errors))
         assert row["error_std"] == pytest.approx(statistics.stdev(errors))
     assert json.loads(format_rows(rows, "json"))[1]["errors"].keys() == {"0", "1", "2"}
@@ -91,6 +91,6 @@ def test_another_backend_than_keras_runs_on_is_refused(tmp_path):
 
     other = "jax" if keras.backend.backend() == "tensorflow" else "tensorflow"
     (tmp_path / "sweep.yaml").write_text(SWEEP.format(folder=tmp_path / "runs") + f"backend: {other}\n")
-    with pytest.raises(ExperimentError, match=f"{other} is wanted, but Keras already runs on"):
+    with pytest.raises(ExperimentError, match=f"the experiment needs {other}, but Keras already runs on"):
         run_all(read_experiments(tmp_path / "sweep.yaml"))
     assert not (tmp_path / "runs").exists()

@@ -91,7 +91,7 @@ def test_the_first_row_that_fits_is_taken(tmp_path, monkeypatch):
     """64,000, 48,000 and 600 steps of 0.1 s, and some 100 s beside."""
     queue = queue_of(tmp_path, FOUR, monkeypatch)
 
-    from cifarzoo.training.trainer import StopRequest
+    from cifarzoo.training.stopping import StopRequest
 
     def chosen(minutes):
         row, seconds = queue.choose_row(queue.open_rows(), time.monotonic() + 60 * minutes, [], StopRequest())
@@ -125,7 +125,7 @@ def test_a_half_done_row_goes_first_and_takes_what_is_left(tmp_path, monkeypatch
 def test_a_row_is_trained_until_there_is_just_time_to_publish_it(tmp_path, monkeypatch):
     """What fits ends in time for its publication, what does not is only saved; checkpoints are a minute apart."""
     from cifarzoo.experiment.schedules import Duration
-    from cifarzoo.training.trainer import Interrupted
+    from cifarzoo.training.stopping import Interrupted
 
     calls = []
 
@@ -147,7 +147,7 @@ def test_a_row_is_trained_until_there_is_just_time_to_publish_it(tmp_path, monke
 def test_few_rows_are_tried_out_before_one_is_begun(tmp_path, monkeypatch):
     """Each takes three seconds of a minute, and none fits; the rough estimate says that all might."""
     from cifarzoo.training.estimate import Pace
-    from cifarzoo.training.trainer import StopRequest
+    from cifarzoo.training.stopping import StopRequest
 
     queue = queue_of(tmp_path, FOUR, monkeypatch, rough=0.0001)
     clock, tried = [1000.0], []
@@ -167,7 +167,7 @@ def test_few_rows_are_tried_out_before_one_is_begun(tmp_path, monkeypatch):
 
 def test_rows_without_their_images_fail_at_once(tmp_path, monkeypatch, capsys):
     from cifarzoo.errors import DataError
-    from cifarzoo.training.trainer import StopRequest
+    from cifarzoo.training.stopping import StopRequest
 
     def load(name, data_dir):
         if name == "cifar100":
@@ -190,7 +190,9 @@ def test_a_run_that_has_moved_is_of_all_its_devices_and_versions(tmp_path):
     from cifarzoo.data import load
     from cifarzoo.experiment.schema import Experiment
     from cifarzoo.hardware import device_name
-    from cifarzoo.training.trainer import Interrupted, run
+    from cifarzoo.training.job import prepare
+    from cifarzoo.training.stopping import Interrupted
+    from cifarzoo.training.trainer import run
 
     schedule = {"kind": "constant", "learning_rate": 0.1, "duration": 8}
     parameters = {"logdir": str(tmp_path), "schedule": schedule, "checkpoint_interval": 2}
@@ -205,7 +207,7 @@ def test_a_run_that_has_moved_is_of_all_its_devices_and_versions(tmp_path):
             moved = meta["provenance"] | {"device": before, "revision": "0abc+changes", "versions": versions}
             RunFolder(folder).save_checkpoint(arrays, meta | {"provenance": moved})
         with contextlib.suppress(Interrupted):
-            results = run(experiment, 0, load("synthetic"), deadline=time.monotonic())
+            results = run(prepare(experiment, load("synthetic")), 0, deadline=time.monotonic()).as_dict()
         assert RunFolder(folder).checkpoint_meta()["provenance"]["device"] == after
     assert results["steps"] == 8 and results["device"] == both
     assert results["versions"]["keras"] == f"3.0 and {keras.__version__}" and len(results["versions"]["numpy"]) < 9

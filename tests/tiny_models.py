@@ -1,11 +1,11 @@
-"""Networks small enough that a test can train them in seconds; experiments name this file as their `module`."""
+"""Networks that a test trains in seconds; experiments name this file as their `module`."""
 
 import keras
 from keras import layers
 
 
 def tiny_cnn(classes=10, dropout=0.0, ghost_batch_size=None):
-    """Two convolutions with BatchNormalization on raw pixels, by groups if wanted."""
+    """Two convolutions with BatchNormalization, optionally by groups, on raw pixels."""
     from cifarzoo.layers import GhostBatchNormalization
 
     ghost = {} if ghost_batch_size is None else {"group_size": ghost_batch_size}
@@ -21,13 +21,13 @@ def tiny_cnn(classes=10, dropout=0.0, ghost_batch_size=None):
 
 
 def exploding(classes=10):
-    """A network whose loss is infinite after a few steps of a large learning rate."""
+    """A network whose loss becomes infinite after a few steps at a large learning rate."""
     inputs = keras.Input((32, 32, 3))
     return keras.Model(inputs, layers.Dense(classes)(layers.Flatten()(layers.Rescaling(1e30)(inputs))))
 
 
 def options(name, classes):
-    """What the registry would give to a builder of the zoo."""
+    """Return the options that the registry passes to a builder of the zoo."""
     from cifarzoo.models.registry import COMMON_ARGUMENTS
 
     return COMMON_ARGUMENTS | {"classes": classes, "name": name, "statistics": "cifar10"}
@@ -52,7 +52,7 @@ def tiny_shake_shake(classes=10):
 
 
 def tiny_pyramidnet(classes=10, bottleneck=False, shake_drop=False, shake_drop_mask="image"):
-    """A PyramidNet of one block a stage."""
+    """A PyramidNet with one block per stage."""
     from cifarzoo.models.pyramidnet import pyramidnet
 
     depth = 11 if bottleneck else 8
@@ -60,21 +60,21 @@ def tiny_pyramidnet(classes=10, bottleneck=False, shake_drop=False, shake_drop_m
 
 
 def tiny_skipnet(classes=10, gate="recurrent", computation_cost=0.0, stage="supervised", depth=14):
-    """SkipNet-14: five gates."""
+    """SkipNet-14, with five gates."""
     from cifarzoo.models.skipnet import skipnet
 
     return skipnet(depth, gate, computation_cost, stage, **options("tiny_skipnet", classes))
 
 
 def tiny_pyramid_skipnet(classes=10, gate="recurrent", computation_cost=1e-4, stage="supervised"):
-    """A PyramidNet with ShakeDrop of two bottleneck blocks a stage: three gates."""
+    """A gated PyramidNet with ShakeDrop and two bottleneck blocks per stage, with three gates."""
     from cifarzoo.models.skipnet import pyramid_skipnet
 
     return pyramid_skipnet(20, 12, gate, computation_cost, stage, **options("tiny_pyramid_skipnet", classes))
 
 
 def tiny_random(classes=10):
-    """Everything that draws while training: Shake-Shake, ShakeDrop with either mask, dropout, sampled gates."""
+    """All layers that draw while training: Shake-Shake, ShakeDrop with either mask, dropout and sampled gates."""
     from cifarzoo.layers import ShakeDrop
     from cifarzoo.models.common_layers import conv, image_input
     from cifarzoo.models.shake_shake import shake_shake_block
@@ -97,7 +97,7 @@ def tiny_random(classes=10):
 
 
 def tiny_mlp(classes=10, blocks=0):
-    """No convolutions: BatchNormalization and dropout between two linear layers, and residual blocks if wanted."""
+    """BatchNormalization and dropout between two linear layers, with optional residual blocks, without convolutions."""
     inputs = keras.Input((32, 32, 3))
     x = layers.Dense(16, activation="relu")(layers.Flatten()(layers.Rescaling(1 / 64, offset=-2)(inputs)))
     for _ in range(blocks):
@@ -106,14 +106,24 @@ def tiny_mlp(classes=10, blocks=0):
     return keras.Model(inputs, layers.Dense(classes)(x))
 
 
+def tiny_residual_cnn(classes=10, blocks=5):
+    """Equal residual blocks of a convolution and BatchNormalization on images of 8 x 8."""
+    inputs = keras.Input((32, 32, 3))
+    x = layers.AveragePooling2D(4)(layers.Rescaling(1 / 64, offset=-2)(inputs))
+    x = layers.Conv2D(8, 3, padding="same")(x)
+    for _ in range(blocks):
+        x = layers.Add()([x, layers.Conv2D(8, 3, padding="same")(layers.ReLU()(layers.BatchNormalization()(x)))])
+    return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))
+
+
 def tiny_pixels(classes=10):
-    """Softmax regression on all pixels: every image counts for itself, and its mirror image is another."""
+    """Softmax regression on all pixels: images do not affect each other, and a mirror image is another input."""
     inputs = keras.Input((32, 32, 3))
     return keras.Model(inputs, layers.Dense(classes)(layers.Flatten()(layers.Rescaling(1 / 64, offset=-2)(inputs))))
 
 
 def tiny_linear(classes=10, hidden=0, dropout=0.0):
-    """Softmax regression on the mean colour; with `hidden` units a linear layer and BatchNormalization before it."""
+    """Softmax regression on the mean colour, optionally after a layer of `hidden` units and BatchNormalization."""
     inputs = keras.Input((32, 32, 3))
     x = layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 64, offset=-2)(inputs))
     if hidden:

@@ -1,4 +1,4 @@
-"""Train a small experiment in a process of its own: `python train_tiny.py '{"precision": "float64", ...}' [options]`.
+"""Train a small experiment in its own process: `python train_tiny.py '{"precision": "float64", ...}' [options]`.
 
 Prints one JSON line with the results and a checksum of all state. Options: --cpus N makes N virtual processors.
 """
@@ -21,7 +21,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("document", type=json.loads)
     parser.add_argument("--cpus", type=int, default=1)
-    parser.add_argument("--interrupt-after", type=int, help="press Ctrl-C after so many steps")
+    parser.add_argument("--interrupt-after", type=int, help="interrupt, as Ctrl-C does, after this many steps")
     options = parser.parse_args()
     if options.cpus > 1:
         import tensorflow as tf
@@ -34,7 +34,8 @@ def main():
     from cifarzoo.errors import CifarzooError
     from cifarzoo.experiment.schema import Experiment
     from cifarzoo.runs.folder import RunFolder
-    from cifarzoo.training.engines import is_chief, replica_count
+    from cifarzoo.training import engines
+    from cifarzoo.training.job import prepare
     from cifarzoo.training.trainer import run
 
     experiment = Experiment.model_validate(options.document)
@@ -52,13 +53,15 @@ def main():
         # Few test images: XLA is slow at convolutions in float64.
         dataset = load("synthetic")
         dataset = dataclasses.replace(dataset, test=dataset.test.take(slice(TEST_IMAGES)))
-        results = run(experiment, experiment.seeds[0], dataset, [Losses()], is_chief(experiment))
+        engines.current().join_cluster(experiment.distribution)
+        job = prepare(experiment, dataset)
+        results = run(job, experiment.seeds[0], [Losses()])
     except CifarzooError as failure:
         print(json.dumps({"error": str(failure), "type": type(failure).__name__, "losses": losses}))
         return
     arrays, meta = RunFolder.of(experiment, experiment.seeds[0]).load_checkpoint()
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(arrays[k]).tobytes() for k in sorted(arrays))).hexdigest()
-    found = {"replicas": replica_count(experiment), "results": results, "losses": losses, "sha256": digest}
+    found = {"replicas": job.replicas, "results": results.as_dict(), "losses": losses, "sha256": digest}
     print(json.dumps(found | {"step": meta["step"], "imports_tensorflow": "tensorflow" in sys.modules}))
 
 

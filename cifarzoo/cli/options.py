@@ -1,47 +1,62 @@
-"""What several commands share: options, arguments in YAML, options that exclude each other."""
+"""Options that several commands share, and checks of their values."""
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cifarzoo.errors import ExperimentError
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-DataDir = Annotated[str | None, typer.Option(help="Folder with the official archives; default $CIFARZOO_DATA.")]
-# Of commands that measure a model.
+DataDir = Annotated[str | None, typer.Option(help="Folder of the official archives. Default: $CIFARZOO_DATA.")]
+# For commands that measure a model.
 DatasetName = Annotated[
-    str | None, typer.Option(help="cifar10, cifar100 or synthetic; default: what it was trained on.")
+    str | None, typer.Option(help="cifar10, cifar100 or synthetic. Default: the data set it was trained on.")
 ]
-Weights = Annotated[str | None, typer.Option(help="Tag or path of the weights, instead of the default ones.")]
-Arguments = Annotated[list[str], typer.Option(help="KEY=VALUE for the factory; may be repeated.")]
+Weights = Annotated[
+    str | None, typer.Option(help="Tag or path of the model's weights. Default: its default published weights.")
+]
+Arguments = Annotated[list[str], typer.Option(help="KEY=VALUE, an argument of the model. Repeatable.")]
 
 
 def find_modules(folder: Path) -> None:
-    """Make a folder a place for the `module` of experiments and runs."""
+    """Let Python find the modules in a folder that experiments and runs name as `module`."""
     sys.path.insert(0, str(folder.resolve()))
 
 
-def factory_arguments(items):
-    """What `--argument KEY=VALUE` was given, values in YAML."""
+def factory_arguments(items: list[str]) -> dict[str, Any]:
+    """Parse the values of `--argument KEY=VALUE`, each VALUE as YAML.
+
+    Raises:
+        ExperimentError: an item is not KEY=VALUE, or its key is `load_weights`.
+    """
     from cifarzoo.strict_yaml import parse
 
-    found = {}
+    arguments = {}
     for item in items:
         key, equals, value = item.partition("=")
         if not equals:
             raise ExperimentError(f"--argument {item}: expected KEY=VALUE")
         if key == "load_weights":
-            raise ExperimentError(f"--argument {item}: weights are given by --weights")
-        found[key] = parse(value, f"--argument {item}")
-    return found
+            raise ExperimentError(f"--argument {item}: use --weights to choose the weights")
+        arguments[key] = parse(value, f"--argument {item}")
+    return arguments
 
 
-def refuse(context, why, names):
-    """Raise an ExperimentError if one of these options is given, which `why` would silently overrule."""
+def refuse(context: typer.Context, why: str, names: str) -> None:
+    """Refuse options that `why` would silently override.
+
+    Args:
+        context: The command's context.
+        why: The option or mode that overrides them, for the message.
+        names: The parameters to refuse, separated by spaces.
+
+    Raises:
+        ExperimentError: one of them is on the command line.
+    """
     for parameter in context.command.params:
         if parameter.name in names.split() and context.get_parameter_source(parameter.name).name == "COMMANDLINE":
             is_option = parameter.param_type_name == "option"
-            given = parameter.opts[0] if is_option else context.params[parameter.name]
-            raise ExperimentError(f"{given}: has no meaning with {why}; leave it out")
+            received = parameter.opts[0] if is_option else context.params[parameter.name]
+            raise ExperimentError(f"{received}: has no meaning with {why}; leave it out")

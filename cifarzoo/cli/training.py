@@ -53,7 +53,9 @@ def train(
     outcomes = runner.run_all(experiments)
     import rich
 
-    rich.print(runner.results_table(outcomes))
+    from cifarzoo.training.outcomes import results_table
+
+    rich.print(results_table(outcomes))
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(1)
 

@@ -1,14 +1,18 @@
-"""Whole data sets in memory, and where they come from."""
+"""Load whole data sets into memory, or make one of your own arrays."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cifarzoo.data import archives, synthetic
-from cifarzoo.data.classes import CLASS_NAMES
-from cifarzoo.data.splits import SPLITS, published_split
+from cifarzoo.data.classes import CLASS_NAMES, classes_of
+from cifarzoo.data.splits import IMAGES, SPLITS, published_split
+from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import DataError
+
+SYNTHETIC_IMAGES = {"train": 10_000, "test": 2_000, "train45k": 9_000, "validation": 1_000}
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +33,33 @@ class Split:
         return len(self.labels)
 
     def take(self, indices: np.ndarray) -> "Split":
-        """The images at these places, copied."""
+        """Copy the images at these indices."""
         coarse = None if self.coarse_labels is None else self.coarse_labels[indices]
         return Split(self.images[indices], self.labels[indices], coarse)
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """The sizes of a data set, which are known without its arrays.
+
+    Attributes:
+        name: "cifar10", "cifar100" or "synthetic".
+        classes: Number of (fine) classes.
+        images: Images per split.
+    """
+
+    name: str
+    classes: int
+    images: dict[str, int]
+
+    def size(self, split: str) -> int:
+        """Return the number of images of a split."""
+        return self.images[split]
+
+    @property
+    def mean_colour(self) -> tuple[int, int, int]:
+        """The mean colour of the training images, rounded to whole pixel values."""
+        return mean_colour(self.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +67,11 @@ class Dataset:
     """A data set in memory.
 
     Attributes:
-        name: "cifar10", "cifar100" or "synthetic".
+        name: "cifar10", "cifar100", "synthetic" or the user's own name.
         class_names: What the labels mean, in order.
         coarse_class_names: What the coarse labels mean, CIFAR-100 only.
-        train: 50,000 images; 10,000 in `synthetic`.
-        test: 10,000 images; 2,000 in `synthetic`.
+        train: 50,000 images of CIFAR, 10,000 of `synthetic`.
+        test: 10,000 images of CIFAR, 2,000 of `synthetic`.
     """
 
     name: str
@@ -52,43 +80,121 @@ class Dataset:
     train: Split
     test: Split
 
+    @classmethod
+    def from_arrays(
+        cls,
+        name: str,
+        train: tuple[np.ndarray, np.ndarray],
+        test: tuple[np.ndarray, np.ndarray],
+        class_names: Sequence[str] | None = None,
+    ) -> "Dataset":
+        """Make a data set of your own arrays.
+
+        Args:
+            name: What runs record; not the name of a built-in data set.
+            train: Images uint8 [n, 32, 32, 3] and labels [n], integers from 0.
+            test: The same, held out from training.
+            class_names: One name per class; by default "0", "1", ... up to the largest training label.
+
+        Raises:
+            DataError: the name is taken, an array has another shape or dtype, or a label has no class.
+        """
+        if name in CLASS_NAMES:
+            raise DataError(f"data set {name!r}: the name of a built-in data set; choose another")
+        splits = [_checked_split(name, part, *arrays) for part, arrays in (("train", train), ("test", test))]
+        if class_names is None:
+            class_names = tuple(str(label) for label in range(int(splits[0].labels.max()) + 1))
+        for part, split in zip(("train", "test"), splits, strict=True):
+            low, high = int(split.labels.min()), int(split.labels.max())
+            if low < 0 or high >= len(class_names):
+                raise DataError(
+                    f"data set {name!r}: {part} labels are integers from 0 to {len(class_names) - 1}, "
+                    f"got {low} to {high}"
+                )
+        return cls(name, tuple(class_names), None, *splits)
+
     @property
     def classes(self) -> int:
-        """How many (fine) classes there are."""
+        """Number of (fine) classes."""
         return len(self.class_names)
 
+    @property
+    def mean_colour(self) -> tuple[int, int, int]:
+        """The mean colour of the training images, rounded to whole pixel values."""
+        if self.name in CLASS_NAMES:
+            return mean_colour(self.name)
+        return tuple(round(float(value)) for value in self.train.images.mean((0, 1, 2), dtype=np.float64))
+
+    def size(self, name: str) -> int:
+        """Return the number of images of a split; see `split`."""
+        if name in ("train", "test"):
+            return len(getattr(self, name))
+        return len(self._part(name))
+
     def split(self, name: str) -> Split:
-        """The images of "train", of "test", or of a part of the published split, "train45k" or "validation".
+        """Return the images of "train" or "test", or of a part of the published split, "train45k" or "validation".
 
         `cifarzoo.data.splits` says which images the parts have. `synthetic` has 9,000 and 1,000 under the same names.
 
         Raises:
             DataError: another name.
         """
-        if name not in SPLITS:
-            raise DataError(f"split {name!r} of {self.name} does not exist; the splits are {', '.join(SPLITS)}")
         if name in ("train", "test"):
             return getattr(self, name)
+        return self.train.take(self._part(name))
+
+    def _part(self, name):
+        """Return the indices of a part of the published split."""
+        if name not in SPLITS:
+            raise DataError(f"split {name!r} of {self.name} does not exist; the splits are {', '.join(SPLITS)}")
         train45k, validation = published_split(self.train.labels)
-        return self.train.take(train45k if name == "train45k" else validation)
+        return train45k if name == "train45k" else validation
+
+
+def _checked_split(name, part, images, labels):
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (32, 32, 3) or not len(images):
+        raise DataError(
+            f"data set {name!r}: {part} images are uint8 [n, 32, 32, 3], got {images.dtype} {list(images.shape)}"
+        )
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels  # as Keras' own data sets have it
+    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(
+            f"data set {name!r}: {part} labels are integers [{len(images)}], got {labels.dtype} {list(labels.shape)}"
+        )
+    return Split(images, labels.astype(np.int32))
+
+
+def info(name: str) -> DatasetInfo:
+    """Return the sizes of a built-in data set without loading it.
+
+    Raises:
+        DataError: an unknown name.
+    """
+    _check_name(name)
+    return DatasetInfo(name, classes_of(name), SYNTHETIC_IMAGES if name == "synthetic" else IMAGES)
+
+
+def _check_name(name):
+    if name not in CLASS_NAMES:
+        raise DataError(f"data set {name!r} does not exist; the data sets are {', '.join(CLASS_NAMES)}")
 
 
 def load(name: str, data_dir: str | Path | None = None) -> Dataset:
-    """Load "cifar10", "cifar100" or "synthetic" (drawn on the spot) into memory.
+    """Load "cifar10", "cifar100" or "synthetic" (which is drawn, not read) into memory.
 
-    CIFAR comes from an official archive, unpacked or not, in `data_dir` if that is given, else in `$CIFARZOO_DATA`,
-    else in Keras' cache; where there is none and no `data_dir` was given, TFDS downloads and prepares it. All give the
-    same arrays. Only TFDS writes to disk.
+    CIFAR comes from an official archive, unpacked or not, in `data_dir` if you pass it, else in `$CIFARZOO_DATA`, else
+    in Keras' cache. If there is none and no `data_dir`, TFDS downloads and prepares it. Every source gives the same
+    arrays. Only TFDS writes to disk.
 
     Args:
         name: The data set.
         data_dir: The folder that holds the archive, or the archive itself.
 
     Raises:
-        DataError: an unknown name, no archive, or one that is broken (a broken one is never passed over in silence).
+        DataError: an unknown name, no archive, or one that is broken (a broken archive is never skipped).
     """
-    if name not in CLASS_NAMES:
-        raise DataError(f"data set {name!r} does not exist; the data sets are {', '.join(CLASS_NAMES)}")
+    _check_name(name)
     if name == "synthetic":
         train, test = (Split(images, labels) for images, labels in synthetic.draw())
     else:

@@ -11,14 +11,21 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
 from cifarzoo.augment.entries import Augmentation
+from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.experiment.resizing import ImageSizes, ResizingStage
 from cifarzoo.experiment.schedules import AnySchedule, Constant, Length, Stepped
 from cifarzoo.strict_model import Strict
+
+# The losses to train with and to measure sharpness of; `cifarzoo.training.losses` defines them.
+LossName = Literal["cross_entropy", "squared"]
 
 # Spellings of the zoo's own module, and of keys that have another name here.
 SEED_MODULES = {"cifarzoo", "cifarzoo.models", "Models.Resnets", "Models.VGG", "Models.VGGs"}
 SEED_MODEL_PARAMETERS = {"shortcut_mode": "shortcut_type"}
 
+
+# Names of runs and data sets, which become parts of paths.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 
 # Steps of a compiled call where neither the experiment nor the device says how many.
 LONGEST_CALL = 50
@@ -37,7 +44,7 @@ class TrainParameters(Strict):
     """How to train: the section `train_parameters` of a document."""
 
     logdir: str = "runs"
-    run_name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+    run_name: str | None = Field(None, pattern=NAME)
     lr_values: list[PositiveFloat] | None = None
     lr_boundaries: list[PositiveInt] | None = None
     schedule: AnySchedule | None = None
@@ -53,7 +60,7 @@ class TrainParameters(Strict):
     clip_norm: float = Field(0.0, ge=0)
     bias_lr_factor: PositiveFloat = 1.0
     sam_rho: float = Field(0.0, ge=0)
-    loss: Literal["cross_entropy", "squared"] = "cross_entropy"
+    loss: LossName = "cross_entropy"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     ema_decay: float = Field(0.0, ge=0, lt=1)
     lookahead: LookaheadParameters | None = None
@@ -116,6 +123,13 @@ class TrainParameters(Strict):
         return Stepped(**{key: value for key, value in given.items() if value is not None})
 
 
+class InMemory(Strict):
+    """Hashes of what `cifarzoo.train` was called with instead of names, so that a run resumes with the same only."""
+
+    model: str | None = None
+    dataset: str | None = None
+
+
 class Experiment(Strict):
     """One document of an experiments file; `seeds` makes one run each."""
 
@@ -125,7 +139,7 @@ class Experiment(Strict):
     model_parameters: dict[str, Any] = {}
     train_parameters: TrainParameters = TrainParameters()
     skip_error_test: bool = False
-    dataset: Literal["cifar10", "cifar100", "synthetic"] = "cifar10"
+    dataset: str = Field("cifar10", pattern=NAME)
     data_dir: str | None = None
     train_split: Literal["train", "train45k"] = "train"
     val_split: Literal["test", "validation"] = "test"
@@ -137,6 +151,7 @@ class Experiment(Strict):
     backend: Literal["tensorflow", "jax"] | None = None
     xla: bool = False
     init_weights: str | None = None
+    in_memory: InMemory | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -151,6 +166,12 @@ class Experiment(Strict):
         if "seed" in document and "seeds" not in document:
             document["seeds"] = [document.pop("seed")]
         return document
+
+    @model_validator(mode="after")
+    def _dataset_exists(self):
+        if self.dataset not in CLASS_NAMES and not (self.in_memory and self.in_memory.dataset):
+            raise ValueError(f"dataset: expected {', '.join(CLASS_NAMES)}, got {self.dataset!r}")
+        return self
 
     @model_validator(mode="after")
     def _splits_fit(self):

@@ -6,14 +6,12 @@ finished run is evaluated once on the test images and published. The queue may b
 
 import json
 import time
-from dataclasses import replace
 
 from pydantic import ValidationError
 
 from cifarzoo.data import load
-from cifarzoo.data.splits import IMAGES
+from cifarzoo.data.dataset import info
 from cifarzoo.errors import DataError, InUseError, summarize
-from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schedules import Duration
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.hardware import device_name
@@ -21,10 +19,11 @@ from cifarzoo.publishing.publish import publish
 from cifarzoo.publishing.wanted import Row
 from cifarzoo.publishing.weights_folder import WeightsFolder
 from cifarzoo.runs.folder import RunFolder
-from cifarzoo.training.engines import replica_count
 from cifarzoo.training.estimate import measure_pace, probe
-from cifarzoo.training.resolve_auto import catalogued_macs, on_accelerator, settled
-from cifarzoo.training.trainer import Interrupted, StopRequest, run
+from cifarzoo.training.job import Job, prepare
+from cifarzoo.training.resolve_auto import catalogued_macs, on_accelerator
+from cifarzoo.training.stopping import Interrupted, StopRequest
+from cifarzoo.training.trainer import run
 
 # Building, compiling and publishing, in addition to training and evaluation.
 FIXED_SECONDS = 60.0
@@ -49,7 +48,7 @@ class TrainingQueue:
     """
 
     def __init__(self, rows: list[Row], weights: WeightsFolder, data_dir: str | None = None):
-        self._rows = [replace(row, experiment=settled(row.experiment, [row.seed])) for row in rows]
+        self._rows, self._jobs = list(rows), {}
         self._weights, self._data_dir = weights, data_dir
         self._datasets, self._rates, self._paces = {}, {}, {}
 
@@ -81,9 +80,9 @@ class TrainingQueue:
         """Seconds to finish a row, from the rate in its checkpoint, or from a few steps of its own network."""
         if self._steady(row):
             return self.rough_seconds(row)
-        key = _pace(row.experiment)
+        key = _pace(self._job(row).experiment)
         if key not in self._paces:
-            self._paces[key] = measure_pace(row.experiment)
+            self._paces[key] = measure_pace(self._job(row))
         steps = self._images_left(row) / row.experiment.train_parameters.batch_size
         return self._overhead(row) + self._paces[key].startup + self._paces[key].step * steps
 
@@ -118,7 +117,8 @@ class TrainingQueue:
                     # A row that fits needs time for its publication at the end, any other only for a checkpoint.
                     end = deadline - (self._overhead(row) if seconds <= left else FIXED_SECONDS / 2)
                     experiment = self._with_checkpoints_by_the_minute(row, seconds)
-                    run(experiment, row.seed, self._dataset(experiment), deadline=end, stop=stop)
+                    job = prepare(experiment, self._dataset(experiment), [row.seed])
+                    run(job, row.seed, stop=stop, deadline=end)
                     entry = self._publish(row)
                     finished.append(row)
                     _say(f"{row.tag}: published, error {entry.metrics['error']:.2f} %")
@@ -210,11 +210,13 @@ class TrainingQueue:
         return self._datasets[name]
 
     def _plan(self, row):
-        """The row's plan; does not load the data, which are needed only when the row is trained."""
-        split = row.experiment.train_split
-        if row.experiment.dataset == "synthetic":
-            return Plan(row.experiment, len(self._dataset(row.experiment).split(split)))
-        return Plan(row.experiment, IMAGES[split])
+        return self._job(row).plan
+
+    def _job(self, row) -> Job:
+        """The row's job without its data, which are needed only when the row is trained."""
+        if row.tag not in self._jobs:
+            self._jobs[row.tag] = prepare(row.experiment, info(row.experiment.dataset), [row.seed])
+        return self._jobs[row.tag]
 
     def _images_left(self, row):
         """Training images left, as the number of full-size images with the same arithmetic."""
@@ -234,12 +236,13 @@ class TrainingQueue:
     def _steady(self, row):
         """Images and seconds without compilation in the row's checkpoint, if it was made on this device, else None."""
         saved = self._saved(row)
-        if saved and saved["steady"]["images"] and _is_from_here(saved, row):
+        if saved and saved["steady"]["images"] and _is_from_here(saved, self._job(row)):
             return saved["steady"]
         return None
 
     def _rate(self, row):
-        device = row.experiment.precision, row.experiment.distribution
+        experiment = self._job(row).experiment
+        device = experiment.precision, experiment.distribution
         if device not in self._rates:
             self._rates[device] = probe(*device)
         return self._rates[device]
@@ -250,9 +253,9 @@ class TrainingQueue:
         return saved if saved and saved["step"] else None
 
 
-def _is_from_here(saved, row):
+def _is_from_here(saved, job):
     """Whether all the steps of a checkpoint were timed on the devices of this machine."""
-    return saved["provenance"]["device"] == device_name(replica_count(row.experiment))
+    return saved["provenance"]["device"] == device_name(job.replicas)
 
 
 def _was_trained_as(entry, row):

@@ -1,21 +1,66 @@
-"""Build what an experiment describes: model, augmentation, optimizer, averaging.
+"""Build the parts that an experiment describes: model, augmentation, loss, optimizer, averaging.
 
 The schema is data and knows no Keras; engines take the parts and know no schema. This module is the bridge.
 """
 
+import functools
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 
 from cifarzoo.augment import pipeline
-from cifarzoo.data.statistics import mean_colour
-from cifarzoo.errors import ExperimentError, ModelError
+from cifarzoo.data import Dataset
+from cifarzoo.data.dataset import DatasetInfo
+from cifarzoo.errors import ExperimentError, ModelError, summarize
+from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.models import registry
+from cifarzoo.pretrained.description import Description, description_of
 from cifarzoo.pretrained.loading import load_file
+from cifarzoo.training.losses import LOSSES
 from cifarzoo.training.optimizer import SGD, Lookahead, MovingAverage
+from cifarzoo.training.parts import Parts
+
+
+def build_parts(
+    experiment: Experiment, dataset: Dataset | DatasetInfo, plan: Plan, model: keras.Model | None = None
+) -> Parts:
+    """Build everything an engine needs except the model, which it builds itself in its own scope.
+
+    Args:
+        experiment: The experiment, without any `auto`.
+        dataset: The data set, or its sizes.
+        plan: The experiment's plan.
+        model: The user's own model, of which every engine trains a copy; by default the experiment names the model.
+
+    Raises:
+        ExperimentError: an entry of `augmentation` does not fit.
+    """
+    parameters = experiment.train_parameters
+    return Parts(
+        build_model=functools.partial(build_model, experiment, dataset.classes)
+        if model is None
+        else functools.partial(copy_model, model),
+        augment=build_augmentation(experiment, dataset),
+        loss=LOSSES[parameters.loss],
+        label_smoothing=parameters.label_smoothing,
+        optimizer=build_optimizer(experiment),
+        averaging=build_averaging(experiment, plan.images),
+        batch_size=parameters.batch_size,
+        accumulate=parameters.accumulate,
+        sam_rho=parameters.sam_rho,
+        image_size=plan.image_size,
+        max_steps_per_call=parameters.longest_call,
+        eval_batch_size=parameters.eval_batch_size,
+        train_split=experiment.train_split,
+        precision=experiment.precision,
+        distribution=experiment.distribution,
+        jit_compile=experiment.xla,
+        compilation_cache=Path(parameters.logdir) / "compiled",
+    )
 
 
 def build_model(experiment: Experiment, classes: int, seed: int) -> keras.Model:
@@ -40,13 +85,45 @@ def build_model(experiment: Experiment, classes: int, seed: int) -> keras.Model:
     return model
 
 
+def copy_model(model: keras.Model, seed: int) -> keras.Model:
+    """Copy a functional or Sequential model with its weights; random layers draw from `seed`.
+
+    Raises:
+        ModelError: Keras cannot copy the model.
+    """
+    keras.utils.set_random_seed(seed)
+    try:
+        copy = keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
+    except Exception as failure:  # whatever the layers of a user's own model raise
+        raise ModelError(f"{model.name}: Keras cannot copy this model ({summarize(failure)})") from None
+    return copy
+
+
+def describe(experiment: Experiment, model: keras.Model) -> Description:
+    """Describe the model of a run, for the attributes of its weight file."""
+    if description := description_of(model):
+        return replace(description, dataset=experiment.dataset)
+    return Description(
+        module=experiment.module,
+        function=experiment.model,
+        arguments=experiment.model_parameters,
+        classes=model.output_shape[-1],
+        dataset=experiment.dataset,
+    )
+
+
 def model_factory(experiment: Experiment):
     """Return the function that builds the model: a factory of the zoo, or one from the user's own `module`.
 
     Raises:
-        ExperimentError: `model_parameters` has a key that only the runner sets.
+        ExperimentError: `model_parameters` has a key that only the runner sets, or the model came from Python.
         ModelError: no such model or module.
     """
+    if experiment.in_memory and experiment.in_memory.model:
+        raise ExperimentError(
+            f"{experiment.location}: the model was passed to cifarzoo.train from Python, so only Python can build it"
+        )
     if experiment.module is None:
         for key in experiment.model_parameters:
             if key in registry.COMMON_ARGUMENTS:
@@ -63,14 +140,14 @@ def model_factory(experiment: Experiment):
     return factory
 
 
-def build_augmentation(experiment: Experiment, classes: int) -> pipeline.Pipeline:
+def build_augmentation(experiment: Experiment, dataset: Dataset | DatasetInfo) -> pipeline.Pipeline:
     """Build the function on a batch that `augmentation` describes.
 
     Raises:
         ExperimentError: an entry does not fit.
     """
     try:
-        return pipeline.build(experiment.augmentation, classes, mean_colour(experiment.dataset))
+        return pipeline.build(experiment.augmentation, dataset.classes, dataset.mean_colour)
     except ExperimentError as failure:
         raise ExperimentError(f"{experiment.location}: {failure}") from None
 

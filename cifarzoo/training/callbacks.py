@@ -1,4 +1,4 @@
-"""What a run shows and keeps: log.tsv, TensorBoard events and progress, each a Keras callback.
+"""A run's own Keras callbacks: the log, TensorBoard events and progress.
 
 TensorBoard's files are written with the `tensorboard` package alone, so that the JAX engine needs no TensorFlow.
 """
@@ -13,8 +13,10 @@ import rich.console
 import rich.progress
 import yaml
 
+from cifarzoo.experiment.plan import Plan
+from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.model_graph import input_operations
-from cifarzoo.runs.atomic import flush
+from cifarzoo.runs import atomic
 from cifarzoo.runs.folder import RunFolder
 
 COLUMNS = (
@@ -33,8 +35,10 @@ COLUMNS = (
 )
 
 
-def default_callbacks(folder: RunFolder, experiment, plan, first_step: int, log_length: int) -> list:
-    """The run's own callbacks, the log first; `log_length` is where the log of a resumed run goes on."""
+def default_callbacks(
+    folder: RunFolder, experiment: Experiment, plan: Plan, first_step: int, log_length: int
+) -> list[keras.callbacks.Callback]:
+    """Return the run's own callbacks, the log first; a resumed run's log continues after `log_length` bytes."""
     return [
         Log(folder.log_path, plan, log_length),
         TensorBoard(folder, experiment, plan, first_step),
@@ -43,15 +47,20 @@ def default_callbacks(folder: RunFolder, experiment, plan, first_step: int, log_
 
 
 class Log(keras.callbacks.Callback):
-    """log.tsv: a row a log interval and a validation; losses in nats, errors in percent.
+    """Writes the log: one row per log interval and per validation; losses in nats, errors in percent.
 
     `loss`, `error` and `gradient_norm` (before clipping, without weight decay) are means over the steps since the last
-    log interval, and `images_per_second` is their number over the seconds of their calls, with compilation and without
-    validation. At a validation come `val_loss` and `val_error`, `weight_norm` (the L2 norm of all trainable weights)
-    and with `train_metrics: true` also `train_loss` and `train_error`, of the training images without augmentation.
+    log interval, and `images_per_second` is the rate in the calls of these steps, with compilation and without
+    validation. A validation adds `val_loss`, `val_error` and `weight_norm` (the L2 norm of all trainable weights), and
+    with `train_metrics: true` also `train_loss` and `train_error`, of the training images without augmentation.
+
+    Args:
+        path: The file.
+        plan: The run's plan.
+        length: Bytes to keep of an existing file; 0 starts a new one.
     """
 
-    def __init__(self, path: Path, plan, length: int = 0):
+    def __init__(self, path: Path, plan: Plan, length: int = 0):
         super().__init__()
         self._path, self._plan = path, plan
         if length and path.exists():
@@ -60,7 +69,7 @@ class Log(keras.callbacks.Callback):
             path.write_text("\t".join(COLUMNS) + "\n", encoding="utf-8", newline="\n")
 
     def on_train_batch_end(self, batch, logs=None):
-        """Write a row where one is due."""
+        """Write a row if one is due."""
         step = batch + 1
         if not (self._plan.is_due(self._plan.log, step) or "val_loss" in logs):
             return
@@ -69,8 +78,8 @@ class Log(keras.callbacks.Callback):
             file.write("\t".join(_number(row.get(column)) for column in COLUMNS) + "\n")
 
     def flush(self) -> int:
-        """Have all rows on the disk, before a checkpoint counts on them; returns the length in bytes."""
-        flush(self._path)
+        """Flush all rows to disk, before a checkpoint relies on them; returns the length in bytes."""
+        atomic.flush(self._path)
         return self._path.stat().st_size
 
 
@@ -79,7 +88,7 @@ def _number(value):
 
 
 class TensorBoard(keras.callbacks.Callback):
-    """Event files: scalars, the resolved experiment as text, the graph of layers."""
+    """Writes TensorBoard's event files: scalars, the resolved experiment as text, the graph of layers."""
 
     TAGS = {
         "loss": "train/loss",
@@ -94,12 +103,12 @@ class TensorBoard(keras.callbacks.Callback):
         "train_error": "train_split/error",
     }
 
-    def __init__(self, folder: RunFolder, experiment, plan, first_step: int):
+    def __init__(self, folder: RunFolder, experiment: Experiment, plan: Plan, first_step: int):
         super().__init__()
         self._folder, self._experiment, self._plan, self._first_step = folder, experiment, plan, first_step
 
     def on_train_begin(self, logs=None):
-        """Open the file; on a resumed run, tell TensorBoard to drop what came after the checkpoint."""
+        """Open the file; in a resumed run, tell TensorBoard to drop what came after the checkpoint."""
         from tensorboard.compat.proto import event_pb2
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
@@ -115,7 +124,7 @@ class TensorBoard(keras.callbacks.Callback):
         self._add(0, summary=_text_summary("experiment", "```\n" + text + "```"))
 
     def on_train_batch_end(self, batch, logs=None):
-        """Write scalars where a log row or a validation is due."""
+        """Write scalars if a log row or a validation is due."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         step = batch + 1
@@ -146,7 +155,7 @@ def _text_summary(tag, text):
 
 
 def layer_graph(model):
-    """The graph of a functional model's layers as a `GraphDef`; names are grouped at their first two underscores."""
+    """Return the graph of a functional model's layers as a `GraphDef`, names grouped at their first two underscores."""
     from tensorboard.compat.proto.graph_pb2 import GraphDef
     from tensorboard.compat.proto.node_def_pb2 import NodeDef
 
@@ -162,9 +171,9 @@ def _grouped(name):
 
 
 class Progress(keras.callbacks.Callback):
-    """A live bar on a terminal; elsewhere a plain line a log interval."""
+    """Shows a live bar on a terminal, and elsewhere one plain line per log interval."""
 
-    def __init__(self, title: str, plan, first_step: int):
+    def __init__(self, title: str, plan: Plan, first_step: int):
         super().__init__()
         self._title, self._plan, self._first_step = title, plan, first_step
         self._console = rich.console.Console(file=sys.stderr)
@@ -187,10 +196,10 @@ class Progress(keras.callbacks.Callback):
         )
         self._bar.start()
         if self._first_step and not self._console.is_terminal:
-            self._line(f"{self._title}: goes on from step {self._first_step}")
+            self._line(f"{self._title}: resumes from step {self._first_step}")
 
     def on_train_batch_end(self, batch, logs=None):
-        """Move the bar, or print a line where one is due."""
+        """Move the bar, or print a line if one is due."""
         step = batch + 1
         if "val_error" in logs:
             self._last_val = f"  val error {logs['val_error']:.2f} %"
@@ -200,9 +209,10 @@ class Progress(keras.callbacks.Callback):
         )
         self._bar.update(self._task, completed=step, status=status)
         if not self._console.is_terminal and self._plan.is_due(self._plan.log, step):
-            # By arithmetic rather than steps, for those of small images are quick.
-            to_do = self._plan.full_size_images
-            left = (time.perf_counter() - self._started) * to_do(step) / (to_do(self._first_step) - to_do(step))
+            # By arithmetic rather than steps, because those on small images are quick.
+            images_left = self._plan.full_size_images
+            done = images_left(self._first_step) - images_left(step)
+            left = (time.perf_counter() - self._started) * images_left(step) / done
             self._line(f"{self._title}: step {step}/{self._plan.total}  {status}  {_clock(left)} left")
 
     def on_train_end(self, logs=None):

@@ -1,6 +1,10 @@
 """Losses and errors of a batch of logits, in `keras.ops`, so that both engines share them."""
 
+from collections.abc import Callable
+
 from keras import ops
+
+from cifarzoo.experiment.schema import LossName
 
 
 def cross_entropy(logits, labels, label_smoothing=0.0):
@@ -28,7 +32,7 @@ def squared(logits, labels, label_smoothing=0.0):
     return 0.5 * ops.mean(ops.sum(ops.square(logits - _targets(logits, labels, label_smoothing)), axis=-1))
 
 
-LOSSES = {"cross_entropy": cross_entropy, "squared": squared}
+LOSSES: dict[LossName, Callable] = {"cross_entropy": cross_entropy, "squared": squared}
 
 
 def _wide(logits):

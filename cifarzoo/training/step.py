@@ -1,76 +1,182 @@
-"""The gradient of a training step, shared by both engines: one pass, many micro-batches, or SAM's two passes.
+"""The training step, written once as a pure function in `keras.ops`; both engines compile it.
 
-An engine brings automatic differentiation and a way to put operations in order; everything else is `keras.ops` without
-side effects.
+An engine brings two functions: automatic differentiation, and a way to order operations. It keeps the state between
+steps as it likes and passes it in and out as a `State`.
 """
+
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-from cifarzoo.training.losses import LOSSES, error
+from cifarzoo.augment.resize import resize_down
+from cifarzoo.training.losses import error as error_rate
 from cifarzoo.training.optimizer import ascend
+from cifarzoo.training.parts import Parts
 
 
-def objective(model, parameters, weights, others, images, labels):
-    """What to differentiate with respect to `weights`.
+class State(NamedTuple):
+    """Everything the next step depends on, except its number.
+
+    Attributes:
+        trainable: Values of the model's trainable variables.
+        others: Values of its other variables: moving statistics, states of random layers.
+        velocities: The optimizer's, one per trainable variable.
+        averages: The second set of weights, in the order of `model.weights`; empty without averaging.
+    """
+
+    trainable: list[Any]
+    others: list[Any]
+    velocities: list[Any]
+    averages: list[Any]
+
+
+class VariableOrder:
+    """Which value of a `State` belongs to which of a model's variables.
+
+    Checkpoints and averages follow the order of `model.weights`, engines that of trainable and other variables.
 
     Args:
+        model: A built Keras model.
+    """
+
+    def __init__(self, model: keras.Model):
+        positions = {id(v): n for n, v in enumerate([*model.trainable_variables, *model.non_trainable_variables])}
+        self._trainable = len(model.trainable_variables)
+        self._weights = [positions.pop(id(v)) for v in model.weights]
+        self._random_states = sorted(positions.values())  # variables that are no weights
+
+    def weights(self, state: State) -> list:
+        """Return the values in the order of `model.weights`."""
+        return self._values(state, self._weights)
+
+    def random_states(self, state: State) -> list:
+        """Return the values of the variables that are no weights: the states of random layers."""
+        return self._values(state, self._random_states)
+
+    def _values(self, state, positions):
+        values = [*state.trainable, *state.others]
+        return [values[position] for position in positions]
+
+    def with_weights(self, state: State, weights: list) -> State:
+        """Return the state with other values of `model.weights`."""
+        return self._with_values(state, self._weights, weights)
+
+    def with_random_states(self, state: State, random_states: list) -> State:
+        """Return the state with other states of random layers."""
+        return self._with_values(state, self._random_states, random_states)
+
+    def _with_values(self, state, positions, new):
+        values = [*state.trainable, *state.others]
+        for position, value in zip(positions, new, strict=True):
+            values[position] = value
+        return state._replace(trainable=values[: self._trainable], others=values[self._trainable :])
+
+    def named(self, state: State) -> dict[str, Any]:
+        """Name every value as checkpoints do, for example "weights/0003"."""
+        groups = {
+            "weights": self.weights(state),
+            "velocities": state.velocities,
+            "averages": state.averages,
+            "random_states": self.random_states(state),
+        }
+        return {f"{group}/{n:04d}": value for group, values in groups.items() for n, value in enumerate(values)}
+
+
+def train_step(parts: Parts, model, order: VariableOrder, differentiate, after, state: State, batch, draws, step, rate):
+    """Train one step: augment, gradients, update, average.
+
+    Args:
+        parts: What is trained.
         model: The Keras model; its own variables are neither read nor written.
-        parameters: `TrainParameters`.
-        weights: Values of the model's trainable variables.
+        order: Its `VariableOrder`.
+        differentiate: Function of (trainable, others, images, labels) to the gradients of `objective`'s first result
+            and its second one.
+        after: Function of (tensors, earlier tensors) to `tensors`, with a control dependency on `earlier`.
+        state: The state before the step.
+        batch: Images uint8 [batch, height, width, 3], labels int32 [batch], height and width to train at.
+        draws: Random numbers of the step's augmentation (`cifarzoo.augment.random.Draws`).
+        step: Number of the step, counted from 0.
+        rate: Learning rate, a scalar of the weights' dtype.
+
+    Returns:
+        The new state; and loss, error and gradient norm (before clipping, without weight decay) as a tensor [3].
+    """
+    images, labels, size = batch
+    images, labels = parts.augment(images, labels, draws)
+    images = resize_down(ops.cast(images, model.inputs[0].dtype), size)
+    gradients, loss, error, others = step_gradients(
+        parts, differentiate, after, state.trainable, state.others, images, labels
+    )
+    trainable, velocities, norm = parts.optimizer.update(state.trainable, gradients, state.velocities, rate)
+    state = State(list(trainable), list(others), list(velocities), state.averages)
+    if parts.averaging:
+        averages, weights = parts.averaging.update(state.averages, order.weights(state), step)
+        state = order.with_weights(state._replace(averages=list(averages)), weights)
+    dtype = trainable[0].dtype
+    return state, ops.stack([ops.cast(value, dtype) for value in (loss, error, norm)])
+
+
+def objective(parts: Parts, model, trainable, others, images, labels):
+    """Compute what a step differentiates with respect to `trainable`.
+
+    Args:
+        parts: What is trained.
+        model: The Keras model; its own variables are neither read nor written.
+        trainable: Values of the model's trainable variables.
         others: Values of its other variables: moving statistics, states of random layers.
-        images: [batch, height, width, 3], also of another height and width than the model's input.
+        images: [batch, height, width, 3]; height and width may differ from the model's input.
         labels: int32 [batch], or float32 [batch, classes].
 
     Returns:
-        The loss plus the model's own losses, and a tuple: the loss, the error, the new values of `others`.
+        The loss plus the model's own losses; and a tuple of loss, error and the new values of `others`.
     """
     variables = [*model.trainable_variables, *model.non_trainable_variables]
-    mapping = list(zip(variables, [*weights, *others], strict=True))
+    mapping = list(zip(variables, [*trainable, *others], strict=True))
     with keras.StatelessScope(mapping, collect_losses=True) as scope:
         logits = model(ops.cast(images, model.inputs[0].dtype), training=True)
         own_losses = model.losses
     others = [scope.get_current_value(variable) for variable in model.non_trainable_variables]
-    loss = LOSSES[parameters.loss](logits, labels, parameters.label_smoothing)
+    loss = parts.loss(logits, labels, parts.label_smoothing)
     total = loss + sum(ops.cast(own, loss.dtype) for own in own_losses)
-    return total, (loss, error(logits, labels), others)
+    return total, (loss, error_rate(logits, labels), others)
 
 
-def step_gradients(parameters, differentiate, after, weights, others, images, labels):
-    """The gradient of one step.
+def step_gradients(parts: Parts, differentiate, after, trainable, others, images, labels):
+    """Compute the gradient of one step: one pass, several micro-batches, or SAM's two passes.
 
-    With `accumulate` it is the mean over so many equal parts of the batch, computed one after another; each part has
-    BatchNormalization statistics of its own, and the moving ones follow all. With `sam_rho` it is the gradient a step
-    of that length uphill (https://arxiv.org/abs/2010.01412); loss, error and new statistics are those of the first
-    pass, and random layers draw the same in both.
+    With `accumulate` it is the mean over that many equal parts of the batch, computed one after another; each part has
+    BatchNormalization statistics of its own, and the moving statistics follow all of them. With `sam_rho` it is the
+    gradient one step of that length uphill (https://arxiv.org/abs/2010.01412); loss, error and new statistics are
+    those of the first pass, and random layers draw the same numbers in both.
 
     Args:
-        parameters: `TrainParameters`.
-        differentiate: Function of (weights, others, images, labels) to the gradients and `objective`'s tuple.
-        after: Function of (tensors, earlier tensors) to the first, not to be had before the second are computed.
-        weights: Values of the trainable variables.
+        parts: What is trained.
+        differentiate: See `train_step`.
+        after: See `train_step`.
+        trainable: Values of the trainable variables.
         others: Values of the other variables.
-        images: The batch, already augmented.
+        images: The augmented batch.
         labels: Its labels.
 
     Returns:
         Gradients, loss, error, new values of `others`.
     """
 
-    def mean_of_parts(weights):
-        parts, state, sums = parameters.accumulate, others, None
-        for part in range(parts):
-            # Strided, so that every replica's share of the batch has an equal share of each part.
-            share = [images[part::parts], labels[part::parts]] if parts > 1 else [images, labels]
+    def mean_over_micro_batches(trainable):
+        count, state, sums = parts.accumulate, others, None
+        for number in range(count):
+            # Strided, so that every replica's share of the batch has an equal share of each micro-batch.
+            batch = [images[number::count], labels[number::count]] if count > 1 else [images, labels]
             if sums is not None:
-                share = after(share, sums)
-            gradients, (loss, wrong, state) = differentiate(weights, state, *share)
-            found = [*gradients, loss, wrong]
-            sums = found if sums is None else [a + b for a, b in zip(sums, found, strict=True)]
-        *gradients, loss, wrong = [value / parts for value in sums] if parts > 1 else sums
-        return gradients, loss, wrong, state
+                batch = after(batch, sums)
+            gradients, (loss, error, state) = differentiate(trainable, state, *batch)
+            values = [*gradients, loss, error]
+            sums = values if sums is None else [a + b for a, b in zip(sums, values, strict=True)]
+        *gradients, loss, error = [value / count for value in sums] if count > 1 else sums
+        return gradients, loss, error, state
 
-    gradients, loss, wrong, new_others = mean_of_parts(weights)
-    if parameters.sam_rho:
-        gradients, *_ = mean_of_parts(ascend(weights, gradients, parameters.sam_rho))
-    return gradients, loss, wrong, new_others
+    gradients, loss, error, new_others = mean_over_micro_batches(trainable)
+    if parts.sam_rho:
+        gradients, *_ = mean_over_micro_batches(ascend(trainable, gradients, parts.sam_rho))
+    return gradients, loss, error, new_others

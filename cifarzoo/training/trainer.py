@@ -1,350 +1,358 @@
-"""One run: an experiment with one seed, from fresh weights or its last checkpoint to results.json."""
+"""Train one run, or several seeds side by side, from fresh weights or the last checkpoint to the results.
+
+`run_together` is the loop. `Run` holds what one seed does before, during and after it.
+"""
 
 import contextlib
-import signal
 import time
-from typing import NamedTuple
+from collections.abc import Sequence
 
+import keras
 import numpy as np
 
-from cifarzoo.data import Dataset
 from cifarzoo.errors import CheckpointError, TrainingError
-from cifarzoo.experiment.plan import Plan, stream_indices
-from cifarzoo.experiment.schema import Experiment
+from cifarzoo.experiment.plan import stream_indices
 from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
 from cifarzoo.metrics import classification_metrics
+from cifarzoo.pretrained.description import save_weights
 from cifarzoo.runs import checkpoint
-from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.provenance import joined, provenance
 from cifarzoo.runs.results import Results
+from cifarzoo.training import engines
+from cifarzoo.training.build import describe
 from cifarzoo.training.callbacks import default_callbacks
 from cifarzoo.training.checks import check_model
-from cifarzoo.training.engines import create_engine, create_group, replica_count
-from cifarzoo.training.resolve_auto import settled
+from cifarzoo.training.engines.interface import SUMS
+from cifarzoo.training.job import Job
+from cifarzoo.training.stopping import Interrupted, StopRequest
 
-
-class Interrupted(TrainingError):
-    """A person or the system asked the run to stop; it has saved and can go on."""
+Callbacks = Sequence[keras.callbacks.Callback]
 
 
 def run(
-    experiment: Experiment,
+    job: Job,
     seed: int,
-    dataset: Dataset,
-    callbacks=(),
-    is_chief: bool = True,
+    callbacks: Callbacks = (),
+    stop: StopRequest | None = None,
     deadline: float | None = None,
-    stop: "StopRequest | None" = None,
-) -> dict:
-    """Train one run to its end, going on from its checkpoint if there is one.
+) -> Results:
+    """Train one run to its end, resuming from its checkpoint if there is one.
 
     Args:
-        experiment: What to train.
+        job: What to train.
         seed: One of its seeds.
-        dataset: The arrays; must be those that `experiment.dataset` names.
-        callbacks: Keras callbacks beside the run's own. `on_train_batch_end` comes once a compiled call (with the
-            number of its last step), `on_epoch_end` once a validation, `on_train_end` after the final weights are
-            written. No checkpoint holds what they remember.
-        is_chief: Whether this process writes; the other workers of a multi-worker run only read.
-        deadline: `time.monotonic()` at which to stop, save and raise `Interrupted`.
-        stop: Of a batch of runs; without it, Ctrl-C and SIGTERM stop this one.
-
-    Returns:
-        What results.json holds.
+        callbacks: Keras callbacks in addition to the run's own. `on_train_batch_end` comes once per compiled call (with
+            the number of its last step), `on_epoch_end` once per validation, `on_train_end` after the final weights are
+            written. The model has the current weights whenever they are called. No checkpoint holds what they remember.
+        stop: Of a batch of runs; by default Ctrl-C and SIGTERM stop this one.
+        deadline: `time.monotonic()` at which to stop; None for never.
 
     Raises:
         TrainingError: the loss is not finite. Interrupted: stopped and saved.
         CheckpointError: the folder is in use, cannot be written, or belongs to another experiment.
     """
-    (outcome,) = run_together(experiment, [seed], dataset, callbacks, is_chief, deadline, stop)
+    (outcome,) = run_together(job, [seed], callbacks, stop, deadline)
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
 
 def run_together(
-    experiment: Experiment,
-    seeds: list[int],
-    dataset: Dataset,
-    callbacks=(),
-    is_chief: bool = True,
+    job: Job,
+    seeds: Sequence[int],
+    callbacks: Callbacks = (),
+    stop: StopRequest | None = None,
     deadline: float | None = None,
-    stop: "StopRequest | None" = None,
-) -> list[dict | Exception]:
-    """Train several seeds side by side, those that stand at the same step in one program; see `run`.
+) -> list[Results | Exception]:
+    """Train several seeds side by side, those at the same step in one program; see `run`.
 
     Returns:
-        For every seed its results, or the exception that ended it; the others go on.
+        For every seed its results, or the exception that ended it while the other seeds continued.
     """
-    if stop is None:
-        with (stop := StopRequest()).on_signals():
-            return run_together(experiment, seeds, dataset, callbacks, is_chief, deadline, stop)
-    replica_count(experiment)  # of several workers one joins the others before anything asks for its devices
-    experiment = settled(experiment, seeds)
-    with without_tensorflow():
-        return _drive([_Run(experiment, seed, dataset, callbacks, is_chief, deadline, stop) for seed in seeds])
+    with contextlib.ExitStack() as stack:
+        stop = stop or stack.enter_context(StopRequest().on_signals())
+        stack.enter_context(without_tensorflow())
+        runs = [stack.enter_context(contextlib.closing(Run(job, seed, callbacks, stop, deadline))) for seed in seeds]
+        groups = {}
+        for one in runs:
+            one.attempt(one.start)
+        while training := [one for one in runs if one.outcome is None]:
+            # A seed that was resumed from an earlier step than the others catches up alone.
+            step = min(one.step for one in training)
+            together = [one for one in training if one.step == step]
+            end = job.plan.next_end(step)
+            for one in together:
+                one.attempt(one.before_call)
+            if not (together := [one for one in together if one.outcome is None]):
+                continue
+            started = time.perf_counter()
+            try:
+                sums = _train(together, step, end, groups)
+            except Exception as failure:
+                for one in together:
+                    one.end(failure)
+                continue
+            seconds = (time.perf_counter() - started) / len(together)  # each run's share of the device
+            for one, own_sums in zip(together, sums, strict=True):
+                one.attempt(one.after_call, end, own_sums, seconds)
+        return [one.outcome for one in runs]
 
 
-class StopRequest:
-    """Whether somebody has asked to stop: for a batch of runs one, so that none begins after it.
+def _train(runs, step, end, groups):
+    """Train the steps from `step` up to but not including `end` of all runs in one compiled call."""
+    plan = runs[0].job.plan
+    rates = plan.rates(step, end)
+    first, count = step * plan.batch_size, (end - step) * plan.batch_size
+    indices = [stream_indices(one.seed, plan.images, first, count).reshape(-1, plan.batch_size) for one in runs]
+    if len(runs) == 1:
+        return [runs[0].engine.train(step, indices[0], rates)]
+    seeds = tuple(one.seed for one in runs)
+    if seeds not in groups:
+        groups[seeds] = engines.current().create_group([one.engine for one in runs])
+    return groups[seeds].train(step, np.stack(indices), rates)
+
+
+class Run:
+    """One seed of a job, while it trains.
+
+    Args:
+        job: What to train.
+        seed: The seed.
+        callbacks: The user's callbacks.
+        stop: Whether somebody has asked to stop.
+        deadline: `time.monotonic()` at which to stop, or None.
 
     Attributes:
-        signal: Number of the signal, None before any.
+        step: Number of steps done.
+        outcome: None while training, then the `Results` or the exception that ended the run.
     """
 
-    def __init__(self):
-        self.signal = None
+    def __init__(self, job: Job, seed: int, callbacks: Callbacks, stop: StopRequest, deadline: float | None):
+        self.job, self.seed, self.folder = job, seed, job.folder(seed)
+        self.step, self.outcome = 0, None
+        self._user_callbacks, self._stop, self._deadline = list(callbacks), stop, deadline
+        self._callbacks = None
+        self._lock = contextlib.ExitStack()
+        self._seconds = 0.0
+        # Full-size images and seconds of calls that did not compile, to extrapolate the time left.
+        self._steady, self._compiled_sizes = {"images": 0.0, "seconds": 0.0}, set()
+        self._clear_sums()
+        self._validated_step, self._validation = None, {}
 
-    @contextlib.contextmanager
-    def on_signals(self):
-        """While active, Ctrl-C and SIGTERM stop at the end of the compiled call; a second one stops at once."""
+    # ------------------------------------------------------------------------------------------------ start and end
 
-        def ask_to_stop(number, frame):
-            if self.signal:
-                raise KeyboardInterrupt
-            self.signal = number
-
-        try:
-            kept = [(number, signal.signal(number, ask_to_stop)) for number in (signal.SIGINT, signal.SIGTERM)]
-        except ValueError:  # not the main thread: whoever started it must care for signals
-            kept = []
-        try:
-            yield
-        finally:
-            for number, handler in kept:
-                signal.signal(number, handler)
-
-
-def _drive(runs):
-    """Compute the calls that the runs ask for, the earliest first; the outcome of each in order."""
-    generators, pending, outcomes, groups = {run: run.train() for run in runs}, {}, {}, {}
-
-    def advance(run, resume, value):
-        pending.pop(run, None)
-        try:
-            pending[run] = resume(value)
-        except StopIteration as end:
-            outcomes[run] = end.value
-        except Exception as failure:
-            outcomes[run] = failure
-
-    for run in runs:
-        advance(run, generators[run].send, None)
-    while pending:
-        earliest = min(call.first_step for call in pending.values())
-        together = tuple(run for run, call in pending.items() if call.first_step == earliest)
-        calls = [pending[run] for run in together]
-        started = time.perf_counter()
-        try:
-            if len(together) == 1:
-                sums = [together[0].engine.train(*calls[0])]
-            else:
-                if together not in groups:
-                    groups[together] = create_group([run.engine for run in together])
-                places = np.stack([call.places for call in calls])
-                sums = groups[together].train(calls[0].first_step, places, calls[0].learning_rates)
-        except Exception as failure:
-            for run in together:
-                advance(run, generators[run].throw, failure)
-            continue
-        seconds = (time.perf_counter() - started) / len(together)  # each run's share of the device
-        for run, found in zip(together, sums, strict=True):
-            advance(run, generators[run].send, (found, seconds))
-    return [outcomes[run] for run in runs]
-
-
-class Call(NamedTuple):
-    """What a run asks its engine to train next: the arguments of `train`."""
-
-    first_step: int
-    places: np.ndarray
-    learning_rates: np.ndarray
-
-
-class _Run:
-    def __init__(self, experiment, seed, dataset, callbacks, is_chief, deadline, stop):
-        self.experiment, self.seed, self.dataset = experiment, seed, dataset
-        self.folder = RunFolder.of(experiment, seed)
-        self.user_callbacks, self.is_chief, self.stop = list(callbacks), is_chief, stop
-        self.deadline = float("inf") if deadline is None else deadline
-        self.plan = Plan(experiment, len(dataset.split(experiment.train_split).labels))
-        self.step, self.seconds = 0, 0.0
-        # Full-size images, and seconds, of the calls that compiled nothing: what the rest of the run can be told by.
-        self.steady, self.compiled = {"images": 0.0, "seconds": 0.0}, set()
-        self.sums = {"loss": 0.0, "error": 0.0, "gradient_norm": 0.0, "steps": 0, "seconds": 0.0}
-        self.validated = None, {}
-
-    def train(self):
-        """A generator of `Call`s, each to be answered with the sums that `train` of the engine returns and its seconds.
-
-        Its own value is what results.json holds.
-        """
-        with self.folder.locked() if self.is_chief else contextlib.nullcontext():
-            try:
-                return (yield from self._train())
-            except OSError as failure:
-                raise CheckpointError(
-                    f"{failure.filename or self.folder}: {failure.strerror or failure}; what the last checkpoint "
-                    "holds is safe"
-                ) from None
-
-    def _train(self):
-        import keras
-
-        # -------------------------------------------------------------- finished already, or to be continued?
-        self.folder.check_belongs_to(self.experiment)
-        if self.folder.is_finished:
-            return self.folder.results().as_dict()
-        saved = self.folder.load_checkpoint()
-        self.engine = create_engine(self.experiment, self.dataset, self.seed)
-        # Now, before anybody edits the code of a run that takes days.
-        self.provenance = provenance(self.engine.replicas)
-        check_model(self.experiment, self.engine.model, self.engine.share)
-        log_length = 0
-        if saved:
-            arrays, meta = saved
-            checkpoint.check_state(self.folder.checkpoint_path, arrays, self.engine.state())
-            self.engine.restore(arrays)
-            self.step, self.seconds, self.sums = meta["step"], meta["seconds"], meta["sums"]
-            self.steady = meta["steady"]
-            log_length, self.provenance = meta["log_length"], joined(meta["provenance"], self.provenance)
-        elif self.is_chief:
-            self.folder.write_config(self.experiment)
-
-        # -------------------------------------------------------------- callbacks
-        own = default_callbacks(self.folder, self.experiment, self.plan, self.step, log_length) if self.is_chief else []
-        callbacks = keras.callbacks.CallbackList(
-            own + self.user_callbacks,
-            add_history=True,
-            model=self.engine.model,
-            epochs=-(-self.plan.total // self.plan.val),
-        )
-        self.log = own[0] if own else None
-        self.engine.model.stop_training = False  # callbacks may set it, as under fit
-        callbacks.on_train_begin()
-        try:
-            yield from self._loop(callbacks)
-            results = self._results()
-        finally:
-            callbacks.on_train_end()
-        return results
-
-    # ------------------------------------------------------------------------------------------------ the loop
-
-    def _loop(self, callbacks):
-        plan, model = self.plan, self.engine.model
+    def start(self) -> None:
+        """Lock the folder, build the engine, restore the checkpoint if there is one; take over finished results."""
+        job, folder = self.job, self.folder
+        if job.is_chief:
+            self._lock.enter_context(folder.locked())
+        folder.check_belongs_to(job.experiment)
+        if folder.is_finished:
+            self.end(folder.results())
+            return
+        saved = folder.load_checkpoint()
+        self.engine = job.create_engine(self.seed)
+        self._provenance = provenance(self.engine.replicas)  # now, before anybody edits the code of a long run
+        check_model(job.experiment, self.engine.model, self.engine.images_at_once)
+        log_length = self._restore(*saved) if saved else 0
+        if not saved and job.is_chief:
+            folder.write_config(job.experiment)
+        self._begin_callbacks(log_length)
         if self.step == 0:
             self._save()
-        while self.step < plan.total and not model.stop_training:
-            end = plan.next_end(self.step)
-            rates = plan.rates(self.step, end)
-            places = stream_indices(
-                self.seed, plan.images, self.step * plan.batch_size, (end - self.step) * plan.batch_size
+        self._finish_if_done()
+
+    def _restore(self, arrays, meta):
+        """Continue from a checkpoint; returns the length of the log at that time."""
+        checkpoint.check_state(self.folder.checkpoint_path, arrays, self.engine.state())
+        self.engine.restore(arrays)
+        self.step, self._seconds = meta["step"], meta["seconds"]
+        self._sums, self._steady = meta["sums"], meta["steady"]
+        self._provenance = joined(meta["provenance"], self._provenance)
+        return meta["log_length"]
+
+    def _begin_callbacks(self, log_length):
+        job, plan = self.job, self.job.plan
+        own = default_callbacks(self.folder, job.experiment, plan, self.step, log_length) if job.is_chief else []
+        self._log = own[0] if own else None
+        self._callbacks = keras.callbacks.CallbackList(
+            own + self._user_callbacks, add_history=True, model=self.engine.model, epochs=-(-plan.total // plan.val)
+        )
+        self.engine.model.stop_training = False  # callbacks may set it, as under fit
+        self._callbacks.on_train_begin()
+
+    def attempt(self, action, *arguments) -> None:
+        """Call a method of this run; an exception ends this run only."""
+        try:
+            action(*arguments)
+        except OSError as failure:
+            self.end(
+                CheckpointError(
+                    f"{failure.filename or self.folder}: {failure.strerror or failure}; what the last checkpoint "
+                    "holds is safe"
+                )
             )
-            if self.step % plan.val == 0:
-                callbacks.on_epoch_begin(self.step // plan.val)
-            callbacks.on_train_batch_begin(self.step)
-            sums, elapsed = yield Call(self.step, places.reshape(-1, plan.batch_size), rates)
-            if not (np.isfinite(sums["loss"]) and np.isfinite(sums["gradient_norm"])):
-                what = "loss" if not np.isfinite(sums["loss"]) else "gradient"
+        except Exception as failure:
+            self.end(failure)
+
+    def end(self, outcome: Results | Exception) -> None:
+        """End the run with its results, or with the exception that stopped it."""
+        self.outcome = outcome
+        try:
+            self.close()
+        except Exception as failure:  # of a callback's on_train_end
+            if not isinstance(outcome, Exception):
+                self.outcome = failure
+
+    def close(self) -> None:
+        """End the callbacks and unlock the folder."""
+        with self._lock:
+            callbacks, self._callbacks = self._callbacks, None
+            if callbacks:
+                callbacks.on_train_end()
+
+    # ------------------------------------------------------------------------------------------------ the loop's parts
+
+    def before_call(self) -> None:
+        """Tell the callbacks that a compiled call begins."""
+        if self.step % self.job.plan.val == 0:
+            self._callbacks.on_epoch_begin(self.step // self.job.plan.val)
+        self._callbacks.on_train_batch_begin(self.step)
+
+    def after_call(self, end: int, sums: dict[str, float], seconds: float) -> None:
+        """Account for a compiled call: check, log, validate, save, stop.
+
+        Args:
+            end: Number of steps done after it.
+            sums: Sums of loss, error and gradient norm over its steps.
+            seconds: What it took.
+        """
+        plan = self.job.plan
+        rate = float(plan.rates(end - 1, end)[0])
+        self._check_finite(end, sums, rate)
+        self._add(end, sums, seconds)
+        self.step = end
+        logs = self._means() | {"learning_rate": rate}
+        validates = plan.is_due(plan.val, end)
+        if validates:
+            logs |= self._validation_logs()
+        if self._user_callbacks:
+            self.engine.sync_model()
+        self._callbacks.on_train_batch_end(end - 1, logs)
+        if validates:
+            self._callbacks.on_epoch_end((end - 1) // plan.val, logs)
+        if plan.is_due(plan.log, end):
+            self._clear_sums()
+        is_late = self._deadline is not None and time.monotonic() > self._deadline
+        stops = is_late or self._stop.signal is not None
+        if plan.is_due(plan.checkpoint, end) or stops:
+            self._save()
+        if stops and end < plan.total:
+            raise Interrupted(
+                f"{self.job.experiment.name}, seed {self.seed}: stopped and saved at step {end} of {plan.total}; "
+                "the same command resumes it"
+            )
+        self._finish_if_done()
+
+    def _finish_if_done(self):
+        if self.step >= self.job.plan.total or self.engine.model.stop_training:
+            self.end(self._results())
+
+    def _check_finite(self, end, sums, rate):
+        for key, name in (("loss", "loss"), ("gradient_norm", "gradient")):
+            if not np.isfinite(sums[key]):
                 kept = "; the checkpoint before it is kept" if self.folder.checkpoint_path.exists() else ""
                 raise TrainingError(
-                    f"{self.experiment.name}, seed {self.seed}: the {what} is not finite between steps {self.step} "
-                    f"and {end} (learning rate {rates[-1]:.3g}){kept}; a smaller rate or a longer warm-up may help"
+                    f"{self.job.experiment.name}, seed {self.seed}: the {name} is not finite between steps {self.step} "
+                    f"and {end} (learning rate {rate:.3g}){kept}; a smaller rate or a longer warm-up may help"
                 )
-            self.seconds += elapsed
-            if (size := plan.image_size(self.step)) in self.compiled:
-                self.steady["images"] += plan.full_size_images(self.step, end)
-                self.steady["seconds"] += elapsed
-            self.compiled.add(size)
-            for key, value in sums.items():
-                self.sums[key] += value
-            self.sums["steps"] += end - self.step
-            self.sums["seconds"] += elapsed
-            self.step = end
-            logs = self._means() | {"learning_rate": float(rates[-1])}
-            if plan.is_due(plan.val, end):
-                found = self._validate()
-                logs |= {
-                    "val_loss": found["nll"],
-                    "val_error": found["error"],
-                    "val_accuracy": 1 - found["error"] / 100,
-                    "weight_norm": self._weight_norm(),
-                }
-                if self.experiment.train_parameters.train_metrics:
-                    found = self._measure(self.experiment.train_split)
-                    logs |= {"train_loss": found["nll"], "train_error": found["error"]}
-            callbacks.on_train_batch_end(end - 1, logs)
-            if plan.is_due(plan.val, end):
-                callbacks.on_epoch_end((end - 1) // plan.val, logs)
-            if plan.is_due(plan.log, end):
-                self.sums = dict.fromkeys(self.sums, 0)
-            stopping = self.stop.signal or time.monotonic() > self.deadline
-            if plan.is_due(plan.checkpoint, end) or stopping:
-                self._save()
-            if stopping and end < plan.total:
-                raise Interrupted(
-                    f"{self.experiment.name}, seed {self.seed}: stopped and saved at step {end} of {plan.total}; "
-                    "the same command goes on from there"
-                )
+
+    # ------------------------------------------------------------------------------------------------ numbers
+
+    def _clear_sums(self):
+        self._sums = dict.fromkeys((*SUMS, "steps", "seconds"), 0.0)
+
+    def _add(self, end, sums, seconds):
+        """Add a call to the sums of the log interval and to the times."""
+        self._seconds += seconds
+        if (size := self.job.plan.image_size(self.step)) in self._compiled_sizes:
+            self._steady["images"] += self.job.plan.full_size_images(self.step, end)
+            self._steady["seconds"] += seconds
+        self._compiled_sizes.add(size)
+        for key, value in (sums | {"steps": end - self.step, "seconds": seconds}).items():
+            self._sums[key] += value
 
     def _means(self):
-        count = self.sums["steps"]
-        means = {key: self.sums[key] / count for key in ("loss", "error", "gradient_norm")}
-        speed = count * self.plan.batch_size / self.sums["seconds"]
+        steps = self._sums["steps"]
+        means = {key: self._sums[key] / steps for key in SUMS}
+        speed = steps * self.job.plan.batch_size / self._sums["seconds"]
         return means | {"error": 100 * means["error"], "accuracy": 1 - means["error"], "images_per_second": speed}
 
+    def _validation_logs(self):
+        metrics = self._validate()
+        logs = {
+            "val_loss": metrics["nll"],
+            "val_error": metrics["error"],
+            "val_accuracy": 1 - metrics["error"] / 100,
+            "weight_norm": self._weight_norm(),
+        }
+        if self.job.experiment.train_parameters.train_metrics:
+            metrics = self._measure(self.job.experiment.train_split)
+            logs |= {"train_loss": metrics["nll"], "train_error": metrics["error"]}
+        return logs
+
     def _validate(self):
-        """Metrics on the validation split; the last step's are asked for twice and computed once."""
-        if self.validated[0] != self.step:
-            self.validated = self.step, self._measure(self.experiment.val_split)
-        return self.validated[1]
+        """Measure the validation split; the last step's metrics are asked for twice and computed once."""
+        if self._validated_step != self.step:
+            self._validated_step, self._validation = self.step, self._measure(self.job.experiment.val_split)
+        return self._validation
 
     def _measure(self, split):
-        average = bool(self.experiment.train_parameters.averages)
-        return classification_metrics(self.engine.predict(split, average), self.dataset.split(split).labels)
+        return classification_metrics(self.engine.predict(split), self.job.dataset.split(split).labels)
 
     def _weight_norm(self):
-        """L2 norm of all trainable weights, not averaged; the model has the current ones right after `_validate`."""
+        """L2 norm of all trainable weights, not averaged."""
+        self.engine.sync_model()
         values = (v.numpy().astype(np.float64) for v in self.engine.model.trainable_variables)
         return float(np.sqrt(sum(np.sum(np.square(value)) for value in values)))
 
-    # ------------------------------------------------------------------------------------------------ saved state
+    # ------------------------------------------------------------------------------------------------ on disk
 
     def _save(self):
-        if not self.is_chief:
+        if not self.job.is_chief:
             return
         meta = {
             "step": self.step,
-            "seconds": self.seconds,
-            "steady": self.steady,
-            "sums": self.sums,
-            "log_length": self.log.flush(),
-            "fingerprint": self.experiment.fingerprint(),
-            "provenance": self.provenance,
+            "seconds": self._seconds,
+            "steady": self._steady,
+            "sums": self._sums,
+            "log_length": self._log.flush(),
+            "fingerprint": self.job.experiment.fingerprint(),
+            "provenance": self._provenance,
         }
         self.folder.save_checkpoint(self.engine.state(), meta)
 
     def _results(self):
-        experiment, engine = self.experiment, self.engine
-        average = experiment.train_parameters.averages
-        results = {
-            "name": experiment.name,
-            "seed": self.seed,
-            "model": experiment.model,
-            "dataset": experiment.dataset,
-            "train_split": experiment.train_split,
-            "steps": self.step,
-            "images": self.step * self.plan.batch_size,
-            experiment.val_split: self._validate(),
-            "weights": average or "last step",
-            "parameters": int(engine.model.count_params()),
-            "seconds": round(self.seconds, 1),
-            "images_per_second": round(self.step * self.plan.batch_size / max(self.seconds, 1e-9), 1),
-            "fingerprint": experiment.fingerprint(),
-        } | self.provenance
-        if self.is_chief:
-            with self.folder.writing_weights() as path, engine.averaged_weights():
-                engine.model.save_weights(path)
-            self.folder.write_results(Results.model_validate(results))
+        """Measure the final weights; the chief writes them, then the results, which mark the run as finished."""
+        experiment, images = self.job.experiment, self.step * self.job.plan.batch_size
+        results = Results(
+            name=experiment.name,
+            seed=self.seed,
+            model=experiment.model,
+            dataset=experiment.dataset,
+            train_split=experiment.train_split,
+            steps=self.step,
+            images=images,
+            weights=experiment.train_parameters.averages or "last step",
+            parameters=int(self.engine.model.count_params()),
+            seconds=round(self._seconds, 1),
+            images_per_second=round(images / max(self._seconds, 1e-9), 1),
+            fingerprint=experiment.fingerprint(),
+            **{experiment.val_split: self._validate()},
+            **self._provenance,
+        )
+        if self.job.is_chief:
+            with self.engine.averaged_weights() as model:
+                save_weights(model, self.folder.weights_path, describe(experiment, model))
+            self.folder.write_results(results)
         return results

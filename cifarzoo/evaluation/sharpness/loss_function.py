@@ -1,51 +1,53 @@
-"""The loss of a model over a set of images as a function of its trainable parameters, and its derivatives."""
+"""The loss of a model over a set of images, as a function of its trainable parameters, and its derivatives."""
 
 import contextlib
 import copy
 from collections.abc import Iterator
+from typing import get_args
 
 import numpy as np
 from keras import ops
 
 from cifarzoo.errors import DataError, ModelError
 from cifarzoo.evaluation.sharpness.derivatives import backend_derivatives
+from cifarzoo.experiment.schema import LossName
 from cifarzoo.hardware import full_float32
 from cifarzoo.keras_internals.batch_statistics import batch_statistics
 from cifarzoo.metrics import are_probabilities
 
-LOSSES = ("cross_entropy", "squared")
+LOSSES = get_args(LossName)
 BATCH_NORM_MODES = ("inference", "batch")
 
 
 class LossFunction:
-    """The mean loss of a model over images, in its trainable parameters taken as one vector.
+    """The mean loss of a model over images, as a function of its trainable parameters in one vector.
 
-    Vectors are NumPy arrays [parameters] of the model's own float type, in the order of `model.trainable_variables`.
-    Nothing random runs: dropout and the like are off, images are not augmented, losses that layers add do not count.
-    The images are taken in chunks, each in one compiled call; sums over chunks are float64. The model's weights are
-    copied when the loss_function is made, and never changed.
+    Vectors are NumPy arrays [parameters] in the model's float type, in the order of `model.trainable_variables`.
+    Nothing is random: dropout and the like are off, images are not augmented, and losses that layers add do not count.
+    Each chunk of images is one compiled call; sums over chunks are float64. The constructor copies the model's weights,
+    which never change.
 
     Args:
         model: Any Keras model that maps images to logits.
-        images: [n, height, width, channels], whatever the model takes; uint8 0-255 for a model of the zoo.
-        labels: integers [n].
+        images: [n, height, width, channels] in the model's input range; uint8 0-255 for a model of the zoo.
+        labels: Integers [n].
         loss: "cross_entropy", or "squared": half the squared distance of the logits to the one-hot label, summed over
             classes.
-        weight_decay: w adds w/2 times the squared norm of the decayed parameters.
+        weight_decay: Coefficient w of the penalty w/2 times the squared norm of the decayed parameters.
         decay_all: Decay all parameters instead of kernels only (more than one dimension), as in training.
-        batch_norm: "inference" uses the moving statistics; "batch" the statistics of each chunk, whose images then
-            belong together.
-        chunk: Images in a compiled call.
+        batch_norm: "inference" uses the moving statistics; "batch" uses the statistics of each chunk, whose images then
+            depend on each other.
+        chunk: Images per compiled call.
 
     Attributes:
         parameters: Length of vectors.
-        decayed: How many of them are decayed.
+        decayed: Number of parameters that are decayed.
         weights: The parameters, a vector.
         chunks: Slices of the images.
 
     Raises:
-        ModelError: an argument does not exist, or the model does not give logits.
-        DataError: images and labels do not belong together, or weights are not finite.
+        ModelError: an argument is invalid, or the model does not return logits.
+        DataError: images and labels do not match, or the weights are not finite.
     """
 
     def __init__(
@@ -61,9 +63,9 @@ class LossFunction:
     ):
         for name, value, known in (("loss", loss, LOSSES), ("batch_norm", batch_norm, BATCH_NORM_MODES)):
             if value not in known:
-                raise ModelError(f"{name} is {' or '.join(known)}, got {value!r}")
+                raise ModelError(f"{name} {value!r}: expected {' or '.join(known)}")
         if not (weight_decay >= 0 and chunk >= 1):
-            raise ModelError(f"weight_decay is at least 0 and chunk at least 1, got {weight_decay} and {chunk}")
+            raise ModelError(f"expected weight_decay >= 0 and chunk >= 1, got {weight_decay} and {chunk}")
         self.model, self.loss_name, self.weight_decay, self.batch_norm = model, loss, weight_decay, batch_norm
         self._input_dtype = model.inputs[0].dtype if getattr(model, "inputs", None) else model.compute_dtype
         outputs = model(ops.convert_to_tensor(images[:chunk], self._input_dtype), training=False)
@@ -91,10 +93,10 @@ class LossFunction:
         return len(self.images)
 
     def over(self, images: np.ndarray, labels: np.ndarray) -> "LossFunction":
-        """The same function over other images, which shares what is compiled.
+        """Return the same function over other images, with the same compiled calls.
 
         Raises:
-            DataError: images and labels do not belong together.
+            DataError: images and labels do not match.
         """
         other = copy.copy(self)
         other._take(images, labels)
@@ -106,18 +108,18 @@ class LossFunction:
         starts = range(0, len(images), self._chunk_size)
         self.chunks = [slice(i, min(i + self._chunk_size, len(images))) for i in starts]
 
-    # ---------------------------------------------------------------------------------------------- as NumPy
+    # ---------------------------------------------------------------------------------------------- NumPy vectors
 
     @full_float32()
     def loss(self, displacement: np.ndarray | None = None) -> float:
-        """The loss at the weights, or at the weights plus a vector."""
+        """Return the loss at the weights, or at the weights plus `displacement`."""
         at = self._at(displacement)
         total = sum(float(ops.convert_to_numpy(self._values(at, *data))) for data in self._data())
         return self._finite(total / len(self)) + self._penalty(displacement)
 
     @full_float32()
     def gradient(self, displacement: np.ndarray | None = None) -> tuple[float, np.ndarray]:
-        """Loss and gradient at the weights, or at the weights plus a vector."""
+        """Return loss and gradient at the weights, or at the weights plus `displacement`."""
         at, total, gradient = self._at(displacement), 0.0, np.zeros(self.parameters)
         for data in self._data():
             value, part = self._gradients(at, *data)
@@ -129,7 +131,7 @@ class LossFunction:
 
     @full_float32()
     def hessian_vector(self, v: np.ndarray) -> np.ndarray:
-        """The Hessian at the weights times a vector."""
+        """Return the product of the Hessian at the weights and a vector."""
         v = np.asarray(v, self.dtype)
         at, direction, total = self._at(None), ops.convert_to_tensor(v), np.zeros(self.parameters)
         for data in self._data():
@@ -139,19 +141,19 @@ class LossFunction:
 
     @full_float32()
     def quadratic_forms(self, v: np.ndarray, chunk: slice, hessian: bool = True) -> np.ndarray:
-        """Quadratic forms of one chunk of images along a vector, each the mean over its images.
+        """Return the quadratic forms v'Mv of three matrices M, as means over the images of one chunk.
 
         Args:
-            v: The vector; its type may be narrower, as int8 for signs.
+            v: The vector; a narrower type, such as int8 for signs, is allowed.
             chunk: One of `chunks`.
-            hessian: Without it the call costs less than half.
+            hessian: Whether to include the Hessian; without it the call costs less than half.
 
         Returns:
-            float64 [3]: of the Hessian with the weight-decay term (NaN without `hessian`), of the Fisher matrix, and
-            of the NTK's J'J.
+            float64 [3]: the forms of the Hessian with the weight-decay term (NaN without `hessian`), of the Fisher
+            matrix, and of the NTK's J'J.
         """
-        found = self._forms[2 if hessian else 1](self._at(None), ops.convert_to_tensor(v), *self._chunk(chunk))
-        forms = np.asarray(ops.convert_to_numpy(found), np.float64) / (chunk.stop - chunk.start)
+        sums = self._forms[2 if hessian else 1](self._at(None), ops.convert_to_tensor(v), *self._chunk(chunk))
+        forms = np.asarray(ops.convert_to_numpy(sums), np.float64) / (chunk.stop - chunk.start)
         self._finite(forms.sum())
         decay = self.weight_decay * float(np.dot(self._decay, np.square(v, dtype=np.float64)))
         return forms + [decay if hessian else np.nan, 0, 0]
@@ -176,14 +178,14 @@ class LossFunction:
             raise DataError(f"{self.model.name}: the loss or a derivative is not finite in {self.dtype}")
         return value
 
-    # ---------------------------------------------------------------------------------------------- to be traced
+    # ---------------------------------------------------------------------------------------------- traced functions
 
     def _logits(self, weights, images):
-        # One split, whose derivative is one concatenation; slices would each be summed over the whole vector.
+        # The derivative of one split is one concatenation; that of each slice would be a sum over the whole vector.
         ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes])[:-1].tolist()
         parts = ops.split(weights, ends) if ends else [weights]
         tensors = [ops.reshape(part, shape) for part, shape in zip(parts, self._shapes, strict=True)]
-        # A stateless call also where the moving statistics would be updated: their new values are dropped.
+        # The stateless call drops new moving statistics, which batch statistics would otherwise update.
         with batch_statistics() if self.batch_norm == "batch" else contextlib.nullcontext():
             return self.model.stateless_call(tensors, self._others, images, training=False)[0]
 
@@ -191,7 +193,7 @@ class LossFunction:
         return ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
 
     def _sum(self, weights, images, labels):
-        """The loss summed over a chunk, without weight decay."""
+        """Return the loss summed over a chunk, without weight decay."""
         logits = self._logits(weights, images)
         targets = self._targets(logits, labels)
         if self.loss_name == "squared":
@@ -204,13 +206,13 @@ class LossFunction:
             logits, d1, *d2 = self._derivatives.along(lambda w: self._logits(w, images), weights, v, order)
             ntk = ops.sum(ops.square(d1))
             if self.loss_name == "squared":
-                guess, fisher = logits, ntk
+                prediction, fisher = logits, ntk
             else:
-                guess = ops.softmax(logits)
-                centred = d1 - ops.sum(guess * d1, axis=-1, keepdims=True)
-                fisher = ops.sum(guess * ops.square(centred))
-            # The chain rule: the loss's own curvature, the Fisher's, plus its slope times the logits' curvature.
-            slope = guess - self._targets(logits, labels)
+                prediction = ops.softmax(logits)
+                centred = d1 - ops.sum(prediction * d1, axis=-1, keepdims=True)
+                fisher = ops.sum(prediction * ops.square(centred))
+            # Chain rule: the loss's own curvature, the Fisher form, plus its slope times the logits' curvature.
+            slope = prediction - self._targets(logits, labels)
             hessian = fisher + ops.sum(slope * d2[0]) if d2 else ops.zeros_like(fisher)
             return ops.stack([hessian, fisher, ntk])
 
@@ -219,9 +221,9 @@ class LossFunction:
 
 def _check_images(name, output_shape, images, labels):
     if len(images) != len(labels) or not len(labels):
-        raise DataError(f"as many images as labels expected, and at least one, got {len(images)} and {len(labels)}")
+        raise DataError(f"expected as many images as labels, and at least one, got {len(images)} and {len(labels)}")
     if len(output_shape) != 2 or min(labels) < 0 or max(labels) >= output_shape[-1]:
-        raise DataError(f"{name}: output {output_shape} does not fit labels 0-{max(labels)}")
+        raise DataError(f"{name}: output {output_shape} does not fit labels {min(labels)}-{max(labels)}")
 
 
 def _check_model(model, outputs):
@@ -229,4 +231,4 @@ def _check_model(model, outputs):
         raise DataError(f"{model.name}: the weights hold NaN or infinity")
     ends_with = getattr(getattr(model.layers[-1], "activation", None), "__name__", "linear")
     if ends_with == "sigmoid" or (outputs.ndim == 2 and are_probabilities(outputs)):
-        raise ModelError(f"{model.name}: gives probabilities; sharpness needs logits (classifier_activation=None)")
+        raise ModelError(f"{model.name}: returns probabilities, expected logits (classifier_activation=None)")

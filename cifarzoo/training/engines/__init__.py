@@ -1,64 +1,27 @@
-"""Engines: one compiled call trains many steps. `create_engine` picks the one of the active Keras backend."""
+"""Engines: one compiled call trains many steps. `current` picks the engine module of the active Keras backend."""
+
+import importlib
+from typing import cast
 
 from cifarzoo.errors import ExperimentError
+from cifarzoo.training.engines.interface import EngineModule
+
+# Keras backend -> the module that implements `EngineModule` on it.
+MODULES = {
+    "tensorflow": "cifarzoo.training.engines.tensorflow",
+    "jax": "cifarzoo.training.engines.jax",
+}
 
 
-def create_engine(experiment, dataset, seed):
-    """The engine of the active Keras backend for one run of an experiment."""
-    import keras
-
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        from cifarzoo.training.engines.tensorflow import TensorFlowEngine
-
-        return TensorFlowEngine(experiment, dataset, seed)
-    if backend == "jax":
-        from cifarzoo.training.engines.jax import JaxEngine
-
-        return JaxEngine(experiment, dataset, seed)
-    raise ExperimentError(f"backend: training runs on tensorflow or jax, but Keras was started with {backend!r}")
-
-
-def create_group(engines):
-    """What trains several engines of one experiment, which differ in the seed, in one program: JAX only.
+def current() -> EngineModule:
+    """Return the engine module of the active Keras backend.
 
     Raises:
-        ExperimentError: on another backend.
+        ExperimentError: Keras runs on a backend without an engine.
     """
     import keras
 
-    if keras.backend.backend() != "jax":
-        raise ExperimentError("seeds_at_once: several seeds in one program need backend: jax")
-    from cifarzoo.training.engines.seeds import SeedGroup
-
-    return SeedGroup(engines)
-
-
-def replica_count(experiment) -> int:
-    """Over how many devices the active backend would spread a batch of this experiment."""
-    import keras
-
-    if keras.backend.backend() == "tensorflow":
-        from cifarzoo.training.engines.tensorflow import get_strategy
-
-        strategy = get_strategy(experiment.distribution)
-        return strategy.num_replicas_in_sync if strategy else 1
-    from cifarzoo.training.engines.jax import device_count
-
-    return device_count(experiment)
-
-
-def is_chief(experiment) -> bool:
-    """Whether this process writes the files of a run; of several workers only one does."""
-    import keras
-
-    if keras.backend.backend() == "tensorflow":
-        from cifarzoo.training.engines.tensorflow import is_chief as is_tensorflow_chief
-
-        return is_tensorflow_chief(experiment)
-    import jax
-
-    from cifarzoo.training.engines.jax import device_count
-
-    device_count(experiment)  # joins the other workers, if there are any
-    return jax.process_index() == 0
+    backend = keras.backend.backend()
+    if backend not in MODULES:
+        raise ExperimentError(f"backend: training runs on {' or '.join(MODULES)}, but Keras was started with {backend}")
+    return cast(EngineModule, importlib.import_module(MODULES[backend]))

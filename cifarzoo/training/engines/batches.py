@@ -1,29 +1,27 @@
-"""How calls are cut: equal shares of a batch, and always the same shapes, so that nothing is compiled twice."""
+"""Cut batches and calls: equal shares of a batch, and always the same shapes, so that nothing is compiled twice."""
 
 import numpy as np
 
 from cifarzoo.errors import ExperimentError
 
 
-def check_shares(parameters, replicas: int) -> None:
-    """Raise ExperimentError unless the batch can be shared evenly by the replicas and their micro-batches."""
-    if parameters.batch_size % (replicas * parameters.accumulate):
-        parts = f" in {parameters.accumulate} parts each (accumulate)" if parameters.accumulate > 1 else ""
-        raise ExperimentError(
-            f"batch_size: {parameters.batch_size} images cannot be shared evenly by {replicas} replicas{parts}"
-        )
+def check_shares(batch_size: int, accumulate: int, replicas: int) -> None:
+    """Raise ExperimentError unless the replicas and their micro-batches can share the batch evenly."""
+    if batch_size % (replicas * accumulate):
+        parts = f" in {accumulate} parts each (accumulate)" if accumulate > 1 else ""
+        raise ExperimentError(f"batch_size: {batch_size} images cannot be shared evenly by {replicas} replicas{parts}")
 
 
 def padded(values: np.ndarray, length: int) -> np.ndarray:
-    """`values` with zeros behind them along the first axis, up to `length`."""
+    """Append zeros along the first axis, up to `length`."""
     return np.concatenate([values, np.zeros((length - len(values), *values.shape[1:]), values.dtype)])
 
 
-def evaluation_places(count: int, batch_size: int, replicas: int) -> np.ndarray:
-    """Places of `count` images in batches that replicas share evenly; the last is filled up with the last image.
+def evaluation_indices(count: int, batch_size: int, replicas: int) -> np.ndarray:
+    """Cut `count` images into batches that replicas share evenly; the last one is filled up with the last image.
 
     Returns:
-        int32 [batches, about `batch_size`]; in order, so that the first `count` results are those of the images.
+        int32 [batches, about `batch_size`], in order, so that the first `count` results are those of the images.
     """
     batch = -(-min(batch_size, count) // replicas) * replicas
     return np.minimum(np.arange(count + -count % batch), count - 1).astype(np.int32).reshape(-1, batch)

@@ -1,0 +1,62 @@
+"""Find the recipes that come with the package, by name."""
+
+from pathlib import Path
+
+from cifarzoo.errors import ExperimentError
+from cifarzoo.experiment.files import read_experiments
+from cifarzoo.experiment.schema import Experiment
+
+# What a recipe says about one experiment and not about how to train.
+NOT_TRAINING = ("model", "module", "model_parameters", "dataset", "description", "data_dir", "seeds", "init_weights")
+NOT_TRAINING_PARAMETERS = ("logdir", "run_name", "lr_values", "lr_boundaries")
+
+
+def recipe_folder() -> Path:
+    """Return the folder of recipes: the installed package's, or the checkout's."""
+    package = Path(__file__).resolve().parent.parent
+    return next((folder for folder in (package / "recipes", package.parent / "recipes") if folder.is_dir()), package)
+
+
+def recipe_files() -> dict[str, Path]:
+    """Return the file of every recipe by its name; `zoo*.yaml` files list weights to train and are no recipes."""
+    files = sorted(recipe_folder().glob("*.yaml"))
+    return {path.stem: path for path in files if not path.stem.startswith("zoo")}
+
+
+def training_settings(recipe: str) -> dict:
+    """Return the settings of a recipe that say how to train, as a document of an experiments file.
+
+    Args:
+        recipe: The name of a file of recipes without its ending, such as "airbench94"; if it holds several experiments,
+            "FILE/EXPERIMENT", such as "vgg/vgg11"; or the path of a YAML file.
+
+    Raises:
+        ExperimentError: no such recipe, or the file holds several experiments.
+    """
+    experiment = _experiment(recipe)
+    document = experiment.model_dump(mode="json", exclude_unset=True)
+    parameters = document.setdefault("train_parameters", {})
+    # In one form, whichever the recipe uses, so that a caller can replace it.
+    parameters["schedule"] = experiment.train_parameters.resolved_schedule().model_dump(mode="json")
+    for section, keys in ((document, NOT_TRAINING), (parameters, NOT_TRAINING_PARAMETERS)):
+        for key in keys:
+            section.pop(key, None)
+    return document
+
+
+def _experiment(recipe) -> Experiment:
+    files = recipe_files()
+    file, _, name = str(recipe).partition("/")
+    path = files.get(file)
+    if path is None:
+        path, name = Path(recipe), ""
+        if path.suffix != ".yaml" or not path.is_file():
+            raise ExperimentError(f"recipe {recipe!r} does not exist; the recipes are {', '.join(files)}")
+    experiments = read_experiments(path)
+    by_name = {experiment.name: experiment for experiment in experiments}
+    if name in by_name:
+        return by_name[name]
+    if not name and len(experiments) == 1:
+        return experiments[0]
+    choices = ", ".join(f"{path.stem}/{one}" for one in by_name)
+    raise ExperimentError(f"recipe {recipe!r}: choose one of {choices}")

@@ -1,0 +1,80 @@
+"""A job: one experiment, settled for this machine, that preflight, training, estimates and the queue all take."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+
+from cifarzoo.data import Dataset
+from cifarzoo.data.dataset import DatasetInfo
+from cifarzoo.experiment.plan import Plan
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.runs.folder import RunFolder
+from cifarzoo.training import engines
+from cifarzoo.training.build import build_parts
+from cifarzoo.training.engines.batches import check_shares
+from cifarzoo.training.engines.interface import Engine
+from cifarzoo.training.parts import Parts
+from cifarzoo.training.resolve_auto import resolve_auto
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train on this machine. `prepare` makes it, and nothing in it is resolved again.
+
+    Attributes:
+        experiment: The experiment without any `auto`.
+        seeds: Those that train together, a part of the experiment's.
+        dataset: The arrays, or only their sizes where nothing is to be trained.
+        plan: The lengths of a run in steps.
+        parts: What an engine trains with.
+        replicas: Number of devices that share a batch.
+        is_chief: Whether this process writes the runs' files; other workers only compute.
+    """
+
+    experiment: Experiment
+    seeds: tuple[int, ...]
+    dataset: Dataset | DatasetInfo
+    plan: Plan
+    parts: Parts
+    replicas: int
+    is_chief: bool
+
+    def folder(self, seed: int) -> RunFolder:
+        """Return the folder of a seed's run."""
+        return RunFolder.of(self.experiment, seed)
+
+    def create_engine(self, seed: int) -> Engine:
+        """Create the engine that trains a seed; the data set's arrays have to be there."""
+        return engines.current().create_engine(self.parts, self.dataset, seed)
+
+
+def prepare(
+    experiment: Experiment,
+    dataset: Dataset | DatasetInfo,
+    seeds: Sequence[int] | None = None,
+    model: keras.Model | None = None,
+) -> Job:
+    """Settle everything about an experiment that depends on this machine, and build its parts except the model.
+
+    In a multi-worker run, `engines.current().join_cluster` comes first.
+
+    Args:
+        experiment: The experiment.
+        dataset: The data set that it names, or its sizes.
+        seeds: Those that train together; by default all of the experiment's.
+        model: The user's own model, which is trained instead of the one that the experiment names.
+
+    Raises:
+        ExperimentError: parts of the experiment do not fit each other, the data set or this machine.
+        TrainingError: the schedule has no step.
+    """
+    seeds = tuple(experiment.seeds if seeds is None else seeds)
+    module = engines.current()
+    replicas = module.replica_count(experiment.distribution)
+    check_shares(experiment.train_parameters.batch_size, experiment.train_parameters.accumulate, replicas)
+    images = dataset.size(experiment.train_split)
+    experiment = resolve_auto(experiment, seeds, images)
+    plan = Plan(experiment, images)
+    parts = build_parts(experiment, dataset, plan, model)
+    return Job(experiment, seeds, dataset, plan, parts, replicas, module.is_chief(experiment.distribution))

@@ -1,0 +1,42 @@
+"""The check before training: a few steps on a few images, so that a run does not fail hours later."""
+
+import dataclasses
+
+import numpy as np
+
+from cifarzoo.training import engines
+from cifarzoo.training.checks import check_model
+from cifarzoo.training.job import Job
+
+STEPS = 2
+IMAGES_PER_REPLICA = 5
+
+
+def preflight(job: Job) -> None:
+    """Lock the folder, build the model, train two steps on five images per replica, predict ten; nothing is kept.
+
+    Raises:
+        CifarzooError: what would have stopped the run later.
+    """
+    if job.is_chief:
+        with job.folder(job.seeds[0]).locked():
+            pass
+    batch = IMAGES_PER_REPLICA * job.replicas
+    parts = dataclasses.replace(
+        job.parts, batch_size=batch, accumulate=1, eval_batch_size=2 * batch, max_steps_per_call=STEPS
+    )
+    # 400 training images leave some for `validation`.
+    few = dataclasses.replace(
+        job.dataset, train=job.dataset.train.take(slice(400)), test=job.dataset.test.take(slice(2 * batch))
+    )
+    module = engines.current()
+    trained = [module.create_engine(parts, few, seed) for seed in job.seeds]
+    share = trained[0].images_at_once / batch  # of a batch, in front of BatchNormalization
+    check_model(job.experiment, trained[0].model, round(share * job.parts.batch_size / job.parts.accumulate))
+    indices = np.arange(STEPS * batch, dtype=np.int32).reshape(STEPS, batch)
+    rates = np.full(STEPS, 0.01)
+    if len(trained) > 1:
+        module.create_group(trained).train(0, np.stack([indices] * len(trained)), rates)
+    else:
+        trained[0].train(0, indices, rates)
+    trained[0].predict(job.experiment.val_split)

@@ -1,0 +1,176 @@
+"""`cifarzoo.train`: models and arrays of the user's own, recipes by name, resuming, and what is refused."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import cifarzoo
+from cifarzoo.errors import CheckpointError, DataError, ExperimentError, ModelError
+from cifarzoo.experiment.recipes import recipe_files, training_settings
+
+ROOT = Path(__file__).parent.parent
+
+# What a new user writes; the last argument is how many validations to survive.
+SCRIPT = """
+import os, signal, sys, keras, numpy as np, cifarzoo
+random = np.random.default_rng(0)
+images, labels = random.integers(0, 256, (700, 32, 32, 3), "uint8"), random.integers(0, 7, 700)
+dataset = cifarzoo.Dataset.from_arrays("sevens", (images[:600], labels[:600]), (images[600:], labels[600:]))
+keras.utils.set_random_seed(1)
+model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255),
+                          keras.layers.Conv2D(8, 3, strides=2, activation="relu"), keras.layers.Dropout(0.2),
+                          keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(7)])
+
+class Kill(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+schedule = {"kind": "cosine", "peak": 0.1, "duration": {"epochs": 5}}
+run = cifarzoo.train(model, dataset, recipe="resnet9", logdir=sys.argv[1], callbacks=[Kill()], check=False,
+                     batch_size=60, schedule=schedule, val_interval={"epochs": 1})
+assert run.model is model and run.results.dataset == "sevens" and run.results.steps == 50
+np.savez(sys.argv[3], *run.model.get_weights())
+print(f"{run.results.test['error']:.2f} {run.folder}")
+"""
+
+
+def user(folder, survive, weights, backend):
+    environment = os.environ | {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SCRIPT, str(folder), str(survive), str(weights)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
+def test_own_model_and_arrays_killed_and_resumed(tmp_path, backend):
+    """Killed after two of five epochs; the same script then ends with the bits of an uninterrupted run."""
+    whole = user(tmp_path / "whole", 99, tmp_path / "whole.npz", backend)
+    assert whole.returncode == 0, whole.stderr[-3000:]
+    killed = user(tmp_path / "killed", 2, tmp_path / "killed.npz", backend)
+    assert killed.returncode == -signal.SIGKILL and not (tmp_path / "killed.npz").exists()
+    resumed = user(tmp_path / "killed", 99, tmp_path / "killed.npz", backend)
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert "resumes from step" in resumed.stderr
+    with np.load(tmp_path / "whole.npz") as one, np.load(tmp_path / "killed.npz") as other:
+        for name in one.files:
+            np.testing.assert_array_equal(one[name], other[name])
+    assert resumed.stdout.split()[0] == whole.stdout.split()[0]
+
+
+@pytest.fixture
+def arrays():
+    random = np.random.default_rng(0)
+    return random.integers(0, 256, (40, 32, 32, 3), "uint8"), random.integers(0, 3, 40)
+
+
+SHORT = {
+    "batch_size": 8,
+    "schedule": {"kind": "constant", "learning_rate": 0.1, "duration": 4},
+    "check": False,
+    "steps_per_call": 2,
+}
+
+
+def small_model(classes=3, activation=None, layers=()):
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.GlobalAveragePooling2D()(inputs)
+    return keras.Model(inputs, keras.layers.Dense(classes, activation=activation)(x))
+
+
+def own_dataset(arrays, name="threes"):
+    return cifarzoo.Dataset.from_arrays(name, arrays, arrays)
+
+
+def test_a_finished_run_is_returned_and_another_model_or_data_set_is_refused(tmp_path, arrays):
+    first = cifarzoo.train(small_model(), own_dataset(arrays), logdir=tmp_path, run_name="r", **SHORT)
+    again = cifarzoo.train(small_model(), own_dataset(arrays), logdir=tmp_path, run_name="r", **SHORT)
+    for one, other in zip(first.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    changed = arrays[0].copy(), arrays[1]
+    changed[0][0, 0, 0, 0] ^= 1
+    with pytest.raises(CheckpointError, match="another experiment .*in_memory.dataset"):
+        cifarzoo.train(small_model(), own_dataset(changed), logdir=tmp_path, run_name="r", **SHORT)
+    inputs = keras.Input((32, 32, 3))
+    wider = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalMaxPooling2D()(inputs)))
+    with pytest.raises(CheckpointError, match="another experiment .*in_memory.model"):
+        cifarzoo.train(wider, own_dataset(arrays), logdir=tmp_path, run_name="r", **SHORT)
+
+
+def test_a_name_and_a_function_are_trained_too(tmp_path, arrays):
+    run = cifarzoo.train("cifar_resnet20", own_dataset(arrays), logdir=tmp_path, **SHORT)
+    assert run.model.output_shape == (None, 3) and run.results.model == "cifar_resnet20"
+    loaded = cifarzoo.load(run.folder.weights_path)  # the file says what it contains
+    pixels = arrays[0][:4]
+    np.testing.assert_allclose(loaded(pixels), run.model(pixels), rtol=1e-5)
+    run = cifarzoo.train(lambda classes: small_model(classes), own_dataset(arrays), logdir=tmp_path, **SHORT)
+    assert run.model.output_shape == (None, 3)
+
+
+@pytest.mark.parametrize(
+    "model, changes, error, message",
+    [
+        (small_model(activation="softmax"), {}, ModelError, "returns probabilities; end it with logits"),
+        (small_model(classes=4), {}, ModelError, r"\(None, 3\), as threes has 3 classes"),
+        (3, {}, ModelError, "expected a name, a function or a Keras model, got int"),
+        ("cifar_resnet2", {}, ModelError, "did you mean"),
+        (small_model(), {"batchsize": 3}, ExperimentError, "batchsize: unknown key; did you mean batch_size"),
+        (small_model(), {"recipe": "resnet99"}, ExperimentError, "recipe 'resnet99' does not exist; the recipes are"),
+        (small_model(), {"recipe": "vgg"}, ExperimentError, "choose one of vgg/vgg11"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, arrays, model, changes, error, message):
+    with pytest.raises(error, match=message) as failure:
+        cifarzoo.train(model, own_dataset(arrays), logdir=tmp_path, **SHORT | changes)
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda x, y: (x.astype("float32"), y), "uint8 .n, 32, 32, 3., got float32"),
+        (lambda x, y: (x[:, :16], y), r"got uint8 \[40, 16, 32, 3\]"),
+        (lambda x, y: (x, y[:-1]), r"labels are integers \[40\], got int64 \[39\]"),
+        (lambda x, y: (x, y.astype("float32")), "got float32"),
+        (lambda x, y: (x, y - 1), "integers from 0 to 1, got -1 to 1"),
+        (lambda x, y: (x[:0], y[:0]), r"got uint8 \[0, 32, 32, 3\]"),
+    ],
+)
+def test_arrays_are_checked(arrays, change, message):
+    with pytest.raises(DataError, match=message):
+        cifarzoo.Dataset.from_arrays("threes", change(*arrays), arrays)
+    with pytest.raises(DataError, match="the name of a built-in data set"):
+        cifarzoo.Dataset.from_arrays("cifar10", arrays, arrays)
+
+
+def test_callbacks_see_current_weights_and_what_they_assign_is_trained_on(tmp_path, arrays):
+    seen = []
+
+    class Halve(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append([w.copy() for w in self.model.get_weights()])
+            if batch == 1:
+                self.model.set_weights([np.zeros_like(w) for w in self.model.get_weights()])
+
+    changes = SHORT | {"schedule": {"kind": "constant", "learning_rate": 1e-30, "duration": 4}, "weight_decay": 0}
+    before = small_model()
+    start = before.get_weights()
+    run = cifarzoo.train(before, own_dataset(arrays), logdir=tmp_path, callbacks=[Halve()], **changes)
+    for one, other in zip(seen[0], start, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-20)
+    assert all(np.abs(w).max() < 1e-6 for w in [*seen[1], *run.model.get_weights()])
+
+
+def test_every_recipe_is_found_by_name():
+    for name in recipe_files():
+        try:
+            settings = training_settings(name)
+        except ExperimentError as choices:
+            first = str(choices).split("choose one of ")[1].split(", ")[0]
+            settings = training_settings(first)
+        assert "model" not in settings and "schedule" in settings["train_parameters"]
