@@ -46,7 +46,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import keras
 from cifarzoo.evaluation.evaluate import predict
-from cifarzoo.training.engines.tensorflow import get_strategy
+from cifarzoo.training.engines.strategies import get_strategy
 from tiny_models import tiny_cnn
 strategy = get_strategy("mirrored")
 assert strategy.num_replicas_in_sync == 2

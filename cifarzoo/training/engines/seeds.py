@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cifarzoo.training.engines.interface import SUMS, named_sums
-from cifarzoo.training.engines.jax import JaxEngine, Program
+from cifarzoo.training.engines.jax_program import Program
 
 
 class SeedGroup:
@@ -16,10 +16,10 @@ class SeedGroup:
     Between calls every engine holds its own state, so that everything else is done by each engine alone.
 
     Args:
-        engines: The first one's step is traced for all.
+        engines: Of type `cifarzoo.training.engines.jax.JaxEngine`; the first one's step is traced for all.
     """
 
-    def __init__(self, engines: list[JaxEngine]):
+    def __init__(self, engines: list):
         self._engines, self._leader = engines, engines[0]
         self._seeds = np.array([engine.seed for engine in engines], np.int32)
         for engine in engines[1:]:
