@@ -17,11 +17,11 @@ def train(experiment, dataset):
     from cifarzoo.models.common_layers import conv
     from cifarzoo.models.registry import create_model
     from cifarzoo.training.callbacks import layer_graph
-    from cifarzoo.training.engines import create_engine
+    from cifarzoo.training.job import prepare
 
     places = np.arange(64, dtype=np.int32).reshape(4, 16)
     with without_tensorflow():
-        engine = create_engine(experiment, dataset, 0)
+        engine = prepare(experiment, dataset).create_engine(0)
         losses = [engine.train(first, places[first : first + 2], np.full(2, 0.1))["loss"] for first in (0, 2)]
         logits = engine.predict("test")
     grouped = conv(keras.Input((8, 8, 4)), 4, 3, groups=2, name="grouped")

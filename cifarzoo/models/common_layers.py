@@ -1,7 +1,4 @@
-"""What every family shares.
-
-The input with its normalisation, convolution and BatchNormalization as CIFAR networks have them, and the classifier.
-"""
+"""Layers that all families share: normalised input, convolution, BatchNormalization, classifier."""
 
 from typing import TypedDict
 
@@ -14,7 +11,7 @@ from cifarzoo.keras_internals.grouped_convolution import use_grouped_kernel
 
 
 class ModelOptions(TypedDict, total=False):
-    """The keyword arguments that every factory takes; `registry.register` documents them and fills the defaults."""
+    """The keyword arguments of every factory; `registry.register` documents them and fills in the defaults."""
 
     classes: int
     load_weights: bool | str
@@ -22,28 +19,28 @@ class ModelOptions(TypedDict, total=False):
     include_preprocessing: bool
     classifier_activation: str | None
     name: str | None
-    statistics: str  # whose mean and standard deviation: set by the registry, not by the user
+    statistics: str  # data set whose mean and deviation normalise the input; set by the registry, not by the user
 
 
 def image_input(options: ModelOptions):
-    """The input layer and what follows it: float32 [batch, 32, 32, 3], normalised if `include_preprocessing`."""
+    """Return the input, [batch, 32, 32, 3], and the tensor to go on from: normalised if `include_preprocessing`."""
     inputs = keras.Input((32, 32, 3), name="image")
     if not options["include_preprocessing"]:
         return inputs, inputs
     mean, std = channel_statistics(options["statistics"])
     normalization = layers.Normalization(
-        # Arrays, because TensorFlow makes float32 of lists.
+        # Arrays, because TensorFlow turns lists into float32.
         mean=np.array(mean),
         variance=np.square(std),
         # At least float32: bfloat16 keeps only 8 bits of (pixel - mean).
-        dtype=keras.config.dtype_policy().variable_dtype,
+        dtype=variable_dtype(),
         name="normalization",
     )
     return inputs, normalization(inputs)
 
 
 def conv(x, filters, kernel_size, stride=1, *, use_bias=False, groups=1, name):
-    """Convolution with He initialisation (fan-out, as the PyTorch and JAX CIFAR code has it) and symmetric padding."""
+    """Convolve with symmetric padding and He initialisation (fan-out, as in PyTorch and JAX code for CIFAR)."""
     padding = "same"
     if stride > 1 and kernel_size > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
@@ -64,26 +61,26 @@ def conv(x, filters, kernel_size, stride=1, *, use_bias=False, groups=1, name):
 
 
 def append_channels(x, filters):
-    """Append zero channels after those of `x` until there are `filters`."""
+    """Append zero channels to `x` until it has `filters` channels."""
     extra = filters - x.shape[-1]
     return ops.pad(x, [[0, 0], [0, 0], [0, 0], [0, extra]]) if extra else x
 
 
 def batch_norm(x, *, name, momentum=0.9, epsilon=1e-5, scale=True, gamma_initializer="ones"):
-    """BatchNormalization with the field's constants; Keras' own 0.99 and 1e-3 suit longer runs and other scales."""
+    """Apply BatchNormalization with PyTorch's constants; Keras' 0.99 and 1e-3 suit longer runs and other scales."""
     return layers.BatchNormalization(
         momentum=momentum, epsilon=epsilon, scale=scale, gamma_initializer=gamma_initializer, name=name
     )(x)
 
 
 def variable_dtype():
-    """The precision in which weights are kept."""
+    """Return the precision of variables under the current dtype policy."""
     return keras.config.dtype_policy().variable_dtype
 
 
 def linear(x, options: ModelOptions, use_bias=True):
-    """The classifier: a linear layer named "logits", with the activation that the options ask for."""
-    # Logits keep the variables' precision: in bfloat16 they would be rounded to two or three digits.
+    """Apply the classifier: a linear layer named "logits" with the `classifier_activation` of the options."""
+    # Logits keep the variables' precision: bfloat16 would round them to two or three digits.
     return layers.Dense(
         options["classes"],
         activation=options["classifier_activation"],
@@ -95,20 +92,20 @@ def linear(x, options: ModelOptions, use_bias=True):
 
 
 def activation(x, options: ModelOptions):
-    """The activation that the options ask for, where something comes between it and the linear layer."""
+    """Apply the `classifier_activation` of the options, for classifiers with a layer between it and `linear`."""
     if options["classifier_activation"] is None:
         return x
     return layers.Activation(options["classifier_activation"], dtype=x.dtype, name="activation")(x)
 
 
 def scaled_linear(x, options: ModelOptions, scale):
-    """A classifier without bias whose logits are multiplied by `scale` before the activation."""
+    """Apply a classifier without bias that multiplies its logits by `scale` before the activation."""
     x = linear(x, options | {"classifier_activation": None}, use_bias=False)
     return activation(layers.Rescaling(scale, dtype=x.dtype, name="scaled_logits")(x), options)
 
 
 def head(x, options: ModelOptions):
-    """Global average pooling and the linear classifier, or the feature map itself without `include_top`."""
+    """Apply global average pooling and the linear classifier; without `include_top`, return the feature map."""
     if not options["include_top"]:
         return x
     return linear(layers.GlobalAveragePooling2D(name="pool")(x), options)
