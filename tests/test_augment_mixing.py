@@ -1,4 +1,4 @@
-"""MixUp and CutMix, and the distribution their lambda comes from."""
+"""MixUp and CutMix, and the distribution of their lambda."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def run(spec, images, labels, step=0, classes=10):
 def test_quantiles_are_the_beta_distributions(alpha):
     quantiles = beta_quantiles(alpha)
     probabilities = (np.arange(4096) + 0.5) / 4096
-    # Above one half quantiles may be too close to 1 for float64; they are the lower ones' mirror images.
+    # Above one half quantiles may be too close to 1 for float64; they mirror the lower ones.
     half = quantiles[:2048]
     np.testing.assert_allclose(stats.beta.cdf(half, alpha, alpha), probabilities[:2048], atol=1e-6)
     np.testing.assert_array_equal(quantiles[2048:], 1 - half[::-1])
@@ -52,13 +52,13 @@ def test_mixup_mixes_images_and_labels_by_one_lambda_with_the_reversed_batch():
 
 
 def lambdas(spec, steps):
-    """Lambda of each image, read off the labels of two classes."""
+    """Return the lambda of each image, read from the labels of two classes."""
     images, labels = np.zeros((BATCH, 2, 2, 3), "uint8"), (np.arange(BATCH) >= BATCH // 2).astype("int32")
     soft = np.stack([run(spec, images, labels, step)[1] for step in range(steps)])
     return np.where(labels == 0, soft[..., 0], soft[..., 1])
 
 
-def test_lambda_is_drawn_once_a_batch_or_for_every_image_from_the_beta_distribution():
+def test_lambda_is_drawn_per_batch_or_per_image_from_the_beta_distribution():
     per_batch = lambdas(MixUp(alpha=0.4), 20)
     assert np.ptp(per_batch, axis=1).max() < 1e-6 and np.ptp(per_batch[:, 0]) > 0.1
     per_image = lambdas(MixUp(alpha=0.4, per="image"), 15).ravel()
@@ -67,7 +67,7 @@ def test_lambda_is_drawn_once_a_batch_or_for_every_image_from_the_beta_distribut
     np.testing.assert_allclose(folded, np.maximum(per_image, 1 - per_image), atol=1e-6)
 
 
-def test_half_the_batches_are_left_alone_with_probability_one_half():
+def test_half_of_the_batches_are_unchanged_with_probability_one_half():
     touched = (lambdas(MixUp(alpha=1.0, probability=0.5), 60)[:, 0] < 1).mean()
     assert 0.25 < touched < 0.75
     touched = (lambdas(MixUp(alpha=1.0, probability=0.5, per="image"), 10) < 1).mean()
@@ -79,7 +79,7 @@ def test_half_the_batches_are_left_alone_with_probability_one_half():
 
 
 @pytest.mark.parametrize("per", ["batch", "image"])
-def test_cutmix_pastes_the_papers_box_and_mixes_labels_by_its_area(per):
+def test_cutmix_pastes_the_box_of_the_paper_and_mixes_labels_by_its_area(per):
     images, labels = batch(16, 24)
     labels = (np.arange(BATCH) >= BATCH // 2).astype("int32")
     cutmix = CutMix(alpha=1.0, probability=1.0, per=per)

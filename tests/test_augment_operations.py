@@ -1,4 +1,4 @@
-"""The policies' operations against Pillow's."""
+"""Compare the operations of policies with Pillow."""
 
 import os
 
@@ -15,7 +15,7 @@ BLACK, GREY = (0, 0, 0), (125, 123, 114)
 
 
 def pillow(name, image, value):
-    """What Pillow makes of a uint8 array, for every operation without a random place."""
+    """Apply an operation to a uint8 array with Pillow; only operations without a random position."""
     image = Image.fromarray(image)
     affine = {
         "ShearX": (1, value, 0, 0, 1, 0),
@@ -37,7 +37,7 @@ def pillow(name, image, value):
 
 
 def ours(name, images, value, mirrored=False, corner=None):
-    """The kernels' answer for a batch."""
+    """Apply an operation to a batch with the kernels."""
     height, width = images.shape[1:3]
     parameters = table([Operation("Identity", 1.0, 0.0), Operation(name, 1.0, value)], height, width)
     rows = ops.full((len(images),), 3 if mirrored else 2, dtype="int32")
@@ -48,7 +48,7 @@ def ours(name, images, value, mirrored=False, corner=None):
 
 
 def textured(count, height=32, width=32):
-    """Images with smooth and with sharp parts, full and narrow ranges, and one of a single colour."""
+    """Return images with smooth and sharp parts, full and narrow ranges, and one of a single colour."""
     rng = np.random.default_rng(0)
     x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     phase, scale = rng.uniform(0, 6, (count, 1, 1, 3)), rng.uniform(1, 9, (count, 1, 1, 3))
@@ -76,7 +76,7 @@ VALUES = {
     "Color": (0.01, 0.1, 0.37, 0.64, 1.0, 1.18, 1.9, 2.0),
     "Sharpness": (0.01, 0.1, 0.37, 0.64, 1.0, 1.18, 1.9, 2.0),
 }
-# Floating point and fixed point truncate to neighbouring grey levels now and then: how often they may.
+# The share of values for which floating point and fixed point may truncate to neighbouring grey levels.
 ONE_OFF = {"AutoContrast": 1e-2, "Contrast": 1e-4, "Color": 1e-4, "Sharpness": 1e-4}
 
 
@@ -102,12 +102,12 @@ def compare_cutout(images):
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_an_operation_is_pillows(name):
+def test_an_operation_agrees_with_pillow(name):
     compare(name, textured(64))
 
 
 @pytest.mark.parametrize("name", ["ShearX", "Rotate", "TranslateY", "Sharpness", "Equalize", "Contrast"])
-def test_an_operation_is_pillows_on_images_that_are_not_square(name):
+def test_an_operation_agrees_with_pillow_on_images_that_are_not_square(name):
     images = textured(8, height=24, width=40)
     for value in [value for value in VALUES[name] if value not in (90, -90)]:
         expected = np.stack([pillow(name, image, value) for image in images]).astype("int32")
@@ -116,7 +116,7 @@ def test_an_operation_is_pillows_on_images_that_are_not_square(name):
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", [*VALUES, "Cutout"])
-def test_an_operation_is_pillows_on_a_thousand_real_images(name):
+def test_an_operation_agrees_with_pillow_on_a_thousand_real_images(name):
     if not os.environ.get("CIFARZOO_DATA"):
         pytest.skip("CIFARZOO_DATA does not name a folder with CIFAR-10")
     from cifarzoo.data import load
@@ -141,7 +141,7 @@ def test_only_geometric_operations_have_a_mirrored_form():
         np.testing.assert_array_equal(mirrored, ours(name, images, -values[-1] if geometric else values[-1]))
 
 
-def test_an_identity_row_changes_nothing_whatever_else_the_table_has():
+def test_an_identity_row_changes_nothing_in_any_table():
     images = textured(8)
     parameters = table([Operation(name, 1.0, 1) for name in OPERATIONS], 32, 32)
     rows = ops.full((8,), 2 * len(OPERATIONS), dtype="int32")
@@ -159,8 +159,8 @@ def test_every_image_gets_its_own_operation():
 
 
 @pytest.mark.parametrize("count", [1, 9, 10, 20, 100, 125, 128])
-def test_every_image_is_changed_once_whatever_the_size_of_the_batch(count):
-    """Images are taken in pieces, which need not fill the batch; twice inverted would be the image itself."""
+def test_each_image_is_changed_once_for_any_batch_size(count):
+    """Kernels take the batch in pieces, which may overlap; inverting twice would restore the image."""
     images = textured(count)
     np.testing.assert_array_equal(ours("Invert", images, 0.0), 255 - images.astype("int32"))
 
@@ -176,7 +176,7 @@ def test_the_smoothing_division_is_exact_for_every_sum():
     np.testing.assert_array_equal(product >> 19, (2 * total + 13) // 26)
 
 
-def test_grey_and_smooth_are_pillows():
+def test_grey_and_smooth_agree_with_pillow():
     images = textured(16)
     x = ops.cast(images, "int32")
     grey = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])

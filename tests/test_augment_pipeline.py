@@ -1,4 +1,4 @@
-"""Whole pipelines: the same batch on every backend, in every compilation, and however the batch is split."""
+"""Whole pipelines give the same batch on every backend, compiled or not, and however the batch is split."""
 
 import importlib.util
 import os
@@ -52,7 +52,7 @@ def test_tensorflow_and_jax_make_the_same_batch(here, there, name):
 
 @pytest.mark.parametrize("name", ["policies", "randaugment"])
 def test_accelerators_make_the_same_batch(here, monkeypatch, name):
-    """They give every image to every kernel, where processors go through those that need it."""
+    """They give all images to each kernel; processors give it only the images that need it."""
     monkeypatch.setattr("cifarzoo.augment.kernels.accelerator_name", lambda: "a GPU")
     augment_batches.compiled.cache_clear()
     try:
@@ -72,7 +72,7 @@ def test_a_step_repeats_and_another_step_differs(here, name):
 
 
 @pytest.mark.parametrize("name", ["cutout", "policies", "randaugment", "jitter"])
-def test_half_a_batch_is_augmented_as_half_of_the_batch(here, name):
+def test_half_a_batch_is_augmented_as_in_the_whole_batch(here, name):
     half, _ = augment_batches.augment(name, 41, range(48, 96))
     np.testing.assert_allclose(half, here[f"{name}_images"][48:], atol=0 if name != "jitter" else 1e-4)
 
@@ -87,7 +87,7 @@ def test_compiled_and_not_compiled_are_equal(here, name):
         np.testing.assert_array_equal(ops.convert_to_numpy(result), here[f"{name}_{part}"])
 
 
-def test_the_pipeline_can_be_a_part_of_a_larger_xla_program(here):
+def test_the_pipeline_can_be_part_of_a_larger_xla_program(here):
     if backend.backend() != "tensorflow":
         pytest.skip("this is about TensorFlow's compiler")
     import tensorflow as tf

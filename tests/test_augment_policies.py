@@ -1,4 +1,4 @@
-"""AutoAugment, RandAugment, TrivialAugment, and lists of sub-policies: what they draw, and what they refuse."""
+"""AutoAugment, RandAugment, TrivialAugment and policy lists: what they draw and which input they refuse."""
 
 import json
 from collections import Counter
@@ -26,7 +26,7 @@ from cifarzoo.errors import ExperimentError
 GOOD = [[["Invert", 0.5, 0.0], ["Rotate", 0.9, 1.0]], [["Cutout", 1, 0.5], ["Equalize", 0.0, 0.3]]]
 
 
-# Cubuk et al. 2018, appendix, Table 7: a line is a sub-policy, an operation its name, probability and magnitude.
+# Cubuk et al. 2018, appendix, Table 7: one sub-policy per line; an operation is its name, probability and magnitude.
 TABLE_7 = """
     Invert 0.1 7        Contrast 0.2 6
     Rotate 0.7 2        TranslateX 0.3 9
@@ -54,7 +54,7 @@ TABLE_7 = """
     Equalize 0.8 8      Invert 0.1 3
     TranslateY 0.7 9    AutoContrast 0.9 1
 """
-# What docs/augmentation.md says of the magnitudes.
+# The meaning of magnitudes in docs/augmentation.md.
 MEANING = {
     "ShearY": lambda magnitude: 0.3 * magnitude / 10,
     "TranslateX": lambda magnitude: magnitude,
@@ -66,7 +66,7 @@ MEANING = {
 }
 
 
-def test_the_autoaugment_table_is_the_papers():
+def test_the_autoaugment_table_is_that_of_the_paper():
     words = [line.split() for line in TABLE_7.strip().splitlines()]
     paper = [[(name, float(p), int(m)) for name, p, m in (row[:3], row[3:])] for row in words]
     assert [list(sub_policy) for sub_policy in AUTOAUGMENT_CIFAR10] == paper and len(paper) == 25
@@ -78,7 +78,7 @@ def test_the_autoaugment_table_is_the_papers():
                 assert operation.value == pytest.approx(MEANING[name](magnitude)), name
 
 
-def test_values_at_levels_are_the_authors():
+def test_values_at_levels_are_those_of_the_authors_code():
     assert [autoaugment_value("Posterize", 7), autoaugment_value("Solarize", 2), autoaugment_value("Rotate", 2)] == [
         2,
         205,
@@ -116,7 +116,7 @@ def run(policy, images, step=0):
 
 @pytest.mark.parametrize("policy", [AutoAugment(fill=(0, 0, 0)), RandAugment(fill=(0, 0, 0)), TrivialAugment()])
 def test_a_policy_is_pillow_operation_by_operation(policy):
-    """The same draws, carried out one image and one operation at a time by Pillow."""
+    """Carry out the same draws with Pillow, one image and one operation at a time."""
     images = textured(128)
     changed, numbers = run(policy, images)
     assert changed.dtype == np.uint8
@@ -133,12 +133,12 @@ def test_a_policy_is_pillow_operation_by_operation(policy):
                 value = -value
             expected = pillow(name, expected, value)
         touched += (expected != image).any()
-        # An Equalize after a grey level's difference moves it further, so look at how many pixels agree.
+        # An Equalize amplifies a difference of one grey level, so count the pixels that agree.
         assert (np.abs(got.astype(int) - expected) <= 1).mean() > 0.98
     assert touched > 64
 
 
-def test_a_list_of_sub_policies_draws_each_as_often_and_applies_it_as_often_as_it_says():
+def test_sub_policies_are_drawn_uniformly_and_applied_with_their_probabilities():
     policies = [[["Invert", 0.3, 0.0], ["Posterize", 0.0, 0.0]], [["Solarize", 1.0, 0.5], ["Brightness", 1.0, 0.0]]]
     images = np.full((1000, 2, 2, 3), 200, "uint8")
     changed, _ = run(PolicyList(policies=policies), images)
@@ -162,7 +162,7 @@ def test_policies_come_from_a_file_or_from_the_list_itself(tmp_path, name, dump)
 
 
 def changed(place, value):
-    """GOOD with one entry replaced."""
+    """Return GOOD with one entry replaced."""
     policies = json.loads(json.dumps(GOOD))
     entry = policies
     for step in place[:-1]:
@@ -247,12 +247,12 @@ def test_an_unreadable_file_is_one_line(tmp_path, name, text, words):
         ([17], "augmentation[0]: expected a name or one name with its parameters"),
     ],
 )
-def test_a_bad_description_is_one_line_that_says_where(description, words):
+def test_a_wrong_augmentation_is_a_one_line_error_with_its_location(description, words):
     with pytest.raises(ExperimentError) as caught:
         build(description)
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_images_too_large_for_the_fixed_point_are_refused():
+def test_images_too_large_for_fixed_point_are_refused():
     with pytest.raises(ExperimentError, match="65x64"):
         run(AutoAugment(), np.zeros((2, 65, 64, 3), "uint8"))

@@ -27,7 +27,7 @@ def test_the_gallery_shows_the_originals_and_then_each_step(tmp_path):
             np.testing.assert_array_equal(picture[top : top + 96 : SCALE, left : left + 96 : SCALE], image[:, ::-1])
 
 
-def test_a_seed_gives_the_same_gallery_and_another_a_different_one(tmp_path):
+def test_the_seed_decides_the_gallery(tmp_path):
     images, labels = augment_batches.batch(4)
     draw = lambda name, seed: draw_gallery("mixup", images, labels, tmp_path / name, 2, seed).read_bytes()  # noqa: E731
     assert draw("a.png", 0) == draw("b.png", 0) != draw("c.png", 1)
@@ -49,14 +49,14 @@ def test_the_command_takes_a_name_or_a_list_and_fills_with_the_mean_of_the_data(
 
 
 @pytest.mark.parametrize("description", ["{cutout: {size: 8}}", "5", "null", "[{policies: {file: 5}}]"])
-def test_what_is_no_description_is_one_line(description, tmp_path, monkeypatch, capsys):
+def test_a_wrong_augmentation_is_a_one_line_error(description, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["cifarzoo", "augment", "--preview", description, str(tmp_path / "a.png")])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 1 and "cifarzoo: error: augmentation" in capsys.readouterr().err
 
 
-def test_what_cannot_be_drawn_is_one_line(tmp_path):
+def test_a_gallery_that_cannot_be_drawn_is_a_one_line_error(tmp_path):
     images, labels = augment_batches.batch(2)
     with pytest.raises(ExperimentError, match="cutmix, got 'twirl'"):
         draw_gallery("twirl", images, labels, tmp_path / "a.png")

@@ -1,4 +1,4 @@
-"""Random numbers of the augmentation: the generator itself, and where its numbers go."""
+"""Random numbers of augmentations: the generator and its streams."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def words(*values):
         ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344), (0xC4923A9C, 0x483DF7A0)),
     ],
 )
-def test_threefry_gives_random123s_known_answers(counter, key, expected):
+def test_threefry_gives_the_known_answers_of_random123(counter, key, expected):
     answer = threefry(words(*key), words(*counter))
     assert tuple(int(ops.convert_to_numpy(word).astype("uint32")[0]) for word in answer) == expected
 
@@ -41,7 +41,7 @@ def test_numbers_are_uniform():
     assert 60 < chi_squared < 148  # 99 degrees of freedom, one in a thousand on each side
 
 
-def test_numbers_of_neighbouring_places_columns_and_steps_are_not_correlated():
+def test_numbers_of_neighbouring_positions_columns_and_steps_are_not_correlated():
     many = np.stack([numbers(draws(step=step), 64) for step in range(8)]).astype("float64") - 0.5
     for axis in range(3):
         shifted = (many * np.roll(many, 1, axis)).mean() * 12
@@ -49,7 +49,7 @@ def test_numbers_of_neighbouring_places_columns_and_steps_are_not_correlated():
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"step": 1}, {"stream": 1}, {"places": range(128, 256)}])
-def test_another_seed_step_stream_or_place_has_other_numbers(other):
+def test_another_seed_step_stream_or_position_has_other_numbers(other):
     assert (numbers(draws(**other), 8) == numbers(draws(), 8)).mean() < 0.01
 
 
@@ -79,7 +79,7 @@ def test_streams_drawn_together_are_the_streams_drawn_alone():
             )
 
 
-def test_lasting_numbers_follow_the_image_and_not_the_step_or_its_place():
+def test_lasting_numbers_depend_on_the_image_and_not_on_step_or_position():
     ids = np.random.default_rng(0).permutation(50000)[:128].astype("int32")
     early = ops.convert_to_numpy(draws(step=0, image_id=ids).lasting(2))
     late = ops.convert_to_numpy(draws(step=999, places=range(500, 628), image_id=ids[::-1]).lasting(2))

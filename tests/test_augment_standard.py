@@ -25,7 +25,7 @@ def run(spec, images, step=0, **more):
 
 
 @pytest.mark.parametrize(("mode", "numpy_mode"), [("zero", "constant"), ("reflect", "reflect")])
-def test_a_crop_is_a_window_of_the_padded_image_and_every_place_is_as_likely(mode, numpy_mode):
+def test_a_crop_is_a_window_of_the_padded_image_at_a_uniform_position(mode, numpy_mode):
     images = noise(400, 8, 8)
     cropped = run(Crop(padding=2, mode=mode), images)
     assert cropped.dtype == np.uint8
@@ -38,7 +38,7 @@ def test_a_crop_is_a_window_of_the_padded_image_and_every_place_is_as_likely(mod
     assert ((places - 16) ** 2 / 16).sum() < 52  # chi-squared, 24 degrees of freedom, 0.999
 
 
-def test_a_flip_mirrors_about_as_many_images_as_it_should():
+def test_a_flip_mirrors_images_with_its_probability():
     images = noise(1000, 4, 4)
     for probability in (0.0, 0.5, 0.9, 1.0):
         flipped = run(Flip(probability=probability), images)
@@ -63,7 +63,7 @@ def test_the_alternating_flip_shows_each_image_both_ways_in_two_epochs():
     np.testing.assert_array_equal(mirrored[1], mirrored[3])
 
 
-def test_the_alternating_flip_says_what_it_lacks():
+def test_the_alternating_flip_needs_image_id():
     with pytest.raises(ExperimentError, match="image_id"):
         run(Flip(alternating=True), noise(4))
 
@@ -79,12 +79,12 @@ def test_cutout_fills_a_clipped_square_around_a_uniform_centre():
         assert filled.sum() == len(rows) * len(columns)
         assert len(rows) == np.ptp(rows) + 1 and 3 <= len(rows) <= size
         areas.append(filled.sum())
-    # A side is 6, but 3, 4, 5 for centres 0, 1, 2 and 5, 4 for 14, 15 (of 16).
+    # A side is 6, except 3, 4, 5 for centres 0, 1, 2 and 5, 4 for centres 14, 15 (of 16).
     side = (3 + 4 + 5 + 5 + 4 + 11 * 6) / 16
     assert np.mean(areas) == pytest.approx(side**2, rel=0.02)
 
 
-def test_cutouts_fill_is_the_data_sets_mean_once_it_is_known():
+def test_cutout_fills_with_the_mean_of_the_data_set():
     images = noise(50)
 
     def colours(spec, *facts):
@@ -130,6 +130,6 @@ def test_brightness_contrast_and_saturation_blend_with_black_the_mean_grey_and_g
         assert got.dtype == np.float32
 
 
-def test_all_four_jitters_follow_one_another():
+def test_all_four_jitters_are_applied_in_order():
     changed = run(ColourJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), noise(64))
     assert changed.min() >= 0 and changed.max() <= 255.001 and np.isfinite(changed).all()

@@ -1,4 +1,4 @@
-"""Experiments files: what they accept, what they refuse and how they say so."""
+"""Experiments files: what they accept, what they refuse, and the error messages."""
 
 import contextlib
 import subprocess
@@ -52,7 +52,7 @@ def read(tmp_path):
     return read
 
 
-def test_the_seeds_examples_run_as_printed(read):
+def test_the_examples_of_cifar_vs_tensorflow2_are_read_unchanged(read):
     resnet, wide = read(SEED_EXAMPLES)
     assert resnet.name == "resnet110_v1"
     model = build_model(resnet, 10, seed=0)
@@ -63,7 +63,7 @@ def test_the_seeds_examples_run_as_printed(read):
     assert model_factory(wide).__name__ == "cifar_wrn_40_4"
 
 
-def test_defaults_are_the_seeds(read):
+def test_defaults_are_those_of_cifar_vs_tensorflow2(read):
     (experiment,) = read("model: cifar_resnet20")
     lengths = experiment.lengths(50_000)
     parameters = experiment.train_parameters
@@ -87,7 +87,7 @@ def test_resolved_describes_the_same_experiment(read, tmp_path):
     assert again.train_parameters.resolved_schedule().total(again.lengths(50_000)) == 7
 
 
-def test_fingerprint_changes_with_what_decides_the_numbers_only(read):
+def test_fingerprint_changes_only_with_settings_that_affect_results(read):
     (base,) = read("model: cifar_resnet20")
     (moved,) = read("model: cifar_resnet20\ndescription: x\ntrain_parameters: {logdir: elsewhere}")
     (other,) = read("model: cifar_resnet20\ntrain_parameters: {batch_size: 64}")
@@ -104,7 +104,7 @@ def test_overrides_reach_every_document(read):
     assert [(e.train_parameters.batch_size, e.dataset) for e in found] == [(64, "synthetic")] * 2
 
 
-def test_recipe_lies_under_the_document(read, tmp_path):
+def test_a_document_overrides_its_recipe(read, tmp_path):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "base.yaml").write_text(
         "model: cifar_resnet20\ntrain_parameters: {momentum: 0.5, batch_size: 7}"
@@ -115,7 +115,7 @@ def test_recipe_lies_under_the_document(read, tmp_path):
     )  # fmt: skip
 
 
-def test_durations_and_schedules_of_another_kind_stand_in_place_of_the_recipes(read, tmp_path):
+def test_durations_and_schedules_of_another_kind_replace_those_of_the_recipe(read, tmp_path):
     cosine = "{kind: cosine, peak: 3, duration: {epochs: 9}}"
     (tmp_path / "base.yaml").write_text(
         f"model: a\ntrain_parameters: {{val_interval: {{epochs: 2}}, schedule: {cosine}}}"
@@ -132,7 +132,7 @@ def test_durations_and_schedules_of_another_kind_stand_in_place_of_the_recipes(r
 
 
 def test_numbers_without_a_point_are_numbers(read):
-    """YAML 1.1 takes 1e-4 for a word, and would name a run by it."""
+    """In YAML 1.1, 1e-4 is a word, which would become part of a run's name."""
     found = read("model: a\ngrid: {train_parameters.weight_decay: [1e-4, 5E-4, 2e3]}")
     assert [e.train_parameters.weight_decay for e in found] == [1e-4, 5e-4, 2000]
     assert found[0].name == "a-weight_decay_0.0001"
@@ -146,7 +146,7 @@ def test_the_quickstarts_policy_file_becomes_part_of_it(tmp_path, monkeypatch):
     assert written(one) == [{"policies": {"policies": [[["Invert", 0.1, 0.7], ["Contrast", 0.2, 0.6]]]}}]
 
 
-def test_lookahead_must_meet_within_the_training(read):
+def test_lookahead_must_average_within_the_training(read):
     for lookahead, message in (
         ("{interval: 500}", "starts after 0 steps and averages every 500, which the 400 training steps do not"),
         ("{start: 396}", "starts after 396 steps and averages every 5"),
@@ -182,7 +182,7 @@ def test_gates_are_learned_under_the_cross_entropy_only():
             check_model(one, build_model(one, 10, 0), 128)
 
 
-def test_a_recipes_policy_file_is_looked_for_beside_the_recipe(read, tmp_path):
+def test_a_recipes_policy_file_is_searched_in_the_recipes_folder(read, tmp_path):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "list.yaml").write_text("- [[Invert, 0.1, 0.7], [Contrast, 0.2, 0.6]]")
     (tmp_path / "recipes" / "base.yaml").write_text("model: a\naugmentation: [{policies: {file: list.yaml}}]")
@@ -191,8 +191,18 @@ def test_a_recipes_policy_file_is_looked_for_beside_the_recipe(read, tmp_path):
 
 
 def written(experiment):
-    """The augmentation as a run's configuration holds it."""
+    """Return the augmentation as in the configuration of a run."""
     return experiment.resolved()["augmentation"]
+
+
+def test_an_augmentation_is_written_as_it_was_read(read):
+    """Neither defaults nor conversions reach the configuration, so that fingerprints stay the same."""
+    text = "[crop, {crop: null}, {randaugment: {magnitude: 5}}, {cutout: {size: 8.0, fill: [0, 0, 0]}}]"
+    (experiment,) = read(f"model: a\naugmentation: {text}")
+    assert written(experiment) == yaml.safe_load(text)
+    assert experiment.augmentation[3].size == 8 and experiment.augmentation[3].fill == (0, 0, 0)
+    (again,) = read(yaml.safe_dump(experiment.resolved()))
+    assert again.fingerprint() == experiment.fingerprint()
 
 
 GRID = """
@@ -222,14 +232,14 @@ def test_a_grid_is_all_combinations_under_derived_names(read):
     assert last.train_parameters.resolved_schedule().total(last.lengths(50_000)) == 1172
 
 
-def test_names_of_a_grid_begin_with_the_run_name_or_the_model(read):
+def test_names_of_a_grid_start_with_the_run_name_or_the_model(read):
     named = read("model: a\ntrain_parameters: {run_name: b}\ngrid: {xla: [true], model_parameters.depth: [10, 16]}")
     assert [e.name for e in named] == ["b-xla_true-depth_10", "b-xla_true-depth_16"]
     over_models = read("grid: {model: {r20: cifar_resnet20, r32: cifar_resnet32}}")
     assert [(e.name, e.model) for e in over_models] == [("r20", "cifar_resnet20"), ("r32", "cifar_resnet32")]
 
 
-def test_variants_lie_over_the_whole_document(read):
+def test_variants_are_laid_over_the_whole_document(read):
     found = read(
         "model_parameters: {dropout: 0.3}\n"
         "grid: {variant: {a: {model: m, seeds: [3]}, b: {model: n, model_parameters: {x: 1}}}, xla: [false]}"
@@ -371,7 +381,7 @@ def test_rates_grow_with_the_batch(read):
         ),
     ],
 )
-def test_mistakes_are_named_with_their_place(read, text, message):
+def test_an_error_names_its_location(read, text, message):
     with pytest.raises(ExperimentError, match=message) as caught:
         read(text)
     assert "batch.yaml" in str(caught.value) and "\n" not in str(caught.value)

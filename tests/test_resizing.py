@@ -1,4 +1,4 @@
-"""Progressive resizing: Pillow's reduction, stages at their steps, networks that take small images or do not."""
+"""Progressive resizing: reduction as in Pillow, ends of stages, and networks that do or do not take small images."""
 
 import keras
 import numpy as np
@@ -40,13 +40,13 @@ def sizes():
 
 
 @pytest.mark.parametrize("size", [8, 16, 20, 24, 31])
-def test_images_shrink_as_in_pillow(size):
+def test_images_are_reduced_as_in_pillow(size):
     images = pixels(20)
     found = keras.ops.convert_to_numpy(resize_down(keras.ops.cast(images, "float32"), size))
     np.testing.assert_allclose(found, pillow(images, size), atol=1e-3)
 
 
-def test_stages_end_where_they_should():
+def test_stages_end_at_their_steps():
     found = [sizes().at(step) for step in range(12)]
     assert found == [16] * 4 + [24] * 6 + [32] * 2
     assert [sizes().next_change(step) for step in (0, 3, 4, 9, 10)] == [4, 4, 10, 10, None]
@@ -55,7 +55,7 @@ def test_stages_end_where_they_should():
         assert sizes().relative_area(first, 12) == pytest.approx(np.mean(areas[first:]))
 
 
-def test_no_call_reaches_over_a_stage(tmp_path):
+def test_no_call_extends_past_a_stage(tmp_path):
     plan = Plan(experiment(tmp_path, train_parameters={"progressive_resizing": STAGES, "steps_per_call": 50}), 1000)
     ends = [0]
     while ends[-1] < plan.total:
@@ -105,7 +105,7 @@ def test_stages_that_do_not_fit(tmp_path, stages, message):
 
 
 def test_stages_in_several_units_pass_the_check_before_training(tmp_path):
-    """It runs on a few small batches, where their order would be another."""
+    """The check runs on a few small batches, on which the stages would be in another order."""
     stages = [{"size": 16, "until": {"steps": 200}}, {"size": 24, "until": {"epochs": 4}}]
     schedule = {"kind": "constant", "learning_rate": 0.1, "duration": {"epochs": 5}}
     one = experiment(tmp_path, train_parameters={"progressive_resizing": stages, "schedule": schedule})
@@ -113,7 +113,7 @@ def test_stages_in_several_units_pass_the_check_before_training(tmp_path):
 
 
 def test_an_average_over_a_schedule_in_several_units_passes_it(tmp_path):
-    """Lookahead wants the length of the whole training, which a warm-up in steps has only on all images."""
+    """Lookahead needs the length of the whole training, which differs on the few images of the check."""
     schedule = {"kind": "cosine", "peak": 0.1, "warmup": {"steps": 400}, "duration": {"epochs": 5}}
     one = experiment(tmp_path, train_parameters={"lookahead": {}, "ema_decay": 0, "schedule": schedule})
     preflight(prepare(one, load("synthetic")))
@@ -121,6 +121,6 @@ def test_an_average_over_a_schedule_in_several_units_passes_it(tmp_path):
 
 @pytest.mark.parametrize("model, module", [("tiny_mlp", "tiny_models"), ("cifar_vgg11", None)])
 def test_networks_that_need_full_images_say_so(tmp_path, model, module):
-    """One flattens its input, the other halves it five times."""
+    """One network flattens its input, the other halves it five times."""
     with pytest.raises(ExperimentError, match=f"{model} does not take images of 16 x 16"):
         run(prepare(experiment(tmp_path, model=model, module=module), load("synthetic")), 0)

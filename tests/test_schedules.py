@@ -1,4 +1,4 @@
-"""Learning rates against hand-worked numbers and the papers' descriptions."""
+"""Compare learning rates with numbers worked out by hand and with the descriptions in papers."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_default_is_the_warmed_up_schedule_of_he_2015():
 
 
 def test_factors_of_a_rate():
-    """As google/flax's examples write theirs: the rate, and by what it is multiplied from which epoch on."""
+    """The form of google/flax's examples: a rate, and the factor from each epoch on."""
     ends = [{"epochs": epochs} for epochs in (60, 120, 160, 200)]
     given = {"learning_rate": 0.1, "factors": [1, 0.2, 0.04, 0.008], "boundaries": ends}
     absolute = Stepped(values=[0.1, 0.02, 0.004, 0.0008], boundaries=ends)
@@ -67,7 +67,7 @@ def test_piecewise_linear_is_cifar10_fast():
 
 
 def test_pyramid_is_the_product_over_epochs():
-    """The formula an epoch at a time in Python, for 40 epochs of 391 steps."""
+    """Compare with the formula per epoch in Python, for 40 epochs of 391 steps."""
     schedule = Pyramid(peak=0.5, duration={"steps": 40 * 391})
     for epoch in range(40):
         expected = 0.5 * 0.1 ** (epoch // 10) * 0.2 ** (epoch // 20) * 0.2 ** (epoch // 25) * 0.2 ** (epoch // 30)

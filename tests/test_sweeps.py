@@ -1,4 +1,4 @@
-"""A grid from its file to the table: one row a grid point, over its seeds."""
+"""A grid from its file to the table: one row per grid point, averaged over its seeds."""
 
 import json
 import statistics
@@ -26,8 +26,8 @@ grid:
 """
 
 
-def test_a_stop_in_the_last_step_of_a_run_begins_no_other(tmp_path, capsys):
-    """The run has finished then; what comes after it goes on by the same command."""
+def test_a_stop_in_the_last_step_of_a_run_starts_no_other(tmp_path, capsys):
+    """That run is finished; the same command continues with the next one."""
     import os
     import signal
 
@@ -86,7 +86,7 @@ def test_a_grid_becomes_rows_of_the_table(tmp_path):
     assert "| sweep-weight_decay_0.01 | synthetic | test | 3 |" in format_rows(rows, "markdown")
 
 
-def test_another_backend_than_keras_runs_on_is_refused(tmp_path):
+def test_a_backend_other_than_the_active_one_is_refused(tmp_path):
     import keras
 
     other = "jax" if keras.backend.backend() == "tensorflow" else "tensorflow"
