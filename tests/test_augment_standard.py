@@ -32,9 +32,9 @@ def test_a_crop_is_a_window_of_the_padded_image_at_a_uniform_position(mode, nump
     places = np.zeros((5, 5))
     for image, got in zip(images, cropped, strict=True):
         padded = np.pad(image, [(2, 2), (2, 2), (0, 0)], numpy_mode)
-        found = [(y, x) for y in range(5) for x in range(5) if (padded[y : y + 8, x : x + 8] == got).all()]
-        assert len(found) == 1
-        places[found[0]] += 1
+        windows = [(y, x) for y in range(5) for x in range(5) if (padded[y : y + 8, x : x + 8] == got).all()]
+        assert len(windows) == 1
+        places[windows[0]] += 1
     assert ((places - 16) ** 2 / 16).sum() < 52  # chi-squared, 24 degrees of freedom, 0.999
 
 

@@ -98,10 +98,10 @@ def test_fingerprint_changes_only_with_settings_that_affect_results(read):
 
 
 def test_overrides_reach_every_document(read):
-    found = read(
+    experiments = read(
         "model: cifar_resnet20\n---\nmodel: cifar_resnet32", "train_parameters.batch_size=64", "dataset=synthetic"
     )
-    assert [(e.train_parameters.batch_size, e.dataset) for e in found] == [(64, "synthetic")] * 2
+    assert [(e.train_parameters.batch_size, e.dataset) for e in experiments] == [(64, "synthetic")] * 2
 
 
 def test_a_document_overrides_its_recipe(read, tmp_path):
@@ -133,9 +133,9 @@ def test_durations_and_schedules_of_another_kind_replace_those_of_the_recipe(rea
 
 def test_numbers_without_a_point_are_numbers(read):
     """In YAML 1.1, 1e-4 is a word, which would become part of a run's name."""
-    found = read("model: a\ngrid: {train_parameters.weight_decay: [1e-4, 5E-4, 2e3]}")
-    assert [e.train_parameters.weight_decay for e in found] == [1e-4, 5e-4, 2000]
-    assert found[0].name == "a-weight_decay_0.0001"
+    experiments = read("model: a\ngrid: {train_parameters.weight_decay: [1e-4, 5E-4, 2e3]}")
+    assert [e.train_parameters.weight_decay for e in experiments] == [1e-4, 5e-4, 2000]
+    assert experiments[0].name == "a-weight_decay_0.0001"
     assert read("model: a\ntrain_parameters: {run_name: 1e-x}")[0].name == "1e-x"
 
 
@@ -162,8 +162,12 @@ def test_the_weights_of_an_earlier_stage_are_found_by_folder_and_seed(tmp_path):
 
     from cifarzoo.experiment.schema import Experiment
 
-    given = {"module": "tiny_models", "model": "tiny_linear", "init_weights": "{logdir}/first/seed{seed}/w.weights.h5"}
-    two = Experiment.model_validate(given | {"train_parameters": {"logdir": str(tmp_path)}})
+    settings = {
+        "module": "tiny_models",
+        "model": "tiny_linear",
+        "init_weights": "{logdir}/first/seed{seed}/w.weights.h5",
+    }
+    two = Experiment.model_validate(settings | {"train_parameters": {"logdir": str(tmp_path)}})
     (tmp_path / "first/seed3").mkdir(parents=True)
     keras.utils.set_random_seed(9)
     first = build_model(two.model_copy(update={"init_weights": None}), 10, 9)
@@ -174,9 +178,9 @@ def test_the_weights_of_an_earlier_stage_are_found_by_folder_and_seed(tmp_path):
 def test_gates_are_learned_under_the_cross_entropy_only():
     from cifarzoo.experiment.schema import Experiment
 
-    given = {"module": "tiny_models", "model": "tiny_skipnet", "train_parameters": {"loss": "squared"}}
+    settings = {"module": "tiny_models", "model": "tiny_skipnet", "train_parameters": {"loss": "squared"}}
     for stage in ("supervised", "reinforce"):
-        one = Experiment.model_validate(given | {"model_parameters": {"stage": stage}})
+        one = Experiment.model_validate(settings | {"model_parameters": {"stage": stage}})
         expected = pytest.raises(ExperimentError, match="loss: tiny_skipnet learns its gates under cross_entropy only")
         with expected if stage == "reinforce" else contextlib.nullcontext():
             check_model(one, build_model(one, 10, 0), 128)
@@ -217,18 +221,18 @@ grid:
 
 
 def test_a_grid_is_all_combinations_under_derived_names(read):
-    found = read(GRID)
-    assert [e.name for e in found] == [
+    experiments = read(GRID)
+    assert [e.name for e in experiments] == [
         f"cifar_wrn_40_2-weight_decay_{decay}-{data}-{dropout}"
         for decay in ("0.0001", "0.002")
         for data in ("cifar10", "cifar100")
         for dropout in ("plain", "dropped")
     ]
-    last = found[-1]
+    last = experiments[-1]
     assert (last.train_parameters.weight_decay, last.dataset, last.model_parameters, last.seeds) == (
         0.002, "cifar100", {"dropout": 0.3}, [0, 1]
     )  # fmt: skip
-    assert len({e.fingerprint() for e in found}) == 8
+    assert len({e.fingerprint() for e in experiments}) == 8
     assert last.train_parameters.resolved_schedule().total(last.lengths(50_000)) == 1172
 
 
@@ -240,11 +244,11 @@ def test_names_of_a_grid_start_with_the_run_name_or_the_model(read):
 
 
 def test_variants_are_laid_over_the_whole_document(read):
-    found = read(
+    experiments = read(
         "model_parameters: {dropout: 0.3}\n"
         "grid: {variant: {a: {model: m, seeds: [3]}, b: {model: n, model_parameters: {x: 1}}}, xla: [false]}"
     )
-    assert [(e.name, e.model, e.model_parameters, e.seeds) for e in found] == [
+    assert [(e.name, e.model, e.model_parameters, e.seeds) for e in experiments] == [
         ("a-xla_false", "m", {"dropout": 0.3}, [3]),
         ("b-xla_false", "n", {"dropout": 0.3, "x": 1}, [0]),
     ]

@@ -31,8 +31,8 @@ def pillow(images, size):
 
 def experiment(folder, **changes):
     parameters = changes.pop("train_parameters", {"progressive_resizing": STAGES})
-    given = {"augmentation": "none", "precision": "float32", **changes}
-    return Experiment.model_validate(document(folder, **given, train_parameters=parameters))
+    settings = {"augmentation": "none", "precision": "float32", **changes}
+    return Experiment.model_validate(document(folder, **settings, train_parameters=parameters))
 
 
 def sizes():
@@ -42,15 +42,15 @@ def sizes():
 @pytest.mark.parametrize("size", [8, 16, 20, 24, 31])
 def test_images_are_reduced_as_in_pillow(size):
     images = pixels(20)
-    found = keras.ops.convert_to_numpy(resize_down(keras.ops.cast(images, "float32"), size))
-    np.testing.assert_allclose(found, pillow(images, size), atol=1e-3)
+    reduced = keras.ops.convert_to_numpy(resize_down(keras.ops.cast(images, "float32"), size))
+    np.testing.assert_allclose(reduced, pillow(images, size), atol=1e-3)
 
 
 def test_stages_end_at_their_steps():
-    found = [sizes().at(step) for step in range(12)]
-    assert found == [16] * 4 + [24] * 6 + [32] * 2
+    schedule = [sizes().at(step) for step in range(12)]
+    assert schedule == [16] * 4 + [24] * 6 + [32] * 2
     assert [sizes().next_change(step) for step in (0, 3, 4, 9, 10)] == [4, 4, 10, 10, None]
-    areas = [(size / 32) ** 2 for size in found]
+    areas = [(size / 32) ** 2 for size in schedule]
     for first in range(12):
         assert sizes().relative_area(first, 12) == pytest.approx(np.mean(areas[first:]))
 
@@ -74,8 +74,8 @@ def test_the_network_sees_images_of_the_stages_size(tmp_path, step, size):
     logits = keras.Model(inputs, x)(pillow(dataset.train.images[:32], size), training=True)
     labels = dataset.train.labels[:32]
     expected = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True).numpy().mean()
-    found = engine.train(step, np.arange(32, dtype=np.int32)[None], np.array([0.0]))
-    assert found["loss"] == pytest.approx(expected, rel=1e-5)
+    sums = engine.train(step, np.arange(32, dtype=np.int32)[None], np.array([0.0]))
+    assert sums["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_loops_over_blocks_take_small_images():
@@ -88,8 +88,8 @@ def test_loops_over_blocks_take_small_images():
     with any_image_size(model):
         expected = model(images).numpy()
         with looped_blocks(model, loop_copies):
-            found = model(images).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+            logits = model(images).numpy()
+    np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,16 @@ def test_default_is_the_warmed_up_schedule_of_he_2015():
 def test_factors_of_a_rate():
     """The form of google/flax's examples: a rate, and the factor from each epoch on."""
     ends = [{"epochs": epochs} for epochs in (60, 120, 160, 200)]
-    given = {"learning_rate": 0.1, "factors": [1, 0.2, 0.04, 0.008], "boundaries": ends}
+    parameters = {"learning_rate": 0.1, "factors": [1, 0.2, 0.04, 0.008], "boundaries": ends}
     absolute = Stepped(values=[0.1, 0.02, 0.004, 0.0008], boundaries=ends)
     at = np.arange(0, absolute.total(lengths), 500)
-    np.testing.assert_allclose(Stepped.model_validate(given).rates(at, lengths), absolute.rates(at, lengths))
-    for wrong in ({"learning_rate": 0.1}, {"factors": [1]}, given | {"values": [1]}, given | {"factors": "many"}):
+    np.testing.assert_allclose(Stepped.model_validate(parameters).rates(at, lengths), absolute.rates(at, lengths))
+    for wrong in (
+        {"learning_rate": 0.1},
+        {"factors": [1]},
+        parameters | {"values": [1]},
+        parameters | {"factors": "many"},
+    ):
         with pytest.raises(ValidationError, match="learning_rate"):
             Stepped.model_validate(wrong | {"boundaries": ends})
 

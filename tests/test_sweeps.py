@@ -61,8 +61,8 @@ def test_only_takes_every_experiment_of_a_name(tmp_path):
     same = (f"model: cifar_resnet20\ntrain_parameters: {{logdir: {folder}}}\n" for folder in "ab")
     (tmp_path / "two.yaml").write_text("---\n".join([*same, "model: cifar_resnet32\n"]))
     experiments = read_experiments(tmp_path / "two.yaml")
-    found = only_named(experiments, ["cifar_resnet20", "cifar_resnet20"], tmp_path / "two.yaml")
-    assert [experiment.train_parameters.logdir for experiment in found] == ["a", "b"]
+    selected = only_named(experiments, ["cifar_resnet20", "cifar_resnet20"], tmp_path / "two.yaml")
+    assert [experiment.train_parameters.logdir for experiment in selected] == ["a", "b"]
 
 
 def test_a_grid_becomes_rows_of_the_table(tmp_path):
