@@ -1,4 +1,4 @@
-"""What `auto` stands for on a device, and where bfloat16 is slow."""
+"""What `auto` resolves to on a device, and where bfloat16 is slow."""
 
 from pathlib import Path
 

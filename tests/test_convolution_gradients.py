@@ -1,10 +1,10 @@
-"""The gradients of convolutions that XLA is fast at on processors, against JAX's own."""
+"""The gradients of convolutions that XLA compiles to fast code on CPUs, compared with JAX's own."""
 
 import json
 
 from model_cases import run_python
 
-# In a process of its own for the backend: float64; odd and even windows, strides and sizes of images.
+# In a separate process for the backend. float64; odd and even windows, strides and image sizes.
 GRADIENTS = """
 import itertools, json, sys
 import jax, jax.numpy as jnp, numpy as np
@@ -38,7 +38,7 @@ others = [
 print(json.dumps([len(plain), max(plain), max(others)]))
 """
 
-# Of a loop's body: the order of dimensions in which the compiled program has each of its convolutions.
+# The orders of dimensions of the convolutions that a compiled loop's body contains.
 ORDERS = """
 import json, re
 import jax, jax.numpy as jnp
@@ -65,7 +65,7 @@ def test_gradients_are_those_of_jax():
 
 
 def test_no_other_order_is_left_in_loops():
-    """The fast kernel has [n, h, w, c] and [h, w, in, out]; JAX's own gradients have another order, too."""
+    """The fast kernel takes [n, h, w, c] and [h, w, in, out]; JAX's own gradients also use another order."""
     own, canonical = json.loads(run_python(ORDERS, backend="jax").splitlines()[-1])
     assert canonical == ["b01f_01io->b01f"]
     assert len(own) > 1

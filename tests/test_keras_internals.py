@@ -1,4 +1,4 @@
-"""Keras' internals stay in one package, and training goes on without any of them."""
+"""Only one package uses Keras' internals, and training works without each of them."""
 
 import json
 import logging
@@ -41,7 +41,7 @@ def test_no_other_package_uses_private_parts():
     assert not borrowed
 
 
-def test_the_words_are_nowhere_else_either():
+def test_the_private_tree_is_named_nowhere_else():
     """Tests, benchmarks, notebooks and documents included."""
     search = ["git", "grep", "--fixed-strings", SRC, "--", ":!cifarzoo/keras_internals"]
     found = subprocess.run(search, cwd=ROOT, capture_output=True, text=True)
@@ -143,7 +143,7 @@ PARTS = {
 }
 
 
-def test_every_part_is_tried():
+def test_every_part_has_a_case():
     assert set(PARTS.values()) == set(INTERNALS.values())
 
 
@@ -196,7 +196,7 @@ def test_what_has_no_plain_counterpart_raises(monkeypatch):
             pass
 
 
-def test_float64_needs_tensorflow_then(monkeypatch):
+def test_float64_needs_the_table_except_on_tensorflow(monkeypatch):
     monkeypatch.setattr(precision.supported, "probe", lambda: False)
     with precision.arithmetic("float64"):  # TensorFlow's types need no table
         assert keras.config.floatx() == "float64"
