@@ -6,7 +6,7 @@ import logging
 import h5py
 import numpy as np
 import pytest
-from model_cases import CASES, QUICK, fill, pixels
+from model_cases import CASES, QUICK, fill, pixels, run_python
 
 import cifarzoo
 from cifarzoo.errors import ModelError, WeightsError
@@ -332,6 +332,31 @@ def test_own_models_load_by_order_where_names_differ(tmp_path):
     np.testing.assert_array_equal(logits(first), logits(second))
     with pytest.raises(WeightsError, match="own.weights.h5: contains my_net.net.*, not cifar_resnet20"):
         create_model("cifar_resnet20", load_weights=path)
+
+
+def test_runs_describe_their_weights(tmp_path):
+    """What `build_model` attaches is what the run's final weights say."""
+    from cifarzoo.experiment.schema import Experiment
+    from cifarzoo.training.build import build_model
+
+    model = build_model(Experiment(model="cifar_resnet20", dataset="synthetic"), classes=10, seed=0)
+    description = read_description(saved(model, tmp_path / "a.weights.h5"))
+    assert (description.factory, description.dataset, description.classes) == ("cifar_resnet20", "synthetic", 10)
+    own = build_model(
+        Experiment(model="tiny_cnn", module="tiny_models", model_parameters={"dropout": 0.1}), classes=10, seed=0
+    )
+    description = read_description(saved(own, tmp_path / "b.weights.h5"))
+    assert str(description) == "tiny_models.tiny_cnn(dropout=0.1, classes=10)" and description.identity is None
+
+
+def test_show_prints_the_description(tmp_path):
+    path = saved(create_model("cifar_wide_resnet", depth=10, width=1), tmp_path / "a.weights.h5")
+    output = run_python(
+        "import sys; from cifarzoo.cli import main; sys.argv[0] = 'cifarzoo'; main()", "show", str(path)
+    )
+    assert output.startswith(
+        "cifar_wide_resnet(depth=10, width=1, dropout=0.0, classes=10)\ninput: normalised by cifar10"
+    )
 
 
 def test_backbones_that_differ_are_not_copied():

@@ -1,6 +1,7 @@
 """Commands about the models themselves."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,11 +48,14 @@ def list_(
 
 @commands.command()
 def show(
-    model: Annotated[str, typer.Argument(help="A model's name or alias.")],
+    model: Annotated[str, typer.Argument(help="A model's name or alias, or a .weights.h5 file.")],
     debug: Debug = False,
 ) -> None:
-    """One model: arguments, sizes, paper, published weights."""
-    from cifarzoo.models.catalogue import call, find
+    """One model: arguments, sizes, paper, published weights. Or one weight file: what it says about itself."""
+    if model.endswith(".h5"):
+        _show_file(Path(model).expanduser())
+        return
+    from cifarzoo.models.catalogue import call, find, identity
     from cifarzoo.pretrained.manifest import manifest
 
     record = find(model)
@@ -63,9 +67,33 @@ def show(
         )
     if record.aliases:
         print(f"also known as {', '.join(record.aliases)}")
+    if record.training_only:
+        print(f"only affect training: {', '.join(record.training_only)}")
+    if record.special_case_of:
+        general, fixed = record.special_case_of
+        print(f"the same as {general}({', '.join(f'{key}={value!r}' for key, value in fixed.items())})")
     for entry in manifest():
-        if entry.model == record.name:
+        # Of special cases, the files of the general factory that fit them, and the other way round.
+        if entry.model == record.name or entry.identity == identity(record.name, {}):
             print(
                 f"weights {entry.tag}: {entry.architecture}, {entry.dataset}, error {entry.metrics['error']:.2f} %, "
                 f"{entry.bytes / 1e6:.1f} MB{', default' if entry.default else ''}"
             )
+
+
+def _show_file(path):
+    from cifarzoo.errors import WeightsError
+    from cifarzoo.pretrained.description import read_description
+
+    description = read_description(path)
+    if description is None:
+        raise WeightsError(f"{path}: does not say what it contains")
+    print(description)
+    for label, value in (
+        ("input", f"normalised by {description.statistics}" if description.statistics else "not normalised inside"),
+        ("trained on", description.dataset),
+        ("source", description.source),
+        ("written by cifarzoo", description.version),
+    ):
+        if value:
+            print(f"{label}: {value}")

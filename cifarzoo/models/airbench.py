@@ -15,7 +15,7 @@ import keras
 from keras import layers
 
 from cifarzoo.layers import ChannelBias, PartialIdentity
-from cifarzoo.models.common_layers import ModelOptions, batch_norm, image_input, scaled_linear
+from cifarzoo.models.common_layers import ModelOptions, batch_norm, image_input, input_statistics, scaled_linear
 from cifarzoo.models.registry import register
 from cifarzoo.models.whitening import whitening
 
@@ -40,7 +40,7 @@ def unit(x, filters, name, pool=False):
 def airbench(widths, **options: Unpack[ModelOptions]) -> keras.Model:
     """Build the network whose groups have `widths` channels."""
     inputs, x = image_input(options)
-    x = whitening(x, options["statistics"], 2, WHITENING_EPSILON, padding="valid", both_signs=True)
+    x = whitening(x, input_statistics(options), 2, WHITENING_EPSILON, padding="valid", both_signs=True)
     x = layers.Activation("gelu", name="stem_gelu")(ChannelBias(name="stem_bias")(x))
     for group, width in enumerate(widths, start=1):
         x = unit(x, width, f"group{group}_unit1", pool=True)

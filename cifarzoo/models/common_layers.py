@@ -1,6 +1,7 @@
 """Layers that all families share: normalised input, convolution, BatchNormalization, classifier."""
 
-from typing import TypedDict
+import os
+from typing import TypedDict, cast
 
 import keras
 import numpy as np
@@ -14,12 +15,16 @@ class ModelOptions(TypedDict, total=False):
     """The keyword arguments of every factory; `registry.register` documents them and fills in the defaults."""
 
     classes: int
-    load_weights: bool | str
+    load_weights: bool | str | os.PathLike[str]
     include_top: bool
     include_preprocessing: bool
     classifier_activation: str | None
     name: str | None
-    statistics: str  # data set whose mean and deviation normalise the input; set by the registry, not by the user
+
+
+def input_statistics(options: ModelOptions) -> str:
+    """The data set whose statistics normalise the input. The registry adds it to the options; users cannot set it."""
+    return cast(dict, options)["statistics"]
 
 
 def image_input(options: ModelOptions):
@@ -27,7 +32,7 @@ def image_input(options: ModelOptions):
     inputs = keras.Input((32, 32, 3), name="image")
     if not options["include_preprocessing"]:
         return inputs, inputs
-    mean, std = channel_statistics(options["statistics"])
+    mean, std = channel_statistics(input_statistics(options))
     normalization = layers.Normalization(
         # Arrays, because TensorFlow turns lists into float32.
         mean=np.array(mean),

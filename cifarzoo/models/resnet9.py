@@ -15,7 +15,7 @@ from keras import layers, ops
 
 from cifarzoo.errors import ModelError
 from cifarzoo.layers import GhostBatchNormalization
-from cifarzoo.models.common_layers import ModelOptions, batch_norm, conv, image_input, scaled_linear
+from cifarzoo.models.common_layers import ModelOptions, batch_norm, conv, image_input, input_statistics, scaled_linear
 from cifarzoo.models.registry import register
 from cifarzoo.models.whitening import whitening
 
@@ -92,7 +92,7 @@ def cifar_resnet9(
     tricks = Tricks(activation, pooling, ghost_batch_size, scale)
     inputs, x = image_input(options)
     if stem == "whitening":
-        x = whitening(x, options["statistics"], 3, WHITENING_EPSILON, padding="same")
+        x = whitening(x, input_statistics(options), 3, WHITENING_EPSILON, padding="same")
         x = conv(x, 64, 1, name="stem_conv")
         x = normalized(x, tricks, "stem")
     else:

@@ -15,6 +15,7 @@ from cifarzoo.errors import WeightsError
 from cifarzoo.models.catalogue import call, identity
 from cifarzoo.pretrained.files import sha256
 from cifarzoo.pretrained.manifest import Published, manifest
+from cifarzoo.runs import atomic
 
 ATTRIBUTE = "cifarzoo"
 
@@ -49,11 +50,9 @@ class Description:
     version: str = __version__
 
     @property
-    def identity(self) -> tuple[str | None, dict[str, Any]]:
-        """The network without its head; see `catalogue.identity`. A user's own network is known by its function."""
-        if self.factory is None:
-            return (f"{self.module}.{self.function}" if self.function else None), self.arguments
-        return identity(self.factory, self.arguments)
+    def identity(self) -> tuple[str, dict[str, Any]] | None:
+        """The zoo's network, without its head: see `catalogue.identity`. None for any other network."""
+        return None if self.factory is None else identity(self.factory, self.arguments)
 
     def __str__(self) -> str:
         """The call that builds the model."""
@@ -62,7 +61,7 @@ class Description:
             arguments = arguments | {"classes": self.classes}
         if self.activation is not None:
             arguments = arguments | {"classifier_activation": self.activation}
-        name = self.factory or (f"{self.module}.{self.function}" if self.function else "a model of your own")
+        name = self.factory or (f"{self.module}.{self.function}" if self.function else "unknown_model")
         return call(name, arguments)
 
 
@@ -110,12 +109,9 @@ def save_weights(model, path: str | os.PathLike, description: Description | None
     path = Path(path)
     if not path.name.endswith(".weights.h5"):
         raise WeightsError(f"{path}: the name of a weight file ends in .weights.h5")
-    part = path.with_name(f"{path.name.removesuffix('.weights.h5')}.part.weights.h5")
-    model.save_weights(part)
-    write_description(part, description or description_of(model) or Description())
-    with open(part, "r+b") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
+    with atomic.replacing(path) as temporary:
+        model.save_weights(temporary)
+        write_description(temporary, description or description_of(model) or Description())
 
 
 def write_description(path: Path, description: Description) -> None:
