@@ -79,6 +79,7 @@ def test_backbone_for_other_classes_and_without_top(folder, caplog):
         {"block_type": "preactivated", "load_weights": True},
         {"shortcut_type": "B", "load_weights": True},
         {"classes": 100, "load_weights": True},
+        {"classes": 100, "include_top": False, "load_weights": True},
         {"load_weights": "nonsense"},
     ],
 )
@@ -112,6 +113,14 @@ def test_files_that_do_not_fit(folder, tmp_path):
         cifarzoo.cifar_resnet20(load_weights=str(tmp_path / "text.weights.h5"))
     with pytest.raises(WeightsError, match="False, True, a tag or a path, got 3"):
         cifarzoo.cifar_resnet20(load_weights=3)
+
+
+def test_earlier_tags_remain_valid(folder):
+    path, model = folder
+    (entry,) = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps([entry | {"aliases": ["yours", "theirs"]}]))
+    np.testing.assert_array_equal(logits(cifarzoo.cifar_resnet20(load_weights="theirs")), logits(model))
+    np.testing.assert_array_equal(logits(cifarzoo.load("yours")), logits(model))
 
 
 def test_fine_tuning_as_the_readme_has_it(folder):
@@ -154,6 +163,18 @@ def test_shipped_entry_is_true_to_its_file(entry):
         assert path.parent.name == "large"
 
 
+def test_published_weights_load_across_training_only_arguments():
+    """A file that was trained with ghost batches is the file of the network without."""
+    trained = next((entry for entry in SHIPPED if entry.architecture.get("ghost_batch_size")), None)
+    if trained is None:
+        pytest.skip("no such file is published")
+    arguments = trained.architecture | {"ghost_batch_size": None}
+    model = registry.create_model(trained.model, load_weights=True, **arguments)
+    with np.load(find(trained.golden)) as golden:
+        found = model(golden["images"].astype(np.float32), training=False)
+        np.testing.assert_allclose(np.asarray(found), golden["logits"], rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("entry", SHIPPED, ids=lambda entry: entry.tag)
 def test_shipped_card_is_generated(entry):
     from cifarzoo.publishing.cards import card
@@ -174,7 +195,7 @@ def test_results_page_is_generated():
 
 
 def test_one_default_an_architecture_and_data_set():
-    keys = [(e.model, json.dumps(e.architecture), e.dataset) for e in SHIPPED if e.default]
+    keys = [(json.dumps(e.identity), e.dataset) for e in SHIPPED if e.default]
     assert len(keys) == len(set(keys))
 
 

@@ -125,12 +125,15 @@ def register(
 
 
 def _bind(name, signature, args, kwargs):
-    """All arguments of a call by name, defaults filled in."""
+    """All arguments of a factory's call by name, defaults filled in."""
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
         raise ModelError(f"{name}: {error}; it takes {', '.join(signature.parameters)}") from None
     bound.apply_defaults()
+    classes = bound.arguments["classes"]
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise ModelError(f"{name}: classes is a positive whole number, got {classes!r}")
     return dict(bound.arguments)
 
 
@@ -146,19 +149,16 @@ def _full_signature(build):
 def _build(entry, arguments):
     """The model of a factory's call."""
     classes, load_weights = arguments["classes"], arguments.pop("load_weights")
-    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
-        raise ModelError(f"{entry.name}: classes is a positive whole number, got {classes!r}")
+    usual_statistics = "cifar100" if classes == 100 else "cifar10"
 
-    usual = "cifar100" if classes == 100 else "cifar10"
-
-    def fresh(statistics=usual):
+    def fresh(statistics=usual_statistics):
         return _fresh_model(entry, arguments, statistics)
 
     if load_weights is False:
         return fresh()
     from cifarzoo.pretrained.loading import load_pretrained
 
-    return load_pretrained(_describe(entry, arguments, None), load_weights, fresh)
+    return load_pretrained(entry.name, entry.architecture(arguments), classes, load_weights, fresh)
 
 
 def _fresh_model(entry, arguments, statistics):

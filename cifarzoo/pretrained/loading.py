@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cifarzoo.errors import ModelError, WeightsError, summarize
 from cifarzoo.pretrained.arrays import LayerArrays, assign, mismatch, model_arrays, read_arrays
-from cifarzoo.pretrained.description import Description, describe_entry, description_of, read_description
+from cifarzoo.pretrained.description import describe_entry, description_of, read_description
 from cifarzoo.pretrained.manifest import find_entry, manifest
 from cifarzoo.pretrained.selection import select, weight_file
 
@@ -88,11 +88,13 @@ def load_file(model, path: str | os.PathLike) -> None:
     _fill(model, path, arrays)
 
 
-def load_pretrained(expected: Description, requested, build):
+def load_pretrained(factory: str, arguments: dict, classes: int, requested, build):
     """A factory's model with weights: what `load_weights` does.
 
     Args:
-        expected: The description of the model.
+        factory: The factory's name.
+        arguments: Its architecture arguments, defaults filled in.
+        classes: The number of classes that was asked for, also where the model has no top.
         requested: True, a tag, or a path.
         build: Function that builds the model; its argument `statistics` is the data set to normalise with.
 
@@ -103,9 +105,9 @@ def load_pretrained(expected: Description, requested, build):
         WeightsError: the weights do not exist, are damaged, or are those of another network.
     """
     if not isinstance(requested, (bool, str, os.PathLike)):
-        raise WeightsError(f"{expected.factory}: load_weights is False, True, a tag or a path, got {requested!r}")
+        raise WeightsError(f"{factory}: load_weights is False, True, a tag or a path, got {requested!r}")
     if requested is True or not _is_path(requested):
-        entry = select(expected.factory, expected.arguments, expected.classes, requested)
+        entry = select(factory, arguments, classes, requested)
         origin, path, description = entry.tag, weight_file(entry), describe_entry(entry)
     else:
         origin = path = Path(requested).expanduser()
