@@ -70,8 +70,7 @@ def show(
     if record.training_only:
         print(f"only affect training: {', '.join(record.training_only)}")
     if record.special_case_of:
-        general, fixed = record.special_case_of
-        print(f"the same as {general}({', '.join(f'{key}={value!r}' for key, value in fixed.items())})")
+        print(f"the same network as {call(*record.special_case_of)}")
     for entry in manifest():
         # Of special cases, the files of the general factory that fit them, and the other way round.
         if entry.model == record.name or entry.identity == identity(record.name, {}):
