@@ -335,17 +335,16 @@ def test_own_models_load_by_order_where_names_differ(tmp_path):
 
 
 def test_runs_describe_their_weights(tmp_path):
-    """What `build_model` attaches is what the run's final weights say."""
     from cifarzoo.experiment.schema import Experiment
-    from cifarzoo.training.build import build_model
+    from cifarzoo.training.build import build_model, copy_model, describe
 
-    model = build_model(Experiment(model="cifar_resnet20", dataset="synthetic"), classes=10, seed=0)
-    description = read_description(saved(model, tmp_path / "a.weights.h5"))
+    experiment = Experiment(model="cifar_resnet20", dataset="synthetic")
+    model = copy_model(build_model(experiment, classes=10, seed=0), seed=0)
+    save_weights(model, tmp_path / "a.weights.h5", describe(experiment, model))
+    description = read_description(tmp_path / "a.weights.h5")
     assert (description.factory, description.dataset, description.classes) == ("cifar_resnet20", "synthetic", 10)
-    own = build_model(
-        Experiment(model="tiny_cnn", module="tiny_models", model_parameters={"dropout": 0.1}), classes=10, seed=0
-    )
-    description = read_description(saved(own, tmp_path / "b.weights.h5"))
+    experiment = Experiment(model="tiny_cnn", module="tiny_models", model_parameters={"dropout": 0.1})
+    description = describe(experiment, build_model(experiment, classes=10, seed=0))
     assert str(description) == "tiny_models.tiny_cnn(dropout=0.1, classes=10)" and description.identity is None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from cifarzoo.errors import ModelError
 from cifarzoo.keras_internals.model_building import fast_model_building
 from cifarzoo.models.catalogue import catalogue, find
-from cifarzoo.pretrained.description import Description, describe
+from cifarzoo.pretrained.description import Description, attach_description
 
 COMMON_ARGUMENTS = {
     "classes": 10,
@@ -169,7 +169,7 @@ def _fresh_model(entry, arguments, statistics):
             model = entry.build(**options)
     except ModelError as error:
         raise ModelError(f"{entry.name}: {error}") from None
-    describe(model, _describe(entry, arguments, statistics))
+    attach_description(model, _describe(entry, arguments, statistics))
     return model
 
 

@@ -82,7 +82,7 @@ def statistics_of(dataset: str) -> str:
     return "cifar100" if dataset == "cifar100" else "cifar10"
 
 
-def describe(model, description: Description) -> None:
+def attach_description(model, description: Description) -> None:
     """Attach a description to a Keras model, as factories do with the models that they build."""
     model.cifarzoo_description = description
 

@@ -18,7 +18,7 @@ from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.models import registry
-from cifarzoo.pretrained.description import Description, description_of
+from cifarzoo.pretrained.description import Description, attach_description, description_of
 from cifarzoo.pretrained.loading import load_file
 from cifarzoo.training.losses import LOSSES
 from cifarzoo.training.optimizer import SGD, Lookahead, MovingAverage
@@ -97,6 +97,8 @@ def copy_model(model: keras.Model, seed: int) -> keras.Model:
         copy.set_weights(model.get_weights())
     except Exception as failure:  # whatever the layers of a user's own model raise
         raise ModelError(f"{model.name}: Keras cannot copy this model ({summarize(failure)})") from None
+    if description := description_of(model):
+        attach_description(copy, description)
     return copy
 
 
