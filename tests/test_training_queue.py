@@ -29,18 +29,27 @@ rows:
 """
 
 
+# The command line with checkpoints at every chance, instead of one per minute.
+CHECKPOINTS_OFTEN = """
+from cifarzoo.cli import main
+from cifarzoo.publishing import queue
+queue.CHECKPOINT_SECONDS = 0.01
+main()
+"""
+
 STARTUP = 20.0  # seconds that compiling takes
 
 
 def queue_of(folder, text, monkeypatch, step_seconds=0.1, rough=0.1):
     """A queue of rows whose steps take `step_seconds`, `rough` by the probe of ResNet-20; it loads no images."""
+    from cifarzoo.data.dataset import info
     from cifarzoo.publishing.queue import TrainingQueue
     from cifarzoo.publishing.weights_folder import WeightsFolder
     from cifarzoo.training.estimate import Pace
 
     monkeypatch.setattr("cifarzoo.publishing.queue.probe", lambda *device: 128 * 6 * 40_551_040 / rough)
     monkeypatch.setattr("cifarzoo.publishing.queue.measure_pace", lambda experiment: Pace(STARTUP, step_seconds))
-    monkeypatch.setattr("cifarzoo.publishing.queue.load", lambda name, data_dir: name)
+    monkeypatch.setattr("cifarzoo.publishing.queue.load", lambda name, data_dir: info(name))
     (folder / "rows.yaml").write_text(text)
     (folder / "weights").mkdir(exist_ok=True)
     if not (folder / "weights/manifest.json").exists():
@@ -129,8 +138,8 @@ def test_a_row_is_trained_until_there_is_just_time_to_publish_it(tmp_path, monke
 
     calls = []
 
-    def stopped(experiment, seed, dataset, deadline, stop):
-        calls.append((experiment, deadline - time.monotonic()))
+    def stopped(job, seed, stop, deadline):
+        calls.append((job.experiment, deadline - time.monotonic()))
         raise Interrupted("stopped")
 
     monkeypatch.setattr("cifarzoo.publishing.queue.run", stopped)
@@ -152,9 +161,9 @@ def test_few_rows_are_tried_out_before_one_is_begun(tmp_path, monkeypatch):
     queue = queue_of(tmp_path, FOUR, monkeypatch, rough=0.0001)
     clock, tried = [1000.0], []
 
-    def slow(experiment):
+    def slow(job):
         clock[0] += 3
-        tried.append(experiment.name)
+        tried.append(job.experiment.name)
         return Pace(2.0, 10.0)
 
     monkeypatch.setattr("cifarzoo.publishing.queue.measure_pace", slow)
@@ -265,7 +274,7 @@ def test_killed_and_stopped_it_publishes_what_it_would_have(filled, tmp_path):
     shutil.copy(filled[0] / "rows.yaml", tmp_path)
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights/manifest.json").write_text("[]")
-    command = [sys.executable, "-m", "cifarzoo", "fill-zoo", "--rows", "rows.yaml", "--budget", "1h"]
+    command = [sys.executable, "-c", CHECKPOINTS_OFTEN, "fill-zoo", "--rows", "rows.yaml", "--budget", "1h"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     run = tmp_path / "runs/zoo" / TAG.removesuffix("_s0") / "seed0"
 
