@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import json
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from cifarzoo.errors import CheckpointError, DataError, InUseError
+from cifarzoo.errors import CheckpointError, DataError, ExperimentError, InUseError
 from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs import atomic, checkpoint, locks
@@ -19,6 +21,9 @@ from cifarzoo.runs.results import Results
 CONFIG, RESULTS, WEIGHTS = "config.yaml", "results.json", "final.weights.h5"
 LOG, CHECKPOINT, LOCK, REPORT, EVENTS = "log.tsv", "checkpoint.npz", "lock", "report.html", "events.out.tfevents.*"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, None}
+
+# Names of devices, with any suffix, and names that end in a dot: Windows has no such folders.
+NOT_ON_WINDOWS = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])(\..*)?|.*\.", re.IGNORECASE)
 
 
 class RunFolder:
@@ -45,7 +50,13 @@ class RunFolder:
 
     @classmethod
     def of(cls, experiment: Experiment, seed: int) -> "RunFolder":
-        """The folder of an experiment's run: logdir/run_name/seed0."""
+        """The folder of an experiment's run: logdir/run_name/seed0.
+
+        Raises:
+            ExperimentError: Windows cannot have a folder of the run's name.
+        """
+        if os.name == "nt" and NOT_ON_WINDOWS.fullmatch(experiment.name):
+            raise ExperimentError(f"{experiment.name}: not a folder's name on Windows; set train_parameters.run_name")
         return cls(Path(experiment.train_parameters.logdir) / experiment.name / f"seed{seed}")
 
     def __str__(self):
