@@ -1,7 +1,7 @@
 """Build one function on a batch from an experiment's `augmentation`, and run it."""
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from keras import backend, ops
@@ -51,7 +51,7 @@ class Pipeline:
         self.specs = tuple(specs)
         self.dataset = dataset or DatasetFacts()
         self._kernels = [kernel_of(spec) for spec in self.specs]
-        self._programs = {}
+        self._programs: dict[int, Callable] = {}
 
     def __call__(self, images, labels, draws):
         """Transform a batch; see `Kernel` for shapes and types."""

@@ -159,7 +159,7 @@ def _(policy: spec.TrivialAugment, slot, width):
 
 
 @operations.register
-def _(policy: spec.PolicyList, slot, width):
+def _(policy: spec.PolicyList, slot: int, width: int):
     chosen = (sub_policy[slot] for sub_policy in policy.policies)
     return tuple(
         Operation(ABSOLUTE.get(name, name), chance, fast_autoaugment_value(name, level, width))

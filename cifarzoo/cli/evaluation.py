@@ -66,7 +66,7 @@ def evaluate(
         from cifarzoo.evaluation.predictions import load_predictions
 
         metrics = load_predictions(from_logits).describe(split)
-    else:
+    elif model is not None:
         find_modules(Path())
         arguments = factory_arguments(argument)
         from cifarzoo.evaluation.evaluate import evaluate_named

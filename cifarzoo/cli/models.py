@@ -26,18 +26,13 @@ def list_(
     from cifarzoo.models.catalogue import catalogue
     from cifarzoo.pretrained.manifest import manifest
 
-    published = {}
+    published: dict[str, list[str]] = {}
     for entry in manifest():
         published.setdefault(entry.model, []).append(f"{entry.tag} ({entry.metrics['error']:.2f} %)")
     table = rich.table.Table(box=None)
-    for column, justify in (
-        ("model", "left"),
-        ("parameters", "right"),
-        ("MMACs", "right"),
-        ("paper", "left"),
-        ("weights", "left"),
-    ):
-        table.add_column(column, justify=justify, no_wrap=column != "weights")
+    for column in ("model", "parameters", "MMACs", "paper", "weights"):
+        is_number = column in ("parameters", "MMACs")
+        table.add_column(column, justify="right" if is_number else "left", no_wrap=column != "weights")
     for name, record in catalogue().items():
         if fnmatch.fnmatch(name, pattern) and (name in published or not pretrained):
             cells = [f"{record.total['10']:,}", f"{record.macs['10'] / 1e6:,.1f}", f"{record.paper} ({record.year})"]

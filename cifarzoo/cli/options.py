@@ -56,7 +56,10 @@ def refuse(context: typer.Context, why: str, names: str) -> None:
         ExperimentError: one of them is on the command line.
     """
     for parameter in context.command.params:
-        if parameter.name in names.split() and context.get_parameter_source(parameter.name).name == "COMMANDLINE":
+        if parameter.name not in names.split():
+            continue
+        source = context.get_parameter_source(parameter.name)
+        if source is not None and source.name == "COMMANDLINE":
             is_option = parameter.param_type_name == "option"
             received = parameter.opts[0] if is_option else context.params[parameter.name]
             raise ExperimentError(f"{received}: has no meaning with {why}; leave it out")

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -91,7 +91,7 @@ def sharpness(
 
     loaded = load_model(model, weights, factory_arguments(argument))
     data = load(dataset or loaded.dataset, data_dir)
-    common = {"precision": precision, "max_products": max_products, "seed": seed, "chunk": chunk}
+    common: dict[str, Any] = {"precision": precision, "max_products": max_products, "seed": seed, "chunk": chunk}
     if weight_decay is not None:
         common["weight_decay"] = weight_decay
     if batch_size is not None:

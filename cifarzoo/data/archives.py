@@ -233,10 +233,11 @@ def _tar_contents(form, path):
             with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20) as tar:
                 for member in tar:
                     name = names.get(member.name.removeprefix("./"))
-                    if name is None or not member.isreg():
+                    file = tar.extractfile(member) if name is not None and member.isreg() else None
+                    if name is None or file is None:
                         continue
                     _check_size(form, f"{path}: {member.name}", member.size, counts[name])
-                    contents[name] = tar.extractfile(member).read()
+                    contents[name] = file.read()
             while stream.read(1 << 20):
                 pass
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:

@@ -32,8 +32,8 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: np.ndarray) -> "Split":
-        """Copy the images at these indices."""
+    def take(self, indices: np.ndarray | slice) -> "Split":
+        """Return the images at these indices: a copy, or a view for a slice."""
         coarse = None if self.coarse_labels is None else self.coarse_labels[indices]
         return Split(self.images[indices], self.labels[indices], coarse)
 
@@ -123,7 +123,8 @@ class Dataset:
         """The mean colour of the training images, rounded to whole pixel values."""
         if self.name in CLASS_NAMES:
             return mean_colour(self.name)
-        return tuple(round(float(value)) for value in self.train.images.mean((0, 1, 2), dtype=np.float64))
+        red, green, blue = (round(float(value)) for value in self.train.images.mean((0, 1, 2), dtype=np.float64))
+        return red, green, blue
 
     def size(self, name: str) -> int:
         """Return the number of images of a split; see `split`."""
@@ -143,7 +144,7 @@ class Dataset:
             return getattr(self, name)
         return self.train.take(self._part(name))
 
-    def _part(self, name):
+    def _part(self, name: str) -> np.ndarray:
         """Return the indices of a part of the published split."""
         if name not in SPLITS:
             raise DataError(f"split {name!r} of {self.name} does not exist; the splits are {', '.join(SPLITS)}")
@@ -151,7 +152,7 @@ class Dataset:
         return train45k if name == "train45k" else validation
 
 
-def _checked_split(name, part, images, labels):
+def _checked_split(name: str, part: str, images: np.ndarray, labels: np.ndarray) -> Split:
     images, labels = np.asarray(images), np.asarray(labels)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (32, 32, 3) or not len(images):
         raise DataError(
@@ -175,7 +176,7 @@ def info(name: str) -> DatasetInfo:
     return DatasetInfo(name, classes_of(name), SYNTHETIC_IMAGES if name == "synthetic" else IMAGES)
 
 
-def _check_name(name):
+def _check_name(name: str) -> None:
     if name not in CLASS_NAMES:
         raise DataError(f"data set {name!r} does not exist; the data sets are {', '.join(CLASS_NAMES)}")
 
@@ -202,12 +203,13 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     return Dataset(name, *CLASS_NAMES[name], train, test)
 
 
-def _as_split(records):
+def _as_split(records: archives.Records) -> Split:
     labels = records.labels
-    return Split(records.images, labels.get("label", labels.get("fine label")), labels.get("coarse label"))
+    fine = labels["label"] if "label" in labels else labels["fine label"]
+    return Split(records.images, fine, labels.get("coarse label"))
 
 
-def _records(name, data_dir):
+def _records(name: str, data_dir: str | Path | None) -> tuple[archives.Records, archives.Records]:
     folders = archives.search_folders(data_dir)
     for folder in folders:
         if archive := archives.find(name, folder):

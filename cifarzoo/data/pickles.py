@@ -9,6 +9,7 @@ import io
 import math
 import pickle
 import pickletools
+from typing import Any
 
 import numpy as np
 
@@ -97,11 +98,11 @@ class _Unpickler(pickle.Unpickler):
 def _check_sizes(data):
     """Refuse lengths and memo indices that are impossible in a pickle this long, before unpickling allocates memory."""
     for opcode, argument, _ in pickletools.genops(data):  # genops compares each length with the remaining bytes
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(data):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(data):
             raise pickle.UnpicklingError(f"a memo entry {argument:,} in {len(data):,} bytes")
 
 
-def read_batch(data: bytes) -> dict[str, np.ndarray | list]:
+def read_batch(data: bytes) -> dict[str, Any]:
     """Return the dictionary of a pickled CIFAR batch: text keys; arrays, lists, numbers and strings as values.
 
     Python 2's strings, which the official files contain, become bytes, except in keys.

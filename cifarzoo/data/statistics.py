@@ -31,7 +31,8 @@ def channel_statistics(dataset: str) -> tuple[list[float], list[float]]:
 
 def mean_colour(dataset: str) -> tuple[int, int, int]:
     """Return the mean colour of a data set's training images, rounded to whole pixel values."""
-    return tuple(round(value) for value in channel_statistics(dataset)[0])
+    red, green, blue = (round(value) for value in channel_statistics(dataset)[0])
+    return red, green, blue
 
 
 def patch_covariance(dataset: str, size: int = 3) -> np.ndarray:

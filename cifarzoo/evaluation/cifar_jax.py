@@ -4,6 +4,7 @@ Reading a log needs no Keras.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -96,7 +97,7 @@ def sharpness_row(
     batch_size = min(batch_size, len(dataset.train))
     if devices < 1 or batch_size % devices:
         raise DataError(f"{batch_size} images do not spread evenly over {devices} devices")
-    options = {"loss": "squared", "weight_decay": weight_decay, "decay_all": True, "chunk": chunk}
+    options: dict[str, Any] = {"loss": "squared", "weight_decay": weight_decay, "decay_all": True, "chunk": chunk}
     row, loss_function = {}, None
     for suffix, part in (("batch", "batch"), ("dataset", "train"), ("dataset_te", "test")):
         split = select_images(dataset, part, batch_size, seed)

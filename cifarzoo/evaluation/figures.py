@@ -170,7 +170,7 @@ def error_against_parameters(entries, anchors: dict, dataset: str, marked: tuple
         rows = [row for row in anchors["rows"] if row["dataset"] == dataset and key in row]
         if rows:
             # Of "5.89-6.10" or "6.43 best, 6.61 mean" take the first number.
-            errors = [float(re.match(r"[\d.]+", row[key])[0]) for row in rows]
+            errors = [float(re.findall(r"[\d.]+", row[key])[0]) for row in rows]
             parameters = [find(row["model"]).total[classes] for row in rows]
             axes.scatter(
                 parameters, errors, marker=marker, facecolors="none", edgecolors="grey", label=f"{name}, quoted"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import keras
 
@@ -118,7 +119,7 @@ def load_published(entry: Published) -> LoadedModel:
     return _of_entry(load(entry.tag), entry)
 
 
-def load_by_name(name: str, entries: list[Published], weights: str | bool, arguments: dict) -> LoadedModel:
+def load_by_name(name: str, entries: list[Published], weights: Literal[True] | str, arguments: dict) -> LoadedModel:
     """Build a model by its name and load weights into it.
 
     Args:

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,18 +58,18 @@ class Predictions:
         Raises:
             DataError: the file cannot be written.
         """
-        arrays = {f"{split}_logits": values for split, values in self.logits.items()}
-        arrays |= {f"{split}_labels": self.labels[split] for split in self.logits}
-        about = {"weights": self.weights, "dataset": self.dataset, "train_split": self.train_split}
+        arrays: dict[str, Any] = {"weights": self.weights, "dataset": self.dataset, "train_split": self.train_split}
         if self.class_names:
-            about["class_names"] = np.array(self.class_names)
+            arrays["class_names"] = np.array(self.class_names)
+        arrays |= {f"{split}_logits": values for split, values in self.logits.items()}
+        arrays |= {f"{split}_labels": self.labels[split] for split in self.logits}
         try:
             with open(path, "wb") as file:  # given a path, NumPy would append .npz to it
-                np.savez_compressed(file, **about, **arrays)
+                np.savez_compressed(file, **arrays)
         except OSError as failure:
             raise DataError(f"{path}: cannot be written ({failure.strerror or failure})") from None
 
-    def describe(self, split: str = "test") -> dict:
+    def describe(self, split: str = "test") -> dict[str, Any]:
         """Compute all metrics of a split.
 
         Returns:
@@ -83,7 +84,7 @@ class Predictions:
         if split not in self.logits:
             raise DataError(f"{self.weights}: no logits of {split!r}, only of {', '.join(self.logits)}")
         logits, labels = self.logits[split], self.labels[split]
-        metrics = {"weights": self.weights, "dataset": self.dataset, "split": split}
+        metrics: dict[str, Any] = {"weights": self.weights, "dataset": self.dataset, "split": split}
         metrics |= classification_metrics(logits, labels)
         metrics |= self.measured.get(split, {})
         confusion = confusion_matrix(logits, labels)
@@ -125,9 +126,13 @@ def load_predictions(path: Path) -> Predictions:
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as failure:
         reason = getattr(failure, "strerror", None) or "not an .npz file of plain arrays"
         raise DataError(f"{path}: cannot be read ({reason})") from None
-    about = {name: str(arrays[name]) for name in ("dataset", "train_split") if name in arrays}
     names = tuple(map(str, arrays.get("class_names", ())))
-    predictions = Predictions(f"{arrays.get('weights', path)}", class_names=names, **about)
+    predictions = Predictions(
+        str(arrays.get("weights", path)),
+        dataset=str(arrays.get("dataset", "")),
+        train_split=str(arrays.get("train_split", "")),
+        class_names=names,
+    )
     if predictions.dataset and not predictions.class_names:
         known = ", ".join(CLASS_NAMES)
         raise DataError(f"{path}: unknown data set {predictions.dataset!r} without class_names; known are {known}")

@@ -2,7 +2,9 @@
 
 import copy
 import functools
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -28,7 +30,7 @@ QUICKSTART = {
 }
 
 
-def read_experiments(path: Path, overrides: list[str] = ()) -> list[Experiment]:
+def read_experiments(path: Path, overrides: Sequence[str] = ()) -> list[Experiment]:
     """Read the experiments of a YAML file: one per document, or one per combination of the values of its `grid`.
 
     Args:
@@ -43,7 +45,7 @@ def read_experiments(path: Path, overrides: list[str] = ()) -> list[Experiment]:
     if not numbered:
         raise ExperimentError(f"{path}: no experiment in it; a document needs at least `model: cifar_resnet20`")
     experiments = []
-    first_uses = {}
+    first_uses: dict[tuple[str, str], int] = {}
     for number, document in numbered:
         for experiment in _read_document(path, number, document, overrides):
             run = (experiment.train_parameters.logdir, experiment.name)
@@ -57,7 +59,7 @@ def read_experiments(path: Path, overrides: list[str] = ()) -> list[Experiment]:
     return experiments
 
 
-def quickstart_experiment(overrides: list[str] = ()) -> Experiment:
+def quickstart_experiment(overrides: Sequence[str] = ()) -> Experiment:
     """Return ResNet-20 on the embedded data set: a first run that downloads nothing."""
     document = copy.deepcopy(QUICKSTART)
     for override in overrides:
@@ -65,7 +67,7 @@ def quickstart_experiment(overrides: list[str] = ()) -> Experiment:
     return experiment_from([document], "quickstart")
 
 
-def experiment_from(layers: list[dict], source: str, folders: list[Path] = ()) -> Experiment:
+def experiment_from(layers: Sequence[dict[str, Any]], source: str, folders: Sequence[Path] = ()) -> Experiment:
     """Build the experiment of several mappings, each laid over those before it.
 
     Args:
@@ -77,14 +79,14 @@ def experiment_from(layers: list[dict], source: str, folders: list[Path] = ()) -
     Raises:
         ExperimentError: a key is wrong.
     """
-    document = functools.reduce(merge, layers, {})
+    document: dict[str, Any] = functools.reduce(merge, layers, {})
     try:
         return Experiment.model_validate(document, context={"source": source, "folders": list(folders)})
     except ValidationError as failure:
         raise ExperimentError(f"{source}: {first_problem(failure, Experiment)}") from None
 
 
-def _read_document(path, number, document, overrides):
+def _read_document(path: Path, number: int, document: Any, overrides: Sequence[str]) -> list[Experiment]:
     source = f"{path}, document {number}"
     if not isinstance(document, dict):
         raise ExperimentError(f"{source}: expected a mapping with `model`, got {document!r:.80}")
@@ -96,7 +98,7 @@ def _read_document(path, number, document, overrides):
     return [experiment_from([expanded], source, folders) for expanded in expand(document, overrides, source)]
 
 
-def _with_recipe(path, source, document):
+def _with_recipe(path: Path, source: str, document: dict[str, Any]) -> tuple[dict[str, Any], list[Path]]:
     """Return the document over the recipe it names, if any, and the folders of both.
 
     `recipe: he2016` is recipes/he2016.yaml in the folder of the file.

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+from collections.abc import Sequence
 
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.merging import merge
@@ -11,7 +12,7 @@ from cifarzoo.experiment.merging import merge
 VARIANT = "variant"
 
 
-def expand(document: dict, overrides: list[str], location: str) -> list[dict]:
+def expand(document: dict, overrides: Sequence[str], location: str) -> list[dict]:
     """Return the documents of all combinations of the grid's values; the last key's values change fastest.
 
     Args:

@@ -4,7 +4,8 @@ A duration has exactly one unit: `{steps: 64000}`, `{epochs: 200}` or `{images: 
 epoch is one pass over the training split: `epochs` times its size divided by the batch size, rounded.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
@@ -21,13 +22,13 @@ class Duration(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _known_units(cls, value):
+    def _known_units(cls, value: Any) -> Any:
         if isinstance(value, dict) and (unknown := [str(unit) for unit in value if unit not in cls.model_fields]):
             raise ValueError(f"a duration is in {', '.join(cls.model_fields)}, not {', '.join(unknown)}")
         return value
 
     @model_validator(mode="after")
-    def _one_unit(self):
+    def _one_unit(self) -> "Duration":
         units = [unit for unit in ("steps", "epochs", "images") if getattr(self, unit) is not None]
         if len(units) != 1:
             raise ValueError(f"a duration has exactly one of steps, epochs, images; got {', '.join(units) or 'none'}")
@@ -37,25 +38,28 @@ class Duration(Strict):
         """Convert to steps, rounded to the nearest."""
         if self.steps is not None:
             return self.steps
-        images = self.images if self.images is not None else self.epochs * images_per_epoch
+        images = (self.epochs or 0) * images_per_epoch if self.images is None else self.images
         return round(images / batch_size)
 
 
-def _bare_number_is_steps(value):
+def _bare_number_is_steps(value: Any) -> Any:
     return {"steps": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 Length = Annotated[Duration, BeforeValidator(_bare_number_is_steps)]
 
+# From a duration to steps, for the size of a training split and of a batch.
+Lengths = Callable[[Duration], int]
+
 
 class Schedule(Strict):
-    """The interface of schedules; `lengths` is a function from a `Duration` to steps."""
+    """The interface of schedules."""
 
-    def total(self, lengths) -> int:
+    def total(self, lengths: Lengths) -> int:
         """Return the number of steps of the whole training."""
-        return lengths(self.duration)
+        raise NotImplementedError
 
-    def rates(self, steps: np.ndarray, lengths) -> np.ndarray:
+    def rates(self, steps: np.ndarray, lengths: Lengths) -> np.ndarray:
         """Return the learning rate of each step, counted from 0: float64 of the shape of `steps`."""
         raise NotImplementedError
 
@@ -67,7 +71,11 @@ class Constant(Schedule):
     learning_rate: PositiveFloat
     duration: Length
 
-    def rates(self, steps, lengths):
+    def total(self, lengths: Lengths) -> int:
+        """See `Schedule.total`."""
+        return lengths(self.duration)
+
+    def rates(self, steps: np.ndarray, lengths: Lengths) -> np.ndarray:
         """See `Schedule.rates`."""
         return np.full(np.shape(steps), self.learning_rate)
 
@@ -86,7 +94,7 @@ class Stepped(Schedule):
 
     @model_validator(mode="before")
     @classmethod
-    def _values_of_factors(cls, parameters):
+    def _values_of_factors(cls, parameters: Any) -> Any:
         if not isinstance(parameters, dict) or not {"learning_rate", "factors"} & set(parameters):
             return parameters
         if not {"learning_rate", "factors"} <= set(parameters) or "values" in parameters:
@@ -98,7 +106,7 @@ class Stepped(Schedule):
         return others | {"values": [rate * factor for factor in factors]}
 
     @model_validator(mode="after")
-    def _lengths_fit(self):
+    def _lengths_fit(self) -> "Stepped":
         if len(self.values) != len(self.boundaries) or not self.values:
             raise ValueError(
                 "values and boundaries must have equal lengths (the last boundary ends the training), "
@@ -106,14 +114,14 @@ class Stepped(Schedule):
             )
         return self
 
-    def total(self, lengths):
+    def total(self, lengths: Lengths) -> int:
         """See `Schedule.total`. Raises ValueError if the boundaries do not increase."""
         ends = [lengths(boundary) for boundary in self.boundaries]
         if any(b <= a for a, b in zip([0, *ends], ends, strict=False)):
             raise ValueError(f"boundaries must increase, got {ends} steps")
         return ends[-1]
 
-    def rates(self, steps, lengths):
+    def rates(self, steps: np.ndarray, lengths: Lengths) -> np.ndarray:
         """See `Schedule.rates`."""
         ends = [lengths(boundary) for boundary in self.boundaries]
         intervals = np.searchsorted(ends, steps, side="right")
@@ -132,14 +140,14 @@ class Cosine(Schedule):
     duration: Length
     final: float = Field(0.0, ge=0)
 
-    def total(self, lengths):
+    def total(self, lengths: Lengths) -> int:
         """See `Schedule.total`. Raises ValueError if the warm-up takes the whole duration."""
         warmup, total = lengths(self.warmup), lengths(self.duration)
         if warmup >= total:
             raise ValueError(f"the warm-up of {warmup} steps must be shorter than the duration of {total}")
         return total
 
-    def rates(self, steps, lengths):
+    def rates(self, steps: np.ndarray, lengths: Lengths) -> np.ndarray:
         """See `Schedule.rates`."""
         warmup, total = lengths(self.warmup), lengths(self.duration)
         progress = np.clip((steps - warmup) / max(total - warmup, 1), 0, 1)
@@ -153,14 +161,14 @@ class PiecewiseLinear(Schedule):
     kind: Literal["piecewise_linear"] = "piecewise_linear"
     points: list[tuple[Length, Annotated[float, Field(ge=0)]]] = Field(min_length=2)
 
-    def total(self, lengths):
+    def total(self, lengths: Lengths) -> int:
         """See `Schedule.total`. Raises ValueError if the points do not start at 0 and increase."""
         at = [lengths(length) for length, _ in self.points]
         if at[0] != 0 or any(b <= a for a, b in zip(at, at[1:], strict=False)):
             raise ValueError(f"points must start at 0 and increase, got {at} steps")
         return at[-1]
 
-    def rates(self, steps, lengths):
+    def rates(self, steps: np.ndarray, lengths: Lengths) -> np.ndarray:
         """See `Schedule.rates`."""
         return np.interp(steps, [lengths(length) for length, _ in self.points], [rate for _, rate in self.points])
 
@@ -176,7 +184,11 @@ class Pyramid(Schedule):
     peak: PositiveFloat
     duration: Length
 
-    def rates(self, steps, lengths):
+    def total(self, lengths: Lengths) -> int:
+        """See `Schedule.total`."""
+        return lengths(self.duration)
+
+    def rates(self, steps: np.ndarray, lengths: Lengths) -> np.ndarray:
         """See `Schedule.rates`."""
         total = lengths(self.duration)
         drops = ((0.1, 0.25), (0.2, 0.5), (0.2, 0.625), (0.2, 0.75))

@@ -144,12 +144,13 @@ def fused_batch_normalization(synchronized: bool = False):
         update(self, *(replica.all_reduce(tf.distribute.ReduceOp.MEAN, value) for value in (mean, variance)))
 
     keras.layers.BatchNormalization.call = call
-    GhostBatchNormalization.call = call_groups
+    # Methods are replaced on purpose, which is what mypy warns about.
+    GhostBatchNormalization.call = call_groups  # type: ignore[method-assign]
     if synchronized:
-        GhostBatchNormalization.update_moving_statistics = update_over_replicas
+        GhostBatchNormalization.update_moving_statistics = update_over_replicas  # type: ignore[method-assign]
     try:
         yield
     finally:
         keras.layers.BatchNormalization.call = original
-        GhostBatchNormalization.call = original_groups
-        GhostBatchNormalization.update_moving_statistics = update
+        GhostBatchNormalization.call = original_groups  # type: ignore[method-assign]
+        GhostBatchNormalization.update_moving_statistics = update  # type: ignore[method-assign]

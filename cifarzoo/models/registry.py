@@ -110,7 +110,8 @@ def register(
         def factory(*args, **kwargs):
             return _build(entry, _bind(name, signature, args, kwargs))
 
-        factory.__signature__ = signature
+        # What `inspect` shows, which mypy does not know.
+        factory.__signature__ = signature  # type: ignore[attr-defined]
         factory.__doc__ = inspect.cleandoc(build.__doc__) + "\n" + COMMON_DOC.format(paper=paper, year=year)
         family = build.__module__.rsplit(".", 1)[-1]
         entry = Entry(name, factory, build, family, paper, year, aliases, training_only, special_case_of)

@@ -62,6 +62,10 @@ class Gates:
         self.decisions.append(gate(probability))
         return self.decisions[-1]
 
+    def probability(self, x, name):
+        """Return the probability that block `name` runs, [batch, 1]."""
+        raise NotImplementedError
+
     def head(self, x, options):
         """Return the network's head, with the layer that trains sampled gates before the activation."""
         if self.stage == "supervised" or not options["include_top"]:

@@ -34,7 +34,8 @@ def read_arrays(path: Path) -> LayerArrays:
     Raises:
         WeightsError: the file is damaged, or is no Keras weight file.
     """
-    layers, names = {}, set()
+    layers: dict[str, list[np.ndarray]] = {}
+    names: set[str] = set()
 
     def visit(name, node):
         if isinstance(node, h5py.Dataset) and "/seed_generator/" not in f"/{name}":

@@ -6,7 +6,9 @@ dropout fits the network without, and the file of another network does not load 
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cifarzoo.errors import ModelError, WeightsError, summarize
 from cifarzoo.pretrained.arrays import LayerArrays, assign, mismatch, model_arrays, read_arrays
@@ -14,12 +16,15 @@ from cifarzoo.pretrained.description import describe_entry, description_of, read
 from cifarzoo.pretrained.manifest import find_entry, manifest
 from cifarzoo.pretrained.selection import select, weight_file
 
+if TYPE_CHECKING:
+    import keras
+
 logger = logging.getLogger("cifarzoo")
 
 CLASSIFIER = "logits"
 
 
-def load(name: str | os.PathLike):
+def load(name: str | os.PathLike) -> "keras.Model":
     """Build the model that a weight file describes, and load the file.
 
     Args:
@@ -58,7 +63,7 @@ def load(name: str | os.PathLike):
     return model
 
 
-def load_file(model, path: str | os.PathLike) -> None:
+def load_file(model: "keras.Model", path: str | os.PathLike) -> None:
     """Load a weight file into a model of the same architecture and with the same head.
 
     Args:
@@ -88,7 +93,13 @@ def load_file(model, path: str | os.PathLike) -> None:
     _fill(model, path, arrays)
 
 
-def load_pretrained(factory: str, arguments: dict, classes: int, requested, build):
+def load_pretrained(
+    factory: str,
+    arguments: dict[str, Any],
+    classes: int,
+    requested: bool | str | os.PathLike,
+    build: "Callable[..., keras.Model]",
+) -> "keras.Model":
     """A factory's model with weights: what `load_weights` does.
 
     Args:
@@ -104,13 +115,14 @@ def load_pretrained(factory: str, arguments: dict, classes: int, requested, buil
     Raises:
         WeightsError: the weights do not exist, are damaged, or are those of another network.
     """
-    if not isinstance(requested, (bool, str, os.PathLike)):
+    if requested is not True and not isinstance(requested, (str, os.PathLike)):
         raise WeightsError(f"{factory}: load_weights is False, True, a tag or a path, got {requested!r}")
     if requested is True or not _is_path(requested):
-        entry = select(factory, arguments, classes, requested)
+        entry = select(factory, arguments, classes, requested if requested is True else str(requested))
         origin, path, description = entry.tag, weight_file(entry), describe_entry(entry)
     else:
-        origin = path = Path(requested).expanduser()
+        path = Path(requested).expanduser()
+        origin = str(path)
         if path.name.endswith(".keras"):
             model = build()
             _fill_from_keras_file(model, path)
@@ -127,7 +139,7 @@ def load_pretrained(factory: str, arguments: dict, classes: int, requested, buil
     return model
 
 
-def copy_backbone(source, target) -> None:
+def copy_backbone(source: "keras.Model", target: "keras.Model") -> None:
     """Copy the weights of all layers except the classifier from one Keras model to another, by layer name.
 
     Raises:
@@ -136,7 +148,7 @@ def copy_backbone(source, target) -> None:
     _fill(target, source.name, model_arrays(source), with_classifier=False)
 
 
-def _is_path(name):
+def _is_path(name: str | os.PathLike) -> bool:
     return str(name).endswith((".h5", ".keras"))
 
 

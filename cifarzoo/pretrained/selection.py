@@ -1,6 +1,8 @@
 """From a tag, or a network, to the checked file of published weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 from cifarzoo.errors import WeightsError
 from cifarzoo.models.catalogue import identity
@@ -28,7 +30,7 @@ def weight_file(entry: Published) -> Path:
     return path
 
 
-def _download(entry):
+def _download(entry: Published) -> Path:
     import keras
 
     try:
@@ -38,7 +40,7 @@ def _download(entry):
     return Path(path)
 
 
-def select(factory: str, arguments: dict, classes: int, requested: bool | str) -> Published:
+def select(factory: str, arguments: dict[str, Any], classes: int, requested: Literal[True] | str) -> Published:
     """The manifest entry that a factory's `load_weights` asks for.
 
     Args:
@@ -74,5 +76,5 @@ def select(factory: str, arguments: dict, classes: int, requested: bool | str) -
     )
 
 
-def _listing(entries):
+def _listing(entries: Sequence[Published]) -> str:
     return "; ".join(f"{entry.tag} ({describe_entry(entry)})" for entry in entries) or "nothing yet"

@@ -3,6 +3,7 @@
 import json
 import statistics
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -58,7 +59,7 @@ def _cells(group, anchors):
     entry = group[0]
     errors = [other.metrics["error"] for other in group]
     deviation = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
-    anchor = next((row for row in anchors["rows"] if _is_about(row, entry)), {})
+    anchor: dict[str, Any] = next((row for row in anchors["rows"] if _is_about(row, entry)), {})
     seconds = statistics.fmean(other.training["seconds"] for other in group)
     devices = {other.training["device"] for other in group}
     return [

@@ -9,7 +9,7 @@ import time
 
 from pydantic import ValidationError
 
-from cifarzoo.data import load
+from cifarzoo.data import Dataset, load
 from cifarzoo.data.dataset import info
 from cifarzoo.errors import DataError, InUseError, summarize
 from cifarzoo.experiment.schedules import Duration
@@ -19,7 +19,7 @@ from cifarzoo.publishing.publish import publish
 from cifarzoo.publishing.wanted import Row
 from cifarzoo.publishing.weights_folder import WeightsFolder
 from cifarzoo.runs.folder import RunFolder
-from cifarzoo.training.estimate import measure_pace, probe
+from cifarzoo.training.estimate import Pace, measure_pace, probe
 from cifarzoo.training.job import Job, prepare
 from cifarzoo.training.resolve_auto import catalogued_macs, on_accelerator
 from cifarzoo.training.stopping import Interrupted, StopRequest
@@ -48,9 +48,12 @@ class TrainingQueue:
     """
 
     def __init__(self, rows: list[Row], weights: WeightsFolder, data_dir: str | None = None):
-        self._rows, self._jobs = list(rows), {}
+        self._rows = list(rows)
+        self._jobs: dict[str, Job] = {}
         self._weights, self._data_dir = weights, data_dir
-        self._datasets, self._rates, self._paces = {}, {}, {}
+        self._datasets: dict[str, Dataset] = {}
+        self._rates: dict[tuple[str, str], float] = {}
+        self._paces: dict[str, Pace] = {}
 
     def open_rows(self) -> list[Row]:
         """The rows that are not published yet: half-trained ones first, stopgaps last.
@@ -96,12 +99,16 @@ class TrainingQueue:
         Returns:
             The rows that were published, and the rows that failed.
         """
-        deadline, finished, failed = time.monotonic() + budget, [], []
+        deadline = time.monotonic() + budget
+        finished: list[Row] = []
+        failed: list[Row] = []
         self._weights.write_pages()
-        for row in self.changed_rows():
-            _say(f"{row.tag}: published from another version of its recipe; rename the recipe to train the new version")
+        for changed in self.changed_rows():
+            _say(
+                f"{changed.tag}: published from another version of its recipe; rename the recipe to train the new version"
+            )
 
-        in_use = []  # another process is training them
+        in_use: list[Row] = []  # another process is training them
 
         def rows():
             return [row for row in self.open_rows() if row not in failed + in_use]
@@ -151,7 +158,7 @@ class TrainingQueue:
         Returns:
             The row and its seconds; None and 0 if every row fails.
         """
-        first = None, 0.0
+        first: tuple[Row | None, float] = None, 0.0
         probed_until = time.monotonic() + PROBING_SHARE * (deadline - time.monotonic())
         without_data = set()
         for row in rows:

@@ -28,9 +28,10 @@ def save(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Non
     Raises:
         CheckpointError: it cannot be written; an earlier checkpoint is still there.
     """
+    contents: dict[str, Any] = {"__meta__": np.array(json.dumps(meta)), **arrays}
     try:
         with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, __meta__=np.array(json.dumps(meta)), **arrays)
+            np.savez(file, **contents)
     except OSError as failure:
         kept = "the earlier checkpoint is intact" if path.exists() else "there is no earlier checkpoint"
         raise CheckpointError(f"{path}: cannot be written ({failure.strerror or failure}); {kept}") from None

@@ -44,9 +44,20 @@ class Job:
         """Return the folder of a seed's run."""
         return RunFolder.of(self.experiment, seed)
 
+    @property
+    def arrays(self) -> Dataset:
+        """The data set's arrays.
+
+        Raises:
+            TypeError: the job was prepared with sizes only, as for an estimate.
+        """
+        if not isinstance(self.dataset, Dataset):
+            raise TypeError(f"the job has only the sizes of {self.dataset.name}; prepare it with the data set to train")
+        return self.dataset
+
     def create_engine(self, seed: int) -> Engine:
-        """Create the engine that trains a seed; the data set's arrays have to be there."""
-        return engines.current().create_engine(self.parts, self.dataset, seed)
+        """Create the engine that trains a seed; needs the data set's arrays."""
+        return engines.current().create_engine(self.parts, self.arrays, seed)
 
 
 def prepare(

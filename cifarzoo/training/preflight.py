@@ -27,7 +27,7 @@ def preflight(job: Job) -> None:
     )
     # 400 training images leave some for `validation`.
     few = dataclasses.replace(
-        job.dataset, train=job.dataset.train.take(slice(400)), test=job.dataset.test.take(slice(2 * batch))
+        job.arrays, train=job.arrays.train.take(slice(400)), test=job.arrays.test.take(slice(2 * batch))
     )
     module = engines.current()
     trained = [module.create_engine(parts, few, seed) for seed in job.seeds]

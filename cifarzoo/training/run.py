@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from cifarzoo.runs import checkpoint
 from cifarzoo.runs.provenance import joined, provenance
 from cifarzoo.runs.results import Results
 from cifarzoo.training.build import describe
-from cifarzoo.training.callbacks import default_callbacks
+from cifarzoo.training.callbacks import Log, default_callbacks
 from cifarzoo.training.checks import check_model
 from cifarzoo.training.engines.interface import SUMS
 from cifarzoo.training.job import Job
@@ -40,15 +41,19 @@ class Run:
 
     def __init__(self, job: Job, seed: int, callbacks: Callbacks, stop: StopRequest, deadline: float | None):
         self.job, self.seed, self.folder = job, seed, job.folder(seed)
-        self.step, self.outcome = 0, None
+        self.step = 0
+        self.outcome: Results | Exception | None = None
         self._user_callbacks, self._stop, self._deadline = list(callbacks), stop, deadline
-        self._callbacks = None
+        self._callbacks: Any = None  # a CallbackList while training
+        self._log: Log | None = None  # the chief's
         self._lock = contextlib.ExitStack()
         self._seconds = 0.0
         # Full-size images and seconds of calls that did not compile, to extrapolate the time left.
-        self._steady, self._compiled_sizes = {"images": 0.0, "seconds": 0.0}, set()
+        self._steady = {"images": 0.0, "seconds": 0.0}
+        self._compiled_sizes: set[int] = set()
         self._clear_sums()
-        self._validated_step, self._validation = None, {}
+        self._validated_step: int | None = None
+        self._validation: dict[str, float] = {}
 
     # ------------------------------------------------------------------------------------------------ start and end
 
@@ -85,7 +90,7 @@ class Run:
     def _begin_callbacks(self, log_length):
         job, plan = self.job, self.job.plan
         own = default_callbacks(self.folder, job.experiment, plan, self.step, log_length) if job.is_chief else []
-        self._log = own[0] if own else None
+        self._log = next((one for one in own if isinstance(one, Log)), None)
         self._callbacks = keras.callbacks.CallbackList(
             own + self._user_callbacks, add_history=True, model=self.engine.model, epochs=-(-plan.total // plan.val)
         )
@@ -219,7 +224,7 @@ class Run:
         return self._validation
 
     def _measure(self, split):
-        return classification_metrics(self.engine.predict(split), self.job.dataset.split(split).labels)
+        return classification_metrics(self.engine.predict(split), self.job.arrays.split(split).labels)
 
     def _weight_norm(self):
         """L2 norm of all trainable weights, not averaged."""
@@ -237,7 +242,7 @@ class Run:
             "seconds": self._seconds,
             "steady": self._steady,
             "sums": self._sums,
-            "log_length": self._log.flush(),
+            "log_length": self._log.flush() if self._log else 0,
             "fingerprint": self.job.experiment.fingerprint(),
             "provenance": self._provenance,
         }

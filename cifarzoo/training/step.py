@@ -164,15 +164,16 @@ def step_gradients(parts: Parts, differentiate, after, trainable, others, images
     """
 
     def mean_over_micro_batches(trainable):
-        count, state, sums = parts.accumulate, others, None
+        count, state = parts.accumulate, others
+        sums: list[Any] = []
         for number in range(count):
             # Strided, so that every replica's share of the batch has an equal share of each micro-batch.
             batch = [images[number::count], labels[number::count]] if count > 1 else [images, labels]
-            if sums is not None:
+            if sums:
                 batch = after(batch, sums)
             gradients, (loss, error, state) = differentiate(trainable, state, *batch)
             values = [*gradients, loss, error]
-            sums = values if sums is None else [a + b for a, b in zip(sums, values, strict=True)]
+            sums = [a + b for a, b in zip(sums, values, strict=True)] if sums else values
         *gradients, loss, error = [value / count for value in sums] if count > 1 else sums
         return gradients, loss, error, state
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -118,7 +119,8 @@ def train(
 
 def _sections(changes):
     """Sort keyword arguments into a document: keys of `train_parameters` go into that section."""
-    document, parameters = {}, {}
+    document: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     for key, value in changes.items():
         section = parameters if key in TrainParameters.model_fields else document
         if section is document and key not in Experiment.model_fields:
@@ -191,7 +193,8 @@ def _in_memory(model, dataset):
 
 def _architecture_hash(model):
     """Hash a model's architecture. Names count by their order, as Keras numbers them through within a process."""
-    config, names = json.loads(model.to_json()), {}
+    config = json.loads(model.to_json())
+    names: dict[str, str] = {}
 
     def number(value):
         for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():

@@ -13,6 +13,7 @@ from cifarzoo.experiment.plan import stream_indices
 from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
 from cifarzoo.runs.results import Results
 from cifarzoo.training import engines
+from cifarzoo.training.engines.interface import EngineGroup
 from cifarzoo.training.job import Job
 from cifarzoo.training.run import Callbacks, Run
 from cifarzoo.training.stopping import StopRequest
@@ -62,7 +63,7 @@ def run_together(
         stop = stop or stack.enter_context(StopRequest().on_signals())
         stack.enter_context(without_tensorflow())
         runs = [stack.enter_context(contextlib.closing(Run(job, seed, callbacks, stop, deadline))) for seed in seeds]
-        groups = {}
+        groups: dict[tuple[int, ...], EngineGroup] = {}
         for one in runs:
             one.attempt(one.start)
         while training := [one for one in runs if one.outcome is None]:
@@ -84,7 +85,7 @@ def run_together(
             seconds = (time.perf_counter() - started) / len(together)  # each run's share of the device
             for one, own_sums in zip(together, sums, strict=True):
                 one.attempt(one.after_call, end, own_sums, seconds)
-        return [one.outcome for one in runs]
+        return [one.outcome for one in runs if one.outcome is not None]
 
 
 def _train(runs, step, end, groups):

@@ -85,7 +85,7 @@ def estimate_traces(
         raise ModelError(f"precision {precision}: expected a share of the value, above 0")
     columns = [TRACES.index(name) for name in measures]
     shares = np.array([chunk.stop - chunk.start for chunk in loss_function.chunks]) / len(loss_function)
-    rounds = []
+    rounds: list[list[np.ndarray]] = []
     while True:
         probes = (rademacher(loss_function.parameters, seed, len(rounds), k) for k in range(len(shares)))
         forms = [

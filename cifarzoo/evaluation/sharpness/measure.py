@@ -1,7 +1,7 @@
 """Measure the sharpness of a model on parts of a data set, as rows of a table."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +81,7 @@ def measure(
         images = split.images, split.labels
         loss_function = loss_function.over(*images) if loss_function else LossFunction(model, *images, **options)
         scale = {"mean": 1, "sum": len(loss_function), "parameters": 1 / loss_function.parameters}[normalization]
-        tasks = []
+        tasks: list[tuple[Callable, tuple, float]] = []
         if traces := [name for name in measures if name in TRACES]:
             tasks.append((estimate_traces, (traces, precision, max_products, seed), scale))
         if "largest_eigenvalue" in measures:

@@ -29,7 +29,8 @@ from cifarzoo.training.engines.seeds import SeedGroup
 from cifarzoo.training.parts import Parts
 from cifarzoo.training.step import State, VariableOrder, objective, train_step
 
-ENABLE_X64 = jax.config.jax_enable_x64  # as whoever started the process set it
+# As whoever started the process set it. JAX adds the attributes of its configuration while it runs.
+ENABLE_X64 = jax.config.jax_enable_x64  # type: ignore[attr-defined]
 
 
 def join_cluster(distribution: str) -> None:
@@ -88,7 +89,8 @@ class JaxEngine:
         mesh = Mesh(np.array(jax.devices()[: self.replicas]), ("batch",))
         self._replicated = NamedSharding(mesh, PartitionSpec())
         self._sharded = NamedSharding(mesh, PartitionSpec("batch"))
-        self._dataset, self._splits = dataset, {}
+        self._dataset = dataset
+        self._splits: dict[str, tuple[jax.Array, jax.Array]] = {}
         self.model = parts.build_model(seed)
         self._order = VariableOrder(self.model)
         trainable = [self._put(v.value) for v in self.model.trainable_variables]
@@ -98,9 +100,11 @@ class JaxEngine:
             velocities=[self._put(np.zeros(v.shape, v.dtype)) for v in trainable],
             averages=[self._put(v.value) for v in self.model.weights] if parts.averaging else [],
         )
+        self._synced: list | None = None
         self._mark_synced()
         self.loops_on_device = accelerator_name() is not None
-        if self.loops_on_device and not jax.config.jax_compilation_cache_dir:
+        cache = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+        if self.loops_on_device and not cache:
             # Every seed and every start would compile the same program again.
             jax.config.update("jax_compilation_cache_dir", str(parts.compilation_cache.resolve()))
         self.program = Program(self.step, parts.max_steps_per_call, self._replicated)

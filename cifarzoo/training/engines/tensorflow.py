@@ -7,6 +7,7 @@ step are one graph. The global batch and its order do not depend on the number o
 
 import contextlib
 import functools
+from typing import Any
 
 import keras
 import numpy as np
@@ -52,7 +53,7 @@ class TensorFlowEngine:
 
     def __init__(self, parts: Parts, dataset: Dataset, seed: int):
         self._parts, self._dataset, self.seed = parts, dataset, seed
-        self._strategy = get_strategy(parts.distribution)
+        self._strategy: Any = get_strategy(parts.distribution)
         self.replicas = replica_count(parts.distribution)
         check_shares(parts.batch_size, parts.accumulate, self.replicas)
         self.images_at_once = parts.batch_size // (self.replicas * parts.accumulate)
@@ -68,7 +69,7 @@ class TensorFlowEngine:
             )
         self._order = VariableOrder(self.model)
         self._spread_random_states()
-        self._splits = {}
+        self._splits: dict[str, tuple] = {}
         # Nothing here is for autograph, which would only convert it all again in every process.
         # `partial`, because TensorFlow takes another engine's method for this one, traced again, and warns.
         self._compiled_train = tf.function(functools.partial(self._train_steps), autograph=False)
