@@ -104,9 +104,7 @@ class TrainingQueue:
         failed: list[Row] = []
         self._weights.write_pages()
         for changed in self.changed_rows():
-            _say(
-                f"{changed.tag}: published from another version of its recipe; rename the recipe to train the new version"
-            )
+            _say(f"{changed.tag}: published from another version of its recipe; rename the recipe to train the new one")
 
         in_use: list[Row] = []  # another process is training them
 
