@@ -5,7 +5,6 @@ The schema is data and knows no Keras; engines take the parts and know no schema
 
 import functools
 import importlib
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -18,7 +17,7 @@ from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.models import registry
-from cifarzoo.pretrained.description import Description, attach_description, description_of
+from cifarzoo.pretrained.description import attach_description, description_of
 from cifarzoo.pretrained.loading import load_file
 from cifarzoo.training.losses import LOSSES
 from cifarzoo.training.optimizer import SGD, Lookahead, MovingAverage
@@ -100,19 +99,6 @@ def copy_model(model: keras.Model, seed: int) -> keras.Model:
     if description := description_of(model):
         attach_description(copy, description)
     return copy
-
-
-def describe(experiment: Experiment, model: keras.Model) -> Description:
-    """Describe the model of a run, for the attributes of its weight file."""
-    if description := description_of(model):
-        return replace(description, dataset=experiment.dataset)
-    return Description(
-        module=experiment.module,
-        function=experiment.model,
-        arguments=experiment.model_parameters,
-        classes=model.output_shape[-1],
-        dataset=experiment.dataset,
-    )
 
 
 def model_factory(experiment: Experiment):
