@@ -60,6 +60,19 @@ def test_true_tag_and_path_load_the_same(folder):
         np.testing.assert_array_equal(logits(cifarzoo.cifar_resnet20(load_weights=wanted)), logits(model))
 
 
+def test_an_alias_loads_the_same(folder):
+    path, model = folder
+    (entry,) = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    entries = json.dumps([entry | {"aliases": ["also_mine"]}])
+    (path / "manifest.json").write_text(entries, encoding="utf-8")
+    np.testing.assert_array_equal(logits(cifarzoo.cifar_resnet20(load_weights="also_mine")), logits(model))
+
+
+def test_tags_and_aliases_differ():
+    tags = [tag for entry in SHIPPED for tag in (entry.tag, *entry.aliases)]
+    assert len(set(tags)) == len(tags)
+
+
 def test_backbone_for_other_classes_and_without_top(folder, caplog):
     _, model = folder
     with caplog.at_level("WARNING", "cifarzoo"):
@@ -169,7 +182,7 @@ def test_published_weights_load_across_training_only_arguments():
     if trained is None:
         pytest.skip("no such file is published")
     arguments = trained.architecture | {"ghost_batch_size": None}
-    model = registry.create_model(trained.model, load_weights=True, **arguments)
+    model = registry.create_model(trained.model, load_weights=trained.tag, **arguments)
     with np.load(find(trained.golden)) as golden:
         found = model(golden["images"].astype(np.float32), training=False)
         np.testing.assert_allclose(np.asarray(found), golden["logits"], rtol=1e-3, atol=1e-3)

@@ -1,4 +1,4 @@
-"""What a number must be read with: code revision, package versions, device."""
+"""The circumstances of a result: code revision, package versions, device."""
 
 import functools
 import importlib.metadata
@@ -10,16 +10,17 @@ from cifarzoo._version import __version__
 from cifarzoo.hardware import device_name
 
 PACKAGES = ("keras", "tensorflow", "jax", "jaxlib", "numpy")
-# Between the values of a run that has moved.
+# Separates the values of a run that moved to another machine.
 AND = " and "
-# What of the checkout decides the numbers; tables that change whenever weights are published do not.
+# The parts of the checkout that affect results; the tables that every publication changes do not.
 CODE = ("cifarzoo", "recipes", "experiments.yaml", "run_experiments.py", "pyproject.toml")
 
 
 def provenance(replicas: int = 1) -> dict:
-    """Git revision (with `+changes` if the code of the checkout differs from it), versions, backend and devices.
+    """Git revision, package versions, backend and devices.
 
-    A copy of the files without their repository has the revision that `$CIFARZOO_REVISION` says, or none.
+    The revision ends in `+changes` if the checkout's code differs from it. Without a repository it is the value of
+    `$CIFARZOO_REVISION`, or None.
     """
     import keras
 
@@ -32,7 +33,7 @@ def provenance(replicas: int = 1) -> dict:
 
 
 def joined(earlier: dict, now: dict) -> dict:
-    """The provenance of a run that was begun under one and went on under another: both values where they differ."""
+    """The provenance of a resumed run: where the earlier and the current values differ, both."""
 
     def both(a, b):
         if isinstance(a, dict) and isinstance(b, dict):
@@ -51,11 +52,11 @@ def _version(package):
         return None
 
 
-@functools.cache  # of the code that this process has loaded
+@functools.cache  # the code that this process loaded does not change
 def _revision():
     folder = Path(__file__).resolve().parent
     if not (folder.parent.parent / ".git").exists():
-        return os.environ.get("CIFARZOO_REVISION")  # a repository further up is somebody else's
+        return os.environ.get("CIFARZOO_REVISION")  # a repository further up is another project's
     try:
         revision = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=10
