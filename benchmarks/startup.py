@@ -91,6 +91,7 @@ def main():
             process = subprocess.run(
                 [sys.executable, __file__, "--one", kind, "--depths", str(depth), "--batch", str(options.batch)],
                 capture_output=True,
+                check=False,
                 text=True,
                 env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"},
             )

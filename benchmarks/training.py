@@ -130,7 +130,9 @@ def measure(name, network, options):
     # Enable oneDNN also for `fit`, which would run without it on many processors.
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"}
     try:
-        process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=options.timeout)
+        process = subprocess.run(
+            command, capture_output=True, check=False, text=True, env=environment, timeout=options.timeout
+        )
     except subprocess.TimeoutExpired:
         print(f"{network}, {name}: not finished after {options.timeout} s", file=sys.stderr)
         return None

@@ -104,6 +104,6 @@ def test_cutmix_pastes_the_box_of_the_paper_and_mixes_labels_by_its_area(per):
 
 
 def test_labels_that_are_mixed_already_are_mixed_again():
-    images, labels = batch()
+    images, _ = batch()
     soft = np.full((BATCH, 10), 0.1, "float32")
     np.testing.assert_allclose(run(MixUp(), images, soft)[1], soft, atol=1e-7)

@@ -1,5 +1,7 @@
 """Loops over repeated blocks: where they are found, and that they compute what the unrolled network computes."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ def test_blocks_of_a_deep_network_are_found():
     assert repeats_in(model) == [(17, f"stage{stage}_block2_bn1") for stage in (1, 2, 3)]
     nodes = []
     for part in block_loops.find_repeats(model):
-        nodes += sum(part.copies, []) if isinstance(part, block_loops.RepeatedBlock) else [part]
+        nodes += itertools.chain(*part.copies) if isinstance(part, block_loops.RepeatedBlock) else [part]
     assert nodes == block_loops.graph_nodes(model)
 
 

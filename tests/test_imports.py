@@ -38,7 +38,7 @@ def imported(tree, known, nested=True):
 
 def part(name):
     """Return the package or module of cifarzoo that a module belongs to."""
-    return (name.split(".") + ["__init__"])[1]
+    return [*name.split("."), "__init__"][1]
 
 
 def test_the_list_names_every_package_once():

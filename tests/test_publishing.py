@@ -300,8 +300,14 @@ def test_rows_prefer_the_recipes_that_come_first():
 
 @pytest.mark.parametrize(
     "wrong, total, agree",
-    [((700, 700), 10_000, True), ((700, 701), 10_000, True), ((2901, 2900), 10_000, True), ((700, 702), 10_000, False)]
-    + [((7, 8), 2000, False), ((7, 7), 2000, True)],
+    [
+        ((700, 700), 10_000, True),
+        ((700, 701), 10_000, True),
+        ((2901, 2900), 10_000, True),
+        ((700, 702), 10_000, False),
+        ((7, 8), 2000, False),
+        ((7, 7), 2000, True),
+    ],
 )
 def test_half_precision_may_change_one_image_in_ten_thousand(wrong, total, agree):
     from cifarzoo.publishing.half_precision import errors_agree

@@ -24,8 +24,12 @@ KINDS = {
     "Identity": NOTHING,
     **dict.fromkeys(GEOMETRIC, WARP),
     **dict.fromkeys(PER_CHANNEL, FIXED_TABLE),
-    **{"Contrast": CONTRAST, "AutoContrast": AUTOCONTRAST, "Equalize": EQUALIZE},
-    **{"Color": COLOR, "Sharpness": SHARPNESS, "Cutout": CUTOUT},
+    "Contrast": CONTRAST,
+    "AutoContrast": AUTOCONTRAST,
+    "Equalize": EQUALIZE,
+    "Color": COLOR,
+    "Sharpness": SHARPNESS,
+    "Cutout": CUTOUT,
 }
 
 

@@ -5,6 +5,8 @@ et al., https://arxiv.org/abs/1710.10196, grow images in the same way. A convolu
 pooling takes images of any size.
 """
 
+import itertools
+
 from pydantic import Field
 
 from cifarzoo.experiment.schedules import Length
@@ -53,5 +55,5 @@ class ImageSizes:
     def relative_area(self, first: int, last: int) -> float:
         """Return the mean area of the images of steps `first` to `last` (exclusive), as a fraction of the full area."""
         edges = [first, *(end for end in self._ends if first < end < last), last]
-        areas = [(b - a) * (self.at(a) / FULL_SIZE) ** 2 for a, b in zip(edges, edges[1:], strict=False)]
+        areas = [(b - a) * (self.at(a) / FULL_SIZE) ** 2 for a, b in itertools.pairwise(edges)]
         return sum(areas) / max(last - first, 1)

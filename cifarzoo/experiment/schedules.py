@@ -4,6 +4,7 @@ A duration has exactly one unit: `{steps: 64000}`, `{epochs: 200}` or `{images: 
 epoch is one pass over the training split: `epochs` times its size divided by the batch size, rounded.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -164,7 +165,7 @@ class PiecewiseLinear(Schedule):
     def total(self, lengths: Lengths) -> int:
         """See `Schedule.total`. Raises ValueError if the points do not start at 0 and increase."""
         at = [lengths(length) for length, _ in self.points]
-        if at[0] != 0 or any(b <= a for a, b in zip(at, at[1:], strict=False)):
+        if at[0] != 0 or any(b <= a for a, b in itertools.pairwise(at)):
             raise ValueError(f"points must start at 0 and increase, got {at} steps")
         return at[-1]
 

@@ -11,7 +11,7 @@ def weight_folders() -> list[Path]:
     package = Path(__file__).resolve().parent.parent
     variable = os.environ.get("CIFARZOO_WEIGHTS")
     folders = [Path(variable).expanduser()] if variable else []
-    return folders + [package / "weights", package.parent / "weights"]
+    return [*folders, package / "weights", package.parent / "weights"]
 
 
 def find(name: str) -> Path | None:

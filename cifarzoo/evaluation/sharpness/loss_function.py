@@ -156,7 +156,7 @@ class LossFunction:
         forms = np.asarray(ops.convert_to_numpy(sums), np.float64) / (chunk.stop - chunk.start)
         self._finite(forms.sum())
         decay = self.weight_decay * float(np.dot(self._decay, np.square(v, dtype=np.float64)))
-        return forms + [decay if hessian else np.nan, 0, 0]
+        return forms + np.array([decay if hessian else np.nan, 0, 0])
 
     def _displaced(self, displacement):
         return self.weights if displacement is None else self.weights + np.asarray(displacement, self.dtype)
