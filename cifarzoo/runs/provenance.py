@@ -59,13 +59,13 @@ def _revision():
         return os.environ.get("CIFARZOO_REVISION")  # a repository further up is another project's
     try:
         revision = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, encoding="utf-8", check=True, timeout=10
         ).stdout.strip()
         changes = subprocess.run(
             ["git", "status", "--porcelain", "--untracked-files=no", "--", *CODE],
             cwd=folder.parent.parent,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=True,
             timeout=10,
         ).stdout.strip()
