@@ -22,7 +22,7 @@ if not find_spec("tensorflow") and find_spec("jax"):
 FUNCTIONS = {
     "create_model": ("cifarzoo.models.registry", "create_model"),
     "list_models": ("cifarzoo.models.registry", "list_models"),
-    "load": ("cifarzoo.pretrained.loading", "load"),
+    "load": ("cifarzoo.models.load", "load"),
     "load_data": ("cifarzoo.data", "load"),
     "Dataset": ("cifarzoo.data", "Dataset"),
     "train": ("cifarzoo.training.train", "train"),

@@ -5,6 +5,7 @@ from cifarzoo.data import Dataset as Dataset
 from cifarzoo.data import load as load_data
 from cifarzoo.models.airbench import cifar_airbench94 as cifar_airbench94
 from cifarzoo.models.airbench import cifar_airbench95 as cifar_airbench95
+from cifarzoo.models.load import load as load
 from cifarzoo.models.pyramidnet import cifar_pyramidnet110_a270 as cifar_pyramidnet110_a270
 from cifarzoo.models.pyramidnet import cifar_pyramidnet110_a48 as cifar_pyramidnet110_a48
 from cifarzoo.models.pyramidnet import cifar_pyramidnet110_a84 as cifar_pyramidnet110_a84
@@ -47,7 +48,6 @@ from cifarzoo.models.wide_resnet import cifar_wrn_28_10 as cifar_wrn_28_10
 from cifarzoo.models.wide_resnet import cifar_wrn_40_2 as cifar_wrn_40_2
 from cifarzoo.models.wide_resnet import cifar_wrn_40_4 as cifar_wrn_40_4
 from cifarzoo.models.wide_resnet import cifar_wrn_40_8 as cifar_wrn_40_8
-from cifarzoo.pretrained.loading import load as load
 from cifarzoo.training.train import train as train
 
 __all__ = [

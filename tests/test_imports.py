@@ -24,10 +24,10 @@ def modules():
     return {name: ast.parse(path.read_text(encoding="utf-8")) for path, name in names.items()}
 
 
-def imported(tree, known, nested=True):
-    """Return the modules of `known` that a module imports; without `nested`, only while it is imported itself."""
+def imported(tree, known):
+    """Return the modules of `known` that a module imports, inside functions too."""
     names = set()
-    for node in ast.walk(tree) if nested else tree.body:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -61,6 +61,6 @@ def test_no_module_imports_from_a_line_below_its_own():
 
 def test_no_modules_import_each_other_in_a_circle():
     known = modules()
-    graph = {name: imported(tree, known, nested=False) - {name} for name, tree in known.items()}
+    graph = {name: imported(tree, known) - {name} for name, tree in known.items()}
     order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the modules
     assert len(order) == len(known)

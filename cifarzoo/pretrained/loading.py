@@ -10,10 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cifarzoo.errors import ModelError, WeightsError, summarize
+from cifarzoo.errors import WeightsError, summarize
 from cifarzoo.pretrained.arrays import LayerArrays, assign, mismatch, model_arrays, read_arrays
-from cifarzoo.pretrained.description import describe_entry, description_of, read_description
-from cifarzoo.pretrained.manifest import find_entry, manifest
+from cifarzoo.pretrained.description import Description, describe_entry, description_of, read_description
 from cifarzoo.pretrained.selection import select, weight_file
 
 if TYPE_CHECKING:
@@ -22,45 +21,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("cifarzoo")
 
 CLASSIFIER = "logits"
-
-
-def load(name: str | os.PathLike) -> "keras.Model":
-    """Build the model that a weight file describes, and load the file.
-
-    Args:
-        name: A tag of published weights, the path of a `.weights.h5` file that cifarzoo wrote, or of a `.keras` file.
-
-    Returns:
-        The Keras model. Of the zoo's models, images [n, 32, 32, 3] with pixels 0-255 in, float32 logits [n, classes]
-        out, unless the file describes another head.
-
-    Raises:
-        WeightsError: no such weights, a damaged file, or one that does not say which factory made its model.
-    """
-    if not _is_path(name):
-        entries = manifest()
-        entry = find_entry(str(name), entries)
-        if entry is None:
-            tags = ", ".join(entry.tag for entry in entries)
-            raise WeightsError(f"{name}: neither a .weights.h5 or .keras file nor published weights; there are {tags}")
-        path, description = weight_file(entry), describe_entry(entry)
-    elif str(name).endswith(".keras"):
-        return _open_keras_file(Path(name).expanduser())
-    else:
-        path = Path(name).expanduser()
-        description = _describe_file(path)
-    if description is None:
-        raise WeightsError(f"{path}: does not say what it contains; call the model's factory with load_weights={path}")
-    if description.factory is None:
-        raise WeightsError(f"{path}: contains {description}, which is not in the zoo; build it and call load_file")
-    from cifarzoo.models import registry
-
-    try:
-        model = registry.build_described(description)
-    except ModelError as failure:
-        raise WeightsError(f"{path}: contains {description}, which this version does not build ({failure})") from None
-    _fill(model, path, read_arrays(path))
-    return model
 
 
 def load_file(model: "keras.Model", path: str | os.PathLike) -> None:
@@ -79,7 +39,7 @@ def load_file(model: "keras.Model", path: str | os.PathLike) -> None:
     if path.name.endswith(".keras"):
         _fill_from_keras_file(model, path)
         return
-    description = _describe_file(path)
+    description = describe_file(path)
     if description is None:
         logger.warning("%s: does not say what it contains; only layer names and shapes are compared", path)
     elif expected is not None:
@@ -90,7 +50,7 @@ def load_file(model: "keras.Model", path: str | os.PathLike) -> None:
     if (expected is None or expected.factory is None) and mismatch(model, arrays):
         _load_in_order(model, path)
         return
-    _fill(model, path, arrays)
+    fill(model, path, arrays)
 
 
 def load_pretrained(
@@ -117,7 +77,8 @@ def load_pretrained(
     """
     if requested is not True and not isinstance(requested, (str, os.PathLike)):
         raise WeightsError(f"{factory}: load_weights is False, True, a tag or a path, got {requested!r}")
-    if requested is True or not _is_path(requested):
+    description: Description | None
+    if requested is True or not is_weight_path(requested):
         entry = select(factory, arguments, classes, requested if requested is True else str(requested))
         origin, path, description = entry.tag, weight_file(entry), describe_entry(entry)
     else:
@@ -127,7 +88,7 @@ def load_pretrained(
             model = build()
             _fill_from_keras_file(model, path)
             return model
-        description = _describe_file(path)
+        description = describe_file(path)
     if description is None:
         logger.warning("%s: does not say what it contains; only layer names and shapes are compared", path)
         model = build()
@@ -145,14 +106,20 @@ def copy_backbone(source: "keras.Model", target: "keras.Model") -> None:
     Raises:
         WeightsError: other layers differ, too.
     """
-    _fill(target, source.name, model_arrays(source), with_classifier=False)
+    fill(target, source.name, model_arrays(source), with_classifier=False)
 
 
-def _is_path(name: str | os.PathLike) -> bool:
+def is_weight_path(name: str | os.PathLike) -> bool:
+    """Whether a name is that of a file, not a tag."""
     return str(name).endswith((".h5", ".keras"))
 
 
-def _describe_file(path):
+def describe_file(path: Path) -> Description | None:
+    """The description of a `.weights.h5` file, None if it has none.
+
+    Raises:
+        WeightsError: no such file, a damaged one, or one of another kind.
+    """
     if not path.name.endswith(".weights.h5"):
         raise WeightsError(f"{path}: the name of a weight file ends in .weights.h5 or .keras")
     return read_description(path)
@@ -176,8 +143,12 @@ def _check(path, description, expected):
         )
 
 
-def _fill(model, path, arrays: LayerArrays, with_classifier=True):
-    """Copy arrays into a model's layers of the same names, with or without its classifier."""
+def fill(model: "keras.Model", path: str | os.PathLike, arrays: LayerArrays, with_classifier: bool = True) -> None:
+    """Copy arrays into a model's layers of the same names, with or without its classifier.
+
+    Raises:
+        WeightsError: names or shapes differ; `path` begins the message.
+    """
     without = () if with_classifier else (CLASSIFIER,)
     if problem := mismatch(model, arrays, without):
         raise WeightsError(f"{path}: does not fit {model.name}: {problem}")
@@ -189,7 +160,7 @@ def _fill_backbone_or_all(model, origin, path, arrays):
     classifier = next((layer for layer in model.layers if layer.name == CLASSIFIER), None)
     stored = [array.shape for array in arrays.layers.get(CLASSIFIER, [])]
     fits = classifier is not None and stored == [tuple(weight.shape) for weight in classifier.weights]
-    _fill(model, path, arrays, with_classifier=fits)
+    fill(model, path, arrays, with_classifier=fits)
     if classifier is not None and not fits:
         logger.warning(
             "%s: backbone from %s (%s), fresh classifier for %d classes",
@@ -208,7 +179,7 @@ def _load_in_order(model, path):
         raise WeightsError(f"{path}: does not fit {model.name} ({summarize(failure)})") from None
 
 
-def _open_keras_file(path):
+def open_keras_file(path: Path) -> "keras.Model":
     """The model of a `.keras` file, as Keras' safe mode opens it."""
     import keras
 
@@ -224,7 +195,7 @@ def _open_keras_file(path):
 
 def _fill_from_keras_file(model, path):
     """Copy the weights of a saved model, after comparing what both compute where their heads are the same."""
-    source = _open_keras_file(path)
+    source = open_keras_file(path)
     before = [layer for layer in source.layers if layer.name == "normalization"]
     after = [layer for layer in model.layers if layer.name == "normalization"]
     if after and (not before or not _same_constants(before[0], after[0])):
