@@ -336,7 +336,8 @@ def test_own_models_load_by_order_where_names_differ(tmp_path):
 
 def test_runs_describe_their_weights(tmp_path):
     from cifarzoo.experiment.schema import Experiment
-    from cifarzoo.training.build import build_model, copy_model, describe
+    from cifarzoo.training.build import build_model, copy_model
+    from cifarzoo.training.trainer import describe
 
     experiment = Experiment(model="cifar_resnet20", dataset="synthetic")
     model = copy_model(build_model(experiment, classes=10, seed=0), seed=0)

@@ -336,12 +336,12 @@ class Run:
         )
         if self.job.is_chief:
             with self.engine.averaged_weights() as model:
-                save_weights(model, self.folder.weights_path, _describe(experiment, model))
+                save_weights(model, self.folder.weights_path, describe(experiment, model))
             self.folder.write_results(results)
         return results
 
 
-def _describe(experiment: Experiment, model: keras.Model) -> Description:
+def describe(experiment: Experiment, model: keras.Model) -> Description:
     """Describe the model of a run, for the attributes of its weight file."""
     if description := description_of(model):
         return replace(description, dataset=experiment.dataset)
