@@ -122,7 +122,7 @@ def test_where_tensorflow_is_not_installed(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"} | {"PYTHONPATH": path}
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert found.stdout == "jax\n", found.stderr
-    assert "tensorflow is wanted but not installed" in error_line(run("train", "e.yaml", cwd=tmp_path, PYTHONPATH=path))
+    assert "tensorflow is not installed" in error_line(run("train", "e.yaml", cwd=tmp_path, PYTHONPATH=path))
 
 
 def test_unwritable_logdir(tmp_path):

@@ -1,4 +1,4 @@
-"""The command line `cifarzoo`: a module for each group of commands, a function for each of them."""
+"""The command line `cifarzoo`: one module per group of commands, one function per command."""
 
 import os
 import sys
@@ -19,8 +19,8 @@ for group in (models, training, evaluation, sharpness, augmentation, weights):
 
 
 def main() -> None:
-    """Run the command line; an error that a person can put right is one line and exit status 1."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter would drown the progress
+    """Run the command line; an error that the user can correct is one line and exit status 1."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up messages would hide the progress
     debug = "--debug" in sys.argv
     set_debug(debug)
     try:
@@ -33,7 +33,7 @@ def main() -> None:
         if missing.name not in ("tensorflow", "jax", "torch") or debug:
             raise
         name = missing.name
-        _end(f"{name} is wanted but not installed: pip install {name}, or take the other backend")
+        _end(f"{name} is not installed: pip install {name}, or choose another backend")
 
 
 def _end(reason):

@@ -1,4 +1,4 @@
-"""Commands that train, and that read what runs have written."""
+"""Commands that train, and that read what runs wrote."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +13,9 @@ commands = typer.Typer()
 @commands.command()
 def train(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="Experiments, one a YAML document.")] = Path("experiments.yaml"),
-    only: Annotated[list[str], typer.Option(help="Name of an experiment of the file; may be repeated.")] = [],  # noqa: B006
-    set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE for every experiment, dotted keys.")] = [],  # noqa: B006
+    file: Annotated[Path, typer.Argument(help="Experiments, one per YAML document.")] = Path("experiments.yaml"),
+    only: Annotated[list[str], typer.Option(help="Name of an experiment in the file. Repeatable.")] = [],  # noqa: B006
+    set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE for every experiment. Repeatable.")] = [],  # noqa: B006
     dry_run: Annotated[
         bool, typer.Option(help="Print the resolved experiments and what they cost; train nothing.")
     ] = False,
@@ -64,12 +64,12 @@ def train(
 def table(
     runs: Annotated[list[Path], typer.Argument(help="Folders that hold finished runs, searched to any depth.")],
     file: Annotated[
-        str | None, typer.Option(help="Instead of the results, the last rows of this table of every run: log.tsv.")
+        str | None, typer.Option(help="Summarize the last row of this table, such as log.tsv, instead of the results.")
     ] = None,
     form: Annotated[str, typer.Option("--format", help="markdown, tsv or json.")] = "markdown",
     debug: Debug = False,
 ) -> None:
-    """One row an experiment: mean and standard deviation over seeds, of its error or of all columns of a table."""
+    """Print one row per experiment: mean and standard deviation over its seeds."""
     from cifarzoo.runs.tables import format_rows, summarize, summarize_file
 
     print(format_rows(summarize_file(runs, file) if file else summarize(runs), form))

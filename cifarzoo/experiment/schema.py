@@ -1,4 +1,4 @@
-"""An experiment, checked and with its defaults filled in.
+"""The schema of an experiment: checked data with defaults, which knows no Keras.
 
 The keys `module`, `model`, `model_parameters`, `train_parameters` and `skip_error_test` are those of
 cifar-vs-tensorflow2; its files run unchanged. An error names the file, the document and the key.
@@ -13,13 +13,13 @@ from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_valid
 from cifarzoo.augment.entries import Augmentation
 from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.experiment.resizing import ImageSizes, ResizingStage
-from cifarzoo.experiment.schedules import AnySchedule, Constant, Length, Stepped
+from cifarzoo.experiment.schedules import AnySchedule, Length, Stepped
 from cifarzoo.strict_model import Strict
 
 # The losses to train with and to measure sharpness of; `cifarzoo.training.losses` defines them.
 LossName = Literal["cross_entropy", "squared"]
 
-# Spellings of the zoo's own module, and of keys that have another name here.
+# Names that cifar-vs-tensorflow2 uses for the zoo's own module, and for keys that have another name here.
 SEED_MODULES = {"cifarzoo", "cifarzoo.models", "Models.Resnets", "Models.VGG", "Models.VGGs"}
 SEED_MODEL_PARAMETERS = {"shortcut_mode": "shortcut_type"}
 
@@ -27,12 +27,12 @@ SEED_MODEL_PARAMETERS = {"shortcut_mode": "shortcut_type"}
 # Names of runs and data sets, which become parts of paths.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 
-# Steps of a compiled call where neither the experiment nor the device says how many.
+# Steps per compiled call if neither the experiment nor the device says how many.
 LONGEST_CALL = 50
 
 
 class LookaheadParameters(Strict):
-    """The section `lookahead`; `cifarzoo.training.optimizer.Lookahead` says what it does."""
+    """The section `lookahead`; see `cifarzoo.training.optimizer.Lookahead`."""
 
     interval: PositiveInt = 5
     decay: float = Field(0.95, ge=0, lt=1)
@@ -94,33 +94,27 @@ class TrainParameters(Strict):
             )
         return self
 
-    def for_steps(self, steps: int) -> "TrainParameters":
-        """The same for a few steps to try: schedules need their whole length, which a few images may not give."""
-        schedule = Constant(kind="constant", learning_rate=0.01, duration=steps)
-        changes = {"schedule": schedule, "lr_values": None, "lr_boundaries": None, "steps_per_call": steps}
-        return self.model_copy(update=changes)
-
     @property
     def longest_call(self) -> int:
-        """At most so many steps go into one compiled call."""
+        """Maximum number of steps per compiled call."""
         return LONGEST_CALL if self.steps_per_call == "auto" else self.steps_per_call
 
     @property
     def averages(self) -> str:
-        """What the evaluated weights are called if they are not those that are trained, else ""."""
+        """Name of the averaged weights that are evaluated, "" if the trained weights are."""
         return "exponential moving average" if self.ema_decay else "slow weights of Lookahead" if self.lookahead else ""
 
     @property
     def rate_factor(self) -> float:
-        """What the schedule's rates are multiplied by: the batch size as a multiple of `lr_reference_batch`."""
+        """Factor of the schedule's rates: the batch size over `lr_reference_batch`."""
         return self.batch_size / self.lr_reference_batch if self.lr_reference_batch else 1.0
 
     def resolved_schedule(self) -> AnySchedule:
-        """The schedule, built from `lr_values` and `lr_boundaries` where those were given, or the default one."""
+        """Return the schedule, built from `lr_values` and `lr_boundaries` if they are set."""
         if self.schedule is not None:
             return self.schedule
-        given = {"values": self.lr_values, "boundaries": self.lr_boundaries}
-        return Stepped(**{key: value for key, value in given.items() if value is not None})
+        lists = {"values": self.lr_values, "boundaries": self.lr_boundaries}
+        return Stepped(**{key: value for key, value in lists.items() if value is not None})
 
 
 class InMemory(Strict):
@@ -131,7 +125,7 @@ class InMemory(Strict):
 
 
 class Experiment(Strict):
-    """One document of an experiments file; `seeds` makes one run each."""
+    """One document of an experiments file; each of its `seeds` is one run."""
 
     model: str
     description: str = ""
@@ -198,20 +192,20 @@ class Experiment(Strict):
         return self.train_parameters.run_name or self.model
 
     def lengths(self, images: int):
-        """A function from a `Duration` to steps, given the number of training images."""
+        """Return a function from a `Duration` to steps, for this number of training images."""
         return lambda duration: duration.in_steps(images, self.train_parameters.batch_size)
 
     def operations(self, multiply_accumulates: int, images: float) -> float:
-        """Floating-point operations of training: 2 a multiply-accumulate, 3 passes (6 with SAM).
+        """Return the floating-point operations of training: 2 per multiply-accumulate, 3 passes (6 with SAM).
 
         Args:
-            multiply_accumulates: Of the network on one image.
-            images: How many; those of another size than the full one count by their area.
+            multiply_accumulates: Of the network, per image.
+            images: Number of images; smaller images count by their area.
         """
         return (12.0 if self.train_parameters.sam_rho else 6.0) * multiply_accumulates * images
 
     def image_sizes(self, images: int) -> ImageSizes:
-        """The size of the training images at every step.
+        """Return the size of the training images at every step.
 
         Args:
             images: Number of training images.
@@ -219,7 +213,7 @@ class Experiment(Strict):
         return ImageSizes(self.train_parameters.progressive_resizing, self.lengths(images))
 
     def resolved(self) -> dict:
-        """Everything as plain data, defaults and schedule included."""
+        """Return everything as plain data, including defaults and the schedule."""
         document = self.model_dump(mode="json")
         document["train_parameters"] |= {
             "schedule": self.train_parameters.resolved_schedule().model_dump(mode="json"),
@@ -230,12 +224,12 @@ class Experiment(Strict):
         return document
 
     def fingerprint(self) -> str:
-        """A hash of what decides the numbers of a run: a checkpoint goes on only under the same one.
+        """Hash every setting that affects results; a checkpoint resumes only if it matches.
 
-        Keys at their default are left out, so that a new one with an old meaning leaves old runs valid.
+        Keys at their default are left out, so that a new key with a default leaves old runs valid.
         """
         document, default = self.resolved(), Experiment(model="").resolved()
-        # Neither how the work is spread nor which engine does it changes more than rounding: runs may move.
+        # Runs may move: neither the distribution nor the engine changes more than rounding.
         for key in (
             "description",
             "seeds",

@@ -133,6 +133,8 @@ def _checked(run: RunFolder, dataset: Dataset, tag: str) -> tuple[Experiment, Re
             f"{run}: published weights are trained on all of {dataset.name}, not on {experiment.dataset}'s "
             f"{experiment.train_split}"
         )
+    if experiment.in_memory:
+        raise WeightsError(f"{run}: trained a model or data set passed from Python, which nobody else can build")
     if experiment.module:
         raise WeightsError(f"{run}: trained a network of the module {experiment.module}, not one of the zoo's")
     if not re.fullmatch(TAG, tag):

@@ -1,4 +1,4 @@
-"""Losses and errors of a batch of logits, in `keras.ops`, so that both engines share them."""
+"""Losses and error of a batch of logits, in `keras.ops`, so that all engines share them."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from cifarzoo.experiment.schema import LossName
 
 
 def cross_entropy(logits, labels, label_smoothing=0.0):
-    """Mean cross-entropy.
+    """Compute the mean cross-entropy.
 
     Args:
         logits: [batch, classes].
@@ -23,10 +23,9 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
 
 
 def squared(logits, labels, label_smoothing=0.0):
-    """Half the squared distance of the logits from the one-hot labels: summed over classes, the mean of the batch.
+    """Compute half the squared distance of logits and one-hot labels, summed over classes, averaged over the batch.
 
-    What the code of sungyubkim/cifar_jax minimises (`optax.l2_loss`); arguments and result are those of
-    `cross_entropy`.
+    sungyubkim/cifar_jax minimises it (`optax.l2_loss`). Arguments and result are those of `cross_entropy`.
     """
     logits = _wide(logits)
     return 0.5 * ops.mean(ops.sum(ops.square(logits - _targets(logits, labels, label_smoothing)), axis=-1))
@@ -36,7 +35,7 @@ LOSSES: dict[LossName, Callable] = {"cross_entropy": cross_entropy, "squared": s
 
 
 def _wide(logits):
-    # bfloat16 too: its eight bits are too few for a mean of logarithms.
+    # Also bfloat16, whose eight bits are too few for a mean of logarithms.
     return ops.cast(logits, "float32") if "float16" in str(logits.dtype) else logits
 
 
@@ -48,7 +47,7 @@ def _targets(logits, labels, label_smoothing):
 
 
 def error(logits, labels):
-    """Share of wrong predictions, float32 scalar; of mixed labels the largest counts."""
+    """Compute the share of wrong predictions, a float32 scalar; in mixed labels the largest share counts."""
     if len(labels.shape) == 2:
         labels = ops.argmax(labels, axis=-1)
     wrong = ops.not_equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), ops.cast(labels, "int32"))

@@ -10,11 +10,12 @@ TensorFlow and Keras keep the learning rate inside the velocity:
     velocity = momentum * velocity - learning_rate * gradient
     weight += momentum * velocity - learning_rate * gradient if nesterov else velocity
 
-At a constant rate both are the same; after a drop the second goes on for some steps with what the larger rate left.
+At a constant rate both are the same. After the rate drops, the second form still moves by the larger rate for some
+steps.
 
-Weight decay is coupled in the papers, `weight_decay * weight` added to the gradient, so that the momentum multiplies it
-too; decoupled, as in Keras' optimisers, `learning_rate * weight_decay * weight` is subtracted from the weight beside
-the step.
+Weight decay is coupled in the papers: `weight_decay * weight` is added to the gradient, so that the momentum also
+multiplies it. Decoupled, as in Keras' optimisers, `learning_rate * weight_decay * weight` is subtracted from the weight
+in addition to the step.
 """
 
 from dataclasses import dataclass
@@ -25,19 +26,19 @@ from keras import ops
 
 @dataclass(frozen=True)
 class SGD:
-    """The update rule; all state is passed in and returned.
+    """The update rule; it takes and returns all state.
 
     Attributes:
         momentum: Factor of the velocity, 0 for none.
         nesterov: Look ahead along the new velocity.
         weight_decay: In coupled mode PyTorch's `weight_decay`, which is Keras' regulariser `L2(weight_decay / 2)`; in
             decoupled mode the `weight_decay` of Keras' optimisers.
-        decay_all: Decay biases and BatchNormalization's gamma and beta too, not only kernels.
+        decay_all: Decay biases and BatchNormalization's gamma and beta as well as kernels.
         clip_norm: If positive, gradients are scaled down to this global norm before the decay is added.
         weight_decay_mode: See above.
         momentum_convention: See above.
-        bias_lr_factor: The learning rate of biases and of BatchNormalization's gamma and beta is this many times that
-            of kernels; their decay, if they have one, is not multiplied.
+        bias_lr_factor: Factor of the learning rate of biases and of BatchNormalization's gamma and beta; it does not
+            multiply their decay.
     """
 
     momentum: float = 0.9
@@ -50,14 +51,14 @@ class SGD:
     bias_lr_factor: float = 1.0
 
     def update(self, weights, gradients, velocities, learning_rate):
-        """New weights, new velocities and the global norm of the gradients (a scalar, before clipping)."""
+        """Return new weights, new velocities and the global norm of the gradients (a scalar, before clipping)."""
         norm = global_norm(gradients)
         if self.clip_norm:
             scale = ops.minimum(1.0, self.clip_norm / ops.maximum(norm, 1e-12))
             gradients = [g * ops.cast(scale, g.dtype) for g in gradients]
         new_weights, new_velocities = [], []
         for weight, gradient, velocity in zip(weights, gradients, velocities, strict=True):
-            # Not `ops.cast`, which takes a Python number through float32.
+            # Not `ops.cast`, which converts a Python number to float32 first.
             rate = ops.convert_to_tensor(learning_rate, weight.dtype)
             is_kernel = len(weight.shape) > 1
             decay = self.weight_decay if self.decay_all or is_kernel else 0.0
@@ -78,12 +79,12 @@ class SGD:
 
 
 def global_norm(tensors):
-    """The length of all tensors as one vector: a scalar of their dtype."""
+    """Return the L2 norm of all tensors as one vector: a scalar of their dtype."""
     return ops.sqrt(sum(ops.sum(ops.square(tensor)) for tensor in tensors))
 
 
 def ascend(weights, gradients, rho):
-    """Weights moved by a step of length `rho` along the gradients: where SAM takes its gradient.
+    """Move the weights by a step of length `rho` along the gradients, to where SAM takes its gradient.
 
     Foret, Kleiner, Mobahi, Neyshabur: Sharpness-Aware Minimization, https://arxiv.org/abs/2010.01412, equation 2 with
     p = 2.
@@ -93,35 +94,35 @@ def ascend(weights, gradients, rho):
 
 
 def moving_average(averages, values, decay):
-    """Exponential moving average of lists of tensors: `decay * average + (1 - decay) * value`."""
+    """Update exponential moving averages, lists of tensors: `decay * average + (1 - decay) * value`."""
     return [decay * average + (1 - decay) * value for average, value in zip(averages, values, strict=True)]
 
 
 @dataclass(frozen=True)
 class MovingAverage:
-    """Averages of all weights, which training itself does not see."""
+    """Exponential moving averages of all weights; training does not use them."""
 
     decay: float
 
     def update(self, averages, values, step):
-        """New averages and the values as they are, after the step of this number, counted from 0."""
+        """Return new averages and the unchanged values, after the step of this number, counted from 0."""
         return moving_average(averages, values, self.decay), values
 
 
 @dataclass(frozen=True)
 class Lookahead:
-    """Slow weights, to which those that are trained return every few steps.
+    """Slow weights, to which the trained weights return every few steps.
 
     Zhang, Lucas, Hinton, Ba: Lookahead Optimizer, https://arxiv.org/abs/1907.08610, with the growing decay of airbench
     (Jordan, https://arxiv.org/abs/2404.00498): every `interval` steps the slow weights keep the share
-    decay^interval * (steps done / total)^power of themselves and take the rest from the trained ones.
-    BatchNormalization's statistics go the same way.
+    decay^interval * (steps done / total)^power of themselves and take the rest from the trained weights.
+    BatchNormalization's statistics are averaged likewise.
 
     Attributes:
-        interval: Steps between two meetings.
-        decay: A step's, at the end of training.
-        power: By which the share grows.
-        start: Steps before which the slow weights follow the trained ones.
+        interval: Steps between two returns.
+        decay: Per step, at the end of training.
+        power: Exponent by which the share grows.
+        start: Until this step the slow weights equal the trained ones.
         total: Steps of the whole training.
     """
 
@@ -132,15 +133,15 @@ class Lookahead:
     total: int
 
     def update(self, averages, values, step):
-        """New slow and new trained weights after the step of this number, counted from 0."""
+        """Return new slow and new trained weights after the step of this number, counted from 0."""
         done = step + 1
         started = done > self.start
-        meet = ops.logical_or(ops.logical_not(started), ops.equal(done % self.interval, 0))
+        returns = ops.logical_or(ops.logical_not(started), ops.equal(done % self.interval, 0))
         share = self.decay**self.interval * (ops.cast(done, values[0].dtype) / self.total) ** self.power
         share = ops.where(started, share, ops.zeros_like(share))
         slow, trained = [], []
         for average, value in zip(averages, values, strict=True):
-            met = share * average + (1 - share) * value
-            slow.append(ops.where(meet, met, average))
-            trained.append(ops.where(meet, met, value))
+            mean = share * average + (1 - share) * value
+            slow.append(ops.where(returns, mean, average))
+            trained.append(ops.where(returns, mean, value))
         return slow, trained

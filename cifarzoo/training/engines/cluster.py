@@ -1,4 +1,4 @@
-"""The processes of a multi-worker run, from TF_CONFIG: TensorFlow's own format, which the JAX engine reads as well."""
+"""Read the processes of a multi-worker run from TF_CONFIG, TensorFlow's format, which the JAX engine also uses."""
 
 import json
 import os
@@ -9,11 +9,11 @@ from cifarzoo.errors import ExperimentError
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where this process stands among the workers.
+    """The workers, and which of them this process is.
 
     Attributes:
         addresses: "host:port" of every process, chief first.
-        index: Place of this process in `addresses`.
+        index: Index of this process in `addresses`.
     """
 
     addresses: tuple[str, ...]
@@ -26,10 +26,10 @@ def is_described() -> bool:
 
 
 def read_cluster() -> Cluster:
-    """The cluster that TF_CONFIG describes.
+    """Read the cluster from TF_CONFIG.
 
     Raises:
-        ExperimentError: there is none, or it is malformed.
+        ExperimentError: TF_CONFIG is not set, or malformed.
     """
     text = os.environ.get("TF_CONFIG", "")
     try:
