@@ -306,6 +306,7 @@ def test_load_says_what_it_cannot(tmp_path):
     save_weights(model, path, Description(factory="cifar_of_tomorrow", classes=10))
     with pytest.raises(WeightsError, match="cifar_of_tomorrow.*, which this version does not build .*unknown model"):
         cifarzoo.load(path)
+    assert str(Description(function="own_model", classes=7)) == "own_model(classes=7)"
     save_weights(model, path, Description(module="my_net", function="net", classes=10))
     with pytest.raises(WeightsError, match=r"contains my_net.net\(classes=10\), which is not in the zoo"):
         cifarzoo.load(path)

@@ -28,7 +28,7 @@ class Description:
         factory: Name of the factory, or None for a model that is not the zoo's.
         arguments: The factory's arguments, defaults filled in, including those that only affect training.
         module: Module of a user's own factory, as in an experiment; `factory` is None then.
-        function: Name of a user's own factory in `module`.
+        function: Name of a user's own factory in `module`, or of a model that was trained from Python.
         classes: Number of outputs, or None without top.
         activation: Activation after the logits, or None.
         statistics: Data set whose mean and standard deviation normalise the input inside the model, or None if the
@@ -61,7 +61,8 @@ class Description:
             arguments = arguments | {"classes": self.classes}
         if self.activation is not None:
             arguments = arguments | {"classifier_activation": self.activation}
-        name = self.factory or (f"{self.module}.{self.function}" if self.function else "unknown_model")
+        own = f"{self.module}.{self.function}" if self.module else self.function
+        name = self.factory or own or "unknown_model"
         return call(name, arguments)
 
 
