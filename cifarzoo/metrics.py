@@ -63,7 +63,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     logits = np.asarray(logits, np.float64)
     true_class = logits[np.arange(len(labels)), labels].mean()
 
-    def slope(inverse):
+    def slope(inverse: float) -> float:
         return (np.exp(log_softmax(inverse * logits)) * logits).sum(axis=1).mean() - true_class
 
     low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]

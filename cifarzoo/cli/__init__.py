@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -36,7 +36,7 @@ def main() -> None:
         _end(f"{name} is not installed: pip install {name}, or choose another backend")
 
 
-def _end(reason):
+def _end(reason: object) -> NoReturn:
     print(f"cifarzoo: error: {reason}", file=sys.stderr)
     sys.exit(1)
 

@@ -80,7 +80,7 @@ def evaluate(
         figures.save(figures.confusion_matrix(metrics["confusion"], list(metrics["class_error"])), confusion)
 
 
-def _evaluate_all(dataset, data_dir, form):
+def _evaluate_all(dataset: str | None, data_dir: str | None, form: str) -> None:
     """Print one row per published file; raise a CifarzooError if any differs from the manifest."""
     from cifarzoo.evaluation.evaluate import evaluate_published
     from cifarzoo.evaluation.text import METRIC_LABELS

@@ -75,7 +75,7 @@ def show(
             )
 
 
-def _show_file(path):
+def _show_file(path: Path) -> None:
     from cifarzoo.errors import WeightsError
     from cifarzoo.pretrained.description import read_description
 

@@ -11,8 +11,10 @@ import os
 import pickle
 import tarfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -142,7 +144,7 @@ def read(form: Form, path: Path) -> tuple[Records, Records]:
     return _split(form, path, contents, form.train), _split(form, path, contents, form.test)
 
 
-def _split(form, path, contents, files):
+def _split(form: Form, path: Path, contents: Callable[[str], bytes], files: dict[str, int]) -> Records:
     total = sum(files.values())
     images = np.empty((total, 32, 32, 3), np.uint8)
     labels = {kind: np.empty(total, np.int32) for kind in CLASSES[form.dataset]}
@@ -158,13 +160,13 @@ def _split(form, path, contents, files):
     return Records(images, labels)
 
 
-def _binary(form, where, data, count):
+def _binary(form: Form, where: str | Path, data: bytes, count: int) -> tuple[np.ndarray, list[np.ndarray]]:
     records = np.frombuffer(data, np.uint8).reshape(count, form.record)
     kinds = len(CLASSES[form.dataset])
     return records[:, kinds:], [records[:, kind] for kind in range(kinds)]
 
 
-def _pickled(form, where, data, count):
+def _pickled(form: Form, where: str | Path, data: bytes, count: int) -> tuple[np.ndarray, list[np.ndarray]]:
     try:
         batch = read_batch(data)
     except pickle.UnpicklingError as error:
@@ -176,7 +178,7 @@ def _pickled(form, where, data, count):
     return rows, [_pickled_labels(where, batch, LABEL_KEYS[kind], count) for kind in CLASSES[form.dataset]]
 
 
-def _pickled_labels(where, batch, key, count):
+def _pickled_labels(where: str | Path, batch: dict[str, Any], key: str, count: int) -> np.ndarray:
     values = batch.get(key)
     if isinstance(values, list) and all(type(value) is int for value in values):
         values = np.array(values)
@@ -186,14 +188,14 @@ def _pickled_labels(where, batch, key, count):
     return values
 
 
-def _check_labels(where, kind, column, classes):
+def _check_labels(where: str | Path, kind: str, column: np.ndarray, classes: int) -> None:
     wrong = np.flatnonzero((column < 0) | (column >= classes))
     if wrong.size:
         actual = f"{column[wrong[0]]} in record {wrong[0]:,}"
         raise DataError(f"{where}: expected every {kind} to be from 0 to {classes - 1}, found {actual}")
 
 
-def _check_size(form, where, size, count):
+def _check_size(form: Form, where: str | Path, size: int, count: int) -> None:
     """Check a file's length before reading it: that of a binary file exactly, that of a pickle up to a factor of 4."""
     if form.binary and size != count * form.record:
         expected = f"{count * form.record:,} bytes ({count:,} records of {form.record:,})"
@@ -202,13 +204,13 @@ def _check_size(form, where, size, count):
         raise DataError(f"{where}: expected about {count * form.record:,} bytes, found {size:,}")
 
 
-def _folder_contents(form, folder):
+def _folder_contents(form: Form, folder: Path) -> Callable[[str], bytes]:
     """Return a function that maps a file name to the file's bytes."""
     counts = form.train | form.test
     if missing := [name for name in counts if not (folder / name).is_file()]:
         raise DataError(f"{folder}: expected {', '.join(counts)}; {', '.join(missing)} is missing")
 
-    def contents(name):
+    def contents(name: str) -> bytes:
         path = folder / name
         try:
             _check_size(form, path, path.stat().st_size, counts[name])
@@ -219,7 +221,7 @@ def _folder_contents(form, folder):
     return contents
 
 
-def _tar_contents(form, path):
+def _tar_contents(form: Form, path: Path) -> Callable[[str], bytes]:
     """Return the same function for a .tar.gz, read into memory in one pass without looking at other members.
 
     Only a regular file with exactly the expected name counts, so links and odd paths lead nowhere. The stream is read

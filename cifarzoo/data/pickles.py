@@ -9,7 +9,7 @@ import io
 import math
 import pickle
 import pickletools
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,13 +23,13 @@ class _ArrayType:
 class _Dtype:
     """Stands for `numpy.dtype`: a checked name; its state must say little-endian and no fields."""
 
-    def __init__(self, name, align=False, copy=False):
+    def __init__(self, name: Any, align: Any = False, copy: Any = False):
         name = name.decode("latin1") if isinstance(name, bytes) else name
         if name not in DTYPES:
             raise pickle.UnpicklingError(f"an array of dtype {name!r}; a CIFAR batch has {', '.join(DTYPES)}")
         self.name = name
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         order, subarray, names, fields = state[1:5]
         if order not in ("|", "<", b"|", b"<") or (subarray, names, fields) != (None, None, None):
             raise pickle.UnpicklingError(f"an array of an unusual dtype: {state!r}")
@@ -40,12 +40,12 @@ class _Array:
 
     array: np.ndarray | None = None
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, data = state
         self.array = _wrap(data, dtype, shape, "F" if fortran else "C")
 
 
-def _wrap(data, dtype, shape, order):
+def _wrap(data: Any, dtype: Any, shape: Any, order: Literal["C", "F"]) -> np.ndarray:
     if not isinstance(dtype, _Dtype) or not isinstance(data, bytes | bytearray):
         raise pickle.UnpicklingError("an array without a dtype or without bytes")
     if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):
@@ -55,21 +55,21 @@ def _wrap(data, dtype, shape, order):
     return np.frombuffer(data, "<" + dtype.name).reshape(shape, order=order)
 
 
-def _reconstruct(kind, shape, typecode):
+def _reconstruct(kind: Any, shape: Any, typecode: Any) -> _Array:
     """Stands for `numpy.core.multiarray._reconstruct`, which makes an array without a state."""
     if kind is not _ArrayType:
         raise pickle.UnpicklingError("an array that is not a numpy.ndarray")
     return _Array()
 
 
-def _from_buffer(data, dtype, shape, order):
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
     """Stands for `numpy.core.numeric._frombuffer`, which pickle protocol 5 uses for a complete array."""
     array = _Array()
     array.array = _wrap(data, dtype, shape, order)
     return array
 
 
-def _encode(text, encoding):
+def _encode(text: Any, encoding: Any) -> bytes:
     """Stands for `_codecs.encode`, with which Python 3 writes bytes in protocol 2, always through latin1."""
     if encoding not in ("latin1", b"latin1"):
         raise pickle.UnpicklingError(f"bytes encoded as {encoding!r}; pickle itself writes latin1")
@@ -88,14 +88,14 @@ ALLOWED = {
 
 
 class _Unpickler(pickle.Unpickler):
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         try:
             return ALLOWED[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR batch needs") from None
 
 
-def _check_sizes(data):
+def _check_sizes(data: bytes) -> None:
     """Refuse lengths and memo indices that are impossible in a pickle this long, before unpickling allocates memory."""
     for opcode, argument, _ in pickletools.genops(data):  # genops compares each length with the remaining bytes
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(data):

@@ -10,6 +10,7 @@ everywhere, thanks to integer arithmetic (and square roots, which IEEE 754 round
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -21,11 +22,11 @@ TURNS = 64  # directions a figure can have
 COSINES = np.array([round(1024 * math.cos(2 * math.pi * turn / TURNS)) for turn in range(TURNS)], np.int32)
 
 
-def _radius(u, v):
+def _radius(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.sqrt((u * u + v * v).astype(np.float64)).astype(np.int32)
 
 
-def _bands(u, period):
+def _bands(u: np.ndarray, period: np.ndarray) -> np.ndarray:
     """Return the signed distance to the edges of bands of width `period / 2` along u, positive in every other band."""
     return period // 4 - abs(u % period - period // 2)
 
@@ -33,47 +34,47 @@ def _bands(u, period):
 # A figure is a signed distance, positive inside: u, v are pixel coordinates in the figure's own frame, r its radius.
 
 
-def _disk(u, v, r):
+def _disk(u: np.ndarray, v: np.ndarray, r: np.ndarray) -> np.ndarray:
     return r - _radius(u, v)
 
 
-def _ring(u, v, r):
+def _ring(u: np.ndarray, v: np.ndarray, r: np.ndarray) -> np.ndarray:
     rho = _radius(u, v)
     return np.minimum(r - rho, rho - r * 9 // 16)
 
 
-def _square(u, v, r):
+def _square(u: np.ndarray, v: np.ndarray, r: np.ndarray) -> np.ndarray:
     return r * 7 // 8 - np.maximum(abs(u), abs(v))
 
 
-def _frame(u, v, r):
+def _frame(u: np.ndarray, v: np.ndarray, r: np.ndarray) -> np.ndarray:
     reach = np.maximum(abs(u), abs(v))
     return np.minimum(r * 7 // 8 - reach, reach - r // 2)
 
 
-def _triangle(u, v, r):
+def _triangle(u: np.ndarray, v: np.ndarray, r: np.ndarray) -> np.ndarray:
     left, right = (-887 * u - 512 * v) >> 10, (887 * u - 512 * v) >> 10
     return r * 9 // 16 - np.maximum(v, np.maximum(left, right))
 
 
-def _cross(u, v, r):
+def _cross(u: np.ndarray, v: np.ndarray, r: np.ndarray) -> np.ndarray:
     along, across = r - np.maximum(abs(u), 3 * abs(v)), r - np.maximum(3 * abs(u), abs(v))
     return np.maximum(along, across)
 
 
-def _crescent(u, v, r):
+def _crescent(u: np.ndarray, v: np.ndarray, r: np.ndarray) -> np.ndarray:
     return np.minimum(_disk(u, v, r), _radius(u - r // 2, v) - r * 13 // 16)
 
 
-def _pair(u, v, r):
+def _pair(u: np.ndarray, v: np.ndarray, r: np.ndarray) -> np.ndarray:
     return r * 7 // 16 - _radius(abs(u) - r * 9 // 16, v)
 
 
-def _stripes(u, v, r):
+def _stripes(u: np.ndarray, v: np.ndarray, r: np.ndarray) -> np.ndarray:
     return np.minimum(_disk(u, v, r), _bands(u, r * 2 // 3))
 
 
-def _checkers(u, v, r):
+def _checkers(u: np.ndarray, v: np.ndarray, r: np.ndarray) -> np.ndarray:
     a, b = _bands(u, r), _bands(v, r)
     return np.minimum(_disk(u, v, r), np.sign(a) * np.sign(b) * np.minimum(abs(a), abs(b)))
 
@@ -98,7 +99,7 @@ def draw() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]
     return _draw(PER_CLASS_TRAIN, TRAIN_SEED), _draw(PER_CLASS_TEST, TEST_SEED)
 
 
-def _draw(per_class, seed):
+def _draw(per_class: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.RandomState(seed)
     labels = random.permutation(np.repeat(np.arange(len(FIGURES), dtype=np.int32), per_class))
     images = np.empty((len(labels), 32, 32, 3), np.uint8)
@@ -107,12 +108,12 @@ def _draw(per_class, seed):
     return images, labels
 
 
-def _integers(random, low, high, *shape):
+def _integers(random: np.random.RandomState, low: int, high: int, *shape: int) -> np.ndarray:
     """Draw integers uniformly from low to high, both included."""
     return random.randint(low, high + 1, size=shape, dtype=np.int32)
 
 
-def _images(random, figure, n):
+def _images(random: np.random.RandomState, figure: Callable[..., np.ndarray], n: int) -> np.ndarray:
     colour = _integers(random, 0, 255, n, 1, 1, 3)
     # Shifted by 72 to 184 modulo 256: never close to the background, and no colour likelier than another.
     figure_colour = (colour + _integers(random, 72, 184, n, 1, 1, 3)) % 256
@@ -129,13 +130,13 @@ def _images(random, figure, n):
     return np.clip(canvas, 0, 255).astype(np.uint8)
 
 
-def _noise(random, n):
+def _noise(random: np.random.RandomState, n: int) -> np.ndarray:
     """Draw blotches of 4x4 pixels, each channel up to 24 lighter or darker."""
     blotches = _integers(random, -24, 24, n, 8, 8, 3)
     return blotches.repeat(4, axis=1).repeat(4, axis=2)
 
 
-def _frame_of(random, n, low, high):
+def _frame_of(random: np.random.RandomState, n: int, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
     """Return pixel coordinates u, v [n, 32, 32] in frames with random centres and rotations."""
     pixel = np.arange(32, dtype=np.int32) * UNIT + UNIT // 2
     x = pixel[None, None, :] - _integers(random, low, high, n, 1, 1)
@@ -145,17 +146,17 @@ def _frame_of(random, n, low, high):
     return (cosine * x + sine * y) >> 10, (cosine * y - sine * x) >> 10
 
 
-def _bar(random, n):
+def _bar(random: np.random.RandomState, n: int) -> np.ndarray:
     """Draw clutter: a thin bar of random length at a random position."""
     u, v = _frame_of(random, n, 0, 32 * UNIT)
     length, width = _integers(random, 2 * UNIT, 10 * UNIT, n, 1, 1), _integers(random, UNIT // 2, UNIT, n, 1, 1)
     return _coverage(np.minimum(length - abs(u), width - abs(v)))
 
 
-def _coverage(distance):
+def _coverage(distance: np.ndarray) -> np.ndarray:
     """Return how much of each pixel is inside, 0 to 128; edges are one pixel wide."""
     return np.clip(distance * 8 + 64, 0, 128)[..., None]
 
 
-def _paint(canvas, coverage, colour):
+def _paint(canvas: np.ndarray, coverage: np.ndarray, colour: np.ndarray) -> np.ndarray:
     return canvas + ((colour - canvas) * coverage >> 7)

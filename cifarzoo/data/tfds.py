@@ -1,6 +1,7 @@
 """Load CIFAR through TensorFlow Datasets (TFDS), which downloads, verifies and prepares it, in canonical order."""
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def read(dataset: str) -> tuple[Records, Records]:
         raise DataError(f"{type(error).__name__}: {first_line[:200]}") from error
 
 
-def _check_network(builder):
+def _check_network(builder: Any) -> None:
     """Check once that the archive is reachable: without a network, TFDS would retry for more than three minutes."""
     archive = ARCHIVES[builder.name]
     downloads = builder.data_dir_root / "downloads"
@@ -54,7 +55,7 @@ def _check_network(builder):
         raise DataError(f"{url} cannot be reached: {type(error).__name__}") from error
 
 
-def _split(tfds, builder, split):
+def _split(tfds: Any, builder: Any, split: str) -> Records:
     size = IMAGES[split]
     images = np.empty((size, 32, 32, 3), np.uint8)
     labels = {kind: np.empty(size, np.int32) for kind in CLASSES[builder.name]}
@@ -70,7 +71,7 @@ def _split(tfds, builder, split):
     return Records(images, labels)
 
 
-def _record_number(identifier, split, size):
+def _record_number(identifier: bytes, split: str, size: int) -> int:
     """Return the number in an identifier such as `b"train_00001"`."""
     prefix, _, number = identifier.decode().partition("_")
     if prefix != split or not number.isdecimal() or int(number) >= size:

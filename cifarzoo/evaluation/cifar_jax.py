@@ -4,13 +4,16 @@ Reading a log needs no Keras.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cifarzoo.data import Dataset
 from cifarzoo.errors import DataError
 from cifarzoo.runs.tables import format_tsv, read_table
+
+if TYPE_CHECKING:
+    import keras
 
 SHARPNESS_COLUMNS = (
     "acc_tr",
@@ -54,7 +57,7 @@ def format_log(path: Path) -> str:
 
 
 def sharpness_row(
-    model,
+    model: "keras.Model",
     dataset: Dataset,
     batch_size: int = 10_000,
     devices: int = 1,

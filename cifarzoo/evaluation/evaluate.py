@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from cifarzoo.data import Dataset, load
@@ -24,7 +25,7 @@ from cifarzoo.runs.folder import RunFolder
 ROUNDING = 2e-4
 
 
-def predict(model, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
+def predict(model: keras.Model, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
     """Return the logits of all images, float32 [n, classes].
 
     An incomplete last batch is padded with its last image. So nothing compiles twice, and every replica of a model
@@ -73,7 +74,7 @@ def evaluate(
     return metrics | {"images_per_second": round(len(logits) / seconds, 1)}, logits
 
 
-def check_shapes(model, dataset: Dataset, source: str) -> None:
+def check_shapes(model: keras.Model, dataset: Dataset, source: str) -> None:
     """Check that the model takes the data set's images and has one output per class.
 
     Raises:
@@ -93,7 +94,7 @@ def check_shapes(model, dataset: Dataset, source: str) -> None:
         raise DataError(f"{source}: the model has {outputs[-1]} outputs, {dataset.name} has {dataset.classes} classes")
 
 
-def _check_logits(loaded, logits):
+def _check_logits(loaded: LoadedModel, logits: np.ndarray) -> None:
     if not np.isfinite(logits).all():
         raise DataError(f"{loaded.source}: its logits are not finite: the weights hold NaN, infinity or huge values")
     if are_probabilities(logits):

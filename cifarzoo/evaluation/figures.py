@@ -6,13 +6,21 @@ Figures are made without `pyplot`, so nothing depends on a display or on global 
 import io
 import itertools
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cifarzoo.data.classes import classes_of
 from cifarzoo.errors import CifarzooError, DataError
 from cifarzoo.models.catalogue import find
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from cifarzoo.evaluation.loss_slices import Slice
+    from cifarzoo.pretrained.manifest import Published
 
 DPI = 110
 LINES = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
@@ -30,21 +38,21 @@ def check() -> None:
         raise CifarzooError("pictures need Matplotlib: pip install matplotlib") from None
 
 
-def _figure(width=6.0, height=4.0):
+def _figure(width: float = 6.0, height: float = 4.0) -> "Figure":
     check()
     from matplotlib.figure import Figure
 
     return Figure((width, height), dpi=DPI, layout="constrained")
 
 
-def png(figure) -> bytes:
+def png(figure: "Figure") -> bytes:
     """Return the content of the figure's PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
-def save(figure, path: Path) -> Path:
+def save(figure: "Figure", path: Path) -> Path:
     """Write a figure as PNG, in a folder that is created if missing.
 
     Raises:
@@ -58,7 +66,9 @@ def save(figure, path: Path) -> Path:
     return path
 
 
-def learning_curves(logs: dict[str, list[dict[str, np.ndarray]]], columns=("loss", "error")):
+def learning_curves(
+    logs: dict[str, list[dict[str, np.ndarray]]], columns: Sequence[str] = ("loss", "error")
+) -> "Figure":
     """Draw columns of logs over epochs, for training and validation; for several seeds their mean and spread.
 
     The band around the mean is one sample standard deviation (n - 1) wide on either side, at the epochs that all seeds
@@ -92,7 +102,7 @@ def learning_curves(logs: dict[str, list[dict[str, np.ndarray]]], columns=("loss
     return figure
 
 
-def _common_rows(seeds, key):
+def _common_rows(seeds: Sequence[dict[str, np.ndarray]], key: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the epochs at which every seed has a value in the column, and the values [seeds, epochs]."""
     if any(key not in log for log in seeds):
         return np.zeros(0), np.zeros((len(seeds), 0))
@@ -104,7 +114,7 @@ def _common_rows(seeds, key):
     return np.array(epochs), np.array([[by_epoch[epoch] for epoch in epochs] for by_epoch in values])
 
 
-def reliability_diagram(bins: dict[str, np.ndarray]):
+def reliability_diagram(bins: dict[str, np.ndarray]) -> "Figure":
     """Draw accuracy over confidence, and below it the share of images at each confidence.
 
     Args:
@@ -125,7 +135,7 @@ def reliability_diagram(bins: dict[str, np.ndarray]):
     return figure
 
 
-def confusion_matrix(matrix, names: list[str]):
+def confusion_matrix(matrix: Any, names: list[str]) -> "Figure":
     """Draw counts by true class (rows) and predicted class, coloured by their share of the row.
 
     With up to 20 classes, each cell also shows its count.
@@ -134,7 +144,7 @@ def confusion_matrix(matrix, names: list[str]):
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     size = 6.5 if len(names) <= 20 else 14.0
     figure = _figure(size, size * 0.92)
-    axes = figure.subplots()
+    axes: Any = figure.subplots()
     # Errors are rare: the square root makes a share of one percent visible.
     picture = axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
     if len(names) <= 20:
@@ -145,12 +155,17 @@ def confusion_matrix(matrix, names: list[str]):
     axes.set_xticks(range(len(names)), names, rotation=90, **font)
     axes.set_yticks(range(len(names)), names, **font)
     axes.set(xlabel="predicted class", ylabel="true class")
-    bar = figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the true class (%)")
+    bar: Any = figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the true class (%)")
     bar.set_ticks(np.sqrt([0, 0.01, 0.05, 0.2, 0.5, 1]), labels=["0", "1", "5", "20", "50", "100"])
     return figure
 
 
-def error_against_parameters(entries, anchors: dict, dataset: str, marked: tuple[str, int, float] | None = None):
+def error_against_parameters(
+    entries: Sequence[Published],
+    anchors: dict[str, Any],
+    dataset: str,
+    marked: tuple[str, int, float] | None = None,
+) -> "Figure":
     """Draw test error over parameters, for published files and for what papers and other zoos report.
 
     Args:
@@ -160,7 +175,7 @@ def error_against_parameters(entries, anchors: dict, dataset: str, marked: tuple
         marked: Label, parameters and error in percent of one more network, marked with a star.
     """
     figure = _figure(7.0, 4.5)
-    axes = figure.subplots()
+    axes: Any = figure.subplots()
     classes = str(classes_of(dataset))
     for key, name, marker in (
         ("paper", "papers", "s"),
@@ -190,7 +205,7 @@ def error_against_parameters(entries, anchors: dict, dataset: str, marked: tuple
     return figure
 
 
-def loss_line(slices: dict):
+def loss_line(slices: dict[str, Slice]) -> "Figure":
     """Draw the loss and, in a second panel, the error of one-dimensional `Slice`s, given per label in the legend."""
     figure = _figure(10.4, 3.8)
     for axes, key, name in zip(figure.subplots(1, 2), ("loss", "error"), ("loss", "error (%)"), strict=True):
@@ -202,14 +217,14 @@ def loss_line(slices: dict):
     return figure
 
 
-def loss_plane(plane):
+def loss_plane(plane: Slice) -> "Figure":
     """Draw the loss of a two-dimensional `Slice` as contours, evenly spaced in its logarithm.
 
     Raises:
         DataError: the loss is infinite everywhere.
     """
     figure = _figure(5.6, 4.6)
-    axes = figure.subplots()
+    axes: Any = figure.subplots()
     finite = np.isfinite(plane.loss) & (plane.loss > 0)
     if not finite.any():
         raise DataError("the loss is infinite everywhere on the plane")
@@ -220,7 +235,7 @@ def loss_plane(plane):
     axes.contour(*plane.coordinates, values.T, levels=levels[::4], colors="white", linewidths=0.5)
     axes.plot(0, 0, "+", color="red", markersize=10)
     axes.set(xlabel="position along the first direction", ylabel="along the second", aspect="equal")
-    bar = figure.colorbar(picture, ax=axes, label="loss")
+    bar: Any = figure.colorbar(picture, ax=axes, label="loss")
     bar.set_ticks(levels[::4], labels=[f"{level:.3g}" for level in levels[::4]])
     bar.minorticks_off()
     return figure

@@ -145,10 +145,10 @@ def load_by_name(name: str, entries: list[Published], weights: Literal[True] | s
     return _of_entry(model, select(registered.name, architecture, arguments.get("classes", 10), weights))
 
 
-def _of_entry(model, entry: Published):
+def _of_entry(model: keras.Model, entry: Published) -> LoadedModel:
     return LoadedModel(model, entry.dataset, entry.tag, entry.training["experiment"]["train_split"])
 
 
-def _of_file(model, description: Description | None, path):
+def _of_file(model: keras.Model, description: Description | None, path: str | Path) -> LoadedModel:
     dataset = description and (description.dataset or description.statistics)
     return LoadedModel(model, dataset or dataset_with(model.output_shape[-1]), str(path))

@@ -6,7 +6,9 @@ weights of different scale can be compared. Only public Keras calls, so any mode
 
 import contextlib
 import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -31,7 +33,7 @@ class Slice:
     error: np.ndarray
 
 
-def random_direction(model, seed: int) -> list[np.ndarray]:
+def random_direction(model: keras.Model, seed: int) -> list[np.ndarray]:
     """Draw a filter-normalised random direction, one array per trainable variable of the model.
 
     Each filter (the part of a kernel that leads to one output: all axes except the last) is a Gaussian vector scaled to
@@ -51,7 +53,14 @@ def random_direction(model, seed: int) -> list[np.ndarray]:
     return direction
 
 
-def loss_slice(model, images: np.ndarray, labels: np.ndarray, directions, coordinates, batch_size: int = 500) -> Slice:
+def loss_slice(
+    model: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    directions: Sequence[list[np.ndarray]],
+    coordinates: Sequence[np.ndarray],
+    batch_size: int = 500,
+) -> Slice:
     """Compute loss and error at weights + a * first direction (+ b * second direction), for all a (and b).
 
     BatchNormalization keeps the network's moving statistics. Afterwards the model's weights are restored.
@@ -92,7 +101,7 @@ def loss_slice(model, images: np.ndarray, labels: np.ndarray, directions, coordi
 
 
 @contextlib.contextmanager
-def _restored_weights(model):
+def _restored_weights(model: keras.Model) -> Iterator[list[np.ndarray]]:
     start = [_to_numpy(variable) for variable in model.trainable_variables]
     try:
         yield start
@@ -101,11 +110,11 @@ def _restored_weights(model):
             variable.assign(value)
 
 
-def _to_numpy(variable):
+def _to_numpy(variable: Any) -> np.ndarray:
     return np.array(keras.ops.convert_to_numpy(variable.value))
 
 
-def _loss_and_error(logits, labels):
+def _loss_and_error(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     error = 100 * np.mean(logits.argmax(axis=1) != labels)
     if not np.isfinite(logits).all():  # far from its weights a network may overflow: part of the slice, not an error
         return np.inf, error

@@ -46,7 +46,7 @@ class Predictions:
     measured: dict[str, dict[str, float]] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.class_names and self.dataset in CLASS_NAMES:
             self.class_names = CLASS_NAMES[self.dataset][0]
 
@@ -95,7 +95,7 @@ class Predictions:
         metrics["temperature"] = self._temperature(split) if "validation" in self.logits else None
         return metrics
 
-    def _temperature(self, split):
+    def _temperature(self, split: str) -> dict[str, Any]:
         logits, labels = self.logits["validation"], self.labels["validation"]
         images = classification_metrics(logits, labels)["n"]  # also checks logits and labels
         value = fit_temperature(logits, labels)
@@ -152,13 +152,13 @@ def load_predictions(path: Path) -> Predictions:
     return predictions
 
 
-def _classes(predictions):
+def _classes(predictions: Predictions) -> int | None:
     """The number of classes that all logits must have; None until it is known."""
     shapes = [logits.shape[1] for logits in predictions.logits.values()]
     return len(predictions.class_names) or (shapes[0] if shapes else None)
 
 
-def _check_pair(path, split, logits, labels, classes):
+def _check_pair(path: Path, split: str, logits: np.ndarray, labels: np.ndarray, classes: int | None) -> None:
     """Raise a DataError unless these are logits [images, classes] and labels [images]."""
     matches = logits.ndim == 2 and labels.shape == logits.shape[:1] and len(labels)
     if not matches or logits.shape[1] != (classes or logits.shape[1]):

@@ -15,7 +15,7 @@ from cifarzoo.errors import DataError
 from cifarzoo.evaluation import figures
 from cifarzoo.evaluation.evaluate import predict_splits
 from cifarzoo.evaluation.load_model import load_run
-from cifarzoo.evaluation.loss_slices import loss_slice, random_direction
+from cifarzoo.evaluation.loss_slices import Slice, loss_slice, random_direction
 from cifarzoo.evaluation.text import as_rows, temperature_note
 from cifarzoo.metrics import calibration_bins, log_softmax
 from cifarzoo.pretrained.files import find
@@ -153,17 +153,19 @@ def _comparison(results, metrics):
 
 def _slices(model, dataset, splits, images):
     directions = [random_direction(model, seed) for seed in (0, 1)]
-    lines, plane = {}, None
+    lines: dict[str, Slice] = {}
+    planes: list[Slice] = []
     for name in splits:
         split = dataset.split(name)
         split = split.take(np.random.RandomState(0).permutation(len(split))[:images])
         label = f"{name}, {len(split):,} images"
         lines[label] = loss_slice(model, split.images, split.labels, directions[:1], [LINE])
-        plane = plane or loss_slice(model, split.images, split.labels, directions, [PLANE, PLANE])
+        if not planes:
+            planes.append(loss_slice(model, split.images, split.labels, directions, [PLANE, PLANE]))
     return [
         "<h2>Loss slices</h2>",
         _image(figures.loss_line(lines), "loss along a random direction"),
-        _image(figures.loss_plane(plane), "loss on a random plane"),
+        _image(figures.loss_plane(planes[0]), "loss on a random plane"),
         _note(
             "Filter-normalised random directions (Li et al., 2018); BatchNormalization keeps its moving statistics. "
             f"The plane shows {next(iter(lines))}."

@@ -4,6 +4,7 @@ import functools
 import itertools
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.merging import merge
@@ -46,7 +47,7 @@ def expand(document: dict, overrides: Sequence[str], location: str) -> list[dict
     return documents
 
 
-def _named_values(key, values, location):
+def _named_values(key: Any, values: Any, location: str) -> list[tuple[str, Any]]:
     """Return the values of one key of a grid, each with its name: [(name in the run's name, value), ...]."""
     where = f"{location}: grid.{key}"
     if not isinstance(key, str) or key.split(".")[0] in ("grid", "recipe", "seeds") or key.endswith("run_name"):
@@ -68,14 +69,14 @@ def _named_values(key, values, location):
     return [(value if isinstance(value, str) else f"{last}_{json.dumps(value)}", value) for value in values]
 
 
-def _paths(value, above=()):
+def _paths(value: Any, above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
     """Return the paths of all leaves of nested mappings, as tuples of keys."""
     if not isinstance(value, dict) or not value:
         return {above}
     return {path for key, inner in value.items() for path in _paths(inner, (*above, key))}
 
 
-def _check_overrides(grid, overrides, location):
+def _check_overrides(grid: dict[str, Any], overrides: Sequence[str], location: str) -> None:
     """Refuse an override of a key that the grid sets: it would change nothing, or not every document."""
     for override in overrides:
         key = tuple(override.partition("=")[0].split("."))

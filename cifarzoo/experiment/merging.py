@@ -1,5 +1,7 @@
 """Lay one document over another, as recipes, grids and overrides do."""
 
+from typing import Any
+
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.schedules import Duration
 from cifarzoo.strict_yaml import parse
@@ -17,7 +19,7 @@ def merge(base: dict, top: dict) -> dict:
     return merged
 
 
-def _replaces(value, below):
+def _replaces(value: Any, below: Any) -> bool:
     """Whether a mapping replaces the one below instead of merging with it."""
     if "kind" in value:
         return value["kind"] != below.get("kind")

@@ -44,7 +44,7 @@ def training_settings(recipe: str) -> dict:
     return document
 
 
-def _experiment(recipe) -> Experiment:
+def _experiment(recipe: str) -> Experiment:
     files = recipe_files()
     file, _, name = str(recipe).partition("/")
     path = files.get(file)

@@ -6,10 +6,11 @@ pooling takes images of any size.
 """
 
 import itertools
+from collections.abc import Sequence
 
 from pydantic import Field
 
-from cifarzoo.experiment.schedules import Length
+from cifarzoo.experiment.schedules import Length, Lengths
 from cifarzoo.strict_model import Strict
 
 FULL_SIZE = 32
@@ -30,7 +31,7 @@ class ImageSizes:
         lengths: A function from a `Duration` to steps.
     """
 
-    def __init__(self, stages, lengths):
+    def __init__(self, stages: Sequence[ResizingStage], lengths: Lengths):
         self._sizes = [stage.size for stage in stages]
         self._ends = [lengths(stage.until) for stage in stages]
 

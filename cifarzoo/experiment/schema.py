@@ -6,14 +6,14 @@ cifar-vs-tensorflow2; its files run unchanged. An error names the file, the docu
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
 from cifarzoo.augment.entries import Augmentation
 from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.experiment.resizing import ImageSizes, ResizingStage
-from cifarzoo.experiment.schedules import AnySchedule, Length, Stepped
+from cifarzoo.experiment.schedules import AnySchedule, Length, Lengths, Stepped
 from cifarzoo.strict_model import Strict
 
 # The losses to train with and to measure sharpness of; `cifarzoo.training.losses` defines them.
@@ -73,7 +73,7 @@ class TrainParameters(Strict):
     train_metrics: bool = False
 
     @model_validator(mode="after")
-    def _one_schedule(self):
+    def _one_schedule(self) -> Self:
         stepped = self.lr_values is not None or self.lr_boundaries is not None
         if stepped and self.schedule is not None:
             raise ValueError("give either schedule or lr_values and lr_boundaries, not both")
@@ -87,7 +87,7 @@ class TrainParameters(Strict):
         return self
 
     @model_validator(mode="after")
-    def _one_average(self):
+    def _one_average(self) -> Self:
         if self.ema_decay and self.lookahead:
             raise ValueError(
                 "give either ema_decay or lookahead: both keep a second set of weights, which is evaluated"
@@ -149,7 +149,7 @@ class Experiment(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _earlier_spellings(cls, document):
+    def _earlier_spellings(cls, document: Any) -> Any:
         if not isinstance(document, dict):
             return document
         document = dict(document)
@@ -162,13 +162,13 @@ class Experiment(Strict):
         return document
 
     @model_validator(mode="after")
-    def _dataset_exists(self):
+    def _dataset_exists(self) -> Self:
         if self.dataset not in CLASS_NAMES and not (self.in_memory and self.in_memory.dataset):
             raise ValueError(f"dataset: expected {', '.join(CLASS_NAMES)}, got {self.dataset!r}")
         return self
 
     @model_validator(mode="after")
-    def _splits_fit(self):
+    def _splits_fit(self) -> Self:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must differ, got {self.seeds}")
         if self.train_split == "train" and self.val_split == "validation":
@@ -177,7 +177,7 @@ class Experiment(Strict):
 
     _source: str = PrivateAttr("")
 
-    def model_post_init(self, context) -> None:
+    def model_post_init(self, context: Any) -> None:
         """Keep the file and document that the experiment was read from: `source` of the validation's context."""
         self._source = (context or {}).get("source", "")
 
@@ -191,7 +191,7 @@ class Experiment(Strict):
         """The run's name: `train_parameters.run_name`, by default the model's."""
         return self.train_parameters.run_name or self.model
 
-    def lengths(self, images: int):
+    def lengths(self, images: int) -> Lengths:
         """Return a function from a `Duration` to steps, for this number of training images."""
         return lambda duration: duration.in_steps(images, self.train_parameters.batch_size)
 

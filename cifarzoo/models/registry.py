@@ -10,12 +10,15 @@ import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cifarzoo.errors import ModelError
 from cifarzoo.keras_internals.model_building import fast_model_building
 from cifarzoo.models.catalogue import catalogue, find
 from cifarzoo.pretrained.description import Description, attach_description
+
+if TYPE_CHECKING:
+    import keras
 
 COMMON_ARGUMENTS = {
     "classes": 10,
@@ -82,7 +85,7 @@ def register(
     aliases: tuple[str, ...] = (),
     training_only: tuple[str, ...] = (),
     special_case_of: tuple[str, dict[str, Any]] | None = None,
-):
+) -> Callable[[Callable], Callable]:
     """Decorate a factory: make it known by its name and aliases, and give it the common arguments.
 
     The factory takes its architecture arguments and `**options`; it returns the model without loading weights.
@@ -100,19 +103,19 @@ def register(
         ModelError: a name is registered already, or `training_only` has a name that is not an argument.
     """
 
-    def decorate(build):
+    def decorate(build: Callable) -> Callable:
         name = build.__name__
         signature = _full_signature(build)
         if unknown := set(training_only) - set(signature.parameters):
             raise ModelError(f"{name}: training_only has {', '.join(sorted(unknown))}, which is not an argument")
 
         @functools.wraps(build)
-        def factory(*args, **kwargs):
+        def factory(*args: Any, **kwargs: Any) -> "keras.Model":
             return _build(entry, _bind(name, signature, args, kwargs))
 
         # What `inspect` shows, which mypy does not know.
         factory.__signature__ = signature  # type: ignore[attr-defined]
-        factory.__doc__ = inspect.cleandoc(build.__doc__) + "\n" + COMMON_DOC.format(paper=paper, year=year)
+        factory.__doc__ = inspect.cleandoc(str(build.__doc__)) + "\n" + COMMON_DOC.format(paper=paper, year=year)
         family = build.__module__.rsplit(".", 1)[-1]
         entry = Entry(name, factory, build, family, paper, year, aliases, training_only, special_case_of)
         for known in (name, *aliases):
@@ -125,7 +128,7 @@ def register(
     return decorate
 
 
-def _bind(name, signature, args, kwargs):
+def _bind(name: str, signature: inspect.Signature, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
     """All arguments of a factory's call by name, defaults filled in."""
     try:
         bound = signature.bind(*args, **kwargs)
@@ -138,7 +141,7 @@ def _bind(name, signature, args, kwargs):
     return dict(bound.arguments)
 
 
-def _full_signature(build):
+def _full_signature(build: Callable) -> inspect.Signature:
     own = [p for p in inspect.signature(build).parameters.values() if p.kind is not p.VAR_KEYWORD]
     common = [
         inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
@@ -147,12 +150,12 @@ def _full_signature(build):
     return inspect.Signature(own + common)
 
 
-def _build(entry, arguments):
+def _build(entry: Entry, arguments: dict[str, Any]) -> "keras.Model":
     """The model of a factory's call."""
     classes, load_weights = arguments["classes"], arguments.pop("load_weights")
     usual_statistics = "cifar100" if classes == 100 else "cifar10"
 
-    def fresh(statistics=usual_statistics):
+    def fresh(statistics: str = usual_statistics) -> "keras.Model":
         return _fresh_model(entry, arguments, statistics)
 
     if load_weights is False:
@@ -162,7 +165,7 @@ def _build(entry, arguments):
     return load_pretrained(entry.name, entry.architecture(arguments), classes, load_weights, fresh)
 
 
-def _fresh_model(entry, arguments, statistics):
+def _fresh_model(entry: Entry, arguments: dict[str, Any], statistics: str) -> "keras.Model":
     """The model with fresh weights and its description, for all arguments except `load_weights`."""
     options = arguments | {"name": arguments["name"] or entry.name, "statistics": statistics}
     try:
@@ -174,7 +177,7 @@ def _fresh_model(entry, arguments, statistics):
     return model
 
 
-def _describe(entry, arguments, statistics):
+def _describe(entry: Entry, arguments: dict[str, Any], statistics: str) -> Description:
     return Description(
         factory=entry.name,
         arguments=entry.architecture(arguments),
@@ -184,7 +187,7 @@ def _describe(entry, arguments, statistics):
     )
 
 
-def build_described(description: Description):
+def build_described(description: Description) -> "keras.Model":
     """The model of a weight file's description, with fresh weights.
 
     Raises:
@@ -224,7 +227,7 @@ def get(name: str) -> Entry:
     return _ENTRIES[record.name]
 
 
-def create_model(model: str, /, **arguments):
+def create_model(model: str, /, **arguments: Any) -> "keras.Model":
     """Build a model by name or alias: `create_model("cifar_resnet20", classes=100)`.
 
     Raises:

@@ -5,13 +5,17 @@ states of random generators play no part.
 """
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
 from cifarzoo.errors import WeightsError, summarize
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +41,7 @@ def read_arrays(path: Path) -> LayerArrays:
     layers: dict[str, list[np.ndarray]] = {}
     names: set[str] = set()
 
-    def visit(name, node):
+    def visit(name: str, node: Any) -> None:
         if isinstance(node, h5py.Dataset) and "/seed_generator/" not in f"/{name}":
             names.add(f"/{name}")
 
@@ -50,7 +54,7 @@ def read_arrays(path: Path) -> LayerArrays:
     return LayerArrays(layers, tuple(sorted(names)))
 
 
-def _collect(group, prefix, layers, names):
+def _collect(group: Any, prefix: str, layers: dict[str, list[np.ndarray]], names: set[str]) -> None:
     """Move the arrays of a model's layers, and of the models among them, to `layers`; take them out of `names`."""
     for node in group.get("layers", {}).values():
         variables = node.get("vars")
@@ -64,18 +68,18 @@ def _collect(group, prefix, layers, names):
             names -= {f"{variables.name}/{i}" for i in range(len(variables))}
 
 
-def model_arrays(model) -> LayerArrays:
+def model_arrays(model: "keras.Model") -> LayerArrays:
     """The arrays of a Keras model in memory."""
     return LayerArrays({path: layer.get_weights() for path, layer in layers_with_weights(model).items()})
 
 
-def layers_with_weights(model) -> dict:
+def layers_with_weights(model: "keras.Model") -> "dict[str, keras.Layer]":
     """The layers that have weights, by path, through the models among the model's layers."""
     import keras
 
     found, seen = {}, set()
 
-    def collect(model, prefix):
+    def collect(model: "keras.Model", prefix: str) -> None:
         for layer in model.layers:
             if id(layer) in seen:
                 continue
@@ -89,7 +93,7 @@ def layers_with_weights(model) -> dict:
     return found
 
 
-def mismatch(model, arrays: LayerArrays, without: Collection[str] = ()) -> str | None:
+def mismatch(model: "keras.Model", arrays: LayerArrays, without: Collection[str] = ()) -> str | None:
     """Why a file's arrays do not fit a model, or None if they do: layer names, shapes, or weights that are not finite.
 
     Args:
@@ -115,11 +119,11 @@ def mismatch(model, arrays: LayerArrays, without: Collection[str] = ()) -> str |
     return None
 
 
-def _text(shapes):
+def _text(shapes: Iterable[tuple[int, ...]]) -> str:
     return ", ".join(map(str, shapes))
 
 
-def assign(model, arrays: LayerArrays, without: Collection[str] = ()) -> None:
+def assign(model: "keras.Model", arrays: LayerArrays, without: Collection[str] = ()) -> None:
     """Copy the file's arrays into the model's layers; call `mismatch` first.
 
     Args:

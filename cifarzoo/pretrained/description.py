@@ -8,7 +8,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cifarzoo._version import __version__
 from cifarzoo.errors import WeightsError
@@ -16,6 +16,9 @@ from cifarzoo.models.catalogue import call, identity
 from cifarzoo.pretrained.files import sha256
 from cifarzoo.pretrained.manifest import Published, manifest
 from cifarzoo.runs import atomic
+
+if TYPE_CHECKING:
+    import keras
 
 ATTRIBUTE = "cifarzoo"
 
@@ -83,17 +86,17 @@ def statistics_of(dataset: str) -> str:
     return "cifar100" if dataset == "cifar100" else "cifar10"
 
 
-def attach_description(model, description: Description) -> None:
+def attach_description(model: "keras.Model", description: Description) -> None:
     """Attach a description to a Keras model, as factories do with the models that they build."""
     model.cifarzoo_description = description
 
 
-def description_of(model) -> Description | None:
+def description_of(model: "keras.Model") -> Description | None:
     """The description that a factory attached to its model, or None for any other model."""
     return getattr(model, "cifarzoo_description", None)
 
 
-def save_weights(model, path: str | os.PathLike, description: Description | None = None) -> None:
+def save_weights(model: "keras.Model", path: str | os.PathLike, description: Description | None = None) -> None:
     """Write the weights of a Keras model, with a description, to a `.weights.h5` file.
 
     The file appears under its name only when it is complete and on the disk.
@@ -150,7 +153,7 @@ def read_description(path: str | os.PathLike) -> Description | None:
     return None if entry is None else describe_entry(entry)
 
 
-def _parse(path, text):
+def _parse(path: str | os.PathLike, text: str) -> Description:
     try:
         document = json.loads(text)
         # A newer version may say more.

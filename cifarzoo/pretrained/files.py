@@ -24,7 +24,7 @@ def find(name: str) -> Path | None:
 
 
 @functools.lru_cache(maxsize=64)
-def _sha256(path, size, modified):
+def _sha256(path: Path, size: int, modified: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

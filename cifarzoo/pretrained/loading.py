@@ -95,7 +95,8 @@ def load_pretrained(
     else:
         # The factory has no argument for statistics: the input is normalised as it was when the weights were trained.
         model = build(statistics=description.statistics) if description.statistics else build()
-        _check(path, description, description_of(model))
+        if (expected := description_of(model)) is not None:
+            _check(path, description, expected)
     _fill_backbone_or_all(model, origin, path, read_arrays(path))
     return model
 
@@ -125,7 +126,7 @@ def describe_file(path: Path) -> Description | None:
     return read_description(path)
 
 
-def _check(path, description, expected):
+def _check(path: Path, description: Description, expected: Description) -> None:
     """Raise WeightsError unless the file has the expected backbone, and outputs of the same meaning."""
     contents = f"{path}: contains {description}"
     # Of a user's own networks only names and shapes are known, which are compared later.
@@ -155,7 +156,7 @@ def fill(model: "keras.Model", path: str | os.PathLike, arrays: LayerArrays, wit
     assign(model, arrays, without)
 
 
-def _fill_backbone_or_all(model, origin, path, arrays):
+def _fill_backbone_or_all(model: "keras.Model", origin: str | Path, path: Path, arrays: LayerArrays) -> None:
     """Copy all arrays, or those of the backbone if the classifiers differ, which a line of the log says."""
     classifier = next((layer for layer in model.layers if layer.name == CLASSIFIER), None)
     stored = [array.shape for array in arrays.layers.get(CLASSIFIER, [])]
@@ -171,7 +172,7 @@ def _fill_backbone_or_all(model, origin, path, arrays):
         )
 
 
-def _load_in_order(model, path):
+def _load_in_order(model: "keras.Model", path: Path) -> None:
     """Load as Keras does, by layer class and order."""
     try:
         model.load_weights(path)
@@ -193,7 +194,7 @@ def open_keras_file(path: Path) -> "keras.Model":
         raise WeightsError(f"{path}: not a saved Keras model that opens here ({summarize(failure)})") from None
 
 
-def _fill_from_keras_file(model, path):
+def _fill_from_keras_file(model: "keras.Model", path: Path) -> None:
     """Copy the weights of a saved model, after comparing what both compute where their heads are the same."""
     source = open_keras_file(path)
     before = [layer for layer in source.layers if layer.name == "normalization"]
@@ -208,13 +209,13 @@ def _fill_from_keras_file(model, path):
         )
 
 
-def _same_constants(one, other):
+def _same_constants(one: "keras.Layer", other: "keras.Layer") -> bool:
     import numpy as np
 
     return np.allclose(one.mean, other.mean) and np.allclose(one.variance, other.variance)
 
 
-def _same_outputs(one, other):
+def _same_outputs(one: "keras.Model", other: "keras.Model") -> bool:
     """Whether two models agree on two images of random pixels."""
     import numpy as np
 

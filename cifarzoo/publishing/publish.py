@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -159,14 +160,14 @@ def _smallest(file: Path, temporary: Path, loaded: LoadedModel, dataset: Dataset
     return (half, half_metrics) if same else (file, metrics)
 
 
-def _measure(loaded, file, dataset):
+def _measure(loaded: LoadedModel, file: Path, dataset: Dataset) -> dict[str, Any]:
     load_file(loaded.model, file)
     metrics, _ = evaluate(loaded, dataset)
     metrics.pop("images_per_second")
     return metrics
 
 
-def _without_paths(config):
+def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
     """An experiment without the folders of the machine that it ran on."""
     parameters = {key: value for key, value in config["train_parameters"].items() if key != "logdir"}
     return {key: value for key, value in config.items() if key != "data_dir"} | {"train_parameters": parameters}

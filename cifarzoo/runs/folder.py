@@ -59,10 +59,10 @@ class RunFolder:
             raise ExperimentError(f"{experiment.name}: not a folder's name on Windows; set train_parameters.run_name")
         return cls(Path(experiment.train_parameters.logdir) / experiment.name / f"seed{seed}")
 
-    def __str__(self):
+    def __str__(self) -> str:
         return str(self.path)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
 
     # ------------------------------------------------------------------------------------------------ state
@@ -142,19 +142,19 @@ class RunFolder:
             raise self._not_finished()
         return self.weights_path
 
-    def _find_config(self):
+    def _find_config(self) -> Path:
         for path in (self.config_path, self.path.parent / CONFIG):
             if path.is_file():
                 return path
         raise self._not_finished()
 
-    def _not_finished(self):
+    def _not_finished(self) -> DataError:
         seeds = sorted(path.parent.name for path in self.path.glob(f"*/{WEIGHTS}"))
         hint = f"; its runs are {', '.join(seeds)}" if seeds else ""
         return DataError(f"{self.path}: not a finished run: {CONFIG} and {WEIGHTS} are expected there{hint}")
 
     @staticmethod
-    def _read(path):
+    def _read(path: Path) -> str:
         try:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as failure:
@@ -244,7 +244,7 @@ class RunFolder:
             f"{self.path}: holds a run of another experiment{different}; set another run_name, or delete the folder"
         )
 
-    def _different_keys(self, experiment):
+    def _different_keys(self, experiment: Experiment) -> list[str]:
         try:
             earlier = _flat(yaml.safe_load(self._read(self.config_path)))
         except (DataError, yaml.YAMLError):
@@ -253,7 +253,7 @@ class RunFolder:
         return sorted(key for key in earlier | now if earlier.get(key) != now.get(key))
 
 
-def _flat(tree, prefix=""):
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one, with dotted keys."""
     if not isinstance(tree, dict):
         return {prefix: tree}

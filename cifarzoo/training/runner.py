@@ -4,11 +4,16 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cifarzoo.data import Dataset, load
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.training.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from cifarzoo.training.job import Job
+    from cifarzoo.training.trainer import Callbacks
 
 
 def set_backend(experiments: list[Experiment]) -> None:
@@ -36,7 +41,7 @@ def set_backend(experiments: list[Experiment]) -> None:
     os.environ["KERAS_BACKEND"] = backend
 
 
-def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
+def run_all(experiments: list[Experiment], callbacks: "Callbacks" = ()) -> list[Outcome]:
     """Check every experiment (except those with `skip_error_test`), then train every run of each.
 
     Args:
@@ -86,7 +91,7 @@ def run_all(experiments: list[Experiment], callbacks=()) -> list[Outcome]:
     return [outcomes[number, seed] for number, experiment in enumerate(experiments) for seed in experiment.seeds]
 
 
-def _checked_jobs(experiment, datasets):
+def _checked_jobs(experiment: Experiment, datasets: dict[tuple, Dataset]) -> "list[Job]":
     """Return one job for each set of seeds that train together, the first of them checked."""
     from cifarzoo.hardware import slow_precision
     from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
@@ -114,8 +119,8 @@ def _checked_jobs(experiment, datasets):
     return jobs
 
 
-def _report_failure(outcome):
-    if outcome.state == "stopped":
+def _report_failure(outcome: Outcome) -> None:
+    if outcome.error and outcome.state == "stopped":
         report(outcome.error)
     elif outcome.error:
         report(f"{outcome.experiment.location}: failed: {outcome.error}")

@@ -54,7 +54,7 @@ def train(
     data_dir: str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     check: bool = True,
-    **changes,
+    **changes: Any,
 ) -> TrainedRun:
     """Train a model, or resume it: the same call continues an interrupted run and returns a finished one.
 
@@ -117,7 +117,7 @@ def train(
     return TrainedRun(trained, results, folder)
 
 
-def _sections(changes):
+def _sections(changes: dict[str, Any]) -> dict[str, Any]:
     """Sort keyword arguments into a document: keys of `train_parameters` go into that section."""
     document: dict[str, Any] = {}
     parameters: dict[str, Any] = {}
@@ -131,14 +131,14 @@ def _sections(changes):
     return document | ({"train_parameters": parameters} if parameters else {})
 
 
-def _name(model):
+def _name(model: Any) -> str:
     """Name a run after the user's function or model, unless Keras or Python made the name up."""
     name = re.sub(r"[^A-Za-z0-9._+-]", "_", getattr(model, "__name__", None) or model.name)
     made_up = re.fullmatch(r"(functional|sequential|model)(_\d+)?|_lambda_", name)
     return "own_model" if made_up or not name[0].isalnum() else name
 
 
-def _own_model(model, dataset, seed, arguments):
+def _own_model(model: Any, dataset: Dataset, seed: int, arguments: dict[str, Any]) -> keras.Model | None:
     """Return the user's own model, None if the zoo builds it.
 
     Raises:
@@ -171,13 +171,13 @@ def _own_model(model, dataset, seed, arguments):
     return model
 
 
-def _precision(model):
+def _precision(model: keras.Model) -> str:
     """Return the precision that a model's own layers compute in."""
     names = {layer.dtype_policy.name for layer in model.layers}
     return "float64" if "float64" in names else "bfloat16" if "mixed_bfloat16" in names else "float32"
 
 
-def _in_memory(model, dataset):
+def _in_memory(model: keras.Model | None, dataset: Dataset) -> dict[str, str]:
     """Return hashes of the user's own model and data set, so that a folder is resumed with the same only."""
     hashes = {}
     if model is not None:
@@ -191,18 +191,18 @@ def _in_memory(model, dataset):
     return hashes
 
 
-def _architecture_hash(model):
+def _architecture_hash(model: keras.Model) -> str:
     """Hash a model's architecture. Names count by their order, as Keras numbers them through within a process."""
     config = json.loads(model.to_json())
     names: dict[str, str] = {}
 
-    def number(value):
+    def number(value: Any) -> None:
         for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
             number(inner)
         if isinstance(value, dict) and isinstance(value.get("name"), str):
             names.setdefault(value["name"], f"layer {len(names)}")
 
-    def normalized(value):
+    def normalized(value: Any) -> Any:
         if isinstance(value, dict):
             kept = {key: inner for key, inner in value.items() if key not in ("seed", "build_config", "keras_version")}
             return {key: normalized(inner) for key, inner in kept.items()}

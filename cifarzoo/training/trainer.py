@@ -7,7 +7,7 @@ Longer than 300 lines because the loop and the parts it calls are read together.
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -103,7 +103,9 @@ def run_together(
         return [one.outcome for one in runs if one.outcome is not None]
 
 
-def _train(runs, step, end, groups):
+def _train(
+    runs: "Sequence[Run]", step: int, end: int, groups: dict[tuple[int, ...], EngineGroup]
+) -> list[dict[str, float]]:
     """Train the steps from `step` up to but not including `end` of all runs in one compiled call."""
     plan = runs[0].job.plan
     rates = plan.rates(step, end)
@@ -167,7 +169,7 @@ class Run:
             self._save()
         self._finish_if_done()
 
-    def _restore(self, arrays, meta):
+    def _restore(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> int:
         """Continue from a checkpoint; returns the length of the log at that time."""
         checkpoint.check_state(self.folder.checkpoint_path, arrays, self.engine.state())
         self.engine.restore(arrays)
@@ -176,7 +178,7 @@ class Run:
         self._provenance = joined(meta["provenance"], self._provenance)
         return meta["log_length"]
 
-    def _begin_callbacks(self, log_length):
+    def _begin_callbacks(self, log_length: int) -> None:
         job, plan = self.job, self.job.plan
         own = default_callbacks(self.folder, job.experiment, plan, self.step, log_length) if job.is_chief else []
         self._log = next((one for one in own if isinstance(one, Log)), None)
@@ -186,7 +188,7 @@ class Run:
         self.engine.model.stop_training = False  # callbacks may set it, as under fit
         self._callbacks.on_train_begin()
 
-    def attempt(self, action, *arguments) -> None:
+    def attempt(self, action: Callable[..., None], *arguments: Any) -> None:
         """Call a method of this run; an exception ends this run only."""
         try:
             action(*arguments)
@@ -259,11 +261,11 @@ class Run:
             )
         self._finish_if_done()
 
-    def _finish_if_done(self):
+    def _finish_if_done(self) -> None:
         if self.step >= self.job.plan.total or self.engine.model.stop_training:
             self.end(self._results())
 
-    def _check_finite(self, end, sums, rate):
+    def _check_finite(self, end: int, sums: dict[str, float], rate: float) -> None:
         for key, name in (("loss", "loss"), ("gradient_norm", "gradient")):
             if not np.isfinite(sums[key]):
                 kept = "; the checkpoint before it is kept" if self.folder.checkpoint_path.exists() else ""
@@ -274,7 +276,7 @@ class Run:
 
     # ------------------------------------------------------------------------------------------------ measuring
 
-    def _validation_logs(self):
+    def _validation_logs(self) -> dict[str, float]:
         metrics = self._validate()
         logs = {
             "val_loss": metrics["nll"],
@@ -287,16 +289,16 @@ class Run:
             logs |= {"train_loss": metrics["nll"], "train_error": metrics["error"]}
         return logs
 
-    def _validate(self):
+    def _validate(self) -> dict[str, float]:
         """Measure the validation split; the last step's metrics are asked for twice and computed once."""
         if self._validated_step != self.step:
             self._validated_step, self._validation = self.step, self._measure(self.job.experiment.val_split)
         return self._validation
 
-    def _measure(self, split):
+    def _measure(self, split: str) -> dict[str, float]:
         return classification_metrics(self.engine.predict(split), self.job.arrays.split(split).labels)
 
-    def _weight_norm(self):
+    def _weight_norm(self) -> float:
         """L2 norm of all trainable weights, not averaged."""
         self.engine.sync_model()
         values = (v.numpy().astype(np.float64) for v in self.engine.model.trainable_variables)
@@ -304,7 +306,7 @@ class Run:
 
     # ------------------------------------------------------------------------------------------------ on disk
 
-    def _save(self):
+    def _save(self) -> None:
         if not self.job.is_chief:
             return
         meta = {
@@ -315,7 +317,7 @@ class Run:
         } | self._meters.state()
         self.folder.save_checkpoint(self.engine.state(), meta)
 
-    def _results(self):
+    def _results(self) -> Results:
         """Measure the final weights; the chief writes them, then the results, which mark the run as finished."""
         experiment, images = self.job.experiment, self.step * self.job.plan.batch_size
         results = Results(

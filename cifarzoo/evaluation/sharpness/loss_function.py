@@ -5,6 +5,7 @@ import copy
 from collections.abc import Iterator
 from typing import get_args
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -52,7 +53,7 @@ class LossFunction:
 
     def __init__(
         self,
-        model,
+        model: keras.Model,
         images: np.ndarray,
         labels: np.ndarray,
         loss: str = "cross_entropy",

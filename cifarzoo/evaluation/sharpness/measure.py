@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 
 from cifarzoo.data import Dataset, Split
@@ -31,7 +33,7 @@ def select_images(dataset: Dataset, part: str, batch_size: int = 1000, seed: int
 
 
 def measure(
-    model,
+    model: keras.Model,
     dataset: Dataset,
     on: Iterable[str] = ("batch",),
     measures: Iterable[str] = MEASURES,
@@ -41,7 +43,7 @@ def measure(
     batch_size: int = 1000,
     epsilon: float = 1e-3,
     seed: int = 0,
-    **options,
+    **options: Any,
 ) -> list[dict]:
     """Measure the sharpness of a model on parts of a data set.
 
@@ -112,7 +114,7 @@ def measure(
     return rows
 
 
-def _or_none(error):
+def _or_none(error: float) -> float | None:
     """Return a standard error, or None if too few samples leave it unknown."""
     return error if error is not None and np.isfinite(error) else None
 
@@ -120,7 +122,7 @@ def _or_none(error):
 def format_rows(rows: list[dict], number: str = "") -> str:
     """Format rows of equal columns as tab-separated text with a header line; `number` is the format of floats."""
 
-    def cell(value):
+    def cell(value: Any) -> str:
         return "" if value is None else format(value, number) if isinstance(value, float) else str(value)
 
     return format_tsv(rows[0], [[cell(value) for value in row.values()] for row in rows])

@@ -5,7 +5,7 @@ implement `Engine`. Everything about a step except differentiation and memory is
 """
 
 import contextlib
-from typing import Protocol
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ from cifarzoo.training.parts import Parts
 SUMS = ("loss", "error", "gradient_norm")
 
 
-def named_sums(values) -> dict[str, float]:
+def named_sums(values: Any) -> dict[str, float]:
     """Name the three sums of a training call, an array [3]."""
     return dict(zip(SUMS, map(float, np.asarray(values)), strict=True))
 
