@@ -161,7 +161,7 @@ def confusion_matrix(matrix: Any, names: list[str]) -> "Figure":
 
 
 def error_against_parameters(
-    entries: Sequence[Published],
+    entries: "Sequence[Published]",
     anchors: dict[str, Any],
     dataset: str,
     marked: tuple[str, int, float] | None = None,
@@ -205,7 +205,7 @@ def error_against_parameters(
     return figure
 
 
-def loss_line(slices: dict[str, Slice]) -> "Figure":
+def loss_line(slices: "dict[str, Slice]") -> "Figure":
     """Draw the loss and, in a second panel, the error of one-dimensional `Slice`s, given per label in the legend."""
     figure = _figure(10.4, 3.8)
     for axes, key, name in zip(figure.subplots(1, 2), ("loss", "error"), ("loss", "error (%)"), strict=True):
@@ -217,7 +217,7 @@ def loss_line(slices: dict[str, Slice]) -> "Figure":
     return figure
 
 
-def loss_plane(plane: Slice) -> "Figure":
+def loss_plane(plane: "Slice") -> "Figure":
     """Draw the loss of a two-dimensional `Slice` as contours, evenly spaced in its logarithm.
 
     Raises:
