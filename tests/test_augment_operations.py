@@ -116,6 +116,7 @@ def test_an_operation_agrees_with_pillow_on_images_that_are_not_square(name):
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", [*VALUES, "Cutout"])
+@pytest.mark.slow
 def test_an_operation_agrees_with_pillow_on_a_thousand_real_images(name):
     if not os.environ.get("CIFARZOO_DATA"):
         pytest.skip("CIFARZOO_DATA does not name a folder with CIFAR-10")

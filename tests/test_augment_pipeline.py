@@ -39,6 +39,7 @@ def there(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", augment_batches.DESCRIPTIONS)
+@pytest.mark.slow
 def test_tensorflow_and_jax_make_the_same_batch(here, there, name):
     for part in ("images", "labels"):
         mine, theirs = here[f"{name}_{part}"], there[f"{name}_{part}"]

@@ -79,6 +79,7 @@ def test_layers_that_are_called_differently_are_no_copies():
 
 
 @pytest.mark.parametrize("recomputed", [False, True])
+@pytest.mark.slow
 def test_loops_compute_what_the_unrolled_network_computes(monkeypatch, recomputed):
     from cifarzoo.training.job import prepare
 

@@ -41,6 +41,7 @@ def test_bad_logs_are_named(tmp_path, content, message):
         format_log(tmp_path / "log.tsv")
 
 
+@pytest.mark.slow
 def test_columns_and_scales_of_the_sharpness(tmp_path):
     """Accuracies, the squared loss's Hessian with 5e-4 for every parameter over a device's share, NTK per image."""
     model, dataset, (images, labels) = float64_network(), toy_dataset(), data()

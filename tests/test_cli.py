@@ -91,6 +91,7 @@ def test_table_over_seeds(batch):
     assert "no such folder of runs" in error_line(run("table", "nowhere", cwd=folder))
 
 
+@pytest.mark.slow
 def test_eval_measures_finished_runs_again(batch, tmp_path):
     folder, _ = batch
     result = run("experiments.yaml", "--only", "tiny_cnn", "--eval", cwd=folder, script=True)

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from model_cases import run_python
 
 # In a separate process for the backend. float64; odd and even windows, strides and image sizes.
@@ -58,6 +59,7 @@ with canonical_convolutions():
 """
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_jax():
     count, plain, others = json.loads(run_python(GRADIENTS, backend="jax").splitlines()[-1])
     assert count == 18

@@ -51,5 +51,6 @@ def assert_both_views_in_two_epochs():
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.slow
 def test_alternating_flips_show_both_views_in_two_epochs(backend):
     run_python("import test_engine_draws; test_engine_draws.assert_both_views_in_two_epochs()", backend=backend)

@@ -63,6 +63,7 @@ print(json.dumps([first.as_text() == second.as_text(), lengths(first), lengths(o
 """
 
 
+@pytest.mark.slow
 def test_one_program_of_known_length_serves_all_seeds(tmp_path):
     description = json.dumps(document(tmp_path, model="tiny_linear", model_parameters={"dropout": 0.2}))
     same, known, unknown = json.loads(run_python(PROGRAMS, description, backend="jax").splitlines()[-1])
@@ -129,6 +130,7 @@ def mixed_up(folder, **changes):
     return json.dumps(document(folder, augmentation=augmentation, train_parameters={"steps_per_call": 4}, **changes))
 
 
+@pytest.mark.slow
 def test_devices_share_a_batch(tmp_path):
     """Of the 32 images' activations a device has eight; MixUp mixes over all of them."""
     found = json.loads(run_python(SHARED, mixed_up(tmp_path), backend="jax").splitlines()[-1])
@@ -161,6 +163,7 @@ def test_two_processes_give_the_losses_of_one(one_device, tmp_path):
 
 
 @pytest.mark.parametrize("first", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_checkpoint_crosses_engines(pair, tmp_path, first):
     """Half on one engine, half on the other: the losses of either alone."""
     tensorflow, _, changes = pair

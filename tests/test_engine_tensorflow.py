@@ -110,6 +110,7 @@ def two_workers():
     ]
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_losses_of_one_device(one_device, tmp_path):
     processes = [start(document(tmp_path, distribution="auto"), environment=worker) for worker in two_workers()]
     chief = finish(processes[0])
@@ -154,6 +155,7 @@ def test_steps_per_call_does_not_change_the_result(one_device, tmp_path):
     assert long_calls["sha256"] == one_device["sha256"]
 
 
+@pytest.mark.slow
 def test_killed_run_goes_on_to_the_same_bits(tmp_path):
     """Float32, dropout, EMA, kill -9 at an arbitrary moment."""
     changes = {
@@ -183,6 +185,7 @@ def test_killed_run_goes_on_to_the_same_bits(tmp_path):
     assert without_speed[0] == without_speed[1]
 
 
+@pytest.mark.slow
 def test_interrupted_run_saves_and_says_how_to_go_on(tmp_path):
     description = document(
         tmp_path,

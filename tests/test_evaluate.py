@@ -37,6 +37,7 @@ def test_every_image_counts_in_order(model, batch_size):
     np.testing.assert_allclose(predict(model, images, batch_size), one_by_one, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_replicas_count_every_image(tmp_path):
     """101 images in batches of 50: the last has one image for two replicas."""
     script = """

@@ -59,6 +59,7 @@ def softmax_gradient(x, targets, w, b):
     return x.T @ difference, difference.sum(0), -np.log((p * targets).sum(1)).mean()
 
 
+@pytest.mark.slow
 def test_sam_is_the_papers_algorithm_in_numpy():
     weights, losses = train(sam_rho=0.7)
     w, b = weights[0]
@@ -145,6 +146,7 @@ def tensorflow_run(tmp_path_factory):
     return finish(start(document(folder / "run", **changes))), changes
 
 
+@pytest.mark.slow
 def test_both_engines_give_the_same_losses(tensorflow_run, tmp_path):
     tensorflow, changes = tensorflow_run
     jax = finish(start(document(tmp_path, **changes), environment={"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}))

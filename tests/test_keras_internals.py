@@ -161,6 +161,7 @@ def test_a_part_warns_once_and_names_the_version(caplog):
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.slow
 def test_training_runs_without_any_of_them(backend):
     """One warning per part, and the same numbers up to rounding."""
     code = "import without_internals; without_internals.main()"

@@ -381,6 +381,7 @@ assert beta.min() >= 0 and beta.max() <= 1 and abs(beta.mean() - 0.5) < 0.04 and
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.slow
 def test_backward_shares_on_other_backends(backend):
     pytest.importorskip(backend)
     run_python(ON_BACKEND, backend=backend)

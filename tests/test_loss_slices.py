@@ -91,6 +91,7 @@ def test_directions_and_places_that_do_not_fit(batch, count, places):
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="this is the JAX run")
+@pytest.mark.slow
 def test_all_of_this_on_jax():
     command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", __file__]
     environment = os.environ | {"KERAS_BACKEND": "jax"}

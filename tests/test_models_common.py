@@ -31,6 +31,7 @@ def test_takes_bytes_and_floats(model):
     np.testing.assert_array_equal(model(images.astype("float32")).numpy(), logits)
 
 
+@pytest.mark.slow
 def test_normalises_inside(case, model):
     bare = case.build(include_preprocessing=False)
     fill(bare)
@@ -56,6 +57,7 @@ def test_every_variable_gets_a_gradient(case):
     assert not zero
 
 
+@pytest.mark.slow
 def test_takes_small_images_of_progressive_resizing(case, model):
     images = keras.KerasTensor((4, 16, 16, 3))
     with any_image_size(model):
@@ -68,6 +70,7 @@ def test_takes_small_images_of_progressive_resizing(case, model):
         model(pixels()[:, :16, :16])
 
 
+@pytest.mark.slow
 def test_without_top_ends_with_the_feature_map(case, model):
     features = case.build(include_top=False)
     assert features.output_shape == (None, *case.features)
@@ -82,6 +85,7 @@ def test_without_top_ends_with_the_feature_map(case, model):
     assert_close(logits, model(images))
 
 
+@pytest.mark.slow
 def test_other_number_of_classes(case):
     model = case.build(classes=37, classifier_activation="softmax", name="mine")
     probabilities = model(pixels()).numpy()
@@ -90,6 +94,7 @@ def test_other_number_of_classes(case):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_mixed_precision_gives_float32_logits(case, model):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

@@ -6,19 +6,25 @@ import keras
 import pytest
 from parameter_counts import RESNET_BUILDER, ROWS
 
+from cifarzoo.models.catalogue import find
 from cifarzoo.models.macs import macs
 from cifarzoo.models.registry import COMMON_ARGUMENTS, create_model
 from cifarzoo.models.resnet import resnet
 
-# Building costs milliseconds a layer, of which gated networks have thousands, and, for the wide ones, the drawing of
-# their weights.
-LARGE = 5_000_000
-DEEP = {"cifar_skipnet74", "cifar_skipnet110"}
+
+def smallest_of_each_family():
+    """Return the rows that the quick tests build: one per family."""
+    by_family = {}
+    for row in sorted(ROWS, key=lambda row: row.total_10, reverse=True):
+        by_family[find(row.model).family] = row
+    return list(by_family.values())
+
+
+QUICK = smallest_of_each_family()
 
 
 def parameters(row):
-    slow = row.total_10 > LARGE or row.model in DEEP
-    return pytest.param(row, id=str(row), marks=[pytest.mark.slow] if slow else [])
+    return pytest.param(row, id=str(row), marks=[] if row in QUICK else [pytest.mark.slow])
 
 
 def sizes(model):

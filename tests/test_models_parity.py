@@ -120,6 +120,7 @@ def copy_weights(network, model, places):
 
 
 @pytest.mark.parametrize("name, arguments, theirs, places", PAIRS)
+@pytest.mark.slow
 def test_logits_equal_pytorchcv(name, arguments, theirs, places):
     module, function = theirs.split(".")
     torch.manual_seed(1)

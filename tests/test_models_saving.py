@@ -63,6 +63,7 @@ def test_logits_from_sequential_weights_stay_the_same(case, models, golden):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.slow
 def test_weight_file_round_trip(case, models, tmp_path):
     models[str(case)].save_weights(tmp_path / "model.weights.h5")
     other = case.build()
@@ -82,6 +83,7 @@ def test_keras_files_open_with_keras_alone(cases, models, tmp_path):
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.plain_keras], ids=str)
+@pytest.mark.slow
 def test_keras_files_with_layers_of_this_package(case, models, tmp_path):
     models[str(case)].save(tmp_path / "model.keras")
     other = keras.saving.load_model(tmp_path / "model.keras")
@@ -90,6 +92,7 @@ def test_keras_files_with_layers_of_this_package(case, models, tmp_path):
 
 @pytest.mark.parametrize("cases", COSTS)
 @pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.slow
 def test_same_logits_on_every_backend(backend, cases, models, tmp_path):
     pytest.importorskip(backend)
     names = list(map(str, cases))

@@ -70,6 +70,7 @@ def test_inference_without_skipped_blocks_gives_the_same_logits(model):
 
 
 @pytest.mark.parametrize("open_gates", [True, False])
+@pytest.mark.slow
 def test_computation_and_macs_at_the_extremes(model, open_gates):
     set_bias(model, 1000 if open_gates else -1000)
     images = pixels(3)
@@ -109,6 +110,7 @@ def test_evaluation_reports_what_is_saved():
 
 
 @pytest.mark.parametrize("gate", ["recurrent", "feed_forward"])
+@pytest.mark.slow
 def test_stages_share_their_weights(gate, tmp_path):
     """The second stage loads the first stage's file, then decides and predicts like the first."""
     first, second = (small(gate, stage) for stage in ("supervised", "reinforce"))
@@ -165,6 +167,7 @@ def test_with_open_gates_it_is_the_resnet():
     assert_close(gated(pixels()), backbone(pixels()))
 
 
+@pytest.mark.slow
 def test_open_gates_cost():
     free, costly = (create_model("cifar_skipnet38", computation_cost=cost) for cost in (0.0, 0.5))
     set_bias(costly, 1000)
@@ -174,6 +177,7 @@ def test_open_gates_cost():
     assert float(sum(costly.losses)) == pytest.approx(0.5 * 17)
 
 
+@pytest.mark.slow
 def test_an_untrained_network_runs_every_block():
     assert computation_percent(gate_decisions(create_model("cifar_skipnet38"), pixels())) == 100
 

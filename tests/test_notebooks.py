@@ -12,6 +12,7 @@ pytest.importorskip("matplotlib")
 
 @pytest.mark.parametrize("name", ["sharpness"])
 @pytest.mark.filterwarnings("default")  # the notebook client's own
+@pytest.mark.slow
 def test_a_notebook_runs_from_its_kept_measurements(name, tmp_path, monkeypatch):
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
     monkeypatch.setenv("CIFARZOO_DATA", str(tmp_path / "no data"))  # whatever is not kept fails instead of training

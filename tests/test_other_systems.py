@@ -45,6 +45,7 @@ def test_only_filelock_knows_how_a_system_locks():
         assert not re.search(r"^\s*(import|from) (fcntl|msvcrt|resource|pwd|grp)\b", text, re.MULTILINE), path
 
 
+@pytest.mark.slow
 def test_trains_without_fcntl(tmp_path):
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT, encoding="utf-8")
     done = run_without_fcntl(tmp_path, "train", "experiment.yaml")

@@ -47,6 +47,7 @@ def test_wheel_holds_every_module_the_manifest_and_the_small_weights(wheel):
     assert wheel.stat().st_size < 100e6
 
 
+@pytest.mark.slow
 def test_installed_package_works_outside_the_checkout(wheel, tmp_path):
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", tmp_path / "site", wheel], check=True

@@ -136,6 +136,7 @@ def test_earlier_tags_remain_valid(folder):
     np.testing.assert_array_equal(logits(cifarzoo.load("yours")), logits(model))
 
 
+@pytest.mark.slow
 def test_fine_tuning_as_the_readme_has_it(folder):
     """The backbone stays, a fresh head learns two synthetic classes with plain Keras."""
     import keras

@@ -110,6 +110,7 @@ def test_bad_rows_are_one_line(tmp_path, text, message):
         read_rows(tmp_path / "rows.yaml", "runs")
 
 
+@pytest.mark.slow
 def test_the_queue_trains_publishes_and_then_has_nothing_left(filled):
     folder, printed = filled
     assert f"{TAG}: published, error" in printed
@@ -197,6 +198,7 @@ def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_p
     assert count >= 4 and not list(tmp_path.rglob("*.part*"))  # manifest, card, results page, README
 
 
+@pytest.mark.slow
 def test_a_readme_without_a_place_is_refused_before_anything_is_published(filled, tmp_path):
     from cifarzoo.publishing.publish import publish
 

@@ -51,6 +51,7 @@ def test_positional_arguments_work():
     assert registry.get("cifar_resnet20").factory("preactivated", "B", 7).output_shape == (None, 7)
 
 
+@pytest.mark.slow
 def test_variables_of_a_kind_share_a_name_and_keep_their_paths(tmp_path):
     """Sharing makes deep models quick to build; what TensorFlow saves must not mind."""
     import tensorflow as tf

@@ -100,6 +100,7 @@ def assert_repeatable_on(backend, folder, augmentation, **parameters):
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_with_everything_at_once(tmp_path, backend):
     parameters = {
         "accumulate": 2,
@@ -118,6 +119,7 @@ def test_with_every_augmentation(tmp_path, name, backend):
     assert_repeatable_on(backend, tmp_path, [{"jitter": {"hue": 0.2}}] if name == "jitter" else name)
 
 
+@pytest.mark.slow
 def test_curves_of_a_run_that_began_anew_are_drawn_once(tmp_path):
     """It died before its second checkpoint: what TensorBoard has of it goes, as the same steps come again."""
     import keras

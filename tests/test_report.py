@@ -104,6 +104,7 @@ class Page(html.parser.HTMLParser):
         self.words.append(data)
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_but_itself(experiment, tmp_path):
     folder = RunFolder.of(experiment, 0).path
     page = Page(write_report(folder, tmp_path / "pages" / "r.html", images=20).read_text(encoding="utf-8"))

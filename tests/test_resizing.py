@@ -112,6 +112,7 @@ def test_stages_in_several_units_pass_the_check_before_training(tmp_path):
     preflight(prepare(one, load("synthetic")))
 
 
+@pytest.mark.slow
 def test_an_average_over_a_schedule_in_several_units_passes_it(tmp_path):
     """Lookahead needs the length of the whole training, which differs on the few images of the check."""
     schedule = {"kind": "cosine", "peak": 0.1, "warmup": {"steps": 400}, "duration": {"epochs": 5}}
@@ -120,6 +121,7 @@ def test_an_average_over_a_schedule_in_several_units_passes_it(tmp_path):
 
 
 @pytest.mark.parametrize("model, module", [("tiny_mlp", "tiny_models"), ("cifar_vgg11", None)])
+@pytest.mark.slow
 def test_networks_that_need_full_images_say_so(tmp_path, model, module):
     """One network flattens its input, the other halves it five times."""
     with pytest.raises(ExperimentError, match=f"{model} does not take images of 16 x 16"):

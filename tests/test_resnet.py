@@ -23,6 +23,7 @@ def weighted_depth(model):
 
 @pytest.mark.parametrize("depth", [20, 32, 44, 56, 110])
 @pytest.mark.parametrize("block_type", ["original", "preactivated"])
+@pytest.mark.slow
 def test_depth(depth, block_type):
     model = create_model(f"cifar_resnet{depth}", block_type=block_type, shortcut_type="B")
     assert weighted_depth(model) == depth

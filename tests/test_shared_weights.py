@@ -60,6 +60,7 @@ def shapes(model):
     ("family", "argument"),
     [pytest.param(*case, marks=[pytest.mark.slow] if case[0] == "pyramidnet" else []) for case in TRAINING_ONLY],
 )
+@pytest.mark.slow
 def test_training_only_arguments_leave_variables_and_inference_unchanged(family, argument, tmp_path):
     name, arguments = SMALLEST[family]
     other = arguments | {argument: OTHER_VALUES[argument]}

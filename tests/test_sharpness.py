@@ -50,6 +50,7 @@ def compared(tmp_path_factory):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared"])
+@pytest.mark.slow
 def test_products_are_exact(compared, backend, loss):
     found = compared(backend)
     assert found["parameters"] <= 2000
