@@ -52,6 +52,7 @@ def test_tensorflow_and_jax_make_the_same_batch(here, there, name):
 
 
 @pytest.mark.parametrize("name", ["policies", "randaugment"])
+@pytest.mark.slow
 def test_accelerators_make_the_same_batch(here, monkeypatch, name):
     """They give all images to each kernel; processors give it only the images that need it."""
     monkeypatch.setattr("cifarzoo.augment.kernels.accelerator_name", lambda: "a GPU")
@@ -64,6 +65,7 @@ def test_accelerators_make_the_same_batch(here, monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", ["standard", "policies", "randaugment", "mixup", "cutmix"])
+@pytest.mark.slow
 def test_a_step_repeats_and_another_step_differs(here, name):
     again = augment_batches.augment(name, 41)
     for part, result in zip(("images", "labels"), again, strict=True):
@@ -73,6 +75,7 @@ def test_a_step_repeats_and_another_step_differs(here, name):
 
 
 @pytest.mark.parametrize("name", ["cutout", "policies", "randaugment", "jitter"])
+@pytest.mark.slow
 def test_half_a_batch_is_augmented_as_in_the_whole_batch(here, name):
     half, _ = augment_batches.augment(name, 41, range(48, 96))
     np.testing.assert_allclose(half, here[f"{name}_images"][48:], atol=0 if name != "jitter" else 1e-4)
@@ -88,6 +91,7 @@ def test_compiled_and_not_compiled_are_equal(here, name):
         np.testing.assert_array_equal(ops.convert_to_numpy(result), here[f"{name}_{part}"])
 
 
+@pytest.mark.slow
 def test_the_pipeline_can_be_part_of_a_larger_xla_program(here):
     if backend.backend() != "tensorflow":
         pytest.skip("this is about TensorFlow's compiler")
@@ -106,6 +110,7 @@ def test_the_pipeline_can_be_part_of_a_larger_xla_program(here):
     assert total.numpy() == pytest.approx(here["policies_images"].sum(dtype="float64"), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_of_one_image_works(here):
     alone, _ = augment_batches.augment("policies", 41, [95])
     np.testing.assert_array_equal(alone[0], here["policies_images"][95])

@@ -73,6 +73,7 @@ def test_a_run_explains_itself(batch):
     assert results["versions"]["keras"] and results["device"]
 
 
+@pytest.mark.slow
 def test_finished_runs_are_not_trained_again(batch):
     folder, _ = batch
     before = (folder / "runs/tiny_cnn/seed0/results.json").stat().st_mtime_ns
@@ -114,6 +115,7 @@ def test_unknown_name_after_only(batch):
     )
 
 
+@pytest.mark.slow
 def test_where_tensorflow_is_not_installed(tmp_path):
     """Keras runs on JAX without a word; TensorFlow asked for by name is missing in one line."""
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_TENSORFLOW)
@@ -126,6 +128,7 @@ def test_where_tensorflow_is_not_installed(tmp_path):
     assert "tensorflow is not installed" in error_line(run("train", "e.yaml", cwd=tmp_path, PYTHONPATH=path))
 
 
+@pytest.mark.slow
 def test_unwritable_logdir(tmp_path):
     (tmp_path / "e.yaml").write_text(TINY.replace("logdir: runs", "logdir: /proc/nowhere"))
     result = run("e.yaml", cwd=tmp_path, script=True)
@@ -137,6 +140,7 @@ def error_line_of_first_seed(result):
     return next(line for line in result.stderr.splitlines() if "failed: " in line)
 
 
+@pytest.mark.slow
 def test_a_crash_in_a_users_module_stops_its_own_experiment_only(tmp_path):
     (tmp_path / "mine.py").write_text("def broken(classes):\n    raise RuntimeError('a mistake\\nin two lines')\n")
     (tmp_path / "e.yaml").write_text("module: mine\nmodel: broken\ndataset: synthetic\n---" + TINY)

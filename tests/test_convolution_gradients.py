@@ -66,6 +66,7 @@ def test_gradients_are_those_of_jax():
     assert plain < 1e-11 and others < 1e-11
 
 
+@pytest.mark.slow
 def test_no_other_order_is_left_in_loops():
     """The fast kernel takes [n, h, w, c] and [h, w, in, out]; JAX's own gradients also use another order."""
     own, canonical = json.loads(run_python(ORDERS, backend="jax").splitlines()[-1])

@@ -126,6 +126,7 @@ def test_folders_are_searched_in_order(made_up, tmp_path, monkeypatch):
         load("cifar100", named)
 
 
+@pytest.mark.slow
 def test_finds_what_keras_downloaded(made_up, tmp_path, monkeypatch):
     """`keras.datasets` calls `get_file` like this, except for the address."""
     import keras
@@ -327,6 +328,7 @@ def test_the_real_cifar100(real):
 @needs_data
 @pytest.mark.data
 @pytest.mark.parametrize("protocol", [2, 5])
+@pytest.mark.slow
 def test_the_real_archive_as_pickles_gives_the_same_arrays(real, tmp_path, protocol):
     whole = load("cifar10", real)
     folder = tmp_path / "cifar-10-batches-py"

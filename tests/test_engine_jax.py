@@ -186,6 +186,7 @@ def test_random_states_cross_engines(tmp_path, first):
     assert rest["step"] == 24
 
 
+@pytest.mark.slow
 def test_no_tensorflow_on_this_path(tmp_path):
     """As where neither TensorFlow nor its data sets are installed."""
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_TENSORFLOW)

@@ -89,6 +89,7 @@ def test_speed_in_the_log_is_that_of_the_whole_interval(one_device, tmp_path_fac
     assert 24 * 32 / seconds == pytest.approx(one_device["results"]["images_per_second"], abs=0.051)  # one decimal
 
 
+@pytest.mark.slow
 def test_two_replicas_give_the_losses_of_one(one_device, tmp_path):
     two = finish(start(document(tmp_path, distribution="mirrored"), "--cpus", "2"))
     np.testing.assert_allclose(two["losses"], one_device["losses"], rtol=1e-9)
@@ -150,6 +151,7 @@ def test_xla_gives_the_same_losses(one_device, tmp_path):
     np.testing.assert_allclose(compiled["losses"], one_device["losses"], rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_steps_per_call_does_not_change_the_result(one_device, tmp_path):
     long_calls = finish(start(document(tmp_path, train_parameters={"steps_per_call": 7})))
     assert long_calls["sha256"] == one_device["sha256"]
@@ -207,6 +209,7 @@ def test_interrupted_run_saves_and_says_how_to_go_on(tmp_path):
     assert "stopped and saved at step" in stopped["error"] and "same command" in stopped["error"]
 
 
+@pytest.mark.slow
 def test_loss_that_is_not_finite_stops_with_the_checkpoint_kept(tmp_path):
     description = document(
         tmp_path, model="exploding", precision="float32", train_parameters={"ema_decay": 0, "checkpoint_interval": 1}
@@ -221,6 +224,7 @@ def test_loss_that_is_not_finite_stops_with_the_checkpoint_kept(tmp_path):
         assert all(np.isfinite(archive[name]).all() for name in archive.files if name != "__meta__")
 
 
+@pytest.mark.slow
 def test_folder_of_another_experiment_is_refused(tmp_path):
     finish(start(document(tmp_path)))
     other = finish(start(document(tmp_path, train_parameters={"momentum": 0.5})))

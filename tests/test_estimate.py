@@ -16,6 +16,7 @@ def test_training_operations():
     assert sam.operations(41_000_000, 10) == 10 * 492_000_000
 
 
+@pytest.mark.slow
 def test_a_probe_trains_the_experiments_own_network(tmp_path):
     """A schedule and an average that need hundreds of steps, and 100 classes without their data; a larger batch takes
     longer."""

@@ -96,6 +96,7 @@ def test_flip_averages_the_logits_of_both_views_and_is_optional():
     assert flipped["nll"] != pytest.approx(plain["nll"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_gates_are_reported_beside_the_error():
     """Five gates that are open at first, and the block that always runs: all of six."""
     from tiny_models import tiny_skipnet

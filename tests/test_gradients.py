@@ -74,6 +74,7 @@ def test_sam_is_the_papers_algorithm_in_numpy():
     assert np.abs(w - train()[0][-1][0]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_moving_statistics_are_those_of_sams_first_pass():
     weights, _ = train({"hidden": 4}, sam_rho=0.7)
     for step in range(STEPS):

@@ -72,6 +72,7 @@ def test_weight_file_round_trip(case, models, tmp_path):
 
 
 @pytest.mark.parametrize("cases", COSTS)
+@pytest.mark.slow
 def test_keras_files_open_with_keras_alone(cases, models, tmp_path):
     np.save(tmp_path / "images.npy", pixels())
     plain = [str(case) for case in cases if case.plain_keras]

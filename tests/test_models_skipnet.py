@@ -61,6 +61,7 @@ def test_gates_differ_between_images(model):
     assert (decisions != decisions[0]).any()
 
 
+@pytest.mark.slow
 def test_inference_without_skipped_blocks_gives_the_same_logits(model):
     images = pixels(24)
     expected = model.predict(images, batch_size=24, verbose=0)
@@ -100,6 +101,7 @@ def test_metrics_of_what_is_saved(model):
     assert found["macs_saved_percent"] == pytest.approx(100 * blocks / macs(model))
 
 
+@pytest.mark.slow
 def test_evaluation_reports_what_is_saved():
     dataset = load("synthetic")
     few = dataclasses.replace(dataset, test=dataset.test.take(slice(20)))

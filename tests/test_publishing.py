@@ -245,6 +245,7 @@ def test_two_that_publish_at_once_lose_nothing(filled, tmp_path):
     assert {entry.tag for entry in weights.entries()} == {TAG, "one", "two"}
 
 
+@pytest.mark.slow
 def test_weights_beyond_half_precision_are_published_whole(filled, tmp_path):
     from cifarzoo.publishing.publish import publish
 

@@ -60,6 +60,7 @@ def test_products_are_exact(compared, backend, loss):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared"])
+@pytest.mark.slow
 def test_traces_are_within_two_standard_errors(compared, backend, loss):
     """The first seed within 2 standard errors; all three as far off as their standard errors say, and no further."""
     found = compared(backend)["losses"][loss]

@@ -195,6 +195,7 @@ def test_rows_without_their_images_fail_at_once(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.count("no archive") == 2  # once a choice
 
 
+@pytest.mark.slow
 def test_a_run_that_has_moved_is_of_all_its_devices_and_versions(tmp_path):
     from cifarzoo.data import load
     from cifarzoo.experiment.schema import Experiment
