@@ -1,5 +1,6 @@
 """`cifarzoo.train`: models and arrays of the user's own, recipes by name, resuming, and what is refused."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import cifarzoo
-from cifarzoo.errors import CheckpointError, DataError, ExperimentError, ModelError
+from cifarzoo.errors import CheckpointError, DataError, ExperimentError, ModelError, TrainingError
 from cifarzoo.experiment.recipes import recipe_files, training_settings
 
 ROOT = Path(__file__).parent.parent
@@ -122,6 +123,11 @@ def test_a_name_and_a_function_are_trained_too(tmp_path, arrays):
         (small_model(), {"batchsize": 3}, ExperimentError, "batchsize: unknown key; did you mean batch_size"),
         (small_model(), {"recipe": "resnet99"}, ExperimentError, "recipe 'resnet99' does not exist; the recipes are"),
         (small_model(), {"recipe": "vgg"}, ExperimentError, "choose one of vgg/vgg11"),
+        (small_model(), {"seeds": [1, 2]}, ExperimentError, "one call trains one seed; pass `seed`"),
+        (small_model(), {"precision": "bfloat16"}, ExperimentError, "your own model's layers decide it"),
+        (small_model(), {"callbacks": [3]}, ExperimentError, "expected Keras callbacks, got 3"),
+        (lambda classes: None, {}, ModelError, "the function returns NoneType, not a Keras model"),
+        (lambda: None, {}, ModelError, "the function takes other arguments"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, arrays, model, changes, error, message):
@@ -164,6 +170,63 @@ def test_callbacks_see_current_weights_and_what_they_assign_is_trained_on(tmp_pa
     for one, other in zip(seen[0], start, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-20)
     assert all(np.abs(w).max() < 1e-6 for w in [*seen[1], *run.model.get_weights()])
+
+
+@pytest.mark.parametrize("stops_early", [False, True])
+def test_results_are_those_of_the_final_weights(tmp_path, arrays, stops_early):
+    """A callback assigns weights after the validation whose numbers would otherwise be reused."""
+
+    class Assign(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == (1 if stops_early else 3):
+                self.model.set_weights([np.zeros_like(w) for w in self.model.get_weights()])
+                self.model.stop_training = True
+
+    run = cifarzoo.train(small_model(), own_dataset(arrays), logdir=tmp_path, callbacks=Assign(), **SHORT)
+    assert run.results.test["nll"] == pytest.approx(np.log(3))
+    assert not any(w.any() for w in run.model.get_weights())
+
+
+def test_callbacks_cannot_change_which_layers_train(tmp_path, arrays):
+    class Freeze(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.layers[-1].trainable = False
+
+    with pytest.raises(TrainingError, match="a callback changed which layers are trainable"):
+        cifarzoo.train(small_model(), own_dataset(arrays), logdir=tmp_path, callbacks=[Freeze()], **SHORT)
+
+
+def test_arguments_replace_the_recipes_and_nothing_of_these_remains(tmp_path, arrays):
+    schedule = {"kind": "cosine", "peak": 0.1, "duration": 4}
+    parameters = {"momentum": 0.5, "ema_decay": 0.0}
+    run = cifarzoo.train(
+        small_model(),
+        own_dataset(arrays),
+        recipe="resnet20_90ep",  # its cosine has a warm-up longer than this
+        logdir=tmp_path,
+        train_parameters=parameters,
+        **SHORT | {"schedule": schedule, "check": True},
+        seed=np.int64(0),
+    )
+    settings = run.folder.experiment().train_parameters
+    assert settings.momentum == 0.5 and settings.batch_size == 8 and settings.resolved_schedule().duration.steps == 4
+    assert settings.resolved_schedule().warmup.steps == 0
+
+
+def test_few_images_of_many_classes_pass_the_check(tmp_path):
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (6, 32, 32, 3), "uint8"), np.array([0, 1, 2, 3, 4, 5])
+    run = cifarzoo.train(
+        small_model(6), own_dataset((images, labels)), logdir=tmp_path, **SHORT | {"check": True, "batch_size": 4}
+    )
+    assert run.results.steps == 4
+
+
+def test_part_of_a_built_in_data_set_needs_its_own_name(tmp_path):
+    whole = cifarzoo.load_data("synthetic")
+    part = dataclasses.replace(whole, train=whole.train.take(slice(100)))
+    with pytest.raises(DataError, match="has 100 train images instead of 10000; give it a name of its own"):
+        cifarzoo.train(small_model(10), part, logdir=tmp_path, **SHORT)
 
 
 def test_every_recipe_is_found_by_name():

@@ -224,7 +224,11 @@ class Experiment(Strict):
         return document
 
     def fingerprint(self) -> str:
-        """Hash every setting that affects results; a checkpoint resumes only if it matches.
+        """Hash every setting that affects results; a checkpoint resumes only if it matches."""
+        return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()
+
+    def decisive(self) -> dict[str, Any]:
+        """Return every setting that affects results, as plain data.
 
         Keys at their default are left out, so that a new key with a default leaves old runs valid.
         """
@@ -246,4 +250,4 @@ class Experiment(Strict):
         for section, usual in ((document["train_parameters"], default["train_parameters"]), (document, default)):
             for key in [key for key, value in section.items() if value == usual[key]]:
                 section.pop(key)
-        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+        return document

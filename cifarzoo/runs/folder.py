@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from cifarzoo.errors import CheckpointError, DataError, ExperimentError, InUseError
+from cifarzoo.errors import CheckpointError, CifarzooError, DataError, ExperimentError, InUseError
 from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs import atomic, checkpoint, locks
@@ -195,12 +195,6 @@ class RunFolder:
         """Write the resolved experiment, which marks the run as started."""
         atomic.write_text(self.config_path, yaml.safe_dump(experiment.resolved(), sort_keys=False))
 
-    @contextlib.contextmanager
-    def writing_weights(self) -> Iterator[Path]:
-        """Yield a temporary path for the final weights; when the block succeeds, they get their name."""
-        with atomic.replacing(self.weights_path) as temporary:
-            yield temporary
-
     def write_results(self, results: Results) -> None:
         """Write the results, which marks the run as finished; write everything else before."""
         atomic.write_text(self.results_path, json.dumps(results.as_dict(), indent=2) + "\n")
@@ -246,10 +240,10 @@ class RunFolder:
 
     def _different_keys(self, experiment: Experiment) -> list[str]:
         try:
-            earlier = _flat(yaml.safe_load(self._read(self.config_path)))
-        except (DataError, yaml.YAMLError):
+            earlier = _flat(self.experiment().decisive())
+        except CifarzooError:
             return []
-        now = _flat(experiment.resolved())
+        now = _flat(experiment.decisive())
         return sorted(key for key in earlier | now if earlier.get(key) != now.get(key))
 
 

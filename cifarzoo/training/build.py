@@ -30,7 +30,7 @@ def build_parts(
     """Build everything an engine needs except the model, which it builds itself in its own scope.
 
     Args:
-        experiment: The experiment, without any `auto`.
+        experiment: The experiment, as `resolve_auto` returns it.
         dataset: The data set, or its sizes.
         plan: The experiment's plan.
         model: The user's own model, of which every engine trains a copy; by default the experiment names the model.

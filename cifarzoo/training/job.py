@@ -23,7 +23,7 @@ class Job:
     """What to train on this machine. `prepare` makes it, and nothing in it is resolved again.
 
     Attributes:
-        experiment: The experiment without any `auto`.
+        experiment: The experiment with its `precision` and `steps_per_call` settled.
         seeds: Those that train together, a part of the experiment's.
         dataset: The arrays, or only their sizes where nothing is to be trained.
         plan: The lengths of a run in steps.

@@ -23,20 +23,26 @@ def preflight(job: Job) -> None:
             pass
     batch = IMAGES_PER_REPLICA * job.replicas
     parts = dataclasses.replace(
-        job.parts, batch_size=batch, accumulate=1, eval_batch_size=2 * batch, max_steps_per_call=STEPS
+        job.parts,
+        batch_size=batch,
+        accumulate=1,
+        eval_batch_size=2 * batch,
+        max_steps_per_call=STEPS,
+        train_split="train",
     )
-    # 400 training images leave some for `validation`.
     few = dataclasses.replace(
-        job.arrays, train=job.arrays.train.take(slice(400)), test=job.arrays.test.take(slice(2 * batch))
+        job.arrays,
+        train=job.arrays.split(job.experiment.train_split).take(slice(STEPS * batch)),
+        test=job.arrays.split(job.experiment.val_split).take(slice(2 * batch)),
     )
     module = engines.current()
     trained = [module.create_engine(parts, few, seed) for seed in job.seeds]
     share = trained[0].images_at_once / batch  # of a batch, in front of BatchNormalization
     check_model(job.experiment, trained[0].model, round(share * job.parts.batch_size / job.parts.accumulate))
-    indices = np.arange(STEPS * batch, dtype=np.int32).reshape(STEPS, batch)
+    indices = np.arange(STEPS * batch, dtype=np.int32).reshape(STEPS, batch) % len(few.train)
     rates = np.full(STEPS, 0.01)
     if len(trained) > 1:
         module.create_group(trained).train(0, np.stack([indices] * len(trained)), rates)
     else:
         trained[0].train(0, indices, rates)
-    trained[0].predict(job.experiment.val_split)
+    trained[0].predict("test")

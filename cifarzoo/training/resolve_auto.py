@@ -17,7 +17,7 @@ CPU_CALL, ACCELERATOR_CALL = 10 * 1e11, 10 * 1e13
 
 
 def resolve_auto(experiment: Experiment, seeds: Iterable[int], images: int) -> Experiment:
-    """Return the experiment with every `auto` replaced.
+    """Return the experiment with `auto` replaced in `precision` and `steps_per_call`.
 
     `precision` becomes bfloat16 where that is known to be fast, else float32. `steps_per_call` becomes about ten
     seconds of arithmetic, but at most an epoch on an accelerator and 50 steps on a processor.

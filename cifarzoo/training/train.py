@@ -1,31 +1,49 @@
 """Train from Python: `cifarzoo.train` takes a name or your own model, and a name or your own arrays."""
 
 import difflib
-import hashlib
-import json
+import operator
 import os
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from cifarzoo.data import Dataset, load
 from cifarzoo.data.classes import CLASS_NAMES
-from cifarzoo.errors import ExperimentError, ModelError
+from cifarzoo.data.dataset import info
+from cifarzoo.errors import DataError, ExperimentError, ModelError
 from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.recipes import training_settings
 from cifarzoo.experiment.schema import Experiment, TrainParameters
-from cifarzoo.models import registry
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.results import Results
 from cifarzoo.training import engines
 from cifarzoo.training.build import build_model
+from cifarzoo.training.engines.cluster import is_described
 from cifarzoo.training.job import prepare
+from cifarzoo.training.own_model import hashes_of, own_model_of, precision_of
 from cifarzoo.training.preflight import preflight
+from cifarzoo.training.runner import report
 from cifarzoo.training.trainer import run
+
+# Keys of an experiments file that are no keyword arguments of `train`, and why.
+NOT_CHANGES = {
+    "module": "pass the function itself as `model`",
+    "seeds": "one call trains one seed; pass `seed`",
+    "seeds_at_once": "one call trains one seed",
+    "skip_error_test": "pass `check=False`",
+    "in_memory": "set by this function",
+}
+SET_BY_THE_MODEL = {
+    "precision": "your own model's layers decide it; build them with another dtype policy",
+    "init_weights": "load weights into your own model before you pass it",
+    "model_parameters": "your own model is built already",
+}
+CHIEF_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -84,13 +102,18 @@ def train(
         DataError: no such data set. TrainingError: the loss is not finite; `Interrupted` if stopped and saved.
         CheckpointError: the folder is in use, cannot be written, or belongs to another experiment.
     """
-    settings = training_settings(recipe) if recipe else {}
-    overrides = _sections(changes)
-    if {"lr_values", "lr_boundaries"} & set(changes):
-        settings.get("train_parameters", {}).pop("schedule", None)
-    engines.current().join_cluster(overrides.get("distribution", settings.get("distribution", "auto")))
-    arrays = dataset if isinstance(dataset, Dataset) else load(dataset, data_dir)
-    own_model = _own_model(model, arrays, seed, overrides.get("model_parameters", {}))
+    callbacks, seed = _checked_callbacks(callbacks), operator.index(seed)
+    if changes.get("backend") not in (None, backend := keras.backend.backend()):
+        raise ExperimentError(f"cifarzoo.train: backend: Keras already runs on {backend}; start with KERAS_BACKEND")
+    overrides = _sections(changes, own_model=isinstance(model, keras.Model))
+    settings = _without(training_settings(recipe), overrides) if recipe else {}
+    distribution = overrides.get("distribution", settings.get("distribution", "auto"))
+    has_workers = distribution == "multi_worker" or (distribution == "auto" and is_described())
+    if isinstance(model, keras.Model) and has_workers:
+        raise ModelError(f"{model.name}: workers must join before Keras builds anything; pass a function instead")
+    engines.current().join_cluster(distribution)
+    arrays = _checked_dataset(dataset, data_dir)
+    own_model = own_model_of(model, arrays, seed, overrides.get("model_parameters", {}))
     parameters = {"logdir": os.fspath(logdir)} | ({"run_name": run_name} if run_name else {})
     call = {
         "model": model if isinstance(model, str) else _name(model),
@@ -100,28 +123,34 @@ def train(
         "train_parameters": parameters,
     }
     if own_model is not None:
-        call["precision"] = _precision(own_model)
-    if in_memory := _in_memory(own_model, arrays):
+        call["precision"] = precision_of(own_model)
+    if in_memory := hashes_of(own_model, arrays):
         call["in_memory"] = in_memory
     experiment = experiment_from([settings, call, overrides], "cifarzoo.train")
-    job = prepare(experiment, arrays, [seed], own_model)
+    job = prepare(experiment, arrays, experiment.seeds, own_model)
     folder = job.folder(seed)
-    if check and not folder.checkpoint_path.exists() and not folder.is_finished:
+    if folder.is_finished:
+        report(f"{folder}: this run has finished; these are its results")
+    elif check and not folder.checkpoint_path.exists():
         preflight(job)
     results = run(job, seed, callbacks)
     trained = own_model
     if trained is None:
         finished = job.experiment.model_copy(update={"init_weights": None, "precision": "float32"})
         trained = build_model(finished, arrays.classes, seed)
+    if not job.is_chief:
+        _wait_for(folder.weights_path)
     trained.load_weights(folder.final_weights())
     return TrainedRun(trained, results, folder)
 
 
-def _sections(changes: dict[str, Any]) -> dict[str, Any]:
+def _sections(changes: dict[str, Any], own_model: bool) -> dict[str, Any]:
     """Sort keyword arguments into a document: keys of `train_parameters` go into that section."""
     document: dict[str, Any] = {}
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = dict(changes.pop("train_parameters", {}))
     for key, value in changes.items():
+        if reason := (NOT_CHANGES | (SET_BY_THE_MODEL if own_model else {})).get(key):
+            raise ExperimentError(f"cifarzoo.train: {key}: {reason}")
         section = parameters if key in TrainParameters.model_fields else document
         if section is document and key not in Experiment.model_fields:
             names = [*Experiment.model_fields, *TrainParameters.model_fields]
@@ -131,84 +160,56 @@ def _sections(changes: dict[str, Any]) -> dict[str, Any]:
     return document | ({"train_parameters": parameters} if parameters else {})
 
 
-def _name(model: Any) -> str:
-    """Name a run after the user's function or model, unless Keras or Python made the name up."""
-    name = re.sub(r"[^A-Za-z0-9._+-]", "_", getattr(model, "__name__", None) or model.name)
-    made_up = re.fullmatch(r"(functional|sequential|model)(_\d+)?|_lambda_", name)
-    return "own_model" if made_up or not name[0].isalnum() else name
+def _without(settings: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what the overrides replace, so that no part of a recipe's schedule or model remains."""
+    replaced = set(overrides.get("train_parameters", {}))
+    if replaced & {"lr_values", "lr_boundaries"}:
+        replaced.add("schedule")
+    parameters = {key: value for key, value in settings["train_parameters"].items() if key not in replaced}
+    kept = {key: value for key, value in settings.items() if key not in overrides or key == "train_parameters"}
+    return kept | {"train_parameters": parameters}
 
 
-def _own_model(model: Any, dataset: Dataset, seed: int, arguments: dict[str, Any]) -> keras.Model | None:
-    """Return the user's own model, None if the zoo builds it.
+def _checked_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
+    callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks)
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise ExperimentError(f"cifarzoo.train: callbacks: expected Keras callbacks, got {callback!r:.80}")
+    return callbacks
+
+
+def _checked_dataset(dataset: Any, data_dir: str | None) -> Dataset:
+    """Load a data set by name, or check that one with a built-in name has all its images."""
+    if isinstance(dataset, str):
+        return load(dataset, data_dir)
+    if not isinstance(dataset, Dataset):
+        raise DataError(f"dataset: expected a name or a cifarzoo.Dataset, got {type(dataset).__name__}")
+    if dataset.name in CLASS_NAMES:
+        for split in ("train", "test"):
+            if dataset.size(split) != (count := info(dataset.name).size(split)):
+                raise DataError(
+                    f"data set {dataset.name!r}: has {dataset.size(split)} {split} images instead of {count}; give it "
+                    "a name of its own with Dataset.from_arrays"
+                )
+    return dataset
+
+
+def _wait_for(path: Path) -> None:
+    """Wait until the chief has written the final weights, which other workers load.
 
     Raises:
-        ModelError: it cannot be trained on the data set's images and labels.
+        DataError: they do not appear, because the workers do not share the folder.
     """
-    if isinstance(model, str):
-        return None
-    if not isinstance(model, keras.Model):
-        if not callable(model):
-            raise ModelError(f"model: expected a name, a function or a Keras model, got {type(model).__name__}")
-        entry = registry.entries().get(getattr(model, "__name__", ""))
-        if entry is not None and entry.factory is model:
-            return None
-        keras.utils.set_random_seed(seed)
-        model = model(classes=dataset.classes, **arguments)
-    if not getattr(model, "inputs", None) or len(model.inputs) != 1:
-        raise ModelError(f"{model.name}: expected a functional or built Sequential model with one input")
-    images = (None, *dataset.train.images.shape[1:])
-    shape = tuple(model.inputs[0].shape)
-    fits = len(shape) == 4 and all(size in (None, image) for size, image in zip(shape, images, strict=True))
-    if not fits or tuple(model.output_shape) != (None, dataset.classes):
-        raise ModelError(
-            f"{model.name}: takes {shape} and returns {tuple(model.output_shape)}; expected {images} and "
-            f"(None, {dataset.classes}), as {dataset.name} has {dataset.classes} classes"
-        )
-    last = model.layers[-1]
-    activation = getattr(getattr(last, "activation", None), "__name__", "")
-    if activation in ("softmax", "sigmoid") or isinstance(last, keras.layers.Softmax):
-        raise ModelError(f"{model.name}: returns probabilities; end it with logits, without {activation or 'softmax'}")
-    return model
+    for _ in range(CHIEF_SECONDS):
+        if path.is_file():
+            return
+        time.sleep(1)
+    raise DataError(f"{path}: the chief's final weights have not appeared; workers need a logdir that they share")
 
 
-def _precision(model: keras.Model) -> str:
-    """Return the precision that a model's own layers compute in."""
-    names = {layer.dtype_policy.name for layer in model.layers}
-    return "float64" if "float64" in names else "bfloat16" if "mixed_bfloat16" in names else "float32"
-
-
-def _in_memory(model: keras.Model | None, dataset: Dataset) -> dict[str, str]:
-    """Return hashes of the user's own model and data set, so that a folder is resumed with the same only."""
-    hashes = {}
-    if model is not None:
-        hashes["model"] = _architecture_hash(model)
-    if dataset.name not in CLASS_NAMES:
-        digest = hashlib.sha256(json.dumps(dataset.class_names).encode())
-        for split in (dataset.train, dataset.test):
-            digest.update(np.ascontiguousarray(split.images).data)
-            digest.update(np.ascontiguousarray(split.labels).data)
-        hashes["dataset"] = digest.hexdigest()
-    return hashes
-
-
-def _architecture_hash(model: keras.Model) -> str:
-    """Hash a model's architecture. Names count by their order, as Keras numbers them through within a process."""
-    config = json.loads(model.to_json())
-    names: dict[str, str] = {}
-
-    def number(value: Any) -> None:
-        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-            number(inner)
-        if isinstance(value, dict) and isinstance(value.get("name"), str):
-            names.setdefault(value["name"], f"layer {len(names)}")
-
-    def normalized(value: Any) -> Any:
-        if isinstance(value, dict):
-            kept = {key: inner for key, inner in value.items() if key not in ("seed", "build_config", "keras_version")}
-            return {key: normalized(inner) for key, inner in kept.items()}
-        if isinstance(value, list):
-            return [normalized(inner) for inner in value]
-        return names.get(value, value) if isinstance(value, str) else value
-
-    number(config)
-    return hashlib.sha256(json.dumps(normalized(config), sort_keys=True).encode()).hexdigest()
+def _name(model: Any) -> str:
+    """Name a run after the user's function or model, unless Keras or Python made the name up."""
+    name = getattr(model, "__name__", None) or getattr(model, "name", None) or "own_model"
+    name = re.sub(r"[^A-Za-z0-9._+-]", "_", str(name))
+    made_up = re.fullmatch(r"(functional|sequential|model)(_\d+)?|_lambda_", name)
+    return "own_model" if made_up or not name[0].isalnum() else name

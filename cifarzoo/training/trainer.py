@@ -185,6 +185,7 @@ class Run:
         self._callbacks = keras.callbacks.CallbackList(
             own + self._user_callbacks, add_history=True, model=self.engine.model, epochs=-(-plan.total // plan.val)
         )
+        self._trainable = len(self.engine.model.trainable_variables)
         self.engine.model.stop_training = False  # callbacks may set it, as under fit
         self._callbacks.on_train_begin()
 
@@ -245,9 +246,15 @@ class Run:
             logs |= self._validation_logs()
         if self._user_callbacks:
             self.engine.sync_model()
+            self._validated_step = None  # callbacks may assign weights
         self._callbacks.on_train_batch_end(end - 1, logs)
         if validates:
             self._callbacks.on_epoch_end((end - 1) // plan.val, logs)
+        if len(self.engine.model.trainable_variables) != self._trainable:
+            raise TrainingError(
+                f"{self.job.experiment.name}, seed {self.seed}: a callback changed which layers are trainable; set "
+                "layer.trainable before training"
+            )
         if plan.is_due(plan.log, end):
             self._meters.clear()
         is_late = self._deadline is not None and time.monotonic() > self._deadline

@@ -155,6 +155,7 @@ class JaxEngine:
 
     def predict(self, split: str) -> np.ndarray:
         """Compute the logits of a whole split; see `Engine.predict`."""
+        self._adopt_assignments()
         images, _ = self._on_device(split)
         batches = evaluation_indices(len(images), self.parts.eval_batch_size, self.replicas)
         state = self._state
@@ -174,6 +175,7 @@ class JaxEngine:
     @contextlib.contextmanager
     def averaged_weights(self):
         """While active, the model holds the averaged weights; without averaging, the current ones."""
+        self._adopt_assignments()
         self.sync_model()
         for variable, average in zip(self.model.weights, self._state.averages, strict=False):
             variable.assign(np.array(average))
@@ -214,6 +216,8 @@ class JaxEngine:
             for n, variable in enumerate(variables):
                 if variable.value is not next(synced):
                     values[n] = self._put(variable.value)
+        if self._synced:
+            self._mark_synced()
 
     def state(self) -> dict[str, np.ndarray]:
         """Return everything the next step depends on; see `Engine.state`."""

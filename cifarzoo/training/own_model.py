@@ -1,0 +1,107 @@
+"""Check, describe and hash a model and arrays that the user passes from Python."""
+
+import hashlib
+import json
+from typing import Any
+
+import keras
+import numpy as np
+
+from cifarzoo.data import Dataset
+from cifarzoo.data.classes import CLASS_NAMES
+from cifarzoo.errors import ModelError
+from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
+from cifarzoo.models import registry
+
+
+def own_model_of(model: Any, dataset: Dataset, seed: int, arguments: dict[str, Any]) -> keras.Model | None:
+    """Return the user's own model, None if the zoo builds it.
+
+    Raises:
+        ModelError: it cannot be trained on the data set's images and labels.
+    """
+    if isinstance(model, str):
+        return None
+    if not isinstance(model, keras.Model):
+        if not callable(model):
+            raise ModelError(f"model: expected a name, a function or a Keras model, got {type(model).__name__}")
+        entry = registry.entries().get(getattr(model, "__name__", ""))
+        if entry is not None and entry.factory is model:
+            return None
+        keras.utils.set_random_seed(seed)
+        try:
+            model = model(classes=dataset.classes, **arguments)
+        except TypeError as failure:
+            raise ModelError(f"model: the function takes other arguments ({failure})") from None
+        if not isinstance(model, keras.Model):
+            raise ModelError(f"model: the function returns {type(model).__name__}, not a Keras model")
+    if not getattr(model, "inputs", None) or len(model.inputs) != 1:
+        raise ModelError(f"{model.name}: expected a functional or built Sequential model with one input")
+    images = (None, *dataset.train.images.shape[1:])
+    shape = tuple(model.inputs[0].shape)
+    fits = len(shape) == 4 and all(size in (None, image) for size, image in zip(shape, images, strict=True))
+    if not fits or tuple(model.output_shape) != (None, dataset.classes):
+        raise ModelError(
+            f"{model.name}: takes {shape} and returns {tuple(model.output_shape)}; expected {images} and "
+            f"(None, {dataset.classes}), as {dataset.name} has {dataset.classes} classes"
+        )
+    if not model.trainable_variables:
+        raise ModelError(f"{model.name}: has no trainable variables")
+    last = model.layers[-1]
+    activation = getattr(getattr(last, "activation", None), "__name__", "")
+    if activation in ("softmax", "sigmoid") or isinstance(last, keras.layers.Softmax):
+        raise ModelError(f"{model.name}: returns probabilities; end it with logits, without {activation or 'softmax'}")
+    return model
+
+
+def precision_of(model: keras.Model) -> str:
+    """Return the precision that a model's own layers compute in: "float32", "float64" or "bfloat16".
+
+    Raises:
+        ModelError: a layer has another dtype policy.
+    """
+    names = {layer.dtype_policy.name for layer in model.layers}
+    if unknown := names - {"float32", "float64", "mixed_bfloat16"}:
+        raise ModelError(
+            f"{model.name}: has layers in {', '.join(sorted(unknown))}; "
+            "float32, float64 and mixed_bfloat16 can be trained"
+        )
+    return "float64" if "float64" in names else "bfloat16" if "mixed_bfloat16" in names else "float32"
+
+
+def hashes_of(model: keras.Model | None, dataset: Dataset) -> dict[str, str]:
+    """Return hashes of the user's own model and data set, so that a folder is resumed with the same only."""
+    hashes = {}
+    if model is not None:
+        hashes["model"] = _architecture_hash(model)
+    if dataset.name not in CLASS_NAMES:
+        digest = hashlib.sha256(json.dumps(dataset.class_names).encode())
+        for split in (dataset.train, dataset.test):
+            digest.update(np.ascontiguousarray(split.images).data)
+            digest.update(np.ascontiguousarray(split.labels).data)
+        hashes["dataset"] = digest.hexdigest()
+    return hashes
+
+
+def _architecture_hash(model: keras.Model) -> str:
+    """Hash a model's architecture. Names count by their order, as Keras numbers them through within a process."""
+    with without_tensorflow():  # Keras imports it to serialize, on every backend
+        config = json.loads(model.to_json())
+    names: dict[str, str] = {}
+
+    def number(value: Any) -> None:
+        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            number(inner)
+        if isinstance(value, dict) and isinstance(value.get("name"), str):
+            names.setdefault(value["name"], f"layer {len(names)}")
+
+    def normalized(value: Any) -> Any:
+        if isinstance(value, dict):
+            kept = {key: inner for key, inner in value.items() if key not in ("seed", "build_config", "keras_version")}
+            return {key: normalized(inner) for key, inner in kept.items()}
+        if isinstance(value, list):
+            return [normalized(inner) for inner in value]
+        return names.get(value, value) if isinstance(value, str) else value
+
+    number(config)
+    return hashlib.sha256(json.dumps(normalized(config), sort_keys=True).encode()).hexdigest()
