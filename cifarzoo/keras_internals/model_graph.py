@@ -20,7 +20,7 @@ def supported_connections() -> bool:
 
 
 def all_layers(model) -> list:
-    """The model and every layer in it, including those inside other layers and models."""
+    """Return the model and every layer in it, including those inside other layers and models."""
     if supported_layers.or_warn():
         return list(model._flatten_layers())
     inner = [one for layer in getattr(model, "layers", []) for one in all_layers(layer)]
@@ -28,7 +28,7 @@ def all_layers(model) -> list:
 
 
 def input_operations(operation) -> list:
-    """The layers and operations whose outputs go into an operation of a functional model."""
+    """Return the layers and operations whose outputs go into an operation of a functional model."""
     if not supported_connections.or_warn():
         return []
     return [parent.operation for node in operation._inbound_nodes for parent in node.parent_nodes]
@@ -50,7 +50,7 @@ class _Call(keras.Operation):
 
 
 def output_spec(model, inputs: keras.KerasTensor) -> keras.KerasTensor:
-    """Shape and dtype of a model's output, without computing it.
+    """Return the shape and dtype of a model's output, without computing it.
 
     Raises:
         Exception: whatever the model's layers raise if they do not take such inputs.
@@ -79,7 +79,7 @@ def any_image_size(model):
 
 
 def _of_any_size(spec):
-    """The specification of an input without the height and width of images."""
+    """Return the specification of an input without the height and width of images."""
     if spec.shape is None or len(spec.shape) != 4:
         return spec
     return keras.InputSpec(shape=(spec.shape[0], None, None, spec.shape[3]))

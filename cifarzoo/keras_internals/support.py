@@ -31,7 +31,7 @@ class Internal:
             return False
 
     def or_warn(self) -> bool:
-        """The same; the first False of a process is also logged as a warning."""
+        """Return what a call returns, and log the first False of a process as a warning."""
         supported = self()
         if not supported and not self._warned:
             self._warned = True
@@ -51,7 +51,7 @@ def internal(name: str, *, without: str) -> Callable[[Callable[[], bool]], Inter
 
 
 def private_module(path: str):
-    """A module of Keras' private tree, such as "backend.common.dtypes".
+    """Import a module of Keras' private tree, such as "backend.common.dtypes".
 
     Raises:
         ImportError: this Keras version has no such module.
@@ -60,5 +60,5 @@ def private_module(path: str):
 
 
 def parameters(function: Callable) -> list[str]:
-    """Names of a function's parameters, to compare with those that are relied on."""
+    """Return the names of a function's parameters, to compare with those that are relied on."""
     return list(inspect.signature(function).parameters)

@@ -46,19 +46,19 @@ class Record:
 
 @functools.cache
 def catalogue() -> dict[str, Record]:
-    """Every model by name, in the order of families."""
+    """Return the record of every model by name, in the order of families."""
     records = json.loads(PATH.read_text(encoding="utf-8"))
     return {record["name"]: _record(**record) for record in records}
 
 
 def _record(aliases, training_only, special_case_of, **others):
-    """A record with the tuples that JSON has no notion of."""
+    """Make a record, with the tuples that JSON has no notion of."""
     special_case_of = special_case_of and tuple(special_case_of)
     return Record(aliases=tuple(aliases), training_only=tuple(training_only), special_case_of=special_case_of, **others)
 
 
 def find(name: str) -> Record:
-    """The record of a model's name or alias.
+    """Return the record of a model's name or alias.
 
     Raises:
         ModelError: no such model; the message lists the nearest names.
@@ -72,12 +72,12 @@ def find(name: str) -> Record:
 
 
 def call(name: str, arguments: dict[str, Any]) -> str:
-    """A call of a factory as Python code: `cifar_resnet20(classes=10)`."""
+    """Format a call of a factory as Python code: `cifar_resnet20(classes=10)`."""
     return f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
 
 
 def identity(factory: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What decides which weights fit a network: models with equal identities share weight files.
+    """Return what decides which weights fit a network: models with equal identities share weight files.
 
     Arguments that only affect training are left out. Arguments that are missing get their defaults, so that a new
     argument leaves earlier files valid. A factory that is a special case of another becomes that one:

@@ -34,9 +34,10 @@ CLASSES = (10, 100)
 
 
 def registered_entries() -> list[registry.Entry]:
-    """All factories of all modules of `cifarzoo.models`: families by year and name, factories as their module has them.
+    """Return the entries of all factories of all modules of `cifarzoo.models`.
 
-    A family's year is that of its first paper.
+    Families are sorted by year and name, factories keep the order of their module. A family's year is that of its first
+    paper.
     """
     for module in pkgutil.iter_modules(models.__path__):
         if module.name != "generate":
@@ -52,7 +53,7 @@ def registered_entries() -> list[registry.Entry]:
 
 
 def record_of(entry: registry.Entry) -> Record:
-    """What the catalogue says about a factory, without the sizes."""
+    """Return what the catalogue says about a factory, without the sizes."""
     return Record(
         name=entry.name,
         family=entry.family,
@@ -70,7 +71,7 @@ def record_of(entry: registry.Entry) -> Record:
 
 
 def measure(entry: registry.Entry) -> Record:
-    """What the catalogue says about a factory; builds its model for 10 and for 100 classes."""
+    """Return what the catalogue says about a factory; build its model for 10 and for 100 classes to measure it."""
     trainable, total, multiply_accumulates = {}, {}, {}
     for classes in CLASSES:
         model = entry.factory(classes=classes)
@@ -83,7 +84,7 @@ def measure(entry: registry.Entry) -> Record:
 
 
 def with_known_sizes(entry: registry.Entry) -> Record:
-    """What the catalogue says about a factory, with the sizes that it has already."""
+    """Return what the catalogue says about a factory, with the sizes that it has already."""
     known = catalogue().get(entry.name)
     if known is None:
         return measure(entry)
@@ -91,12 +92,12 @@ def with_known_sizes(entry: registry.Entry) -> Record:
 
 
 def catalogue_text(records: Iterable[Record]) -> str:
-    """The content of catalogue.json: one line per model."""
+    """Return the content of catalogue.json: one line per model."""
     return "[\n" + ",\n".join(json.dumps(asdict(record)) for record in records) + "\n]\n"
 
 
 def stub_text(records: Iterable[Record]) -> str:
-    """The content of the package's type stub: all names that `__getattr__` finds, as type checkers want them."""
+    """Return the content of the package's type stub: all names that `__getattr__` finds, as type checkers want them."""
     names = vars(cifarzoo)["FUNCTIONS"] | {  # not in the stub
         record.name: (f"cifarzoo.models.{record.family}", record.name) for record in records
     }
@@ -108,7 +109,7 @@ def stub_text(records: Iterable[Record]) -> str:
 
 
 def table_text(records: Iterable[Record]) -> str:
-    """The table of docs/models.md: one row per group of factories with the same arguments."""
+    """Return the table of docs/models.md: one row per group of factories with the same arguments."""
     lines = [
         "| family | factories | arguments (defaults) | that only affect training | source |",
         "| --- | --- | --- | --- | --- |",
@@ -128,14 +129,14 @@ def _arguments(arguments):
 
 
 def _sources(family):
-    """Links to the addresses in the docstring of a family's module."""
+    """Return links to the addresses in the docstring of a family's module."""
     text = ast.get_docstring(ast.parse(Path(models.__path__[0], f"{family}.py").read_text(encoding="utf-8"))) or ""
     addresses = dict.fromkeys(address.rstrip(").,;") for address in re.findall(r"https://\S+", text))
     return ", ".join(f"[{address.rsplit('/', 1)[-1]}]({address})" for address in addresses)
 
 
 def page_text(records: Iterable[Record]) -> str:
-    """The content of docs/models.md with a new table between its marks.
+    """Return the content of docs/models.md with a new table between its marks.
 
     Raises:
         CifarzooError: the marks are missing.

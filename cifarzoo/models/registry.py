@@ -31,10 +31,13 @@ COMMON_ARGUMENTS = {
 
 COMMON_DOC = """
 Args:
-    classes: Number of outputs. 100 normalises with CIFAR-100's statistics, anything else with CIFAR-10's.
-    load_weights: False for fresh weights; True for the published file of this architecture and `classes`; a tag of the
-        manifest; or the path of a `.weights.h5` or `.keras` file. With another number of classes than the file has, or
-        without top, the backbone is loaded and the head is fresh.
+    classes: Number of outputs. 100 normalises with CIFAR-100's statistics, anything else with CIFAR-10's, unless the
+        description of a loaded weight file names others.
+    load_weights: False for fresh weights; True for the default published file of this architecture; a tag of the
+        manifest; or the path of a `.weights.h5` or `.keras` file. True with 10 or 100 `classes` needs weights published
+        for that many classes, and raises WeightsError if there are none; with any other number it loads the backbone of
+        either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is fresh
+        then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
     include_top: With False the model ends with the last feature map, before pooling.
     include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
     classifier_activation: None for logits, else an activation such as "softmax".
@@ -66,7 +69,7 @@ class Entry:
     special_case_of: tuple[str, dict[str, Any]] | None
 
     def architecture(self, arguments: dict) -> dict:
-        """The arguments of a call that are not common to all factories, defaults filled in."""
+        """Return the arguments of a call that are not common to all factories, defaults filled in."""
         parameters = inspect.signature(self.factory).parameters
         return {
             name: arguments.get(name, parameter.default)
@@ -129,7 +132,7 @@ def register(
 
 
 def _bind(name: str, signature: inspect.Signature, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """All arguments of a factory's call by name, defaults filled in."""
+    """Return all arguments of a factory's call by name, defaults filled in."""
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
@@ -151,7 +154,7 @@ def _full_signature(build: Callable) -> inspect.Signature:
 
 
 def _build(entry: Entry, arguments: dict[str, Any]) -> "keras.Model":
-    """The model of a factory's call."""
+    """Return the model of a factory's call."""
     classes, load_weights = arguments["classes"], arguments.pop("load_weights")
     usual_statistics = "cifar100" if classes == 100 else "cifar10"
 
@@ -166,7 +169,7 @@ def _build(entry: Entry, arguments: dict[str, Any]) -> "keras.Model":
 
 
 def _fresh_model(entry: Entry, arguments: dict[str, Any], statistics: str) -> "keras.Model":
-    """The model with fresh weights and its description, for all arguments except `load_weights`."""
+    """Build the model with fresh weights and its description, from all arguments except `load_weights`."""
     options = arguments | {"name": arguments["name"] or entry.name, "statistics": statistics}
     try:
         with fast_model_building():
@@ -188,7 +191,7 @@ def _describe(entry: Entry, arguments: dict[str, Any], statistics: str) -> Descr
 
 
 def build_described(description: Description) -> "keras.Model":
-    """The model of a weight file's description, with fresh weights.
+    """Build the model of a weight file's description, with fresh weights.
 
     Raises:
         ModelError: there is no such factory, or it does not take these arguments.
@@ -207,17 +210,17 @@ def build_described(description: Description) -> "keras.Model":
 
 
 def entries() -> dict[str, Entry]:
-    """Every model of the catalogue by name, in its order."""
+    """Return the entry of every model of the catalogue by name, in its order."""
     return {name: get(name) for name in catalogue()}
 
 
 def registered() -> dict[str, Entry]:
-    """Every factory of the modules imported so far, by name, in the order of registration."""
+    """Return the entry of every factory of the modules imported so far, by name, in the order of registration."""
     return dict(_ENTRIES)
 
 
 def get(name: str) -> Entry:
-    """The entry of a model's name or alias; imports the module of its family.
+    """Return the entry of a model's name or alias; import the module of its family.
 
     Raises:
         ModelError: no such model; the message lists the nearest names.
@@ -237,7 +240,7 @@ def create_model(model: str, /, **arguments: Any) -> "keras.Model":
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
-    """Names of the models that match a shell pattern, without importing Keras.
+    """List the names of the models that match a shell pattern, without importing Keras.
 
     Args:
         pattern: Shell pattern of names.

@@ -69,12 +69,12 @@ def _collect(group: Any, prefix: str, layers: dict[str, list[np.ndarray]], names
 
 
 def model_arrays(model: "keras.Model") -> LayerArrays:
-    """The arrays of a Keras model in memory."""
+    """Return the arrays of a Keras model in memory."""
     return LayerArrays({path: layer.get_weights() for path, layer in layers_with_weights(model).items()})
 
 
 def layers_with_weights(model: "keras.Model") -> "dict[str, keras.Layer]":
-    """The layers that have weights, by path, through the models among the model's layers."""
+    """Return the layers that have weights, by path, including those of the models among the model's layers."""
     import keras
 
     found, seen = {}, set()
@@ -94,7 +94,9 @@ def layers_with_weights(model: "keras.Model") -> "dict[str, keras.Layer]":
 
 
 def mismatch(model: "keras.Model", arrays: LayerArrays, without: Collection[str] = ()) -> str | None:
-    """Why a file's arrays do not fit a model, or None if they do: layer names, shapes, or weights that are not finite.
+    """Return why a file's arrays do not fit a model, or None if they do.
+
+    The reasons are layer names, shapes, and weights that are not finite.
 
     Args:
         model: The model.

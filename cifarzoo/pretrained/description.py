@@ -58,7 +58,7 @@ class Description:
         return None if self.factory is None else identity(self.factory, self.arguments)
 
     def __str__(self) -> str:
-        """The call that builds the model."""
+        """Return the call that builds the model."""
         arguments = self.arguments
         if self.classes is not None:
             arguments = arguments | {"classes": self.classes}
@@ -70,7 +70,7 @@ class Description:
 
 
 def describe_entry(entry: Published) -> Description:
-    """The description of a published file, from its manifest entry."""
+    """Return the description of a published file, from its manifest entry."""
     return Description(
         factory=entry.model,
         arguments=entry.architecture,
@@ -82,7 +82,7 @@ def describe_entry(entry: Published) -> Description:
 
 
 def statistics_of(dataset: str) -> str:
-    """The data set whose statistics normalise the images of `dataset`: its own, or CIFAR-10's."""
+    """Return the data set whose statistics normalise the images of `dataset`: its own, or CIFAR-10's."""
     return "cifar100" if dataset == "cifar100" else "cifar10"
 
 
@@ -92,7 +92,7 @@ def attach_description(model: "keras.Model", description: Description) -> None:
 
 
 def description_of(model: "keras.Model") -> Description | None:
-    """The description that a factory attached to its model, or None for any other model."""
+    """Return the description that a factory attached to its model, or None for any other model."""
     return getattr(model, "cifarzoo_description", None)
 
 
@@ -127,7 +127,7 @@ def write_description(path: Path, description: Description) -> None:
 
 
 def read_description(path: str | os.PathLike) -> Description | None:
-    """The description of a `.weights.h5` file.
+    """Read the description of a `.weights.h5` file.
 
     Returns:
         What the file's attributes say; else what the manifest says about a published file with the same SHA-256; else

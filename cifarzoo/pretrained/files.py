@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def weight_folders() -> list[Path]:
-    """Folders that may hold weight files, in search order: `$CIFARZOO_WEIGHTS`, the package's, the checkout's."""
+    """List the folders to search for weight files, in order: `$CIFARZOO_WEIGHTS`, the package's, the checkout's."""
     package = Path(__file__).resolve().parent.parent
     variable = os.environ.get("CIFARZOO_WEIGHTS")
     folders = [Path(variable).expanduser()] if variable else []
@@ -15,7 +15,7 @@ def weight_folders() -> list[Path]:
 
 
 def find(name: str) -> Path | None:
-    """The path of a file in the weights folders or their `large` folders, or None."""
+    """Return the path of a file in the weights folders or their `large` folders, or None."""
     for folder in weight_folders():
         for candidate in (folder / name, folder / "large" / name):
             if candidate.is_file():
@@ -30,6 +30,6 @@ def _sha256(path: Path, size: int, modified: int) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file; cached until its size or modification time changes."""
+    """Return the hexadecimal SHA-256 of a file; cached until its size or modification time changes."""
     status = path.stat()
     return _sha256(path, status.st_size, status.st_mtime_ns)

@@ -60,7 +60,7 @@ def load_pretrained(
     requested: bool | str | os.PathLike,
     build: "Callable[..., keras.Model]",
 ) -> "keras.Model":
-    """A factory's model with weights: what `load_weights` does.
+    """Build a factory's model and load weights into it, as its argument `load_weights` asks.
 
     Args:
         factory: The factory's name.
@@ -116,7 +116,7 @@ def is_weight_path(name: str | os.PathLike) -> bool:
 
 
 def describe_file(path: Path) -> Description | None:
-    """The description of a `.weights.h5` file, None if it has none.
+    """Return the description of a `.weights.h5` file, None if it has none.
 
     Raises:
         WeightsError: no such file, a damaged one, or one of another kind.
@@ -157,7 +157,7 @@ def fill(model: "keras.Model", path: str | os.PathLike, arrays: LayerArrays, wit
 
 
 def _fill_backbone_or_all(model: "keras.Model", origin: str | Path, path: Path, arrays: LayerArrays) -> None:
-    """Copy all arrays, or those of the backbone if the classifiers differ, which a line of the log says."""
+    """Copy all arrays, or if the classifiers differ, those of the backbone; a line of the log says so."""
     classifier = next((layer for layer in model.layers if layer.name == CLASSIFIER), None)
     stored = [array.shape for array in arrays.layers.get(CLASSIFIER, [])]
     fits = classifier is not None and stored == [tuple(weight.shape) for weight in classifier.weights]
@@ -181,7 +181,7 @@ def _load_in_order(model: "keras.Model", path: Path) -> None:
 
 
 def open_keras_file(path: Path) -> "keras.Model":
-    """The model of a `.keras` file, as Keras' safe mode opens it."""
+    """Return the model of a `.keras` file, as Keras' safe mode opens it."""
     import keras
 
     import cifarzoo.layers  # noqa: F401  registers the layers that the file may hold

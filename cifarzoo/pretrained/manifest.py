@@ -71,7 +71,7 @@ class Published:
 
 
 def manifest_path() -> Path:
-    """The manifest of the installed package or of the checkout.
+    """Return the path of the manifest of the installed package or of the checkout.
 
     Raises:
         WeightsError: there is none.
@@ -83,12 +83,12 @@ def manifest_path() -> Path:
 
 
 def manifest() -> list[Published]:
-    """The entries of all published weight files."""
+    """Return the entries of all published weight files."""
     return read_manifest(manifest_path())
 
 
 def read_manifest(path: Path) -> list[Published]:
-    """The entries of a manifest file.
+    """Read the entries of a manifest file.
 
     Raises:
         WeightsError: the file cannot be read or is not a manifest.
@@ -101,6 +101,6 @@ def read_manifest(path: Path) -> list[Published]:
 
 
 def find_entry(tag: str, entries: list[Published]) -> Published | None:
-    """The entry with this tag or alias, or None."""
+    """Return the entry with this tag or alias, or None."""
     by_alias = {alias: entry for entry in entries for alias in entry.aliases}
     return {entry.tag: entry for entry in entries}.get(tag, by_alias.get(tag))

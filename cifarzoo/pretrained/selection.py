@@ -12,7 +12,7 @@ from cifarzoo.pretrained.manifest import Published, find_entry, manifest
 
 
 def weight_file(entry: Published) -> Path:
-    """The checked file of a manifest entry, downloaded if necessary.
+    """Return the path of a manifest entry's file, checked, and downloaded if necessary.
 
     Raises:
         WeightsError: the file is nowhere, or it is not the published one.
@@ -41,7 +41,7 @@ def _download(entry: Published) -> Path:
 
 
 def select(factory: str, arguments: dict[str, Any], classes: int, requested: Literal[True] | str) -> Published:
-    """The manifest entry that a factory's `load_weights` asks for.
+    """Return the manifest entry that a factory's `load_weights` asks for.
 
     Args:
         factory: The factory's name.

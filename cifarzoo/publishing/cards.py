@@ -9,7 +9,7 @@ from cifarzoo.runs.provenance import AND
 
 
 def card(entry: Published) -> str:
-    """The card: how to load the file, what was measured, how it was trained."""
+    """Return the card: how to load the file, what was measured, how it was trained."""
     training, metrics = entry.training, entry.metrics
     arguments = entry.architecture | {"classes": entry.classes, "load_weights": True if entry.default else entry.tag}
     config = yaml.safe_dump(training["experiment"], sort_keys=False)
@@ -50,7 +50,7 @@ License of the weights: {entry.license}.
 
 
 def duration(seconds: float) -> str:
-    """A training time for people: seconds below ten minutes, minutes above."""
+    """Format a training time for people: in seconds below ten minutes, in minutes above."""
     return f"{seconds / 60:.0f} min" if seconds >= 600 else f"{seconds:.0f} s"
 
 

@@ -40,7 +40,7 @@ README_MARKS = ("<!-- weights:begin -->", "<!-- weights:end -->")
 
 
 def results_page(entries: list[Published], anchors_path: Path) -> str:
-    """RESULTS.md: one row per architecture, data set and recipe."""
+    """Return the text of RESULTS.md: one row per architecture, data set and recipe."""
     anchors = yaml.safe_load(anchors_path.read_text(encoding="utf-8"))
     groups: dict[tuple, list[Published]] = {}
     for entry in entries:
@@ -87,7 +87,7 @@ def _is_about(anchor, entry):
 
 
 def weights_table(entries: list[Published]) -> str:
-    """The README's table of published weights."""
+    """Return the README's table of published weights."""
     lines = [
         "| weights | model | data | error % | NLL | ECE | parameters | MB | trained on |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
@@ -104,7 +104,7 @@ def weights_table(entries: list[Published]) -> str:
 
 
 def readme_with_table(readme: Path, entries: list[Published]) -> str:
-    """The README's text with the table of published weights between its marks.
+    """Return the README's text with the table of published weights between its marks.
 
     Raises:
         WeightsError: a mark is missing.

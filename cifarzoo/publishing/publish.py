@@ -123,7 +123,7 @@ def publish(
 
 
 def _checked(run: RunFolder, dataset: Dataset, tag: str) -> tuple[Experiment, Results]:
-    """The experiment and results of a run that may be published under a tag."""
+    """Return the experiment and results of a run, after checking that it may be published under a tag."""
     try:
         results = run.results()
     except DataError as failure:
@@ -148,7 +148,7 @@ def _checked(run: RunFolder, dataset: Dataset, tag: str) -> tuple[Experiment, Re
 
 
 def _smallest(file: Path, temporary: Path, loaded: LoadedModel, dataset: Dataset) -> tuple[Path, dict]:
-    """The file to publish and its metrics: a copy in half precision if its error is the same, otherwise `file`."""
+    """Return the file to publish and its metrics: a copy in half precision if its error is the same, else `file`."""
     half = temporary / "half.weights.h5"
     metrics = _measure(loaded, file, dataset)
     try:
@@ -168,6 +168,6 @@ def _measure(loaded: LoadedModel, file: Path, dataset: Dataset) -> dict[str, Any
 
 
 def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
-    """An experiment without the folders of the machine that it ran on."""
+    """Return an experiment without the folders of the machine that it ran on."""
     parameters = {key: value for key, value in config["train_parameters"].items() if key != "logdir"}
     return {key: value for key, value in config.items() if key != "data_dir"} | {"train_parameters": parameters}

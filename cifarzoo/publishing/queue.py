@@ -56,7 +56,7 @@ class TrainingQueue:
         self._paces: dict[str, Pace] = {}
 
     def open_rows(self) -> list[Row]:
-        """The rows that are not published yet: half-trained ones first, stopgaps last.
+        """Return the rows that are not published yet: half-trained ones first, stopgaps last.
 
         A stopgap is left out if the row of a better recipe is published.
         """
@@ -67,12 +67,15 @@ class TrainingQueue:
         return sorted(rows, key=lambda row: (not self._saved(row), row.is_stopgap))
 
     def changed_rows(self) -> list[Row]:
-        """The rows whose published weights were trained with another version of the recipe; they are not open."""
+        """Return the rows whose published weights were trained with another version of the recipe.
+
+        They are not open.
+        """
         published = self._published()
         return [row for row in self._rows if row.tag in published and not _was_trained_as(published[row.tag], row)]
 
     def rough_seconds(self, row: Row) -> float:
-        """Seconds to finish a row, from the rate in its checkpoint, or from its arithmetic at ResNet-20's rate.
+        """Estimate the seconds to finish a row from the rate in its checkpoint, or its arithmetic at ResNet-20's rate.
 
         Raises:
             CifarzooError: the row's experiment is not valid here.
@@ -80,7 +83,7 @@ class TrainingQueue:
         return self._overhead(row) + self._image_seconds(row) * self._images_left(row)
 
     def seconds(self, row: Row) -> float:
-        """Seconds to finish a row, from the rate in its checkpoint, or from a few steps of its own network."""
+        """Estimate the seconds to finish a row from the rate in its checkpoint, or a few steps of its own network."""
         if self._steady(row):
             return self.rough_seconds(row)
         key = _pace(self._job(row).experiment)
@@ -92,9 +95,9 @@ class TrainingQueue:
     def work(self, budget: float) -> tuple[list[Row], list[Row]]:
         """Train and publish what fits into `budget` seconds.
 
-        Takes the first open row that fits; if none fits, starts the first one and leaves it half trained at the
-        deadline. Pages that an interrupted publication did not write are written first. Ctrl-C and SIGTERM stop the
-        queue after a checkpoint, or after the publication in progress; a second signal stops it at once.
+        Take the first open row that fits; if none fits, start the first one and leave it half trained at the deadline.
+        Before that, write the pages that an interrupted publication left unwritten. Ctrl-C and SIGTERM stop the queue
+        after a checkpoint, or after the publication in progress; a second signal stops it at once.
 
         Returns:
             The rows that were published, and the rows that failed.
@@ -145,7 +148,7 @@ class TrainingQueue:
     def choose_row(
         self, rows: list[Row], deadline: float, failed: list[Row], stop: StopRequest
     ) -> tuple[Row | None, float]:
-        """The first row that can be finished in time, or else the first one.
+        """Return the first row that can be finished in time, or else the first one.
 
         Args:
             rows: Open rows.
@@ -189,7 +192,7 @@ class TrainingQueue:
         return first
 
     def _with_checkpoints_by_the_minute(self, row, seconds):
-        """The row's experiment, which takes `seconds`, with checkpoints about a minute apart or more.
+        """Return the row's experiment, which takes `seconds`, with checkpoints at least about a minute apart.
 
         Their interval is a multiple of the row's own, so that compiled calls keep their length.
         """
@@ -205,7 +208,7 @@ class TrainingQueue:
         return publish(run, dataset, self._weights, row.tag, row.recipe, row.preference, row.remark)
 
     def _published(self):
-        """The entries of published weights, by each of their tags."""
+        """Return the entries of published weights, by each of their tags."""
         return {tag: entry for entry in self._weights.entries() for tag in (entry.tag, *entry.aliases)}
 
     def _dataset(self, experiment):
@@ -218,28 +221,28 @@ class TrainingQueue:
         return self._job(row).plan
 
     def _job(self, row) -> Job:
-        """The row's job without its data, which are needed only when the row is trained."""
+        """Return the row's job without its data, which are needed only when the row is trained."""
         if row.tag not in self._jobs:
             self._jobs[row.tag] = prepare(row.experiment, info(row.experiment.dataset), [row.seed])
         return self._jobs[row.tag]
 
     def _images_left(self, row):
-        """Training images left, as the number of full-size images with the same arithmetic."""
+        """Return the training images left, as the number of full-size images with the same arithmetic."""
         plan, saved = self._plan(row), self._saved(row)
         return plan.full_size_images(min(saved["step"], plan.total) if saved else 0)
 
     def _overhead(self, row):
-        """Seconds apart from training; evaluating an image takes a third of training on it."""
+        """Estimate the seconds apart from training; evaluating an image takes a third of training on it."""
         return FIXED_SECONDS + EVALUATED_IMAGES / 3 * self._image_seconds(row)
 
     def _image_seconds(self, row):
-        """Seconds per full-size training image, from the row's checkpoint or its arithmetic at ResNet-20's rate."""
+        """Estimate the seconds per full-size image from the row's checkpoint, or its arithmetic at ResNet-20's rate."""
         if steady := self._steady(row):
             return steady["seconds"] / steady["images"]
         return row.experiment.operations(catalogued_macs(row.experiment), 1) / self._rate(row)
 
     def _steady(self, row):
-        """Images and seconds without compilation in the row's checkpoint, if it was made on this device, else None."""
+        """Return the checkpoint's images and seconds without compilation if it was made on this device, else None."""
         saved = self._saved(row)
         if saved and saved["steady"]["images"] and _is_from_here(saved, self._job(row)):
             return saved["steady"]
@@ -253,7 +256,7 @@ class TrainingQueue:
         return self._rates[device]
 
     def _saved(self, row):
-        """Meta data of the row's checkpoint if it is past the first step, else None."""
+        """Return the meta data of the row's checkpoint if it is past the first step, else None."""
         saved = RunFolder.of(row.experiment, row.seed).checkpoint_meta()
         return saved if saved and saved["step"] else None
 
@@ -273,7 +276,7 @@ def _was_trained_as(entry, row):
 
 
 def _recipe_fingerprint(experiment):
-    """The fingerprint without name, precision, and log and validation intervals."""
+    """Return the fingerprint without name, precision, and log and validation intervals."""
     length = {"steps": 1}
     parameters = experiment.train_parameters.model_dump() | {
         "run_name": "any",
@@ -285,7 +288,7 @@ def _recipe_fingerprint(experiment):
 
 
 def _pace(experiment):
-    """Everything the time of a step depends on, as a key."""
+    """Return everything that the time of a step depends on, as a key."""
     document, parameters = experiment.model_dump(mode="json"), experiment.train_parameters
     keys = ("model", "model_parameters", "dataset", "augmentation", "precision", "distribution", "xla")
     costly = parameters.batch_size, parameters.accumulate, bool(parameters.sam_rho), bool(parameters.averages)

@@ -57,7 +57,7 @@ class _RowDocument(BaseModel):
     remark: str = ""
 
     def experiment(self):
-        """The row's keys of an experiment."""
+        """Return the row's keys of an experiment."""
         return {"model": self.model, "dataset": self.dataset} | (self.model_extra or {})
 
 
@@ -100,7 +100,7 @@ def read_rows(path: Path, logdir: str) -> list[Row]:
 
 
 def _recipe(path, recipe):
-    """A recipe's mapping, or that of the file it names, and the folder in which the mapping's paths start."""
+    """Return a recipe's mapping, or that of the file it names, and the folder in which the mapping's paths start."""
     if isinstance(recipe, str):
         file = path.parent / recipe
         return read_mapping(file, "keys of an experiment"), file.parent
@@ -133,7 +133,7 @@ def _row(path, number, row, recipe, seed, recipes, document, logdir):
 
 
 def only_matching(rows: list[Row], pattern: str | None) -> list[Row]:
-    """The rows whose tags match a shell pattern.
+    """Return the rows whose tags match a shell pattern.
 
     Raises:
         ExperimentError: no tag matches.

@@ -30,7 +30,7 @@ class WeightsFolder:
         self.manifest_path = self.path / MANIFEST
 
     def entries(self) -> list[Published]:
-        """The entries of the manifest.
+        """Return the entries of the manifest.
 
         Raises:
             WeightsError: there is no manifest, or it is damaged.
@@ -38,17 +38,17 @@ class WeightsFolder:
         return read_manifest(self.manifest_path)
 
     def weight_file(self, tag: str, size: int) -> Path:
-        """Where the weight file of a tag with `size` bytes belongs; its folder is created."""
+        """Return the path for the weight file of a tag with `size` bytes, and create its folder."""
         folder = self.path if size < WHEEL_LIMIT else self.path / LARGE
         folder.mkdir(exist_ok=True)
         return folder / f"{tag}.weights.h5"
 
     def golden_file(self, tag: str) -> Path:
-        """The file with images and the logits that the published weights give them."""
+        """Return the path of the file with images and the logits that the published weights give them."""
         return self.path / f"{tag}.golden.npz"
 
     def log_file(self, tag: str) -> Path:
-        """The training log that is published with the weights."""
+        """Return the path of the training log that is published with the weights."""
         return self.path / f"{tag}.log.tsv"
 
     @contextlib.contextmanager
@@ -135,7 +135,7 @@ class WeightsFolder:
         _write_changed(pages)
 
     def _pages(self, entries):
-        """The generated pages: text by path."""
+        """Return the generated pages: text by path."""
         pages = {self.path / f"{entry.tag}.md": card(entry) for entry in entries}
         parent = self.path.resolve().parent
         if (anchors := self.path / ANCHORS).is_file():

@@ -38,7 +38,7 @@ def save(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Non
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """Arrays and meta data of a checkpoint, None if there is no file.
+    """Read the arrays and meta data of a checkpoint; return None if there is no file.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -56,7 +56,7 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
 
 
 def read_meta(path: Path) -> dict[str, Any] | None:
-    """Only the meta data of a checkpoint, None if there is no file or it cannot be read."""
+    """Read only the meta data of a checkpoint; return None if there is no file or it cannot be read."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return json.loads(str(archive["__meta__"]))

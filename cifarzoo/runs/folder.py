@@ -50,7 +50,7 @@ class RunFolder:
 
     @classmethod
     def of(cls, experiment: Experiment, seed: int) -> "RunFolder":
-        """The folder of an experiment's run: logdir/run_name/seed0.
+        """Return the folder of an experiment's run: logdir/run_name/seed0.
 
         Raises:
             ExperimentError: Windows cannot have a folder of the run's name.
@@ -83,18 +83,18 @@ class RunFolder:
         return any(self.path.glob(EVENTS))
 
     def finished_seeds(self) -> list["RunFolder"]:
-        """The finished runs in the same parent folder, this one included, sorted by name."""
+        """Return the finished runs in the same parent folder, this one included, sorted by name."""
         return [RunFolder(path.parent) for path in sorted(self.path.resolve().parent.glob(f"*/{RESULTS}"))]
 
     @staticmethod
     def finished_below(folder: Path) -> list["RunFolder"]:
-        """All finished runs below a folder, at any depth, sorted by path."""
+        """Return all finished runs below a folder, at any depth, sorted by path."""
         return [RunFolder(path.parent) for path in sorted(folder.rglob(RESULTS))]
 
     # ------------------------------------------------------------------------------------------------ reading
 
     def config_text(self) -> str:
-        """The configuration as YAML, from this folder or, as some other systems keep it, from the parent folder.
+        """Return the configuration as YAML, from this folder or, as some other systems keep it, from the parent folder.
 
         Raises:
             DataError: it is missing or cannot be read.
@@ -102,7 +102,7 @@ class RunFolder:
         return self._read(self._find_config())
 
     def experiment(self) -> Experiment:
-        """The experiment of the run.
+        """Return the experiment of the run.
 
         Raises:
             DataError: its configuration is missing or cannot be read. ExperimentError: it is not a valid experiment.
@@ -117,7 +117,7 @@ class RunFolder:
         return experiment_from([document], str(path))
 
     def results(self) -> Results:
-        """The results of the run.
+        """Return the results of the run.
 
         Raises:
             DataError: it has not finished, or the file is damaged.
@@ -133,7 +133,7 @@ class RunFolder:
             ) from None
 
     def final_weights(self) -> Path:
-        """The weight file of the finished run.
+        """Return the path of the finished run's weight file.
 
         Raises:
             DataError: it is missing.
@@ -206,7 +206,7 @@ class RunFolder:
         checkpoint.save(self.checkpoint_path, arrays, meta)
 
     def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """Arrays and meta data of the checkpoint, None if there is none.
+        """Read the arrays and meta data of the checkpoint; return None if there is none.
 
         Raises:
             CheckpointError: it is damaged.
@@ -214,7 +214,7 @@ class RunFolder:
         return checkpoint.load(self.checkpoint_path)
 
     def checkpoint_meta(self) -> dict[str, Any] | None:
-        """Only the meta data of the checkpoint, None if there is none that can be read."""
+        """Read only the meta data of the checkpoint; return None if there is none that can be read."""
         return checkpoint.read_meta(self.checkpoint_path)
 
     def check_belongs_to(self, experiment: Experiment) -> None:
@@ -248,7 +248,7 @@ class RunFolder:
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
+    """Flatten nested mappings into one with dotted keys."""
     if not isinstance(tree, dict):
         return {prefix: tree}
     return {k: v for key, sub in tree.items() for k, v in _flat(sub, f"{prefix}.{key}" if prefix else str(key)).items()}

@@ -39,7 +39,7 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
 
 
 def owner_of(path: Path) -> str:
-    """Id of the process that holds a lock file, "unknown" if it left none."""
+    """Return the id of the process that holds a lock file, "unknown" if it left none."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return _owner_path(path).read_text(encoding="utf-8").strip() or "unknown"
     return "unknown"

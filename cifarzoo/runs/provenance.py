@@ -17,7 +17,7 @@ CODE = ("cifarzoo", "recipes", "experiments.yaml", "run_experiments.py", "pyproj
 
 
 def provenance(replicas: int = 1) -> dict:
-    """Git revision, package versions, backend and devices.
+    """Return the Git revision, package versions, backend and devices.
 
     The revision ends in `+changes` if the checkout's code differs from it. Without a repository it is the value of
     `$CIFARZOO_REVISION`, or None.
@@ -33,7 +33,7 @@ def provenance(replicas: int = 1) -> dict:
 
 
 def joined(earlier: dict, now: dict) -> dict:
-    """The provenance of a resumed run: where the earlier and the current values differ, both."""
+    """Return the provenance of a resumed run: both values where the earlier and the current one differ."""
 
     def both(a, b):
         if isinstance(a, dict) and isinstance(b, dict):

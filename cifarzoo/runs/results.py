@@ -61,7 +61,7 @@ class Results(BaseModel):
         return getattr(self, self.split) or {}
 
     def as_dict(self) -> dict[str, Any]:
-        """The content of results.json."""
+        """Return the content of results.json."""
         return self.model_dump(exclude_unset=True)
 
     @classmethod

@@ -17,7 +17,7 @@ Run = tuple[RunFolder, Results]
 
 
 def summarize(folders: list[Path]) -> list[dict[str, Any]]:
-    """One row per experiment, over all its seeds below the folders.
+    """Return one row per experiment, over all its seeds below the folders.
 
     Returns:
         Rows with `experiment`, `dataset`, `split`, `n`, `error_mean`, `error_std`, `nll_mean`, `steps`, `minutes_mean`
@@ -31,7 +31,7 @@ def summarize(folders: list[Path]) -> list[dict[str, Any]]:
 
 
 def summarize_file(folders: list[Path], name: str) -> list[dict[str, Any]]:
-    """One row per experiment over the last rows of a table that each seed has, like cifar_jax's arrange_tsv.
+    """Return one row per experiment over the last rows of a table that each seed has, like cifar_jax's arrange_tsv.
 
     Args:
         folders: Searched for finished runs, at any depth.
@@ -60,7 +60,7 @@ def summarize_file(folders: list[Path], name: str) -> list[dict[str, Any]]:
 
 
 def read_table(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a TSV file whose first line names them: float64 [rows], NaN where a cell is empty.
+    """Read the columns of a TSV file whose first line names them: float64 [rows], NaN where a cell is empty.
 
     Raises:
         DataError: the file cannot be read, is not such a table, or has no rows.
@@ -79,12 +79,12 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
 
 
 def format_tsv(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table with tab-separated columns, their names in the first line; no newline at the end."""
+    """Format a table with tab-separated columns, their names in the first line; no newline at the end."""
     return "\n".join("\t".join(cells) for cells in [list(columns), *rows])
 
 
 def _groups(folders) -> list[list[Run]]:
-    """The finished runs below the folders, one list per experiment."""
+    """Return the finished runs below the folders, one list per experiment."""
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder of runs")
@@ -116,7 +116,7 @@ def _row(group):
 
 
 def format_rows(rows: list[dict[str, Any]], form: str) -> str:
-    """The rows as "markdown", "tsv" or "json".
+    """Format the rows as "markdown", "tsv" or "json".
 
     Raises:
         DataError: another form.
