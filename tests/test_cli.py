@@ -172,6 +172,7 @@ def test_dry_run_prints_everything_and_trains_nothing(tmp_path):
 
 def test_version_list_and_show(tmp_path):
     import cifarzoo
+    from cifarzoo.pretrained.manifest import manifest
 
     assert run("--version", cwd=tmp_path).stdout.strip() == f"cifarzoo {cifarzoo.__version__}"
     listing = run("list", "*resnet20*", cwd=tmp_path)
@@ -179,3 +180,6 @@ def test_version_list_and_show(tmp_path):
     shown = run("show", "cifar_resnet20", cwd=tmp_path)
     assert "Deep Residual Learning" in shown.stdout and "block_type" in shown.stdout
     assert "did you mean" in error_line(run("show", "cifar_resnet2", cwd=tmp_path))
+    for entry in manifest()[:1]:
+        weights = run("show", entry.tag, cwd=tmp_path)
+        assert weights.stdout.startswith(f"{entry.model}(") and f"trained on: {entry.dataset}" in weights.stdout

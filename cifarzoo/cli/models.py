@@ -17,7 +17,7 @@ def list_(
     pretrained: Annotated[bool, typer.Option(help="Only models with published weights.")] = False,
     debug: Debug = False,
 ) -> None:
-    """All models: parameters and multiply-accumulates with ten classes, paper, published weights."""
+    """List the models: parameters and multiply-accumulates with ten classes, paper, published weights."""
     import fnmatch
 
     import rich.console
@@ -43,15 +43,19 @@ def list_(
 
 @commands.command()
 def show(
-    model: Annotated[str, typer.Argument(help="A model's name or alias, or a .weights.h5 file.")],
+    model: Annotated[
+        str, typer.Argument(help="A model's name or alias, a tag of published weights, or a .weights.h5 file.")
+    ],
     debug: Debug = False,
 ) -> None:
-    """One model: arguments, sizes, paper, published weights. Or one weight file: what it says about itself."""
-    if model.endswith(".h5"):
-        _show_file(Path(model).expanduser())
+    """Show a model: arguments, sizes, paper, published weights. Or weights: which model they are for."""
+    from cifarzoo.pretrained.manifest import find_entry, manifest
+
+    entries = manifest()
+    if model.endswith(".h5") or find_entry(model, entries):
+        _show_weights(model, entries)
         return
     from cifarzoo.models.catalogue import call, find, identity
-    from cifarzoo.pretrained.manifest import manifest
 
     record = find(model)
     print(f"{call(record.name, record.arguments)}\n{record.summary}\n\n{record.paper} ({record.year})")
@@ -66,7 +70,7 @@ def show(
         print(f"only affect training: {', '.join(record.training_only)}")
     if record.special_case_of:
         print(f"the same network as {call(*record.special_case_of)}")
-    for entry in manifest():
+    for entry in entries:
         # Of special cases, the files of the general factory that fit them, and the other way round.
         if entry.model == record.name or entry.identity == identity(record.name, {}):
             print(
@@ -75,13 +79,16 @@ def show(
             )
 
 
-def _show_file(path: Path) -> None:
+def _show_weights(name: str, entries: list) -> None:
+    """Print what a file says about itself, or what the manifest says about a tag."""
     from cifarzoo.errors import WeightsError
-    from cifarzoo.pretrained.description import read_description
+    from cifarzoo.pretrained.description import describe_entry, read_description
+    from cifarzoo.pretrained.manifest import find_entry
 
-    description = read_description(path)
+    entry = find_entry(name, entries)
+    description = describe_entry(entry) if entry else read_description(Path(name).expanduser())
     if description is None:
-        raise WeightsError(f"{path}: does not say what it contains")
+        raise WeightsError(f"{name}: does not say what it contains")
     print(description)
     for label, value in (
         ("input", f"normalised by {description.statistics}" if description.statistics else "not normalised inside"),
