@@ -21,7 +21,7 @@ import keras
 
 import cifarzoo
 from cifarzoo import models
-from cifarzoo.errors import CifarzooError
+from cifarzoo.marked_table import with_table
 from cifarzoo.models import registry
 from cifarzoo.models.catalogue import PATH, Record, catalogue
 from cifarzoo.models.macs import macs
@@ -141,11 +141,7 @@ def page_text(records: Iterable[Record]) -> str:
     Raises:
         CifarzooError: the marks are missing.
     """
-    before, begin, rest = TABLE_PAGE.read_text(encoding="utf-8").partition(TABLE_MARKS[0])
-    _, end, after = rest.partition(TABLE_MARKS[1])
-    if not begin or not end:
-        raise CifarzooError(f"{TABLE_PAGE}: the marks {' and '.join(TABLE_MARKS)} are missing")
-    return f"{before}{begin}\n{table_text(records)}\n{end}{after}"
+    return with_table(TABLE_PAGE, TABLE_MARKS, table_text(records))
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from cifarzoo.errors import WeightsError
+from cifarzoo.marked_table import with_table
 from cifarzoo.models.catalogue import call
 from cifarzoo.pretrained.manifest import Published
 from cifarzoo.publishing.cards import duration
@@ -109,8 +110,4 @@ def readme_with_table(readme: Path, entries: list[Published]) -> str:
     Raises:
         WeightsError: a mark is missing.
     """
-    before, begin, rest = readme.read_text(encoding="utf-8").partition(README_MARKS[0])
-    _, end, after = rest.partition(README_MARKS[1])
-    if not begin or not end:
-        raise WeightsError(f"{readme}: the marks {README_MARKS[0]} and {README_MARKS[1]} are missing")
-    return f"{before}{begin}\n{weights_table(entries)}\n{end}{after}"
+    return with_table(readme, README_MARKS, weights_table(entries), WeightsError)
