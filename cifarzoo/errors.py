@@ -38,6 +38,11 @@ class TrainingError(CifarzooError):
     """Training cannot continue, for example because the loss is not finite."""
 
 
+def printable(text: str) -> str:
+    """Return the text on one line, with control characters as Python writes them: none can move a terminal's cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 # The command line's --debug: False or True, and None when Python code calls the package.
 _debug: bool | None = None
 

@@ -1,44 +1,75 @@
 """Commands about the models themselves."""
 
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cifarzoo.cli.options import Debug
+from cifarzoo.cli.output import Column, Format, print_rows
+from cifarzoo.errors import ModelError, printable
+
+if TYPE_CHECKING:
+    from cifarzoo.pretrained.manifest import Published
 
 commands = typer.Typer()
 
 
 @commands.command("list")
-def list_(
+def list_models(
     pattern: Annotated[str, typer.Argument(help="Shell pattern of names.")] = "*",
-    pretrained: Annotated[bool, typer.Option(help="Only models with published weights.")] = False,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Only models with published weights.")] = False,
+    form: Format = "",
     debug: Debug = False,
 ) -> None:
-    """List the models: parameters and multiply-accumulates with ten classes, paper, published weights."""
+    """List the models: parameters and multiply-accumulates with ten classes, lowest error of published weights."""
     import fnmatch
-
-    import rich.console
-    import rich.table
 
     from cifarzoo.models.catalogue import catalogue
     from cifarzoo.pretrained.manifest import manifest
 
-    published: dict[str, list[str]] = {}
+    published: dict[str, list[Published]] = {}
     for entry in manifest():
-        published.setdefault(entry.model, []).append(f"{entry.tag} ({entry.metrics['error']:.2f} %)")
-    table = rich.table.Table(box=None)
-    for column in ("model", "parameters", "MMACs", "paper", "weights"):
-        is_number = column in ("parameters", "MMACs")
-        table.add_column(column, justify="right" if is_number else "left", no_wrap=column != "weights")
+        published.setdefault(entry.model, []).append(entry)
+    rows = []
     for name, record in catalogue().items():
-        if fnmatch.fnmatch(name, pattern) and (name in published or not pretrained):
-            cells = [f"{record.total['10']:,}", f"{record.macs['10'] / 1e6:,.1f}", f"{record.paper} ({record.year})"]
-            table.add_row(name, *cells, ", ".join(published.get(name, [])))
-    # A terminal gets its own width; a file or a pipe the whole lines.
-    rich.console.Console(width=None if sys.stdout.isatty() else 200).print(table)
+        if not fnmatch.fnmatch(name, pattern) or (pretrained and name not in published):
+            continue
+        entries = sorted(published.get(name, ()), key=lambda entry: entry.metrics["error"])
+        weights = [{"tag": e.tag, "dataset": e.dataset, "error": e.metrics["error"]} for e in entries]
+        row = {
+            "model": name,
+            "family": record.family,
+            "parameters": record.total["10"],
+            "macs": record.macs["10"],
+            "weights": weights,
+            "paper": record.paper,
+            "year": record.year,
+        }
+        # Sorted by error, so that the first of a data set is its best.
+        rows.append(row | {f"{e.dataset}_error": e.metrics["error"] for e in reversed(entries)})
+    if not rows:
+        which = "no model with published weights" if pretrained else "no model"
+        raise ModelError(f"list {printable(pattern)}: {which} has such a name; cifarzoo list shows all")
+    print_rows(
+        rows,
+        [
+            Column("model"),
+            Column("parameters", spec=","),
+            Column("macs", "MMACs", ",.1f", unit=1e6),
+            Column("cifar10_error", "CIFAR-10\nerror %", ".2f"),
+            Column("cifar100_error", "CIFAR-100\nerror %", ".2f"),
+            Column("weights", "weights", _tags, rank=1),
+            Column("paper", rank=3),
+            Column("year", rank=2),
+        ],
+        form,
+        group="family",
+    )
+
+
+def _tags(weights: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{one['tag']} ({one['error']:.2f} %)" for one in weights)
 
 
 @commands.command()

@@ -1,0 +1,200 @@
+"""Print rows as a table on a terminal, and as Markdown, TSV, CSV or JSON elsewhere.
+
+    def command(form: Format = "") -> None:
+        print_rows(rows, [Column("model"), Column("error", "error %", ".2f")], form)
+
+Names come from files that anybody may have written: no cell is read as markup, and control characters are quoted.
+"""
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cifarzoo.errors import ExperimentError, printable
+
+if TYPE_CHECKING:
+    import rich.table
+
+FORMATS = ("table", "markdown", "tsv", "csv", "json")
+
+
+def _check(form: str) -> str:
+    """Return the format asked for; by default a table on a terminal and Markdown elsewhere."""
+    if not form:
+        return "table" if sys.stdout.isatty() else "markdown"
+    if form not in FORMATS:
+        raise ExperimentError(f"--format {printable(form)}: expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    return form
+
+
+# The option of every command that prints rows, with the default "". Its value in the command is one of FORMATS.
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        callback=_check,
+        show_default=False,
+        help="table, markdown, tsv, csv or json. Default: table on a terminal, else markdown.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        key: Its key in every row, and its name in TSV and CSV.
+        title: Its heading for people; by default the key. Tables keep line breaks in it.
+        spec: How to format its numbers: a format such as ",.2f", or a function. TSV and CSV leave out the thousands
+            separators.
+        unit: Divide its numbers by this for people, but not in TSV and CSV.
+        numeric: Whether to align it on the right; by default whether `spec` is a format.
+        rank: Columns with the highest rank are left out first where a terminal is too narrow; those of rank 0 stay.
+    """
+
+    key: str
+    title: str = ""
+    spec: str | Callable[[Any], str] = ""
+    unit: float = 1
+    numeric: bool | None = None
+    rank: int = 0
+
+    @property
+    def heading(self) -> str:
+        """The heading for people."""
+        return self.title or self.key
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether to align on the right."""
+        return isinstance(self.spec, str) and self.spec != "" if self.numeric is None else self.numeric
+
+    def cell(self, row: dict[str, Any], plain: bool = False) -> str:
+        """Format the row's value on one line, "" if there is none; `plain` without thousands separators."""
+        value = row.get(self.key)
+        if value is None:
+            return ""
+        if callable(self.spec):
+            return self.spec(value)
+        if plain and self.unit != 1:
+            return str(value)
+        if self.spec and isinstance(value, int | float):
+            value = value / self.unit if self.unit != 1 else value
+            return format(value, self.spec.replace(",", "") if plain else self.spec)
+        if isinstance(value, list | tuple):
+            return ", ".join(printable(str(item)) for item in value)
+        return printable(str(value))
+
+
+def print_rows(
+    rows: Sequence[dict[str, Any]],
+    columns: Iterable[Column],
+    form: str,
+    title: str = "",
+    group: str | None = None,
+) -> None:
+    """Print rows on standard output.
+
+    Args:
+        rows: JSON prints them whole, the other formats only the columns.
+        columns: What to print of each row.
+        form: One of FORMATS.
+        title: Heading of a table on a terminal.
+        group: Key of the rows that tables on a terminal show as a heading above the rows that share its value.
+    """
+    columns = list(columns)
+    if form == "table":
+        print_table(rows, columns, title, group)
+    else:
+        print(format_rows(rows, columns, form))
+
+
+def format_rows(rows: Sequence[dict[str, Any]], columns: Sequence[Column], form: str) -> str:
+    """Format rows as "markdown", "tsv", "csv" or "json", without a newline at the end."""
+    if form == "json":
+        return json.dumps(list(rows), indent=2)
+    if form == "markdown":
+        heads = [" ".join(column.heading.split()) for column in columns]
+        rule = ["---:" if column.is_numeric else "---" for column in columns]
+        cells = [[column.cell(row).replace("|", "\\|") for column in columns] for row in rows]
+        return "\n".join("| " + " | ".join(line) + " |" for line in [heads, rule, *cells])
+    lines = [[column.key for column in columns], *([column.cell(row, True) for column in columns] for row in rows)]
+    if form == "tsv":
+        return "\n".join("\t".join(line) for line in lines)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue().removesuffix("\n")
+
+
+def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[Column], title: str, group: str | None) -> None:
+    """Print a table for people, without the columns that a terminal has no room for."""
+    import rich.console
+
+    console = rich.console.Console(highlight=False)
+    # A file or a pipe gets whole lines, unless $COLUMNS says how wide it is.
+    width = console.width if sys.stdout.isatty() or "COLUMNS" in os.environ else None
+    if width is None:
+        console.width = 10_000
+    console.print(rich_table(rows, columns, width, title, group))
+
+
+def rich_table(
+    rows: Sequence[dict[str, Any]],
+    columns: Sequence[Column],
+    width: int | None = None,
+    title: str = "",
+    group: str | None = None,
+) -> "rich.table.Table":
+    """Make a rich table that fits `width`, by leaving columns out and then by folding names.
+
+    Args:
+        rows: Its rows.
+        columns: Its columns.
+        width: Of the terminal, in characters; None for any.
+        title: Its heading.
+        group: As for `print_rows`.
+    """
+    import rich.cells
+    import rich.table
+    from rich.text import Text
+
+    columns = list(columns)
+    widths = {
+        column.key: max(
+            rich.cells.cell_len(line) for text in [column.heading, *map(column.cell, rows)] for line in text.split("\n")
+        )
+        for column in columns
+    }
+    gap = 2
+    while width and sum(widths[column.key] + gap for column in columns) - gap > width:
+        highest = max(column.rank for column in columns)
+        if not highest:
+            break
+        columns.remove(next(column for column in reversed(columns) if column.rank == highest))
+    table = rich.table.Table(
+        title=Text(title, style="bold") if title else None, title_justify="left", box=None, pad_edge=False,
+        padding=(0, gap, 0, 0), header_style="bold",
+    )  # fmt: skip
+    for column in columns:
+        table.add_column(
+            Text(column.heading),
+            justify="right" if column.is_numeric else "left",
+            vertical="bottom",
+            no_wrap=column.is_numeric,  # a number is never cut
+            overflow="fold",
+        )
+    shown = object()
+    for row in rows:
+        if group and row[group] != shown:
+            shown = row[group]
+            table.add_row(Text(printable(str(shown)), style="bold cyan"))
+        table.add_row(*(Text(column.cell(row)) for column in columns))
+    return table
