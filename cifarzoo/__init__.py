@@ -9,9 +9,12 @@ import os
 from importlib.util import find_spec
 
 from cifarzoo._version import __version__ as __version__
+from cifarzoo.keras_internals.quiet_start import install as _hide_start_up_messages
 
 # TensorFlow turns oneDNN on by itself on some processors only; on others it trains at half the speed without.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+_hide_start_up_messages()
 
 # Keras' own default, TensorFlow, would end in its traceback.
 if not find_spec("tensorflow") and find_spec("jax"):

@@ -43,6 +43,18 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+LONGEST_LINE = 2000
+
+
+def one_line(text: str) -> str:
+    """Return a printable line of at most 2,000 characters; a longer one loses its middle."""
+    line = printable(text)
+    if len(line) <= LONGEST_LINE:
+        return line
+    half = LONGEST_LINE // 2
+    return f"{line[: half - 2]} … {line[1 - half :]}"
+
+
 # The command line's --debug: False or True, and None when Python code calls the package.
 _debug: bool | None = None
 
@@ -56,13 +68,14 @@ def set_debug(debug: bool) -> None:
 def summarize(error: Exception) -> str:
     """Return one line about an exception.
 
-    A `CifarzooError` gives its message, any other exception its type and the first line of its message. Under the
+    A `CifarzooError` gives its message, any other exception its type and the first line of its message, and neither
+    has control characters. Under the
     command line the traceback of the latter is printed with `--debug`, and the line mentions that option without it.
     """
     if isinstance(error, CifarzooError):
-        return str(error)
+        return one_line(str(error))
     if _debug:
         traceback.print_exception(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     hint = " (--debug shows where)" if _debug is False else ""
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}{hint}"
+    return one_line(f"{type(error).__name__}: {lines[0] if lines else 'no message'}") + hint

@@ -21,6 +21,7 @@ from cifarzoo.keras_internals import (
     model_building,
     model_graph,
     precision,
+    quiet_devices,
     without_tensorflow,
 )
 from cifarzoo.keras_internals.support import INTERNALS, Internal, parameters, private_module
@@ -29,7 +30,7 @@ SRC = "keras" + ".src"  # in two pieces, so that a search for it finds uses only
 PACKAGE = ROOT / "cifarzoo" / "keras_internals"
 # The JAX backend's convolution is not what Keras calls on TensorFlow, where these tests run.
 FOR_JAX = {"fast gradients of convolutions"}
-FOR_TENSORFLOW = {"fused BatchNormalization", "shared variable names"}
+FOR_TENSORFLOW = {"fused BatchNormalization", "shared variable names", "a quiet search for devices"}
 
 
 def test_no_other_package_uses_private_parts():
@@ -126,6 +127,10 @@ def change(monkeypatch, name):
         import tensorflow as tf
 
         monkeypatch.delattr(tf, "variable_creator_scope")
+    elif name == "a quiet search for devices":
+        from tensorflow.python import pywrap_tfe
+
+        monkeypatch.delattr(pywrap_tfe, "TFE_NewContext")
 
 
 PARTS = {
@@ -140,6 +145,7 @@ PARTS = {
     "running without TensorFlow": without_tensorflow.supported,
     "float64": precision.supported,
     "shared variable names": model_building.supported,
+    "a quiet search for devices": quiet_devices.supported,
 }
 
 

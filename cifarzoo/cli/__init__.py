@@ -1,52 +1,76 @@
-"""The command line `cifarzoo`: one module per group of commands, one function per command."""
+"""The command line `cifarzoo`: one module per group of commands, one function per command.
+
+`main` is imported before anything else, so that Ctrl-C and every failure end in one line from the first moment on.
+"""
 
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
-import typer
-
-from cifarzoo._version import __version__
-from cifarzoo.cli import augmentation, evaluation, models, sharpness, training, weights
-from cifarzoo.errors import CifarzooError, set_debug
-
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-for group in (models, training, evaluation, sharpness, augmentation, weights):
-    app.add_typer(group.commands)
+from cifarzoo.errors import one_line, set_debug, summarize
+from cifarzoo.keras_internals import quiet_start
 
 
-def main() -> None:
-    """Run the command line; an error that the user can correct is one line and exit status 1."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up messages would hide the progress
-    debug = "--debug" in sys.argv
+def main() -> NoReturn:
+    """Run the command line and exit.
+
+    The status is 0, 1 after an error, 2 if the command line is wrong, 130 after Ctrl-C. An error is one line on stderr;
+    `--debug` and `CIFARZOO_DEBUG=1` show its traceback and what TensorFlow prints at its start.
+    """
+    debug = "--debug" in sys.argv or quiet_start.debugging()
+    if debug:
+        quiet_start.uninstall()
     set_debug(debug)
     try:
-        app()
-    except CifarzooError as failure:
+        from cifarzoo.cli.application import command
+
+        status = command()(standalone_mode=False)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        status = 130
+    except Exception as failure:
+        if nobody_reads():
+            sys.exit(1)
+        if hasattr(failure, "format_message"):  # of the library that parses the command line
+            _end(_usage(failure), 2)
         if debug:
             raise
-        _end(str(failure))
-    except ModuleNotFoundError as missing:
-        if missing.name not in ("tensorflow", "jax", "torch") or debug:
-            raise
-        name = missing.name
-        _end(f"{name} is not installed: pip install {name}, or choose another backend")
+        _end(_line(failure))
+    if status == 130:
+        _end("interrupted", 130)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
-def _end(reason: object) -> NoReturn:
-    print(f"cifarzoo: error: {reason}", file=sys.stderr)
-    sys.exit(1)
+def nobody_reads() -> bool:
+    """Whether standard output goes to a process that has ended, such as `head`; drops what is left to write then."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
 
 
-@app.callback(invoke_without_command=True)
-def cifarzoo(
-    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
-) -> None:
-    """A Keras 3 model zoo for CIFAR-10 and CIFAR-100."""
-    if version:
-        print(f"cifarzoo {__version__}")
-    elif context.invoked_subcommand is None:
-        print(context.get_help())
+def _line(failure: Exception) -> str:
+    """Return one line about an exception that no command has handled."""
+    if isinstance(failure, ModuleNotFoundError) and failure.name in ("tensorflow", "jax", "torch"):
+        return f"{failure.name} is not installed: pip install {failure.name}, or choose another backend"
+    if isinstance(failure, OSError) and failure.filename is not None:
+        return f"{failure.filename}: {failure.strerror}"
+    if isinstance(failure, MemoryError):
+        return "the memory of this machine is not enough"
+    return summarize(failure)
+
+
+def _usage(failure: object) -> str:
+    """Return one line about a wrong command line."""
+    context = getattr(failure, "ctx", None)
+    hint = f"; {context.command_path} --help shows what is valid" if context else ""
+    return failure.format_message().rstrip(".") + hint  # type: ignore[attr-defined]
+
+
+def _end(reason: str, status: int = 1) -> NoReturn:
+    print(f"cifarzoo: error: {one_line(reason)}", file=sys.stderr)
+    sys.exit(status)

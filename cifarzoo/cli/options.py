@@ -8,7 +8,7 @@ import typer
 
 from cifarzoo.errors import ExperimentError
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and TensorFlow's messages.")]
 DataDir = Annotated[str | None, typer.Option(help="Folder of the official archives. Default: $CIFARZOO_DATA.")]
 # For commands that measure a model.
 DatasetName = Annotated[

@@ -43,7 +43,9 @@ def sharpness(
     weight_decay: Annotated[
         float | None, typer.Option(help="Weight decay in the loss. Default: 0; with --compat cifar_jax 5e-4.")
     ] = None,
-    decay_all: Annotated[bool, typer.Option(help="Decay all parameters instead of kernels only.")] = False,
+    decay_all: Annotated[
+        bool, typer.Option("--decay-all", help="Decay all parameters instead of kernels only.")
+    ] = False,
     batch_norm: Annotated[
         str, typer.Option(help="inference: moving statistics; batch: statistics of each chunk.")
     ] = "inference",

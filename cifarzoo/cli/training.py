@@ -17,13 +17,13 @@ def train(
     only: Annotated[list[str], typer.Option(help="Name of an experiment in the file. Repeatable.")] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE for every experiment. Repeatable.")] = [],  # noqa: B006
     dry_run: Annotated[
-        bool, typer.Option(help="Print the resolved experiments and what they cost; train nothing.")
+        bool, typer.Option("--dry-run", help="Print the resolved experiments and what they cost; train nothing.")
     ] = False,
     eval_: Annotated[
         bool, typer.Option("--eval", help="Measure the finished runs of the file again; train nothing.")
     ] = False,
     quickstart: Annotated[
-        bool, typer.Option(help="ResNet-20 on the embedded data set, a few minutes on two cores.")
+        bool, typer.Option("--quickstart", help="ResNet-20 on the embedded data set, a few minutes on two cores.")
     ] = False,
     debug: Debug = False,
 ) -> None:

@@ -20,7 +20,7 @@ def fill_zoo(
     rows: Annotated[Path, typer.Option(help="The wanted rows.")] = Path("recipes/zoo.yaml"),
     weights: Annotated[Path, typer.Option(help="The weights folder.")] = Path("weights"),
     logdir: Annotated[str, typer.Option(help="Folder of half-trained and finished runs.")] = "runs/zoo",
-    plan: Annotated[bool, typer.Option(help="Only print the open rows and rough times.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only print the open rows and rough times.")] = False,
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:

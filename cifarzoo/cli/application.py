@@ -1,0 +1,44 @@
+"""All commands as one application, with flags that look like flags in the help."""
+
+from typing import Annotated, Any
+
+import typer
+import typer.main
+
+from cifarzoo._version import __version__
+from cifarzoo.cli import augmentation, evaluation, models, sharpness, training, weights
+
+HELP = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(pretty_exceptions_enable=False, context_settings=HELP)
+for group in (models, training, evaluation, sharpness, augmentation, weights):
+    app.add_typer(group.commands)
+
+
+@app.callback(
+    invoke_without_command=True,
+    epilog="Try: cifarzoo list, cifarzoo show cifar_resnet20, cifarzoo train --quickstart. More: README.md, docs/.",
+)
+def cifarzoo(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    """A Keras 3 model zoo for CIFAR-10 and CIFAR-100."""
+    if version:
+        print(f"cifarzoo {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def command() -> Any:
+    """Return the application as a command, to be called."""
+    root = typer.main.get_command(app)
+    _hide_types_of_flags(root, typer.Context(root, help_option_names=HELP["help_option_names"]))
+    return root
+
+
+def _hide_types_of_flags(one: Any, context: Any) -> None:
+    """Show `--flip` in the help rather than `--flip <bool>`."""
+    for parameter in one.get_params(context):
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    for child in getattr(one, "commands", {}).values():
+        _hide_types_of_flags(child, typer.Context(child, parent=context))
