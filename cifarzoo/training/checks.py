@@ -1,11 +1,16 @@
 """Checks of a built model against its experiment, each of which would otherwise fail late or train something else."""
 
 import keras
+import numpy as np
 
-from cifarzoo.errors import ExperimentError, summarize
+from cifarzoo.errors import ExperimentError, ModelError, summarize
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.model_graph import all_layers, any_image_size, output_spec
 from cifarzoo.layers import PolicyGradient
+from cifarzoo.metrics import are_probabilities
+
+# Fewer outputs than this may be between 0 and 1 by chance.
+ENOUGH_OUTPUTS = 20
 
 
 def check_model(experiment: Experiment, model: keras.Model, images_at_once: int) -> None:
@@ -22,6 +27,31 @@ def check_model(experiment: Experiment, model: keras.Model, images_at_once: int)
     _check_loss(experiment, model)
     _check_image_sizes(experiment, model)
     _check_groups(experiment, model, images_at_once)
+
+
+def check_outputs(experiment: Experiment, outputs: np.ndarray) -> None:
+    """Check that a model returns logits. Probabilities would pass a second softmax in the loss, and train badly.
+
+    Args:
+        experiment: The experiment.
+        outputs: The outputs for some images, float [images, classes].
+
+    Raises:
+        ModelError: they are probabilities, of a softmax or of sigmoids.
+    """
+    if kind := kind_of_probabilities(outputs):
+        raise ModelError(
+            f"{experiment.location}: {experiment.model} returns probabilities, as of a {kind}; end it with logits: "
+            "without that activation, in keras.applications with classifier_activation: null"
+        )
+
+
+def kind_of_probabilities(outputs: np.ndarray) -> str:
+    """Return "softmax" or "sigmoid" if outputs, float [images, classes], look like those of one, else ""."""
+    if are_probabilities(outputs):
+        return "softmax"
+    inside = ((outputs > 0) & (outputs < 1)).all()
+    return "sigmoid" if inside and outputs.size >= ENOUGH_OUTPUTS and np.ptp(outputs) > 0 else ""
 
 
 def _check_loss(experiment, model):

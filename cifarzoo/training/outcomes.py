@@ -34,6 +34,7 @@ class Outcome:
         if not isinstance(result, Exception):
             return cls(experiment, seed, results=result)
         line = summarize(result).removeprefix(f"{experiment.location}: ")
+        line += "".join(f" ({note})" for note in getattr(result, "__notes__", ()))
         return cls(experiment, seed, error=line, state="stopped" if isinstance(result, Interrupted) else "failed")
 
 

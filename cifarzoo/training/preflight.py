@@ -5,15 +5,21 @@ import dataclasses
 import numpy as np
 
 from cifarzoo.training import engines
-from cifarzoo.training.checks import check_model
+from cifarzoo.training.checks import check_model, check_outputs
 from cifarzoo.training.job import Job
+from cifarzoo.training.try_callbacks import try_callbacks
+from cifarzoo.training.user_callbacks import DIRECTIONS, TRAIN_DIRECTIONS, Callbacks
 
 STEPS = 2
 IMAGES_PER_REPLICA = 5
 
 
-def preflight(job: Job) -> None:
+def preflight(job: Job, callbacks: Callbacks = ()) -> None:
     """Lock the folder, build the model, train two steps on five images per replica, predict ten; nothing is kept.
+
+    Args:
+        job: What is to be trained.
+        callbacks: The user's callbacks, of which copies are called.
 
     Raises:
         CifarzooError: what would have stopped the run later.
@@ -45,4 +51,8 @@ def preflight(job: Job) -> None:
         module.create_group(trained).train(0, np.stack([indices] * len(trained)), rates)
     else:
         trained[0].train(0, indices, rates)
-    trained[0].predict("test")
+    check_outputs(job.experiment, trained[0].predict("test"))
+    if callbacks:
+        trained[0].sync_model()
+        measured = DIRECTIONS | (TRAIN_DIRECTIONS if job.experiment.train_parameters.train_metrics else {})
+        try_callbacks(callbacks, trained[0].model, job.plan, dict.fromkeys(measured, 1.0))

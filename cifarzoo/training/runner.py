@@ -13,7 +13,7 @@ from cifarzoo.training.outcomes import Outcome
 
 if TYPE_CHECKING:
     from cifarzoo.training.job import Job
-    from cifarzoo.training.trainer import Callbacks
+    from cifarzoo.training.user_callbacks import Callbacks
 
 
 def set_backend(experiments: list[Experiment]) -> None:
@@ -62,13 +62,16 @@ def run_all(experiments: list[Experiment], callbacks: "Callbacks" = ()) -> list[
         )
     from cifarzoo.training.stopping import StopRequest  # only now that the backend is known
     from cifarzoo.training.trainer import run_together
+    from cifarzoo.training.user_callbacks import check_callbacks
+
+    check_callbacks(callbacks, all(experiment.train_parameters.train_metrics for experiment in experiments))
 
     datasets: dict[tuple, Dataset] = {}
     outcomes: dict[tuple[int, int], Outcome] = {}
     batches = []
     for number, experiment in enumerate(experiments):
         try:
-            batches += [(number, job) for job in _checked_jobs(experiment, datasets)]
+            batches += [(number, job) for job in _checked_jobs(experiment, datasets, callbacks)]
         except Exception as failure:  # whatever a user's own module raises stops its own experiment only
             for seed in experiment.seeds:
                 outcomes[number, seed] = Outcome.of(experiment, seed, failure)
@@ -91,7 +94,7 @@ def run_all(experiments: list[Experiment], callbacks: "Callbacks" = ()) -> list[
     return [outcomes[number, seed] for number, experiment in enumerate(experiments) for seed in experiment.seeds]
 
 
-def _checked_jobs(experiment: Experiment, datasets: dict[tuple, Dataset]) -> "list[Job]":
+def _checked_jobs(experiment: Experiment, datasets: dict[tuple, Dataset], callbacks: "Callbacks") -> "list[Job]":
     """Return one job for each set of seeds that train together, the first of them checked."""
     from cifarzoo.hardware import slow_precision
     from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
@@ -114,7 +117,7 @@ def _checked_jobs(experiment: Experiment, datasets: dict[tuple, Dataset]) -> "li
     if not experiment.skip_error_test:
         started = time.perf_counter()
         with without_tensorflow():
-            preflight(jobs[0])
+            preflight(jobs[0], callbacks)
         report(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
     return jobs
 

@@ -29,6 +29,7 @@ from cifarzoo.training.own_model import hashes_of, own_model_of, precision_of
 from cifarzoo.training.preflight import preflight
 from cifarzoo.training.runner import report
 from cifarzoo.training.trainer import run
+from cifarzoo.training.user_callbacks import check_callbacks
 
 # Keys of an experiments file that are no keyword arguments of `train`, and why.
 NOT_CHANGES = {
@@ -127,12 +128,13 @@ def train(
     if in_memory := hashes_of(own_model, arrays):
         call["in_memory"] = in_memory
     experiment = experiment_from([settings, call, overrides], "cifarzoo.train")
+    check_callbacks(callbacks, experiment.train_parameters.train_metrics)
     job = prepare(experiment, arrays, experiment.seeds, own_model)
     folder = job.folder(seed)
     if folder.is_finished:
         report(f"{folder}: this run has finished; these are its results")
     elif check and not folder.checkpoint_path.exists():
-        preflight(job)
+        preflight(job, callbacks)
     results = run(job, seed, callbacks)
     trained = own_model
     if trained is None:

@@ -30,8 +30,7 @@ from cifarzoo.training.engines.interface import EngineGroup
 from cifarzoo.training.job import Job
 from cifarzoo.training.meters import Meters
 from cifarzoo.training.stopping import Interrupted, StopRequest
-
-Callbacks = Sequence[keras.callbacks.Callback]
+from cifarzoo.training.user_callbacks import CallbackFailed, Callbacks, UserCallbacks
 
 
 def run(
@@ -48,7 +47,9 @@ def run(
         seed: One of its seeds.
         callbacks: Keras callbacks in addition to the run's own. `on_train_batch_end` comes once per compiled call (with
             the number of its last step), `on_epoch_end` once per validation, `on_train_end` after the final weights are
-            written. The model has the current weights whenever they are called. No checkpoint holds what they remember.
+            written. The model has the current weights whenever they are called, and in `on_epoch_end`, as in
+            `on_train_end` of a run that has finished, those that are measured, which may be averages.
+            `model.optimizer` shows the schedule's learning rate. No checkpoint holds what callbacks remember.
         stop: Of a batch of runs; by default Ctrl-C and SIGTERM stop this one.
         deadline: `time.monotonic()` at which to stop; None for never.
 
@@ -139,7 +140,8 @@ class Run:
         self.step = 0
         self.outcome: Results | Exception | None = None
         self._user_callbacks, self._stop, self._deadline = list(callbacks), stop, deadline
-        self._callbacks: Any = None  # a CallbackList while training
+        self._callbacks: Any = None  # a CallbackList of the run's own while training
+        self._user: UserCallbacks | None = None  # while training, if there are any
         self._log: Log | None = None  # the chief's
         self._lock = contextlib.ExitStack()
         self._meters = Meters(job.plan)
@@ -182,17 +184,20 @@ class Run:
         job, plan = self.job, self.job.plan
         own = default_callbacks(self.folder, job.experiment, plan, self.step, log_length) if job.is_chief else []
         self._log = next((one for one in own if isinstance(one, Log)), None)
-        self._callbacks = keras.callbacks.CallbackList(
-            own + self._user_callbacks, add_history=True, model=self.engine.model, epochs=-(-plan.total // plan.val)
-        )
+        self._callbacks = keras.callbacks.CallbackList(own, model=self.engine.model)
         self._trainable = len(self.engine.model.trainable_variables)
         self.engine.model.stop_training = False  # callbacks may set it, as under fit
         self._callbacks.on_train_begin()
+        if self._user_callbacks:
+            self._user = UserCallbacks(self._user_callbacks, self.engine.model, plan)
+            self._user.call("on_train_begin", steps=self.step)
 
     def attempt(self, action: Callable[..., None], *arguments: Any) -> None:
         """Call a method of this run; an exception ends this run only."""
         try:
             action(*arguments)
+        except CallbackFailed as failed:
+            self.end(failed.failure)
         except OSError as failure:
             self.end(
                 CheckpointError(
@@ -210,22 +215,29 @@ class Run:
             self.close()
         except Exception as failure:  # of a callback's on_train_end
             if not isinstance(outcome, Exception):
-                self.outcome = failure
+                self.outcome = failure.failure if isinstance(failure, CallbackFailed) else failure
 
     def close(self) -> None:
         """End the callbacks and unlock the folder."""
         with self._lock:
-            callbacks, self._callbacks = self._callbacks, None
+            (callbacks, user), self._callbacks, self._user = (self._callbacks, self._user), None, None
             if callbacks:
                 callbacks.on_train_end()
+            if user:
+                # A run that failed may have lost its averages along with the rest of its state.
+                finished = isinstance(self.outcome, Results)
+                with self._measured_weights() if finished else contextlib.nullcontext():
+                    user.call("on_train_end", steps=self.step)
 
     # ------------------------------------------------------------------------------------------------ the loop's parts
 
     def before_call(self) -> None:
         """Tell the callbacks that a compiled call begins."""
+        if self._user is None:
+            return
         if self.step % self.job.plan.val == 0:
-            self._callbacks.on_epoch_begin(self.step // self.job.plan.val)
-        self._callbacks.on_train_batch_begin(self.step)
+            self._user.call("on_epoch_begin", self.step // self.job.plan.val, steps=self.step)
+        self._user.call("on_train_batch_begin", self.step, steps=self.step)
 
     def after_call(self, end: int, sums: dict[str, float], seconds: float) -> None:
         """Account for a compiled call: check, log, validate, save, stop.
@@ -244,12 +256,9 @@ class Run:
         validates = plan.is_due(plan.val, end)
         if validates:
             logs |= self._validation_logs()
-        if self._user_callbacks:
-            self.engine.sync_model()
-            self._validated_step = None  # callbacks may assign weights
         self._callbacks.on_train_batch_end(end - 1, logs)
-        if validates:
-            self._callbacks.on_epoch_end((end - 1) // plan.val, logs)
+        if self._user:
+            self._call_user(self._user, end, logs, validates)
         if len(self.engine.model.trainable_variables) != self._trainable:
             raise TrainingError(
                 f"{self.job.experiment.name}, seed {self.seed}: a callback changed which layers are trainable; set "
@@ -267,6 +276,19 @@ class Run:
                 "the same command resumes it"
             )
         self._finish_if_done()
+
+    def _call_user(self, user: UserCallbacks, end: int, logs: dict[str, float], validates: bool) -> None:
+        """Call the user's callbacks after a compiled call."""
+        self.engine.sync_model()
+        self._validated_step = None  # callbacks may assign weights
+        user.call("on_train_batch_end", end - 1, logs, steps=end)
+        if validates:
+            with self._measured_weights():
+                user.call("on_epoch_end", (end - 1) // self.job.plan.val, logs, steps=end)
+
+    def _measured_weights(self) -> contextlib.AbstractContextManager[Any]:
+        """While active, the model holds the weights that are measured and saved in the end."""
+        return self.engine.averaged_weights() if self.job.parts.averaging else contextlib.nullcontext()
 
     def _finish_if_done(self) -> None:
         if self.step >= self.job.plan.total or self.engine.model.stop_training:
@@ -344,7 +366,8 @@ class Run:
             **self._provenance,
         )
         if self.job.is_chief:
-            with self.engine.averaged_weights() as model:
+            without_optimizer = self._user.without_optimizer() if self._user else contextlib.nullcontext()
+            with without_optimizer, self.engine.averaged_weights() as model:
                 save_weights(model, self.folder.weights_path, describe(experiment, model))
             self.folder.write_results(results)
         return results

@@ -58,7 +58,10 @@ class Engine(Protocol):
         ...
 
     def averaged_weights(self) -> contextlib.AbstractContextManager[keras.Model]:
-        """While active, the model holds the averaged weights; without averaging, the current ones."""
+        """While active, the model holds the averaged weights; without averaging, the current ones.
+
+        A value that is assigned to one of the model's weights meanwhile replaces both the average and the trained one.
+        """
         ...
 
     def sync_model(self) -> None:

@@ -174,14 +174,23 @@ class JaxEngine:
 
     @contextlib.contextmanager
     def averaged_weights(self):
-        """While active, the model holds the averaged weights; without averaging, the current ones."""
+        """While active, the model holds the averaged weights; see `Engine.averaged_weights`."""
         self._adopt_assignments()
         self.sync_model()
-        for variable, average in zip(self.model.weights, self._state.averages, strict=False):
+        if not self._state.averages:
+            yield self.model
+            return
+        for variable, average in zip(self.model.weights, self._state.averages, strict=True):
             variable.assign(np.array(average))
+        shown = [variable.value for variable in self.model.weights]
         try:
             yield self.model
         finally:
+            weights, averages = self._order.weights(self._state), list(self._state.averages)
+            for n, (variable, before) in enumerate(zip(self.model.weights, shown, strict=True)):
+                if variable.value is not before:
+                    weights[n], averages[n] = self._put(variable.value), self._put(variable.value)
+            self._state = self._order.with_weights(self._state._replace(averages=averages), weights)
             self._copy_to_model()
 
     # ------------------------------------------------------------------------------------------------ state

@@ -168,16 +168,21 @@ class TensorFlowEngine:
 
     @contextlib.contextmanager
     def averaged_weights(self):
-        """While active, the model holds the averaged weights; without averaging it changes nothing."""
+        """While active, the model holds the averaged weights; see `Engine.averaged_weights`."""
         averages = self._variables.averages
+        shown = [average.numpy() for average in averages]
         weights = [v.numpy() for v in self.model.weights] if averages else []
-        for variable, average in zip(self.model.weights, averages, strict=False):
-            variable.assign(average.numpy())
+        for variable, value in zip(self.model.weights, shown, strict=False):
+            variable.assign(value)
         try:
             yield self.model
         finally:
-            for variable, value in zip(self.model.weights, weights, strict=False):
-                variable.assign(value)
+            for variable, average, before, value in zip(self.model.weights, averages, shown, weights, strict=False):
+                assigned = variable.numpy()
+                if assigned.tobytes() == before.tobytes():
+                    variable.assign(value)
+                else:
+                    average.assign(assigned)
 
     # ------------------------------------------------------------------------------------------------ state
 

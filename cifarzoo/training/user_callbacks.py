@@ -1,0 +1,172 @@
+"""The user's Keras callbacks: what they may expect of the model, which of them cannot work here, and calls to them."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+
+from cifarzoo.errors import ExperimentError, TrainingError
+from cifarzoo.experiment.plan import Plan
+
+Callbacks = Sequence[keras.callbacks.Callback]
+
+# Quantities in the logs of `on_epoch_end`, and whether less or more of them is better.
+DIRECTIONS = {
+    "loss": "min",
+    "error": "min",
+    "accuracy": "max",
+    "gradient_norm": "min",
+    "learning_rate": "min",
+    "images_per_second": "max",
+    "val_loss": "min",
+    "val_error": "min",
+    "val_accuracy": "max",
+    "weight_norm": "min",
+}
+# With `train_metrics: true`.
+TRAIN_DIRECTIONS = {"train_loss": "min", "train_error": "min"}
+
+SCHEDULE_DECIDES = "the schedule alone sets the learning rate; describe it in train_parameters.schedule"
+# Callbacks that would do nothing here, or undo what a run does itself.
+REFUSED = {
+    keras.callbacks.ReduceLROnPlateau: SCHEDULE_DECIDES,
+    keras.callbacks.LearningRateScheduler: SCHEDULE_DECIDES,
+    keras.callbacks.BackupAndRestore: "every run resumes from its own checkpoint, which this one would overwrite",
+    keras.callbacks.SwapEMAWeights: "set train_parameters.ema_decay; on_epoch_end then sees the averaged weights",
+    keras.callbacks.ProgbarLogger: "a run shows its own progress",
+}
+
+
+class CallbackFailed(Exception):
+    """A user's callback raised `failure`, which ends the run as it is."""
+
+    def __init__(self, failure: Exception):
+        super().__init__(str(failure))
+        self.failure = failure
+
+
+class ScheduledRate(keras.optimizers.SGD):
+    """What `model.optimizer` is during a run: it shows the step and the schedule's rate, and updates nothing.
+
+    `learning_rate` and `iterations` can be read as those of any Keras optimizer. As with a Keras optimizer that has a
+    schedule, the rate cannot be assigned.
+    """
+
+    def show(self, rate: float, step: int) -> None:
+        """Set what callbacks read."""
+        keras.optimizers.SGD.learning_rate.fset(self, rate)
+        self.iterations.assign(step)
+
+    @keras.optimizers.SGD.learning_rate.setter
+    def learning_rate(self, value):
+        """Refuse: training would not follow."""
+        raise TypeError(f"model.optimizer.learning_rate cannot be assigned: {SCHEDULE_DECIDES}")
+
+    def save_own_variables(self, store):
+        """Save nothing: no file needs the step and the rate."""
+
+
+def check_callbacks(callbacks: Callbacks, train_metrics: bool = False) -> None:
+    """Check that callbacks can work under this loop, and let those that monitor a quantity know its direction.
+
+    Args:
+        callbacks: The user's callbacks.
+        train_metrics: Whether validations also measure the training images.
+
+    Raises:
+        ExperimentError: one of them cannot; the message names it and says why.
+    """
+    known = DIRECTIONS | (TRAIN_DIRECTIONS if train_metrics else {})
+    only_keras = True
+    for callback in callbacks:
+        name = type(callback).__name__
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise ExperimentError(f"callbacks: expected Keras callbacks, got {callback!r:.80}")
+        for refused, reason in REFUSED.items():
+            if isinstance(callback, refused):
+                raise ExperimentError(f"callbacks: {name}: {reason}")
+        only_keras = only_keras and type(callback).__module__.startswith("keras.")
+        monitor = _monitored(callback)
+        if monitor is None:
+            continue
+        if monitor not in known and only_keras:  # others may add quantities to the logs
+            raise ExperimentError(
+                f"callbacks: {name}: monitor: {monitor!r} is not measured; on_epoch_end has {', '.join(known)}"
+            )
+        if callback.mode == "auto" and monitor in known:  # Keras knows directions of compiled metrics only
+            callback.mode = known[monitor]
+
+
+def _monitored(callback: Any) -> str | None:
+    """Return the quantity that a callback compares at validations; None if it compares none."""
+    if isinstance(callback, keras.callbacks.ModelCheckpoint) and not callback.save_best_only:
+        return None
+    monitor = getattr(callback, "monitor", None)
+    return monitor if isinstance(monitor, str) and hasattr(callback, "mode") else None
+
+
+class UserCallbacks:
+    """Calls the user's callbacks of one run.
+
+    Args:
+        callbacks: The user's callbacks, in the order in which they are called.
+        model: The engine's model. While this object is in use, it has an `optimizer`.
+        plan: The run's plan.
+        params: Entries of the callbacks' `params` in addition to epochs, steps and verbose.
+    """
+
+    def __init__(self, callbacks: Callbacks, model: keras.Model, plan: Plan, **params: Any):
+        self._model, self._plan = model, plan
+        self._optimizer = model.optimizer = ScheduledRate(0.0)
+        self._list = keras.callbacks.CallbackList(
+            list(callbacks),
+            add_history=True,
+            model=model,
+            epochs=-(-plan.total // plan.val),
+            steps=min(plan.val, plan.total),
+            verbose=1,
+            **params,
+        )
+
+    def call(self, hook: str, *arguments: Any, steps: int) -> None:
+        """Call a hook of all callbacks.
+
+        Args:
+            hook: Its name, such as "on_epoch_end".
+            arguments: Its arguments.
+            steps: Number of steps done. `model.optimizer` shows the rate of the last one, or that of the first step
+                before it.
+
+        Raises:
+            CallbackFailed: a callback raised an exception, which names the callback in its notes. TrainingError: it
+                called `sys.exit`.
+        """
+        last = max(0, steps - 1)
+        self._optimizer.show(float(self._plan.rates(last, last + 1)[0]), steps)
+        try:
+            getattr(self._list, hook)(*arguments)
+        except SystemExit as leaving:
+            raise TrainingError(f"{self._name_of(leaving)}.{hook}: called sys.exit({leaving.code!r})") from None
+        except Exception as failure:
+            failure.add_note(f"in the callback {self._name_of(failure)}.{hook}")
+            raise CallbackFailed(failure) from failure
+
+    def _name_of(self, failure: BaseException) -> str:
+        """Return the class of the callback in which an exception was raised."""
+        name, place = "callback", failure.__traceback__
+        while place:
+            owner = place.tb_frame.f_locals.get("self")
+            if any(owner is callback for callback in self._list.callbacks):
+                name = type(owner).__name__
+            place = place.tb_next
+        return name
+
+    @contextlib.contextmanager
+    def without_optimizer(self) -> Iterator[None]:
+        """While active, the model has no optimizer: the run's files are the same with and without callbacks."""
+        del self._model.optimizer
+        try:
+            yield
+        finally:
+            self._model.optimizer = self._optimizer
