@@ -167,7 +167,7 @@ def test_differences_beyond_rounding_are_listed():
 def test_all_published_files_are_compared_with_the_manifest(tmp_path, monkeypatch, capsys):
     """A weights folder with one file of fresh weights: with other numbers in the manifest, lost, and as published."""
     from cifarzoo import cifar_resnet20
-    from cifarzoo.pretrained.files import sha256
+    from cifarzoo.checksum import sha256
 
     cifar_resnet20().save_weights(tmp_path / "fresh.weights.h5")
     (entry,) = json.loads((ROOT / "weights" / "manifest.json").read_text())[:1]

@@ -10,11 +10,11 @@ from evaluation_cases import small_dataset
 from tiny_models import tiny_cnn
 
 from cifarzoo import cifar_resnet20
+from cifarzoo.checksum import sha256
 from cifarzoo.errors import DataError, WeightsError
 from cifarzoo.evaluation.evaluate import evaluate, predict
 from cifarzoo.evaluation.load_model import LoadedModel, load_model
 from cifarzoo.pretrained.description import description_of, save_weights
-from cifarzoo.pretrained.files import sha256
 from cifarzoo.pretrained.manifest import manifest_path
 
 
@@ -26,7 +26,7 @@ def model():
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("model: [", r"config\.yaml: cannot be read \(while parsing"), ("", r"config\.yaml: expected the configuration")],
+    [("model: [", r"config\.yaml: not valid YAML at line 1: "), ("", r"config\.yaml: expected the configuration")],
 )
 def test_a_damaged_configuration_of_a_run(tmp_path, content, message):
     (tmp_path / "config.yaml").write_text(content)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import cifarzoo
+from cifarzoo.checksum import sha256
 from cifarzoo.errors import WeightsError
 from cifarzoo.models import registry
-from cifarzoo.pretrained.files import find, sha256
+from cifarzoo.pretrained.files import find
 from cifarzoo.pretrained.manifest import Published, manifest
 from cifarzoo.pretrained.selection import weight_file
 

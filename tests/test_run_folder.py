@@ -1,5 +1,6 @@
 """A run's folder: what is written is complete, who holds the lock, what belongs to which experiment."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from cifarzoo.errors import CheckpointError, DataError, InUseError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs import atomic
 from cifarzoo.runs.folder import RunFolder
+from cifarzoo.runs.log_file import begin_log
 from cifarzoo.runs.results import Results
 
 RESULTS = {
@@ -111,6 +113,63 @@ def test_the_lock_ends_with_its_process_however_that_ends(tmp_path):
     for _ in range(2):
         with RunFolder(tmp_path).locked():
             assert (tmp_path / "lock.pid").read_text(encoding="utf-8") == str(os.getpid())
+
+
+def test_final_weights_are_those_that_the_results_name(tmp_path):
+    folder = RunFolder(tmp_path)
+    with pytest.raises(DataError, match=r"not a finished run: config.yaml and final.weights.h5 are expected"):
+        folder.final_weights()
+    folder.weights_path.write_bytes(b"weights")
+    folder.write_results(Results.model_validate(RESULTS))
+    assert folder.final_weights() == folder.weights_path  # results of older versions have no hash
+    digest = hashlib.sha256(b"weights").hexdigest()
+    folder.write_results(Results.model_validate(RESULTS | {"weights_sha256": digest}))
+    assert folder.final_weights() == folder.weights_path
+    folder.weights_path.write_bytes(b"weightz")
+    with pytest.raises(DataError, match=r"final.weights.h5: not the file that the run wrote: sha256 .*; delete "):
+        folder.final_weights()
+    folder.weights_path.unlink()
+    with pytest.raises(DataError, match=r"final.weights.h5: missing, although the run has finished; delete"):
+        folder.final_weights()
+
+
+def test_a_folder_in_which_nothing_was_written_is_removed(tmp_path):
+    folder = RunFolder(tmp_path / "runs" / "net" / "seed0")
+    with pytest.raises(RuntimeError), folder.locked():
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+    with folder.locked():
+        folder.log_path.write_bytes(b"")
+    assert folder.log_path.is_file()
+    (tmp_path / "there").mkdir()
+    with RunFolder(tmp_path / "there").locked():
+        pass
+    assert (tmp_path / "there" / "lock").is_file()
+
+
+HEADER = "step\tloss"
+LOG = b"step\tloss\n10\t2.5\n20\t1.25\n"
+
+
+def test_a_resumed_log_is_cut_back_to_its_checkpoint(tmp_path, caplog):
+    path = tmp_path / "log.tsv"
+    path.write_bytes(LOG + b"30\t1\n")
+    begin_log(path, HEADER, len(LOG))
+    assert path.read_bytes() == LOG and not caplog.text
+    begin_log(path, HEADER)
+    assert path.read_bytes() == LOG[:10] and not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("left", "kept"), [(None, LOG[:10]), (b"", LOG[:10]), (LOG[:-3], LOG[:17]), (b"other\n1\n", LOG[:10])]
+)
+def test_a_log_that_lost_rows_is_not_continued_silently(tmp_path, caplog, left, kept):
+    path = tmp_path / "log.tsv"
+    if left is not None:
+        path.write_bytes(left)
+    begin_log(path, HEADER, len(LOG))
+    assert path.read_bytes() == kept
+    assert f"bytes, but had {len(LOG)} when the checkpoint was written" in caplog.text
 
 
 def test_what_cannot_be_written_leaves_what_was_there(tmp_path):

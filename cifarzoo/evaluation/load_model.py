@@ -6,12 +6,12 @@ from typing import Literal
 
 import keras
 
+from cifarzoo.checksum import sha256
 from cifarzoo.data.classes import classes_of, dataset_with
 from cifarzoo.errors import ModelError, WeightsError
 from cifarzoo.models import registry
 from cifarzoo.models.load import load
 from cifarzoo.pretrained.description import Description, read_description
-from cifarzoo.pretrained.files import sha256
 from cifarzoo.pretrained.loading import load_file
 from cifarzoo.pretrained.manifest import Published, find_entry, manifest
 from cifarzoo.pretrained.selection import select

@@ -3,14 +3,13 @@
 No Keras is needed.
 """
 
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cifarzoo import npz
 from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.data.splits import IMAGES, SPLITS
 from cifarzoo.errors import DataError
@@ -120,13 +119,11 @@ def load_predictions(path: Path) -> Predictions:
             images of the data set that the file names.
     """
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    # For an .npy file np.load returns an array, which is no context manager: a TypeError.
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as failure:
-        reason = getattr(failure, "strerror", None) or "not an .npz file of plain arrays"
+        arrays = npz.read(path)
+    except (OSError, ValueError) as failure:
+        reason = getattr(failure, "strerror", None) or failure
         raise DataError(f"{path}: cannot be read ({reason})") from None
-    names = tuple(map(str, arrays.get("class_names", ())))
+    names = tuple(map(str, np.atleast_1d(arrays.get("class_names", np.array(())))))
     predictions = Predictions(
         str(arrays.get("weights", path)),
         dataset=str(arrays.get("dataset", "")),
@@ -146,7 +143,9 @@ def load_predictions(path: Path) -> Predictions:
             raise DataError(
                 f"{path}: {split} of {predictions.dataset} has {images:,} images, the file has {len(labels):,}"
             )
-        predictions.logits[split], predictions.labels[split] = logits.astype(np.float32), labels.astype(np.int32)
+        with np.errstate(over="ignore"):  # `describe` refuses infinite logits
+            predictions.logits[split] = logits.astype(np.float32)
+        predictions.labels[split] = labels.astype(np.int32)
     if not predictions.logits:
         raise DataError(f"{path}: expected test_logits and test_labels, got {', '.join(arrays) or 'nothing'}")
     return predictions
@@ -170,5 +169,7 @@ def _check_pair(path: Path, split: str, logits: np.ndarray, labels: np.ndarray, 
         raise DataError(
             f"{path}: {split}_logits must be floats and {split}_labels integers, got {logits.dtype}, {labels.dtype}"
         )
+    if labels.min() < 0 or labels.max() >= 2**31:
+        raise DataError(f"{path}: {split}_labels are from {labels.min()} to {labels.max()}, not numbers of classes")
     if are_probabilities(logits):
         raise DataError(f"{path}: {split}_logits are probabilities; expected logits, the values before the softmax")

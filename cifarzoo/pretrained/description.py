@@ -5,15 +5,16 @@ published files that are older have their description in the manifest, where the
 """
 
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifarzoo._version import __version__
+from cifarzoo.checksum import sha256
 from cifarzoo.errors import WeightsError
 from cifarzoo.models.catalogue import call, identity
-from cifarzoo.pretrained.files import sha256
 from cifarzoo.pretrained.manifest import Published, manifest
 from cifarzoo.runs import atomic
 
@@ -114,8 +115,17 @@ def save_weights(model: "keras.Model", path: str | os.PathLike, description: Des
     if not path.name.endswith(".weights.h5"):
         raise WeightsError(f"{path}: the name of a weight file ends in .weights.h5")
     with atomic.replacing(path) as temporary:
+        _reserve(temporary, model)
         model.save_weights(temporary)
         write_description(temporary, description or description_of(model) or Description())
+
+
+def _reserve(path: Path, model: "keras.Model") -> None:
+    """Write as many zeros as the file will take: the system names a full disk, HDF5 has messages of its own."""
+    # In float32, with HDF5's groups and names.
+    size = sum(4 * math.prod(weight.shape) + 2048 for weight in model.weights)
+    with open(path, "wb") as file:
+        file.writelines(bytes(min(2**20, size - first)) for first in range(0, size, 2**20))
 
 
 def write_description(path: Path, description: Description) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from cifarzoo.checksum import sha256
 from cifarzoo.errors import WeightsError
 from cifarzoo.models.catalogue import identity
 from cifarzoo.pretrained.description import Description, describe_entry
-from cifarzoo.pretrained.files import find, sha256, weight_folders
+from cifarzoo.pretrained.files import find, weight_folders
 from cifarzoo.pretrained.manifest import Published, find_entry, manifest
 
 

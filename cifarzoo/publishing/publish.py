@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from cifarzoo.checksum import sha256
 from cifarzoo.data import Dataset, load
 from cifarzoo.data.statistics import channel_statistics
 from cifarzoo.errors import DataError, WeightsError
@@ -22,7 +23,6 @@ from cifarzoo.experiment.schema import Experiment
 from cifarzoo.models import registry
 from cifarzoo.models.macs import macs
 from cifarzoo.pretrained.description import Description, statistics_of, write_description
-from cifarzoo.pretrained.files import sha256
 from cifarzoo.pretrained.loading import load_file
 from cifarzoo.pretrained.manifest import Published, find_entry
 from cifarzoo.publishing.half_precision import errors_agree, halve

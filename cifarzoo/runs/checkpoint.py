@@ -5,16 +5,32 @@ the earlier one intact.
 """
 
 import json
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
+from cifarzoo import npz
 from cifarzoo.errors import CheckpointError
 from cifarzoo.runs.atomic import replacing
 
-DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+META = "__meta__"
+
+
+class _Meta(BaseModel):
+    """The meta data as far as their types are relied on."""
+
+    model_config = ConfigDict(extra="allow")
+
+    step: NonNegativeInt
+    log_length: NonNegativeInt = 0
+    fingerprint: str = ""
+    provenance: dict[str, Any] = {}
+    seconds: float = 0.0
+    steady: dict[str, float] = {}
+    sums: dict[str, float] = {}
 
 
 def save(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
@@ -28,7 +44,7 @@ def save(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Non
     Raises:
         CheckpointError: it cannot be written; an earlier checkpoint is still there.
     """
-    contents: dict[str, Any] = {"__meta__": np.array(json.dumps(meta)), **arrays}
+    contents: dict[str, Any] = {META: np.array(json.dumps(meta)), **arrays}
     try:
         with replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, **contents)
@@ -46,10 +62,9 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     if not path.exists():
         return None
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        return arrays, json.loads(str(arrays.pop("__meta__")))
-    except DAMAGE as failure:
+        arrays = npz.read(path)
+        return arrays, _parse(arrays.pop(META, None))
+    except (OSError, ValueError) as failure:
         raise CheckpointError(
             f"{path}: damaged ({failure}); delete it to start this run again, or restore it from a copy"
         ) from None
@@ -58,17 +73,42 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
 def read_meta(path: Path) -> dict[str, Any] | None:
     """Read only the meta data of a checkpoint; return None if there is no file or it cannot be read."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            return json.loads(str(archive["__meta__"]))
-    except DAMAGE:
+        return _parse(npz.read(path, only=(META,)).get(META))
+    except (OSError, ValueError):
         return None
 
 
-def check_state(path: Path, saved: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
-    """Raise CheckpointError, which names `path`, unless both states have the same names and shapes."""
-    shapes = {name: array.shape for name, array in saved.items()}, {n: np.shape(a) for n, a in expected.items()}
-    different = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))
-    if different:
-        name = different[0][0]
-        there, here = (shape.get(name) for shape in shapes)
-        raise CheckpointError(f"{path}: made for another model: {name} has shape {there} there and {here} here")
+def _parse(text: np.ndarray | None) -> dict[str, Any]:
+    """Return the meta data as the file has them, after a check of their types.
+
+    Raises:
+        ValueError: they are missing, not JSON, or of other types; one line.
+    """
+    if text is None:
+        raise ValueError(f"{META} is missing")
+    try:
+        document = json.loads(str(text))
+        _Meta.model_validate(document)
+    except RecursionError:
+        raise ValueError(f"{META} is nested too deeply") from None
+    except ValidationError as failure:
+        problem = failure.errors()[0]
+        key = ".".join(map(str, (META, *problem["loc"])))
+        raise ValueError(f"{key}: {problem['msg']}") from None
+    return document
+
+
+def check_state(path: Path, saved: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
+    """Raise CheckpointError, which names `path`, unless the states agree in names, shapes and kinds of numbers."""
+    shapes = {name: np.shape(array) for name, array in saved.items()}, {n: np.shape(a) for n, a in expected.items()}
+    kinds = {name: _kind(array) for name, array in saved.items()}, {name: _kind(a) for name, a in expected.items()}
+    for what, (there, here) in (("shape ", shapes), ("", kinds)):
+        for name in sorted(set(there) | set(here)):
+            if there.get(name) != here.get(name):
+                differs = f"{name} has {what}{there.get(name)} there and {what}{here.get(name)} here"
+                raise CheckpointError(f"{path}: made for another model: {differs}")
+
+
+def _kind(array: Any) -> str:
+    kind = np.asarray(array).dtype.kind
+    return {"i": "integers", "u": "integers", "f": "floats"}.get(kind, f"values of kind {kind}")

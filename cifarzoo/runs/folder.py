@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from cifarzoo import strict_yaml
+from cifarzoo.checksum import sha256
 from cifarzoo.errors import CheckpointError, CifarzooError, DataError, ExperimentError, InUseError
 from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.schema import Experiment
@@ -109,9 +111,9 @@ class RunFolder:
         """
         path = self._find_config()
         try:
-            document = yaml.safe_load(self._read(path))
-        except yaml.YAMLError as failure:
-            raise DataError(f"{path}: cannot be read ({' '.join(str(failure).split()):.200})") from None
+            document = strict_yaml.parse(self._read(path), str(path))
+        except ExperimentError as failure:
+            raise DataError(str(failure)) from None
         if not isinstance(document, dict):
             raise DataError(f"{path}: expected the configuration of a run, got {document!r:.80}")
         return experiment_from([document], str(path))
@@ -133,13 +135,24 @@ class RunFolder:
             ) from None
 
     def final_weights(self) -> Path:
-        """Return the path of the finished run's weight file.
+        """Return the path of the finished run's weight file, after comparing it with the hash in the results.
+
+        Results of older versions have no hash.
 
         Raises:
-            DataError: it is missing.
+            DataError: the file is missing or has changed, or the results are damaged.
         """
+        again = f"delete {RESULTS} and run the experiment again, which writes it from the last checkpoint"
         if not self.weights_path.is_file():
-            raise self._not_finished()
+            if not self.is_finished:
+                raise self._not_finished()
+            raise DataError(f"{self.weights_path}: missing, although the run has finished; {again}")
+        recorded = self.results().weights_sha256 if self.is_finished else None
+        if recorded is not None and recorded != (actual := sha256(self.weights_path)):
+            raise DataError(
+                f"{self.weights_path}: not the file that the run wrote: sha256 {actual[:16]}... instead of "
+                f"{recorded[:16]}...; {again}"
+            )
         return self.weights_path
 
     def _find_config(self) -> Path:
@@ -167,11 +180,15 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Create the folder and lock it; the OS releases the lock when the process exits for any reason.
 
+        A folder that was created here and in which nothing was written is removed again.
+
         Raises:
             InUseError: another process holds it.
             CheckpointError: the folder cannot be written or locked.
         """
+        created = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         with contextlib.ExitStack() as stack:
+            stack.callback(self._remove_if_unused, created)
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locks.locked(self.path / LOCK))
@@ -190,6 +207,13 @@ class RunFolder:
                     f"{self.path}: cannot be written ({reason}); set train_parameters.logdir"
                 ) from None
             yield
+
+    def _remove_if_unused(self, created: list[Path]) -> None:
+        if created and [path.name for path in self.path.glob("*")] == [LOCK]:
+            with contextlib.suppress(OSError):  # another process was faster
+                (self.path / LOCK).unlink()
+                for folder in created:
+                    folder.rmdir()
 
     def write_config(self, experiment: Experiment) -> None:
         """Write the resolved experiment, which marks the run as started."""
@@ -227,7 +251,7 @@ class RunFolder:
         if self.is_finished:
             fingerprint = self.results().fingerprint
         elif meta := self.checkpoint_meta():
-            fingerprint = meta["fingerprint"]
+            fingerprint = meta.get("fingerprint", "")
         else:
             return
         if fingerprint == experiment.fingerprint():

@@ -27,6 +27,7 @@ class Results(BaseModel):
         versions: Package versions.
         backend: Keras' backend.
         device: The device's name.
+        weights_sha256: SHA-256 of final.weights.h5, None in the results of older versions.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -49,6 +50,7 @@ class Results(BaseModel):
     versions: dict[str, str]
     backend: str
     device: str
+    weights_sha256: str | None = None
 
     @property
     def split(self) -> str:
@@ -72,9 +74,15 @@ class Results(BaseModel):
             ValueError: it is not JSON, or a key is missing or of the wrong type; one line.
         """
         try:
-            return cls.model_validate_json(text)
+            results = cls.model_validate_json(text)
         except ValidationError as failure:
             problem = failure.errors()[0]
             key = ".".join(map(str, problem["loc"]))
             reason = "is missing" if problem["type"] == "missing" else problem["msg"]
             raise ValueError(f"{key} {reason}".strip()) from None
+        for key in ("error", "nll"):
+            if key not in results.metrics:
+                raise ValueError(f"{results.split}.{key} is missing")
+            if type(results.metrics[key]) not in (int, float):
+                raise ValueError(f"{results.split}.{key} is not a number")
+        return results

@@ -71,7 +71,7 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
         columns = {key: np.array([float(row[key] or "nan") for row in rows]) for key in (rows[0] if rows else ())}
     except OSError as failure:
         raise DataError(f"{path}: cannot be read ({failure.strerror})") from None
-    except (ValueError, TypeError) as failure:
+    except (ValueError, TypeError, csv.Error) as failure:
         raise DataError(f"{path}: not a table of numbers ({failure})") from None
     if not columns:
         raise DataError(f"{path}: no rows yet")

@@ -3,7 +3,6 @@
 TensorBoard's files are written with the `tensorboard` package alone, so that the JAX engine needs no TensorFlow.
 """
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.model_graph import input_operations
 from cifarzoo.runs import atomic
 from cifarzoo.runs.folder import RunFolder
+from cifarzoo.runs.log_file import begin_log
 
 COLUMNS = (
     "step",
@@ -63,10 +63,7 @@ class Log(keras.callbacks.Callback):
     def __init__(self, path: Path, plan: Plan, length: int = 0):
         super().__init__()
         self._path, self._plan = path, plan
-        if length and path.exists():
-            os.truncate(path, min(length, path.stat().st_size))
-        else:
-            path.write_text("\t".join(COLUMNS) + "\n", encoding="utf-8", newline="\n")
+        begin_log(path, "\t".join(COLUMNS), length)
 
     def on_train_batch_end(self, batch, logs=None):
         """Write a row if one is due."""

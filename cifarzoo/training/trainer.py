@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from cifarzoo.checksum import sha256
 from cifarzoo.errors import CheckpointError, TrainingError
 from cifarzoo.experiment.plan import stream_indices
 from cifarzoo.experiment.schema import Experiment
@@ -153,12 +154,12 @@ class Run:
     def start(self) -> None:
         """Lock the folder, build the engine, restore the checkpoint if there is one; take over finished results."""
         job, folder = self.job, self.folder
+        if self._end_if_finished():  # before the lock: the folder may be on a medium that cannot be written
+            return
         if job.is_chief:
             self._lock.enter_context(folder.locked())
-        folder.check_belongs_to(job.experiment)
-        if folder.is_finished:
-            self.end(folder.results())
-            return
+            if self._end_if_finished():
+                return
         saved = folder.load_checkpoint()
         self.engine = job.create_engine(self.seed)
         self._provenance = provenance(self.engine.replicas)  # now, before anybody edits the code of a long run
@@ -170,6 +171,13 @@ class Run:
         if self.step == 0:
             self._save()
         self._finish_if_done()
+
+    def _end_if_finished(self) -> bool:
+        """End with the results in the folder, if there are any; raise CheckpointError if they are another run's."""
+        self.folder.check_belongs_to(self.job.experiment)
+        if self.folder.is_finished:
+            self.end(self.folder.results())
+        return self.folder.is_finished
 
     def _restore(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> int:
         """Continue from a checkpoint; returns the length of the log at that time."""
@@ -369,6 +377,7 @@ class Run:
             without_optimizer = self._user.without_optimizer() if self._user else contextlib.nullcontext()
             with without_optimizer, self.engine.averaged_weights() as model:
                 save_weights(model, self.folder.weights_path, describe(experiment, model))
+            results = results.model_copy(update={"weights_sha256": sha256(self.folder.weights_path)})
             self.folder.write_results(results)
         return results
 

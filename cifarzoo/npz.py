@@ -1,0 +1,81 @@
+"""Read `.npz` files from anywhere in bounded memory, and execute nothing.
+
+NumPy's own reader believes what a file claims: a header of a few bytes makes it allocate terabytes. Here every array
+must be as long as its header says before memory is allocated, and no file expands beyond `EXPANSION` times its size.
+"""
+
+import math
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Compressed logits shrink by a tenth, labels alone by much more: small files may expand to this many bytes.
+ALWAYS_ALLOWED = 2**28
+EXPANSION = 8
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def read(path: Path, only: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """Return the arrays of a file by name.
+
+    Args:
+        path: The file, as `numpy.savez` or `numpy.savez_compressed` writes it.
+        only: Names to read; None reads all.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is no such file, is damaged, encrypted or compressed by another method, holds pickles, or claims
+            to be larger than it can be; one line.
+    """
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                _check_members(archive.infolist(), file.seek(0, 2))
+                names = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+                return {name: _array(archive, names[name]) for name in names if only is None or name in only}
+        except ValueError:
+            raise
+        except Exception as failure:  # damage makes zipfile and NumPy raise anything from TokenError to MemoryError
+            raise ValueError(f"not an .npz file, or damaged: {_first_line(failure)}") from None
+
+
+def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
+    for member in members:
+        if member.flag_bits & 0x1:
+            raise ValueError(f"{member.filename} is encrypted")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{member.filename} is compressed by method {member.compress_type}; expected deflate")
+    if sum(member.compress_size for member in members) > size:
+        raise ValueError(f"its members claim more than the file's {size:,} bytes")
+    claimed = sum(member.file_size for member in members)
+    if claimed > max(ALWAYS_ALLOWED, EXPANSION * size):
+        raise ValueError(f"it claims {claimed:,} bytes of arrays in {size:,}")
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    name = member.filename.removesuffix(".npy")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in HEADERS:
+            raise ValueError(f"{name} has version {version} of the .npy format")
+        shape, _, dtype = HEADERS[version](file, max_header_size=10_000)
+        _check_header(name, shape, dtype, member.file_size - file.tell())
+    with archive.open(member) as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+        file.read(1)  # at the end of a member zipfile compares its checksum
+    return array
+
+
+def _check_header(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], length: int) -> None:
+    if dtype.hasobject or dtype.names or dtype.subdtype:
+        raise ValueError(f"{name} holds {dtype!s:.80}; expected plain numbers or text")
+    if any(side < 0 for side in shape) or math.prod(shape) * dtype.itemsize != length:
+        raise ValueError(f"{name} claims the shape {shape!s:.80} of {dtype} in {length:,} bytes")
+
+
+def _first_line(failure: Exception) -> str:
+    lines = str(failure).splitlines()
+    return f"{lines[0]:.200}" if lines else type(failure).__name__
