@@ -37,8 +37,8 @@ def without_encoding(call):
     name = call.func.attr if method else getattr(call.func, "id", "")
     owner = getattr(call.func.value, "id", "") if method else ""
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
-    if "encoding" in keywords or owner in ("os", "gzip", "tarfile", "zipfile", "atomic"):
-        return False  # `atomic.write_text` brings its encoding
+    if "encoding" in keywords or owner in ("os", "gzip", "tarfile", "zipfile", "archive", "atomic"):
+        return False  # `atomic.write_text` brings its encoding, and members of an `archive` are bytes
     if name in ("open", "fdopen", "NamedTemporaryFile"):
         modes = [*call.args[0 if method else 1 :][:1], keywords.get("mode")]
         return not any(isinstance(mode, ast.Constant) and "b" in mode.value for mode in modes)
