@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from cifarzoo.runs.tables import format_rows, read_table, summarize_file
+from cifarzoo.errors import DataError
+from cifarzoo.runs.tables import format_rows, read_table, sorted_rows, summarize_file
 
 LOG = (
     "step\tepoch\tloss\terror\tgradient_norm\tval_loss\tval_error\tweight_norm\ttrain_loss\ttrain_error\n"
@@ -63,3 +64,12 @@ def test_columns_that_some_seed_lacks_are_left_out(runs):
 
 def test_empty_cells_are_nan(runs):
     assert np.isnan(read_table(runs / "net" / "seed0" / "log.tsv")["val_loss"][0])
+
+
+def test_rows_are_sorted_by_a_column():
+    rows = [{"experiment": name, "error_mean": error} for name, error in (("a", 9.0), ("b", None), ("c", 7.0))]
+    names = lambda key: [row["experiment"] for row in sorted_rows(rows, key)]  # noqa: E731
+    assert names("error") == names("error_mean") == ["c", "a", "b"]
+    assert names("-error") == ["a", "c", "b"] and names("-experiment") == ["c", "b", "a"]
+    with pytest.raises(DataError, match="--sort speed: no such column; the columns are experiment, error_mean"):
+        sorted_rows(rows, "speed")

@@ -66,13 +66,17 @@ def table(
     file: Annotated[
         str | None, typer.Option(help="Summarize the last row of this table, such as log.tsv, instead of the results.")
     ] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="Column to sort by, such as error or minutes; -error puts the largest first.")
+    ] = None,
     form: Annotated[str, typer.Option("--format", help="markdown, tsv or json.")] = "markdown",
     debug: Debug = False,
 ) -> None:
     """Print one row per experiment: mean and standard deviation over its seeds."""
-    from cifarzoo.runs.tables import format_rows, summarize, summarize_file
+    from cifarzoo.runs.tables import format_rows, sorted_rows, summarize, summarize_file
 
-    print(format_rows(summarize_file(runs, file) if file else summarize(runs), form))
+    rows = summarize_file(runs, file) if file else summarize(runs)
+    print(format_rows(sorted_rows(rows, sort) if sort else rows, form))
 
 
 @commands.command()

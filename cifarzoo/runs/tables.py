@@ -115,6 +115,26 @@ def _row(group):
     }
 
 
+def sorted_rows(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """Return the rows in ascending order of a column; rows without a value come last.
+
+    Args:
+        rows: From `summarize` or `summarize_file`.
+        key: Name of the column, or the part of it before `_mean`; "-" before it reverses the order.
+
+    Raises:
+        DataError: no row has this column.
+    """
+    column, descending = key.removeprefix("-"), key.startswith("-")
+    columns = dict.fromkeys(column for row in rows for column in row if column != "errors")
+    column = column if column in columns else f"{column}_mean"
+    if column not in columns:
+        raise DataError(f"--sort {key}: no such column; the columns are {', '.join(columns)}")
+    with_value = [row for row in rows if row.get(column) is not None]
+    without = [row for row in rows if row.get(column) is None]
+    return sorted(with_value, key=lambda row: row[column], reverse=descending) + without
+
+
 def format_rows(rows: list[dict[str, Any]], form: str) -> str:
     """Format the rows as "markdown", "tsv" or "json".
 
