@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 from cifarzoo.errors import CifarzooError, DataError
-from cifarzoo.evaluation import figures
+from cifarzoo.evaluation import figures, slice_figures
 from cifarzoo.evaluation.loss_slices import Slice
 from cifarzoo.metrics import calibration_bins
 from cifarzoo.pretrained.manifest import manifest, manifest_path
@@ -72,19 +72,19 @@ def test_published_errors_are_in_the_zoo_picture():
 def test_slices_are_drawn_even_where_the_loss_is_infinite():
     places = np.linspace(-1, 1, 5)
     line = Slice((places,), np.array([3, 2, 1, 2, np.inf]), np.full(5, 50.0))
-    figure = figures.loss_line({"train": line})
+    figure = slice_figures.loss_line({"train": line})
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), line.loss)
     assert pixels(figure).std() > 10
     loss = 1 + places[:, None] ** 2 + 3 * places[None] ** 2
     loss[0, 0] = np.inf
-    assert pixels(figures.loss_plane(Slice((places, places), loss, loss))).std() > 10
+    assert pixels(slice_figures.loss_plane(Slice((places, places), loss, loss))).std() > 10
     with pytest.raises(DataError, match="infinite everywhere"):
-        figures.loss_plane(Slice((places, places), np.full((5, 5), np.inf), loss))
+        slice_figures.loss_plane(Slice((places, places), np.full((5, 5), np.inf), loss))
 
 
 def test_a_picture_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    figure = figures.loss_line({"x": Slice((np.arange(2.0),), np.ones(2), np.ones(2))})
+    figure = slice_figures.loss_line({"x": Slice((np.arange(2.0),), np.ones(2), np.ones(2))})
     with pytest.raises(DataError, match="cannot be written"):
         figures.save(figure, tmp_path / "file" / "picture.png")
 

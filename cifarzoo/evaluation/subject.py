@@ -1,0 +1,164 @@
+"""What is stored about a trained network: a finished run, or published weights, in the same form."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cifarzoo.errors import DataError
+from cifarzoo.evaluation.load_model import LoadedModel, load_published, load_run
+from cifarzoo.pretrained.files import find
+from cifarzoo.pretrained.manifest import Published, find_entry, manifest
+from cifarzoo.runs.folder import RunFolder
+from cifarzoo.runs.tables import read_table
+
+# Folders of the machine that trained, which mean nothing to a reader.
+MACHINE_KEYS = ("data_dir", "logdir")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained network and its history.
+
+    Attributes:
+        name: The experiment's name, or the tag.
+        seed: Its seed.
+        tag: The tag of published weights; "" for a run.
+        model: Name of the factory.
+        dataset: Name of the data set.
+        train_split: The split it was trained on.
+        split: The split it was measured on at the end: "test", or "validation" while hyper-parameters are chosen.
+        metrics: What was measured then.
+        parameters: Number of weights.
+        config: The experiment as plain data, without the folders of the machine and without keys that are not set.
+        trained: What is known of its training: `steps`, `images`, `seconds`, `device`, `backend`, `versions`,
+            `revision`, and `weights`, which says whether they are an average.
+        log_path: Its log.tsv.
+        load: Loads the network.
+    """
+
+    name: str
+    seed: int
+    tag: str
+    model: str
+    dataset: str
+    train_split: str
+    split: str
+    metrics: dict[str, Any]
+    parameters: int
+    config: dict[str, Any]
+    trained: dict[str, Any]
+    log_path: Path
+    load: Callable[[], LoadedModel] = field(repr=False)
+
+    @property
+    def title(self) -> str:
+        """The tag, or the experiment's name and the seed."""
+        return self.tag or f"{self.name}, seed {self.seed}"
+
+    def log(self) -> dict[str, np.ndarray]:
+        """Read its log.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        return read_table(self.log_path)
+
+
+def find_subject(name: str) -> Subject:
+    """Return the finished run in a folder, or the published weights of a tag.
+
+    Raises:
+        DataError: there is no such folder with a finished run, and no such tag.
+    """
+    if (entry := find_entry(name, manifest())) and not Path(name).is_dir():
+        return of_tag(entry)
+    return of_run(RunFolder(name))
+
+
+def of_run(folder: RunFolder) -> Subject:
+    """Describe a finished run.
+
+    Raises:
+        CifarzooError: it is not finished, or its files are damaged.
+    """
+    results = folder.results()
+    keys = ("steps", "images", "seconds", "device", "backend", "versions", "revision", "weights")
+    return Subject(
+        name=results.name,
+        seed=results.seed,
+        tag="",
+        model=results.model,
+        dataset=results.dataset,
+        train_split=results.train_split,
+        split=results.split,
+        metrics=results.metrics,
+        parameters=results.parameters,
+        config=without_unset(folder.experiment().resolved()),
+        trained={key: getattr(results, key) for key in keys},
+        log_path=folder.log_path,
+        load=lambda: load_run(folder),
+    )
+
+
+def of_tag(entry: Published) -> Subject:
+    """Describe published weights. Their log.tsv is published beside them.
+
+    Raises:
+        DataError: the log is missing.
+    """
+    log_path = find(f"{entry.tag}.log.tsv")
+    if log_path is None:
+        raise DataError(f"{entry.tag}: {entry.tag}.log.tsv, which is published with the weights, is missing")
+    training = entry.training
+    experiment = training["experiment"]
+    keys = ("steps", "images", "seconds", "device", "backend", "versions", "revision", "weights")
+    return Subject(
+        name=entry.tag,
+        seed=training["seed"],
+        tag=entry.tag,
+        model=entry.model,
+        dataset=entry.dataset,
+        train_split=experiment["train_split"],
+        split="test",
+        metrics=entry.metrics,
+        parameters=entry.parameters,
+        config=without_unset(experiment),
+        trained={key: training.get(key) for key in keys},
+        log_path=log_path,
+        load=lambda: load_published(entry),
+    )
+
+
+def seeds_of(folder: RunFolder) -> list[Subject]:
+    """Describe all finished seeds of a run's experiment, in the order of their folders.
+
+    Raises:
+        CifarzooError: the run itself is not finished or damaged. Damage to another seed only leaves that out.
+    """
+    fingerprint = folder.results().fingerprint
+    subjects = []
+    for other in folder.finished_seeds():
+        is_same = other.path == folder.path.resolve()
+        try:
+            if is_same or other.results().fingerprint == fingerprint:
+                subjects.append(of_run(other))
+        except DataError:
+            if is_same:
+                raise
+    return subjects
+
+
+def without_unset(config: dict[str, Any]) -> dict[str, Any]:
+    """Return an experiment as plain data without keys that are null or empty, and without `MACHINE_KEYS`.
+
+    It is the same experiment: every such key has that value by default.
+    """
+    kept = {}
+    for key, value in config.items():
+        value = without_unset(value) if isinstance(value, dict) else value
+        if key not in MACHINE_KEYS and value is not None and value not in ("", {}, []):
+            kept[key] = value
+    return kept
