@@ -1,15 +1,17 @@
 """What is drawn, read back from the figures."""
 
 import io
+import itertools
 import sys
 
 import numpy as np
 import pytest
 import yaml
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from cifarzoo.errors import CifarzooError, DataError
-from cifarzoo.evaluation import figures, slice_figures
+from cifarzoo.evaluation import figures, slice_figures, style
 from cifarzoo.evaluation.loss_slices import Slice
 from cifarzoo.metrics import calibration_bins
 from cifarzoo.pretrained.manifest import manifest, manifest_path
@@ -87,6 +89,77 @@ def test_a_picture_that_cannot_be_written_is_one_line(tmp_path):
     figure = slice_figures.loss_line({"x": Slice((np.arange(2.0),), np.ones(2), np.ones(2))})
     with pytest.raises(DataError, match="cannot be written"):
         figures.save(figure, tmp_path / "file" / "picture.png")
+
+
+def test_a_picture_is_written_in_the_format_of_its_suffix(tmp_path):
+    figure = slice_figures.loss_line({"x": Slice((np.arange(2.0),), np.ones(2), np.ones(2))})
+    starts = {"a.svg": b"<?xml", "a.png": b"\x89PNG", "a.PDF": b"%PDF", "a": b"\x89PNG"}
+    for name, start in starts.items():
+        assert figures.save(figure, str(tmp_path / name)).read_bytes().startswith(start)
+    assert figures.svg(figure) == (tmp_path / "a.svg").read_bytes()  # nothing depends on when it was drawn
+    with pytest.raises(DataError, match="unknown format '.xyz'; expected .svg, .png or .pdf"):
+        figures.save(figure, tmp_path / "a.xyz")
+
+
+def test_one_bad_network_leaves_the_labels_of_the_others_apart():
+    anchors = yaml.safe_load((manifest_path().parent / "anchors.yaml").read_text())
+    figure = figures.error_against_parameters(manifest(), anchors, "cifar10", ("mine", 271_098, 61.0))
+    (axes,) = figure.axes
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    FigureCanvasAgg(figure).draw()
+    boxes = [text.get_window_extent() for text in axes.texts if text.get_text()]
+    names = [text.get_text() for text in axes.texts]
+    assert len(set(names)) == len(names) >= 6  # one label per network
+    assert not [(a, b) for a, b in itertools.combinations(boxes, 2) if a.overlaps(b)]
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ((1.4e5, 2.9e5), ["150 k", "200 k", "250 k", "300 k"]),
+        ((1.5, 60), ["2", "5", "10", "20", "50"]),
+        ((1e-4, 1e4), None),
+    ],
+)
+def test_ticks_of_logarithmic_axes_are_few_and_readable(values, ticks):
+    figure = style.new_figure(4, 3)
+    axes = figure.subplots()
+    axes.plot([0, 1], values)
+    style.log_axis(axes, "y")
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    low, high = axes.get_ylim()
+    shown = [
+        label.get_text()
+        for place, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+        if low <= place <= high
+    ]
+    assert 3 <= len([text for text in shown if text]) <= 8
+    if ticks:
+        assert shown == ticks
+    boxes = [label.get_window_extent() for label in axes.get_yticklabels() if label.get_text()]
+    assert not [(a, b) for a, b in itertools.combinations(boxes, 2) if a.overlaps(b)]
+
+
+def test_short_numbers():
+    shown = [style.short_number(value) for value in (0.05, 1500, 20_000, 3e6, 2.5e9, 1e-5, 2e-4, 0)]
+    assert shown == ["0.05", "1,500", "20 k", "3 M", "2.5 G", "$10^{-5}$", "2·$10^{-4}$", "0"]
+
+
+def test_one_large_value_does_not_press_a_curve_to_the_floor():
+    log = {"epoch": np.arange(1.0, 9), "loss": np.array([500.0, 2, 1.5, 1.2, 1, 0.9, 0.8, 0.7])}
+    (axes,) = figures.learning_curves({"net": [log]}, columns=("loss",)).axes
+    assert axes.get_yscale() == "log"
+    (axes,) = figures.learning_curves({"net": [log | {"loss": log["loss"].clip(max=3)}]}, columns=("loss",)).axes
+    assert axes.get_yscale() == "linear"
+
+
+def test_dark_pictures_have_a_dark_ground_and_the_same_content():
+    draw = lambda: figures.confusion_matrix(np.eye(3, dtype=int), list("abc"))  # noqa: E731
+    light = pixels(draw())
+    with style.theme(style.DARK):
+        dark = pixels(draw())
+    assert light.shape == dark.shape and light[0, 0].min() > 200 and dark[0, 0].max() < 50
 
 
 def test_without_matplotlib_one_line_says_what_to_install(monkeypatch):

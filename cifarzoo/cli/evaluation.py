@@ -41,7 +41,7 @@ def evaluate(
     logits: Annotated[
         Path | None, typer.Option(help="Write logits and labels of train, validation and test to this .npz file.")
     ] = None,
-    confusion: Annotated[Path | None, typer.Option(help="Draw the confusion matrix to this PNG file.")] = None,
+    confusion: Annotated[Path | None, typer.Option(help="Draw the confusion matrix: .svg, .png or .pdf.")] = None,
     form: Annotated[str, typer.Option("--format", help="markdown or json.")] = "markdown",
     data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
@@ -104,18 +104,27 @@ def _evaluate_all(dataset: str | None, data_dir: str | None, form: str) -> None:
 
 @commands.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run, logdir/run_name/seed0.")],
+    run: Annotated[
+        str, typer.Argument(help="Folder of a finished run, logdir/run_name/seed0, or tag of published weights.")
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="HTML file to write. Default: report.html in the run's folder.")
+        Path | None,
+        typer.Option(help="HTML file to write. Default: report.html in the run's folder, or TAG.html here."),
     ] = None,
     images: Annotated[
-        int, typer.Option(min=0, help="Images per loss slice, the slowest part; 0 leaves the slices out.")
-    ] = 500,
+        int,
+        typer.Option(min=0, help="Also draw loss slices over this many images, such as 500; they take minutes."),
+    ] = 0,
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
-    """Write a self-contained HTML page about a run: numbers, curves, calibration, confusion matrix, loss slices."""
-    from cifarzoo.evaluation.report import write_report
+    """Write a self-contained HTML page: numbers, curves, calibration, confusion matrix, mistakes, loss slices."""
+    from cifarzoo.cli.progress import progress_bar
 
     find_modules(Path())
-    print(write_report(run, out, data_dir, images))
+    with progress_bar() as show:
+        show("start", 0)
+        from cifarzoo.evaluation.report import write_report
+
+        path = write_report(run, out, data_dir, images, show)
+    print(path)

@@ -116,9 +116,11 @@ def reliability_diagram(bins: dict[str, np.ndarray]) -> "Figure":
     ):
         full = images > 0
         points = confidence[full] / images[full], correct[full] / images[full]
-        upper.plot(*points, f"{marker}-", color=colour, label=name)
+        upper.plot(*points, f"{marker}-", color=colour, label=name, clip_on=False)
         edges = np.linspace(0, 1, len(images) + 1)
         lower.stairs(100 * images / images.sum(), edges, color=colour, fill=True, alpha=0.45)
+    shares = [100 * images[images > 0] / images.sum() for images, _, _ in bins.values()]
+    log_if_squashed(lower, shares)  # most images of a good network are in the last bin
     upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title="Accuracy at each confidence")
     lower.set(xlabel="confidence of the prediction", ylabel="images (%)")
     upper.legend(loc="upper left")

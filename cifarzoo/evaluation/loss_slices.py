@@ -6,7 +6,7 @@ weights of different scale can be compared. Only public Keras calls, so any mode
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,7 @@ def loss_slice(
     directions: Sequence[list[np.ndarray]],
     coordinates: Sequence[np.ndarray],
     batch_size: int = 500,
+    progress: Callable[[float], None] = lambda done: None,
 ) -> Slice:
     """Compute loss and error at weights + a * first direction (+ b * second direction), for all a (and b).
 
@@ -72,6 +73,7 @@ def loss_slice(
         directions: One or two, as `random_direction` returns them.
         coordinates: For each direction, its coordinates [m].
         batch_size: Images per prediction call.
+        progress: Called before each point with the part of all points that has been measured.
 
     Raises:
         DataError: directions, coordinates and model do not match.
@@ -88,9 +90,10 @@ def loss_slice(
             raise DataError(
                 f"expected a direction with one array per trainable variable, of shapes {shapes}, got {received}"
             )
-    points = []
+    points: list[tuple[float, float]] = []
     with _restored_weights(model) as start:
         for point in itertools.product(*axes):
+            progress(len(points) / np.prod([len(axis) for axis in axes]))
             for k, variable in enumerate(model.trainable_variables):
                 step = sum(x * direction[k].astype(np.float64) for x, direction in zip(point, directions, strict=True))
                 with np.errstate(over="ignore"):

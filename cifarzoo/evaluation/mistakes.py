@@ -29,14 +29,14 @@ class Confusion(NamedTuple):
     Attributes:
         label: The class.
         prediction: The other one.
-        count: Number of images.
+        images: Number of images.
         share: In percent of the images of the class.
         examples: A few of them, most confident first.
     """
 
     label: int
     prediction: int
-    count: int
+    images: int
     share: float
     examples: list[Mistake]
 

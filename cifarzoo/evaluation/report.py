@@ -1,199 +1,273 @@
-"""Write one self-contained HTML page about a run.
+"""Write one self-contained HTML page about a finished run or published weights.
 
-Pictures are data URIs; the page has no scripts and fetches nothing.
+Pictures are data URIs; the page has no scripts and fetches nothing. The template report.html escapes whatever it is
+given, because names and descriptions come from files that anybody may have written.
 """
 
 import base64
-import html
+import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
 
-from cifarzoo.data import load
+from cifarzoo.data import Dataset, load
 from cifarzoo.errors import DataError
-from cifarzoo.evaluation import figures
+from cifarzoo.evaluation import figures, slice_figures, style
 from cifarzoo.evaluation.evaluate import predict_splits
-from cifarzoo.evaluation.load_model import load_run
 from cifarzoo.evaluation.loss_slices import Slice, loss_slice, random_direction
+from cifarzoo.evaluation.mistakes import Mistake, confusions, mistakes
+from cifarzoo.evaluation.predictions import Predictions
+from cifarzoo.evaluation.subject import Subject, find_subject, seeds_of
 from cifarzoo.evaluation.text import as_rows, temperature_note
 from cifarzoo.metrics import calibration_bins, log_softmax
 from cifarzoo.pretrained.files import find
 from cifarzoo.pretrained.manifest import manifest
 from cifarzoo.runs.folder import RunFolder
-from cifarzoo.runs.tables import read_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Coordinates of the loss slices along each direction.
 LINE, PLANE = np.linspace(-1, 1, 21), np.linspace(-1, 1, 9)
+CONFIDENT, PAIRS, EXAMPLES = 16, 4, 8  # images and pairs of classes among the mistakes
+# What a reader calls the splits.
+SPLIT_NAMES = {"train": "training", "train45k": "training", "validation": "validation", "test": "test"}
+# What has been done, as a share of the time without slices, when each part begins.
+LOADED, PREDICTED, DRAWN = 0.05, 0.15, 0.8
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: 0.15rem 0.8rem 0.15rem 0; text-align: left; }
-td { border-top: 1px solid #ddd; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
-img { max-width: 100%; height: auto; } pre { background: #f5f5f5; padding: 1rem; overflow-x: auto; font-size: 13px; }
-p.note { color: #555; max-width: 46rem; }
-"""
+Progress = Callable[[str, float], None]
 
 
-def write_report(run: Path, out: Path | None = None, data_dir: str | None = None, images: int = 500) -> Path:
-    """Write the page of a finished run.
+def write_report(
+    name: Path | str,
+    out: Path | None = None,
+    data_dir: str | None = None,
+    images: int = 0,
+    progress: Progress = lambda step, done: None,
+) -> Path:
+    """Write the page of a finished run or of published weights.
 
-    Numbers and pictures show the split that the run was validated on: "test", or "validation" while hyper-parameters
-    are chosen. Learning curves include all finished seeds of the experiment in the same parent folder.
+    Numbers and pictures show the split that the network was measured on: "test", or "validation" while
+    hyper-parameters are chosen. Learning curves of a run include all finished seeds of the experiment in the same
+    parent folder.
 
     Args:
-        run: The run's folder, logdir/run_name/seed0.
-        out: The HTML file to write. Default: report.html in the run's folder.
+        name: The run's folder, logdir/run_name/seed0, or the tag of published weights.
+        out: The HTML file to write. Default: report.html in the run's folder, or TAG.html in the working directory.
         data_dir: Folder of the archives.
-        images: Images of each split in the loss slices; 0 leaves the slices out.
+        images: Also draw loss slices over this many images of the training split and of the measured one. They take
+            longest and come last: the page is written without them first.
+        progress: Called with what is done next, and the part of all that has been done, from 0 to 1.
 
     Returns:
         The path of the HTML file.
 
     Raises:
-        CifarzooError: the run is not finished, its data or Matplotlib is missing, or the file cannot be written.
+        CifarzooError: the run is not finished, its data or a package for pictures is missing, or the file cannot be
+            written.
     """
-    figures.check()
-    folder = RunFolder(run)
-    results, loaded = folder.results(), load_run(folder)
-    dataset = load(loaded.dataset, data_dir)
-    predictions = predict_splits(loaded, dataset, sorted({results.split, "validation"}))
-    metrics = predictions.describe(results.split)
-    page = [
-        *_summary(results, metrics),
-        *_learning_curves(results, _logs_of_all_seeds(folder, results)),
-        *_calibration(predictions, metrics),
-        *_classes(metrics),
-    ]
-    if results.split == "test" and results.dataset in ("cifar10", "cifar100"):  # others are not in the zoo
-        page += _comparison(results, metrics)
+    style.check()
+    progress("load the network", 0)
+    subject = find_subject(str(name))
+    history = [subject] if subject.tag else seeds_of(RunFolder(name))
+    loaded = subject.load()
+    dataset = load(subject.dataset, data_dir)
+    share = 0.2 if images else 1.0  # of the time, without slices
+    progress(f"predict {len(dataset.split(subject.split)):,} images", LOADED * share)
+    predictions = predict_splits(loaded, dataset, sorted({subject.split, "validation"}))
+    progress("draw the pictures", DRAWN * share)
+    content = _content(subject, history, predictions, dataset)
+    out = out or (Path(f"{subject.tag}.html") if subject.tag else RunFolder(name).report_path)
+    _write(out, content)
     if images:
-        page += _slices(loaded.model, dataset, [results.train_split, results.split], images)
-    page += ["<h2>Experiment</h2>", f"<pre>{_text(folder.config_text())}</pre>", *_environment(results)]
-    title = f"{results.name} seed {results.seed}"
-    text = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
-        f"<style>{STYLE}</style></head><body>\n" + "\n".join(page) + "\n</body></html>\n"
-    )
-    out = out or folder.report_path
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
-    except OSError as failure:
-        raise DataError(f"{out}: cannot be written ({failure.strerror or failure})") from None
+        splits = [subject.train_split, subject.split]
+        content["slices"] = _slices(
+            loaded.model, dataset, splits, images, lambda step, done: progress(step, share + (1 - share) * done)
+        )
+        _write(out, content)
     return out
 
 
-def _logs_of_all_seeds(folder, results):
-    """Read the logs of all finished seeds of the run's experiment."""
-    logs = []
-    for other in folder.finished_seeds():
-        is_same = other.path == folder.path.resolve()
-        try:
-            if is_same or other.results().fingerprint == results.fingerprint:
-                logs.append(read_table(other.log_path))
-        except DataError:
-            if is_same:  # damage to another seed does not matter here
-                raise
-    return logs
+def _write(path: Path, content: dict[str, Any]) -> None:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cifarzoo", "evaluation"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    text = environment.get_template("report.html").render(content)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as failure:
+        raise DataError(f"{path}: cannot be written ({failure.strerror or failure})") from None
 
 
-# ------------------------------------------------------------------------------------------------ sections
+# ------------------------------------------------------------------------------------------------ content
 
 
-def _summary(results, metrics):
-    about = f"{results.model} on {results.dataset}, {results.steps:,} steps, {results.seconds / 60:.1f} minutes"
-    return [
-        f"<h1>{_text(results.name)}, seed {results.seed}</h1>",
-        f"<p>{_text(about)} on {_text(results.device)}; weights: {_text(results.weights)}.</p>",
-        f"<h2>Metrics on the {results.split} images</h2>",
-        _table(as_rows(metrics)),
-        _note(temperature_note(metrics)),
-    ]
-
-
-def _learning_curves(results, logs):
-    section = ["<h2>Learning curves</h2>", _image(figures.learning_curves({results.name: logs}), "learning curves")]
-    if len(logs) > 1:
-        section.append(_note(f"Mean of {len(logs)} seeds; the band is one standard deviation on either side."))
-    return section
-
-
-def _calibration(predictions, metrics):
-    split, temperature = metrics["split"], metrics["temperature"]["value"]
-    logits, labels = predictions.logits[split], predictions.labels[split]
-    scaled = {"as measured": logits, f"temperature {temperature:.2f}": logits / temperature}
-    bins = {label: calibration_bins(np.exp(log_softmax(values)), labels) for label, values in scaled.items()}
-    return ["<h2>Calibration</h2>", _image(figures.reliability_diagram(bins), "reliability diagram")]
-
-
-def _classes(metrics):
+def _content(subject: Subject, history: list[Subject], predictions: Predictions, dataset: Dataset) -> dict[str, Any]:
+    """Return what the template shows."""
+    metrics = predictions.describe(subject.split)
+    logits, labels = predictions.logits[subject.split], predictions.labels[subject.split]
+    names, arrays = dataset.class_names, dataset.split(subject.split).images
     errors = sorted(metrics["class_error"].items(), key=lambda item: -(item[1] or 0))
-    return [
-        "<h2>Classes</h2>",
-        _image(figures.confusion_matrix(metrics["confusion"], list(metrics["class_error"])), "confusion matrix"),
-        _table([(name, "" if error is None else f"{error:.2f} %") for name, error in errors]),
-    ]
+    trained = subject.trained
+    data = figures.DATASETS.get(subject.dataset, subject.dataset)
+    return {
+        "title": subject.title,
+        "lead": f"{subject.model} on {data}, trained for {trained['steps']:,} steps "
+        f"in {_duration(trained['seconds'])} on {trained['device']}",
+        "description": subject.config.get("description", ""),
+        "split": SPLIT_NAMES.get(subject.split, subject.split),
+        "cards": [
+            ("error", f"{metrics['error']:.2f} %"),
+            ("top-5 error", f"{metrics['top5_error']:.2f} %"),
+            ("negative log-likelihood", f"{metrics['nll']:.4f}"),
+            ("calibration error (ECE)", f"{metrics['ece']:.4f}"),
+            ("parameters", f"{subject.parameters:,}"),
+        ],
+        "metrics": as_rows(metrics),
+        "temperature_note": temperature_note(metrics),
+        "curves": _learning_curves(subject, history),
+        "reliability": _reliability(logits, labels, metrics),
+        "confusion": _picture(
+            lambda: figures.confusion_matrix(metrics["confusion"], list(metrics["class_error"])), "confusion matrix"
+        ),
+        "classes": [(name, "" if error is None else f"{error:.2f}") for name, error in errors],
+        "confident": [_example(mistake, names, arrays) for mistake in mistakes(logits, labels)[:CONFIDENT]],
+        "confused": [
+            {
+                "title": f"{names[pair.label]} predicted as {names[pair.prediction]}: {pair.images} images, "
+                f"{pair.share:.1f} % of the class",
+                "examples": [_example(mistake, names, arrays) for mistake in pair.examples],
+            }
+            for pair in confusions(logits, labels, PAIRS, EXAMPLES)
+        ],
+        "zoo": _comparison(subject, metrics),
+        "training": [
+            ("images seen", f"{trained['images']:,}"),
+            ("trained on", f"{subject.train_split} of {data}"),
+            ("measured weights", trained["weights"]),
+            ("engine", trained["backend"]),
+            ("packages", ", ".join(f"{package} {version}" for package, version in trained["versions"].items())),
+            ("revision", trained["revision"] or "unknown"),
+            *([("weights and model card", f"{subject.tag}.weights.h5, {subject.tag}.md")] if subject.tag else []),
+        ],
+        "config": yaml.safe_dump(subject.config, sort_keys=False, allow_unicode=True),
+        "slices": None,
+    }
 
 
-def _comparison(results, metrics):
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 7200 else f"{seconds / 60:.1f} minutes"
+
+
+def _learning_curves(subject: Subject, history: list[Subject]) -> dict[str, str]:
+    logs = []
+    for seed in history:
+        try:
+            logs.append(seed.log())
+        except DataError:
+            if seed.seed == subject.seed:  # damage to another seed does not matter here
+                raise
+    caption = "Training: means over augmented batches."
+    if len(logs) > 1:
+        caption += f" Mean of {len(logs)} seeds; the band is one standard deviation on either side."
+    return _picture(lambda: figures.learning_curves({subject.name: logs}), "learning curves", caption)
+
+
+def _reliability(logits: np.ndarray, labels: np.ndarray, metrics: dict[str, Any]) -> dict[str, str]:
+    temperature = metrics["temperature"]["value"]
+    scaled = {"as measured": logits, f"divided by the temperature {temperature:.2f}": logits / temperature}
+    bins = {label: calibration_bins(np.exp(log_softmax(values)), labels) for label, values in scaled.items()}
+    caption = "Above the dotted line the network is more often correct than it is confident; below, less often."
+    return _picture(lambda: figures.reliability_diagram(bins), "reliability diagram", caption)
+
+
+def _comparison(subject: Subject, metrics: dict[str, Any]) -> dict[str, str] | None:
+    """Return the picture of error against parameters; None for a data set or split that is not in the zoo."""
+    if subject.split != "test" or subject.dataset not in figures.DATASETS:
+        return None
     path = find("anchors.yaml")
     anchors = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {"rows": []}
-    this_run = "this run", results.parameters, metrics["error"]
-    figure = figures.error_against_parameters(manifest(), anchors, results.dataset, this_run)
-    return [
-        "<h2>Compared with the zoo and with papers</h2>",
-        _image(figure, "error against parameters"),
-        _note(
-            "Quoted numbers are mostly those of the best epoch on the test images; measured ones are those of the last "
-            "epoch."
-        ),
-    ]
+    marked = subject.tag or "this run", subject.parameters, metrics["error"]
+    return _picture(
+        lambda: figures.error_against_parameters(manifest(), anchors, subject.dataset, marked),
+        "error against parameters",
+        "Most quoted numbers are those of the best epoch on the test images, measured ones those of the last epoch.",
+    )
 
 
-def _slices(model, dataset, splits, images):
+def _slices(
+    model: Any, dataset: Dataset, splits: list[str], images: int, progress: Progress
+) -> dict[str, dict[str, str]]:
     directions = [random_direction(model, seed) for seed in (0, 1)]
     lines: dict[str, Slice] = {}
     planes: list[Slice] = []
+    points, done = len(splits) * len(LINE) + len(PLANE) ** 2, 0
+
+    def measure(split: Any, directions: Any, axes: list[np.ndarray]) -> Slice:
+        nonlocal done
+
+        def count(_: float) -> None:
+            nonlocal done
+            progress(f"measure the loss at {points} points around the network", done / points)
+            done += 1
+
+        return loss_slice(model, split.images, split.labels, directions, axes, progress=count)
+
     for name in splits:
         split = dataset.split(name)
         split = split.take(np.random.RandomState(0).permutation(len(split))[:images])
-        label = f"{name}, {len(split):,} images"
-        lines[label] = loss_slice(model, split.images, split.labels, directions[:1], [LINE])
+        label = f"{len(split):,} {SPLIT_NAMES.get(name, name)} images"
+        lines[label] = measure(split, directions[:1], [LINE])
         if not planes:
-            planes.append(loss_slice(model, split.images, split.labels, directions, [PLANE, PLANE]))
-    return [
-        "<h2>Loss slices</h2>",
-        _image(figures.loss_line(lines), "loss along a random direction"),
-        _image(figures.loss_plane(planes[0]), "loss on a random plane"),
-        _note(
-            "Filter-normalised random directions (Li et al., 2018); BatchNormalization keeps its moving statistics. "
-            f"The plane shows {next(iter(lines))}."
+            planes.append(measure(split, directions, [PLANE, PLANE]))
+    return {
+        "line": _picture(
+            lambda: slice_figures.loss_line(lines),
+            "loss along a random direction",
+            "Directions are random and filter-normalised (Li et al., 2018): at distance 1 each filter has moved by its "
+            "own norm. BatchNormalization keeps its moving statistics.",
         ),
-    ]
+        "plane": _picture(
+            lambda: slice_figures.loss_plane(planes[0]),
+            "loss on a random plane",
+            f"Over {next(iter(lines))}, interpolated between the {PLANE.size} × {PLANE.size} measured points (dots).",
+        ),
+    }
 
 
-def _environment(results):
-    keys = ("revision", "backend", "versions", "device")
-    return ["<h2>Environment</h2>", _table([(key, str(getattr(results, key))) for key in keys])]
+# ------------------------------------------------------------------------------------------------ pictures
 
 
-# ------------------------------------------------------------------------------------------------ HTML
+def _picture(draw: "Callable[[], Figure]", alt: str, caption: str = "") -> dict[str, str]:
+    """Return a figure's pictures for light and dark pages as data URIs, its description and its caption."""
+    uris = {}
+    for name, parameters in (("light", style.LIGHT), ("dark", style.DARK)):
+        with style.theme(parameters):
+            uris[name] = _uri("image/svg+xml", style.svg(draw()))
+    return uris | {"alt": alt, "caption": caption}
 
 
-def _text(value):
-    return html.escape(str(value))
+def _example(mistake: Mistake, names: tuple[str, ...], images: np.ndarray) -> dict[str, str]:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(images[mistake.image]).save(buffer, format="PNG")
+    return {
+        "png": _uri("image/png", buffer.getvalue()),
+        "alt": f"image {mistake.image}",
+        "classes": f"{names[mistake.label]} → {names[mistake.prediction]}",
+        "confidence": f"{100 * mistake.confidence:.1f} %",
+    }
 
 
-def _note(text):
-    return f'<p class="note">{_text(text)}</p>'
-
-
-def _table(rows):
-    cells = [f'<tr><td>{_text(name)}</td><td class="number">{_text(value)}</td></tr>' for name, value in rows]
-    return "<table>" + "".join(cells) + "</table>"
-
-
-def _image(figure, description):
-    data = base64.b64encode(figures.png(figure)).decode()
-    return f'<p><img alt="{_text(description)}" src="data:image/png;base64,{data}"></p>'
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

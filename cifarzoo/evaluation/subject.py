@@ -154,11 +154,15 @@ def seeds_of(folder: RunFolder) -> list[Subject]:
 def without_unset(config: dict[str, Any]) -> dict[str, Any]:
     """Return an experiment as plain data without keys that are null or empty, and without `MACHINE_KEYS`.
 
-    It is the same experiment: every such key has that value by default.
+    It is the same experiment, since every such key has that value by default; but of `init_weights` only the file's
+    name is left.
     """
     kept = {}
     for key, value in config.items():
-        value = without_unset(value) if isinstance(value, dict) else value
+        if isinstance(value, dict):
+            value = without_unset(value)
+        elif key == "init_weights" and value:
+            value = Path(value).name
         if key not in MACHINE_KEYS and value is not None and value not in ("", {}, []):
             kept[key] = value
     return kept

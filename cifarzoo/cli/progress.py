@@ -1,0 +1,33 @@
+"""A bar for commands that take more than two seconds, on a terminal only."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[str, float], None]]:
+    """Show a bar on standard error while the block runs; it disappears at the end.
+
+    Yields:
+        A function of what is done next and which part of all has been done, from 0 to 1. Nothing is shown unless
+        standard error is a terminal.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("", total=1)
+
+        def show(step: str, done: float) -> None:
+            progress.update(task, description=step, completed=done)
+
+        yield show
