@@ -1,15 +1,12 @@
-"""A run's own Keras callbacks: the log, TensorBoard events and progress.
+"""A run's own Keras callbacks that write: the log and TensorBoard events.
 
 TensorBoard's files are written with the `tensorboard` package alone, so that the JAX engine needs no TensorFlow.
 """
 
-import sys
 import time
 from pathlib import Path
 
 import keras
-import rich.console
-import rich.progress
 import yaml
 
 from cifarzoo.experiment.plan import Plan
@@ -18,6 +15,7 @@ from cifarzoo.keras_internals.model_graph import input_operations
 from cifarzoo.runs import atomic
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.log_file import begin_log
+from cifarzoo.training.progress import Progress
 
 COLUMNS = (
     "step",
@@ -165,62 +163,3 @@ def layer_graph(model):
 
 def _grouped(name):
     return "/".join(name.split("_", 2)) if name.startswith("stage") else name
-
-
-class Progress(keras.callbacks.Callback):
-    """Shows a live bar on a terminal, and elsewhere one plain line per log interval."""
-
-    def __init__(self, title: str, plan: Plan, first_step: int):
-        super().__init__()
-        self._title, self._plan, self._first_step = title, plan, first_step
-        self._console = rich.console.Console(file=sys.stderr)
-        self._last_val = ""
-
-    def on_train_begin(self, logs=None):
-        """Show the bar."""
-        self._started = time.perf_counter()
-        self._bar = rich.progress.Progress(
-            rich.progress.TextColumn("{task.description}"),
-            rich.progress.BarColumn(),
-            rich.progress.MofNCompleteColumn(),
-            rich.progress.TextColumn("{task.fields[status]}"),
-            rich.progress.TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task(
-            self._title, total=self._plan.total, completed=self._first_step, status="compiling"
-        )
-        self._bar.start()
-        if self._first_step and not self._console.is_terminal:
-            self._line(f"{self._title}: resumes from step {self._first_step}")
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Move the bar, or print a line if one is due."""
-        step = batch + 1
-        if "val_error" in logs:
-            self._last_val = f"  val error {logs['val_error']:.2f} %"
-        status = (
-            f"{logs['images_per_second']:,.0f} images/s  loss {logs['loss']:.3f}  error {logs['error']:.1f} %"
-            + self._last_val
-        )
-        self._bar.update(self._task, completed=step, status=status)
-        if not self._console.is_terminal and self._plan.is_due(self._plan.log, step):
-            # By arithmetic rather than steps, because those on small images are quick.
-            images_left = self._plan.full_size_images
-            done = images_left(self._first_step) - images_left(step)
-            left = (time.perf_counter() - self._started) * images_left(step) / done
-            self._line(f"{self._title}: step {step}/{self._plan.total}  {status}  {_clock(left)} left")
-
-    def on_train_end(self, logs=None):
-        """Leave the bar as it is."""
-        self._bar.stop()
-
-    def _line(self, text):
-        print(text, file=sys.stderr, flush=True)
-
-
-def _clock(seconds):
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"
