@@ -25,12 +25,11 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         flush(temporary)
-        _replace(temporary, path)
+        replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    _flush_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -45,13 +44,21 @@ def flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _replace(source, target):
-    for seconds in RETRY_SECONDS:
+def replace(source: Path, target: Path) -> None:
+    """Give a flushed file the name of another one in its folder, which it replaces.
+
+    Raises:
+        OSError: the file cannot be moved.
+    """
+    for seconds in (*RETRY_SECONDS, None):
         try:
-            return os.replace(source, target)
+            os.replace(source, target)
+            break
         except PermissionError:
+            if seconds is None:
+                raise
             time.sleep(seconds)
-    return os.replace(source, target)
+    _flush_folder(target.parent)
 
 
 def _flush_folder(folder):

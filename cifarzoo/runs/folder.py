@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from cifarzoo.runs import atomic, checkpoint, locks
 from cifarzoo.runs.results import Results
 
 CONFIG, RESULTS, WEIGHTS = "config.yaml", "results.json", "final.weights.h5"
+NEXT_CHECKPOINT = "next_checkpoint.npz"
 LOG, CHECKPOINT, LOCK, REPORT, EVENTS = "log.tsv", "checkpoint.npz", "lock", "report.html", "events.out.tfevents.*"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, None}
 
@@ -36,6 +37,7 @@ class RunFolder:
         config_path: The resolved experiment, written when the run starts.
         log_path: A table with one row per log interval and validation.
         checkpoint_path: The state to resume from.
+        next_checkpoint_path: The state that replaces it when all seeds that train together have written theirs.
         weights_path: The final weights.
         results_path: The results, written last: a run with results has finished.
         report_path: Where `cifarzoo report` writes by default.
@@ -46,6 +48,7 @@ class RunFolder:
         self.config_path = self.path / CONFIG
         self.log_path = self.path / LOG
         self.checkpoint_path = self.path / CHECKPOINT
+        self.next_checkpoint_path = self.path / NEXT_CHECKPOINT
         self.weights_path = self.path / WEIGHTS
         self.results_path = self.path / RESULTS
         self.report_path = self.path / REPORT
@@ -225,9 +228,13 @@ class RunFolder:
 
     # ------------------------------------------------------------------------------------------------ checkpoints
 
-    def save_checkpoint(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-        """Replace the checkpoint; see `cifarzoo.runs.checkpoint.save`."""
-        checkpoint.save(self.checkpoint_path, arrays, meta)
+    def save_checkpoint(self, arrays: dict[str, np.ndarray], meta: dict[str, Any], is_next: bool = False) -> None:
+        """Replace the checkpoint, or, if `is_next`, write the next one; see `cifarzoo.runs.checkpoint.save`."""
+        checkpoint.save(self.next_checkpoint_path if is_next else self.checkpoint_path, arrays, meta)
+
+    def accept_next_checkpoint(self) -> None:
+        """Replace the checkpoint by the next one."""
+        atomic.replace(self.next_checkpoint_path, self.checkpoint_path)
 
     def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Read the arrays and meta data of the checkpoint; return None if there is none.
@@ -269,6 +276,20 @@ class RunFolder:
             return []
         now = _flat(experiment.decisive())
         return sorted(key for key in earlier | now if earlier.get(key) != now.get(key))
+
+
+def finish_saving(folders: Sequence[RunFolder]) -> None:
+    """Make the checkpoints of seeds that train together those of one step, if the process died while it saved them.
+
+    All next checkpoints are written before the first is accepted. If one was, the others follow, else none counts.
+    """
+    metas = [folder.checkpoint_meta() for folder in folders]
+    accepted = {(meta["fingerprint"], meta["step"]) for meta in metas if meta}
+    for folder in folders:
+        following = checkpoint.read_meta(folder.next_checkpoint_path)
+        if following and (following["fingerprint"], following["step"]) in accepted:
+            folder.accept_next_checkpoint()
+        folder.next_checkpoint_path.unlink(missing_ok=True)
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from cifarzoo.training import engines
+from cifarzoo.training.agreement import agree_on_run
 from cifarzoo.training.checks import check_model, check_outputs
 from cifarzoo.training.job import Job
 from cifarzoo.training.try_callbacks import try_callbacks
@@ -27,6 +28,8 @@ def preflight(job: Job, callbacks: Callbacks = ()) -> None:
     if job.is_chief:
         with job.folder(job.seeds[0]).locked():
             pass
+    workers = engines.current().workers(job.experiment.distribution)
+    agree_on_run(workers, job, job.seeds[0], "the check of")
     batch = IMAGES_PER_REPLICA * job.replicas
     parts = dataclasses.replace(
         job.parts,

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cifarzoo.data import Dataset, load
-from cifarzoo.errors import ExperimentError
+from cifarzoo.errors import CifarzooError, ExperimentError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.training.outcomes import Outcome
 
 if TYPE_CHECKING:
+    from cifarzoo.training.engines.channel import Channel
     from cifarzoo.training.job import Job
     from cifarzoo.training.user_callbacks import Callbacks
+
+
+FAILED = "not started, as another one failed, which ends a batch of several workers; the same commands resume it"
 
 
 def set_backend(experiments: list[Experiment]) -> None:
@@ -60,7 +64,8 @@ def run_all(experiments: list[Experiment], callbacks: "Callbacks" = ()) -> list[
         raise ExperimentError(
             f"{several[0].location}: seeds_at_once: callbacks follow one run at a time; set it to 1 to have your own"
         )
-    from cifarzoo.training.stopping import StopRequest  # only now that the backend is known
+    from cifarzoo.training.agreement import joined  # only now that the backend is known
+    from cifarzoo.training.stopping import StopRequest
     from cifarzoo.training.trainer import run_together
     from cifarzoo.training.user_callbacks import check_callbacks
 
@@ -69,29 +74,50 @@ def run_all(experiments: list[Experiment], callbacks: "Callbacks" = ()) -> list[
     datasets: dict[tuple, Dataset] = {}
     outcomes: dict[tuple[int, int], Outcome] = {}
     batches = []
-    for number, experiment in enumerate(experiments):
-        try:
-            batches += [(number, job) for job in _checked_jobs(experiment, datasets, callbacks)]
-        except Exception as failure:  # whatever a user's own module raises stops its own experiment only
-            for seed in experiment.seeds:
-                outcomes[number, seed] = Outcome.of(experiment, seed, failure)
-            report(f"{experiment.location}: check failed: {outcomes[number, experiment.seeds[0]].error}")
-    stopped = False
-    with StopRequest().on_signals() as stop:
-        for number, job in batches:
-            experiment = experiments[number]
-            if stopped or stop.signal:  # perhaps in the last moments of a run that has finished
-                line = "not started, as the batch was stopped; the same command resumes it"
-                report(f"{experiment.name}: {line}")
-                ended = [Outcome(experiment, seed, error=line, state="not started") for seed in job.seeds]
-            else:
+    with joined(experiments) as workers:
+        for number, experiment in enumerate(experiments):
+            if workers.failure:
+                break
+            try:
+                batches += [(number, job) for job in _checked_jobs(experiment, datasets, callbacks)]
+            except Exception as failure:  # whatever a user's own module raises stops its own experiment only
+                cause = workers.explain(failure)
+                for seed in experiment.seeds:
+                    outcomes[number, seed] = Outcome.of(experiment, seed, cause)
+                error = outcomes[number, experiment.seeds[0]].error or ""
+                report(f"{experiment.location}: check failed: {error}")
+                workers.fail(f"{experiment.name}: check failed: {error}")
+        reason = None
+        with StopRequest().on_signals() as stop:
+            for number, job in batches:
+                experiment = experiments[number]
+                # Perhaps in the last moments of a run that has finished.
+                reason = reason or _reason_not_to_begin(workers, experiment, stop.signal is not None)
+                if reason:
+                    report(f"{experiment.name}: {reason}")
+                    continue
                 results = run_together(job, job.seeds, callbacks, stop)
-                ended = [Outcome.of(experiment, seed, one) for seed, one in zip(job.seeds, results, strict=True)]
-                for outcome in ended:
-                    _report_failure(outcome)
-                stopped = any(outcome.state == "stopped" for outcome in ended)
-            outcomes |= {(number, outcome.seed): outcome for outcome in ended}
-    return [outcomes[number, seed] for number, experiment in enumerate(experiments) for seed in experiment.seeds]
+                for seed, result in zip(job.seeds, results, strict=True):
+                    outcomes[number, seed] = Outcome.of(experiment, seed, result)
+                    _report_failure(outcomes[number, seed])
+    return [
+        outcomes.get((number, seed)) or Outcome(experiment, seed, error=reason or FAILED, state="not started")
+        for number, experiment in enumerate(experiments)
+        for seed in experiment.seeds
+    ]
+
+
+def _reason_not_to_begin(workers: "Channel", experiment: Experiment, is_asked: bool) -> str | None:
+    """Return why no further run starts on any worker: one has been asked to stop, or one failed."""
+    from cifarzoo.training.agreement import any_says
+
+    if workers.failure:
+        return FAILED
+    try:
+        (stops,) = any_says(workers, f"the beginning of {experiment.name}", is_asked)
+    except CifarzooError as failure:
+        return f"not started: {failure}"
+    return "not started, as the batch was stopped; the same command resumes it" if stops else None
 
 
 def _checked_jobs(experiment: Experiment, datasets: dict[tuple, Dataset], callbacks: "Callbacks") -> "list[Job]":

@@ -22,8 +22,9 @@ from cifarzoo.experiment.schema import Experiment, TrainParameters
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.results import Results
 from cifarzoo.training import engines
+from cifarzoo.training.agreement import agree_on_run
 from cifarzoo.training.build import build_model
-from cifarzoo.training.engines.cluster import is_described
+from cifarzoo.training.engines.cluster import has_workers
 from cifarzoo.training.job import prepare
 from cifarzoo.training.own_model import hashes_of, own_model_of, precision_of
 from cifarzoo.training.preflight import preflight
@@ -109,8 +110,7 @@ def train(
     overrides = _sections(changes, own_model=isinstance(model, keras.Model))
     settings = _without(training_settings(recipe), overrides) if recipe else {}
     distribution = overrides.get("distribution", settings.get("distribution", "auto"))
-    has_workers = distribution == "multi_worker" or (distribution == "auto" and is_described())
-    if isinstance(model, keras.Model) and has_workers:
+    if isinstance(model, keras.Model) and has_workers(distribution):
         raise ModelError(f"{model.name}: workers must join before Keras builds anything; pass a function instead")
     engines.current().join_cluster(distribution)
     arrays = _checked_dataset(dataset, data_dir)
@@ -131,11 +131,15 @@ def train(
     check_callbacks(callbacks, experiment.train_parameters.train_metrics)
     job = prepare(experiment, arrays, experiment.seeds, own_model)
     folder = job.folder(seed)
-    if folder.is_finished:
-        report(f"{folder}: this run has finished; these are its results")
-    elif check and not folder.checkpoint_path.exists():
-        preflight(job, callbacks)
-    results = run(job, seed, callbacks)
+    workers = engines.current().workers(distribution)
+    with workers.working():
+        is_finished, has_started = folder.is_finished, folder.checkpoint_path.exists()
+        agree_on_run(workers, job, seed, "the folder of", finished=is_finished, started=has_started)
+        if is_finished:
+            report(f"{folder}: this run has finished; these are its results")
+        elif check and not has_started:
+            preflight(job, callbacks)
+        results = run(job, seed, callbacks)
     trained = own_model
     if trained is None:
         finished = job.experiment.model_copy(update={"init_weights": None, "precision": "float32"})

@@ -15,18 +15,21 @@ import keras
 import numpy as np
 
 from cifarzoo.checksum import sha256
-from cifarzoo.errors import CheckpointError, TrainingError
+from cifarzoo.errors import CheckpointError, TrainingError, summarize
 from cifarzoo.experiment.plan import stream_indices
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
 from cifarzoo.metrics import classification_metrics
 from cifarzoo.pretrained.description import Description, description_of, save_weights
 from cifarzoo.runs import checkpoint
+from cifarzoo.runs.folder import finish_saving
 from cifarzoo.runs.provenance import joined, provenance
 from cifarzoo.runs.results import Results
 from cifarzoo.training import engines
+from cifarzoo.training.agreement import agree_on_run, any_says
 from cifarzoo.training.callbacks import Log, default_callbacks
 from cifarzoo.training.checks import check_model
+from cifarzoo.training.engines.channel import WorkerError
 from cifarzoo.training.engines.interface import EngineGroup
 from cifarzoo.training.job import Job
 from cifarzoo.training.meters import Meters
@@ -79,8 +82,15 @@ def run_together(
     with contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest().on_signals())
         stack.enter_context(without_tensorflow())
-        runs = [stack.enter_context(contextlib.closing(Run(job, seed, callbacks, stop, deadline))) for seed in seeds]
+        runs = [stack.enter_context(contextlib.closing(Run(job, seed, callbacks))) for seed in seeds]
         groups: dict[tuple[int, ...], EngineGroup] = {}
+        workers = runs[0].workers
+        stack.enter_context(workers.working())
+        for one in runs:
+            one.attempt(one.lock)
+        if job.is_chief and len(runs) > 1:
+            runs[0].attempt(finish_saving, [one.folder for one in runs if one.outcome is None])
+        _agree(runs, f"the start of {job.experiment.name}", True)
         for one in runs:
             one.attempt(one.start)
         while training := [one for one in runs if one.outcome is None]:
@@ -102,6 +112,8 @@ def run_together(
             seconds = (time.perf_counter() - started) / len(together)  # each run's share of the device
             for one, own_sums in zip(together, sums, strict=True):
                 one.attempt(one.after_call, end, own_sums, seconds)
+            is_asked = stop.signal is not None or (deadline is not None and time.monotonic() > deadline)
+            _conclude_call(together, end, is_asked)
         return [one.outcome for one in runs if one.outcome is not None]
 
 
@@ -121,6 +133,41 @@ def _train(
     return groups[seeds].train(step, np.stack(indices), rates)
 
 
+def _agree(runs: "Sequence[Run]", topic: str, *answers: bool) -> list[bool]:
+    """Return, for every question, whether any worker answers yes; end the runs if the workers cannot agree."""
+    try:
+        return any_says(runs[0].workers, topic, *answers)
+    except WorkerError as failure:
+        for one in runs:
+            if one.outcome is None:
+                one.end(failure)
+        return list(answers)
+
+
+def _conclude_call(runs: "Sequence[Run]", end: int, is_asked: bool) -> None:
+    """Agree with the other workers on what follows a compiled call; then save, stop or finish.
+
+    Args:
+        runs: Those that the call trained.
+        end: Number of steps done after it.
+        is_asked: Whether this process has been asked to stop.
+    """
+    wishes = [one.outcome is None and one.engine.model.stop_training for one in runs]
+    stops, *finish = _agree(runs, f"step {end} of {runs[0].job.experiment.name}", is_asked, *wishes)
+    for one, finishes in zip(runs, finish, strict=True):
+        if one.outcome is None:
+            one.engine.model.stop_training = finishes
+    plan = runs[0].job.plan
+    if stops or plan.is_due(plan.checkpoint, end):
+        for one in runs:
+            one.attempt(one.save, len(runs) > 1)
+        for one in runs:
+            if len(runs) > 1 and one.job.is_chief:
+                one.attempt(one.folder.accept_next_checkpoint)
+    for one in runs:
+        one.attempt(one.stop_or_finish, stops)
+
+
 class Run:
     """One seed of a job, while it trains.
 
@@ -128,19 +175,19 @@ class Run:
         job: What to train.
         seed: The seed.
         callbacks: The user's callbacks.
-        stop: Whether somebody has asked to stop.
-        deadline: `time.monotonic()` at which to stop, or None.
 
     Attributes:
         step: Number of steps done.
+        workers: The other processes that train the same run.
         outcome: None while training, then the `Results` or the exception that ended the run.
     """
 
-    def __init__(self, job: Job, seed: int, callbacks: Callbacks, stop: StopRequest, deadline: float | None):
+    def __init__(self, job: Job, seed: int, callbacks: Callbacks):
         self.job, self.seed, self.folder = job, seed, job.folder(seed)
         self.step = 0
         self.outcome: Results | Exception | None = None
-        self._user_callbacks, self._stop, self._deadline = list(callbacks), stop, deadline
+        self._user_callbacks = list(callbacks)
+        self.workers = engines.current().workers(job.experiment.distribution)
         self._callbacks: Any = None  # a CallbackList of the run's own while training
         self._user: UserCallbacks | None = None  # while training, if there are any
         self._log: Log | None = None  # the chief's
@@ -149,18 +196,30 @@ class Run:
         self._validated_step: int | None = None
         self._validation: dict[str, float] = {}
 
+    def __str__(self) -> str:
+        return f"{self.job.experiment.name}, seed {self.seed}"
+
     # ------------------------------------------------------------------------------------------------ start and end
 
+    def lock(self) -> None:
+        """Lock the folder, which the chief does for all workers, unless it cannot change any more.
+
+        The folder of a finished run may be on a medium that cannot be written.
+        """
+        if self.job.is_chief and not self.folder.is_finished:
+            self._lock.enter_context(self.folder.locked())
+
     def start(self) -> None:
-        """Lock the folder, build the engine, restore the checkpoint if there is one; take over finished results."""
+        """Build the engine, restore the checkpoint if there is one; take over finished results."""
         job, folder = self.job, self.folder
-        if self._end_if_finished():  # before the lock: the folder may be on a medium that cannot be written
+        folder.check_belongs_to(job.experiment)
+        is_finished = folder.is_finished
+        saved = None if is_finished else folder.load_checkpoint()
+        step = saved[1]["step"] if saved else 0
+        agree_on_run(self.workers, job, self.seed, finished=is_finished, step=step)
+        if is_finished:
+            self.end(folder.results())
             return
-        if job.is_chief:
-            self._lock.enter_context(folder.locked())
-            if self._end_if_finished():
-                return
-        saved = folder.load_checkpoint()
         self.engine = job.create_engine(self.seed)
         self._provenance = provenance(self.engine.replicas)  # now, before anybody edits the code of a long run
         check_model(job.experiment, self.engine.model, self.engine.images_at_once)
@@ -169,15 +228,8 @@ class Run:
             folder.write_config(job.experiment)
         self._begin_callbacks(log_length)
         if self.step == 0:
-            self._save()
+            self.save()
         self._finish_if_done()
-
-    def _end_if_finished(self) -> bool:
-        """End with the results in the folder, if there are any; raise CheckpointError if they are another run's."""
-        self.folder.check_belongs_to(self.job.experiment)
-        if self.folder.is_finished:
-            self.end(self.folder.results())
-        return self.folder.is_finished
 
     def _restore(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> int:
         """Continue from a checkpoint; returns the length of the log at that time."""
@@ -193,6 +245,7 @@ class Run:
         own = default_callbacks(self.folder, job.experiment, plan, self.step, log_length) if job.is_chief else []
         self._log = next((one for one in own if isinstance(one, Log)), None)
         self._callbacks = keras.callbacks.CallbackList(own, model=self.engine.model)
+        (self._is_watched,) = any_says(self.workers, f"{self}: callbacks", bool(self._user_callbacks))
         self._trainable = len(self.engine.model.trainable_variables)
         self.engine.model.stop_training = False  # callbacks may set it, as under fit
         self._callbacks.on_train_begin()
@@ -201,7 +254,9 @@ class Run:
             self._user.call("on_train_begin", steps=self.step)
 
     def attempt(self, action: Callable[..., None], *arguments: Any) -> None:
-        """Call a method of this run; an exception ends this run only."""
+        """Call a method of this run unless it has ended; an exception ends this run only."""
+        if self.outcome is not None:
+            return
         try:
             action(*arguments)
         except CallbackFailed as failed:
@@ -218,12 +273,16 @@ class Run:
 
     def end(self, outcome: Results | Exception) -> None:
         """End the run with its results, or with the exception that stopped it."""
+        if isinstance(outcome, Exception):
+            outcome = self.workers.explain(outcome)
         self.outcome = outcome
         try:
             self.close()
         except Exception as failure:  # of a callback's on_train_end
             if not isinstance(outcome, Exception):
                 self.outcome = failure.failure if isinstance(failure, CallbackFailed) else failure
+        if isinstance(self.outcome, Exception) and not isinstance(self.outcome, Interrupted):
+            self.workers.fail(summarize(self.outcome))
 
     def close(self) -> None:
         """End the callbacks and unlock the folder."""
@@ -248,7 +307,7 @@ class Run:
         self._user.call("on_train_batch_begin", self.step, steps=self.step)
 
     def after_call(self, end: int, sums: dict[str, float], seconds: float) -> None:
-        """Account for a compiled call: check, log, validate, save, stop.
+        """Account for a compiled call: check, log, validate.
 
         Args:
             end: Number of steps done after it.
@@ -267,28 +326,27 @@ class Run:
         self._callbacks.on_train_batch_end(end - 1, logs)
         if self._user:
             self._call_user(self._user, end, logs, validates)
+        if self._is_watched:
+            self._validated_step = None  # callbacks may have assigned weights
         if len(self.engine.model.trainable_variables) != self._trainable:
             raise TrainingError(
-                f"{self.job.experiment.name}, seed {self.seed}: a callback changed which layers are trainable; set "
-                "layer.trainable before training"
+                f"{self}: a callback changed which layers are trainable; set layer.trainable before training"
             )
         if plan.is_due(plan.log, end):
             self._meters.clear()
-        is_late = self._deadline is not None and time.monotonic() > self._deadline
-        stops = is_late or self._stop.signal is not None
-        if plan.is_due(plan.checkpoint, end) or stops:
-            self._save()
-        if stops and end < plan.total:
-            raise Interrupted(
-                f"{self.job.experiment.name}, seed {self.seed}: stopped and saved at step {end} of {plan.total}; "
-                "the same command resumes it"
-            )
+
+    def stop_or_finish(self, stops: bool) -> None:
+        """Stop, saved, or write the results if the run is done."""
+        total = self.job.plan.total
+        if stops and self.step < total:
+            how = "stopped and saved" if self.job.is_chief else "stopped, as all workers did,"
+            again = "the same command resumes it" if self.workers.count == 1 else "the same commands resume it"
+            raise Interrupted(f"{self}: {how} at step {self.step} of {total}; {again}")
         self._finish_if_done()
 
     def _call_user(self, user: UserCallbacks, end: int, logs: dict[str, float], validates: bool) -> None:
         """Call the user's callbacks after a compiled call."""
         self.engine.sync_model()
-        self._validated_step = None  # callbacks may assign weights
         user.call("on_train_batch_end", end - 1, logs, steps=end)
         if validates:
             with self._measured_weights():
@@ -307,7 +365,7 @@ class Run:
             if not np.isfinite(sums[key]):
                 kept = "; the checkpoint before it is kept" if self.folder.checkpoint_path.exists() else ""
                 raise TrainingError(
-                    f"{self.job.experiment.name}, seed {self.seed}: the {name} is not finite between steps {self.step} "
+                    f"{self}: the {name} is not finite between steps {self.step} "
                     f"and {end} (learning rate {rate:.3g}){kept}; a smaller rate or a longer warm-up may help"
                 )
 
@@ -343,7 +401,8 @@ class Run:
 
     # ------------------------------------------------------------------------------------------------ on disk
 
-    def _save(self) -> None:
+    def save(self, with_others: bool = False) -> None:
+        """Write the checkpoint; one of several seeds is accepted only when those of all are written."""
         if not self.job.is_chief:
             return
         meta = {
@@ -352,7 +411,7 @@ class Run:
             "fingerprint": self.job.experiment.fingerprint(),
             "provenance": self._provenance,
         } | self._meters.state()
-        self.folder.save_checkpoint(self.engine.state(), meta)
+        self.folder.save_checkpoint(self.engine.state(), meta, is_next=with_others)
 
     def _results(self) -> Results:
         """Measure the final weights; the chief writes them, then the results, which mark the run as finished."""
@@ -379,6 +438,7 @@ class Run:
                 save_weights(model, self.folder.weights_path, describe(experiment, model))
             results = results.model_copy(update={"weights_sha256": sha256(self.folder.weights_path)})
             self.folder.write_results(results)
+        self.workers.exchange(f"{self}: results")
         return results
 
 

@@ -25,6 +25,11 @@ def is_described() -> bool:
     return bool(os.environ.get("TF_CONFIG"))
 
 
+def has_workers(distribution: str) -> bool:
+    """Whether a run of this `distribution` takes several processes."""
+    return distribution == "multi_worker" or (distribution == "auto" and is_described())
+
+
 def read_cluster() -> Cluster:
     """Read the cluster from TF_CONFIG.
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from cifarzoo.data import Dataset
+from cifarzoo.training.engines.channel import Channel
 from cifarzoo.training.parts import Parts
 
 # What a training call sums over its steps.
@@ -99,6 +100,10 @@ class EngineModule(Protocol):
         Raises:
             ExperimentError: the distribution needs what this machine or its environment does not have.
         """
+        ...
+
+    def workers(self, distribution: str) -> Channel:
+        """Return the channel to the other workers, which does nothing in a run of one process."""
         ...
 
     def replica_count(self, distribution: str) -> int:

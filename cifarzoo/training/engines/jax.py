@@ -9,10 +9,12 @@ the whole global batch, so their number does not change the result. Nothing here
 
 import contextlib
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.multihost_utils import broadcast_one_to_all
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cifarzoo.augment.random import Draws
@@ -21,8 +23,10 @@ from cifarzoo.errors import ExperimentError
 from cifarzoo.hardware import accelerator_name
 from cifarzoo.keras_internals.fast_paths import fast_paths
 from cifarzoo.keras_internals.precision import arithmetic
+from cifarzoo.training.engines import connect
 from cifarzoo.training.engines.batches import check_shares, evaluation_indices
-from cifarzoo.training.engines.cluster import is_described, read_cluster
+from cifarzoo.training.engines.channel import Channel, timeout_seconds
+from cifarzoo.training.engines.cluster import has_workers, read_cluster
 from cifarzoo.training.engines.interface import named_sums
 from cifarzoo.training.engines.jax_program import Program
 from cifarzoo.training.engines.seeds import SeedGroup
@@ -35,19 +39,25 @@ ENABLE_X64 = jax.config.jax_enable_x64  # type: ignore[attr-defined]
 
 def join_cluster(distribution: str) -> None:
     """Join the other processes that TF_CONFIG names; nothing may have used JAX's devices before."""
-    if _has_workers(distribution):
+    if has_workers(distribution):
         _join()
-
-
-def _has_workers(distribution):
-    return distribution == "multi_worker" or (distribution == "auto" and is_described())
 
 
 @functools.cache
 def _join():
     cluster = read_cluster()
+    seconds = round(timeout_seconds())
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(cluster.addresses[0], len(cluster.addresses), cluster.index)
+    # Limits beyond the channel's, because JAX ends the process with a C++ stack when one of its own passes.
+    limits: dict[str, Any] = {"initialization_timeout": 10 * seconds, "heartbeat_timeout_seconds": 10 * seconds}
+    with connect.joining(cluster):
+        jax.distributed.initialize(cluster.addresses[0], len(cluster.addresses), cluster.index, **limits)
+        connect.connect(cluster, broadcast_one_to_all)
+
+
+def workers(distribution: str) -> Channel:
+    """Return the channel to the other workers."""
+    return connect.current(has_workers(distribution))
 
 
 def replica_count(distribution: str) -> int:
@@ -60,14 +70,14 @@ def replica_count(distribution: str) -> int:
         raise ExperimentError("distribution: tpu is the TensorFlow engine's; with JAX `auto` takes all devices")
     if distribution == "none":
         return 1
-    if _has_workers(distribution) and not _join.cache_info().currsize:
+    if has_workers(distribution) and not _join.cache_info().currsize:
         raise ExperimentError("distribution: this process has not joined the other workers; call join_cluster first")
     return jax.device_count()
 
 
 def is_chief(distribution: str) -> bool:
     """Whether this process writes the files of a run: the first one of a cluster does."""
-    return not _has_workers(distribution) or jax.process_index() == 0
+    return not has_workers(distribution) or jax.process_index() == 0
 
 
 class JaxEngine:

@@ -17,7 +17,10 @@ from cifarzoo.augment.random import Draws
 from cifarzoo.data import Dataset
 from cifarzoo.errors import ExperimentError
 from cifarzoo.keras_internals.fast_paths import fast_paths
+from cifarzoo.training.engines import connect
 from cifarzoo.training.engines.batches import check_shares, evaluation_indices, padded
+from cifarzoo.training.engines.channel import Channel
+from cifarzoo.training.engines.cluster import has_workers, read_cluster
 from cifarzoo.training.engines.interface import SUMS, named_sums
 from cifarzoo.training.engines.strategies import get_strategy
 from cifarzoo.training.parts import Parts
@@ -26,7 +29,29 @@ from cifarzoo.training.step import State, VariableOrder, objective, train_step
 
 def join_cluster(distribution: str) -> None:
     """Join the other workers: a multi-worker strategy has to exist before TensorFlow runs anything."""
-    get_strategy(distribution)
+    if not has_workers(distribution):
+        get_strategy(distribution)
+        return
+    cluster = read_cluster()
+    with connect.joining(cluster):
+        strategy = get_strategy(distribution)
+        connect.connect(cluster, functools.partial(_from_chief, strategy))
+
+
+def _from_chief(strategy, values):
+    """Reduce an int32 array over the workers to the chief's, which is the first replica."""
+
+    def reduce():
+        replica = tf.distribute.get_replica_context()
+        is_first = tf.equal(tf.cast(replica.replica_id_in_sync_group, tf.int32), 0)
+        return replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.where(is_first, values, 0))
+
+    return strategy.experimental_local_results(strategy.run(reduce))[0].numpy()
+
+
+def workers(distribution: str) -> Channel:
+    """Return the channel to the other workers."""
+    return connect.current(has_workers(distribution))
 
 
 def replica_count(distribution: str) -> int:

@@ -1,0 +1,128 @@
+"""What the workers of a multi-worker run agree on before they train together: the experiments, the data, the step.
+
+With a single process nothing is hashed or exchanged.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from cifarzoo.data import Dataset
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.training import engines
+from cifarzoo.training.engines.channel import Channel, WorkerError
+from cifarzoo.training.engines.cluster import has_workers
+from cifarzoo.training.job import Job
+
+# Where the hosts keep their files may differ. Everything else of a document has to be the same.
+OF_THE_HOST = {"data_dir", "description"}
+
+
+def agree(workers: Channel, topic: str, facts: dict[str, Any]) -> None:
+    """Check that all workers have the same facts; blocks until every worker has sent its own.
+
+    Args:
+        workers: The channel to them.
+        topic: What the facts are about, in words.
+        facts: Nested plain data.
+
+    Raises:
+        WorkerError: they differ, and the message names the first difference; or another worker failed.
+    """
+    chief, *others = (_flat(one) for one in workers.exchange(topic, facts))
+    for worker, facts_there in enumerate(others, 1):
+        for key in chief | facts_there:
+            if chief.get(key) != facts_there.get(key):
+                raise WorkerError(
+                    f"the workers do not agree on {topic}: {key}: {_brief(chief.get(key))} on worker 0, "
+                    f"{_brief(facts_there.get(key))} on worker {worker}; give all workers the same files, options and "
+                    "logdir, and start them again"
+                )
+
+
+def any_says(workers: Channel, topic: str, *answers: bool) -> list[bool]:
+    """Return, for every question, whether any worker answers yes."""
+    return [any(column) for column in zip(*workers.exchange(topic, list(map(bool, answers))), strict=True)]
+
+
+def agree_on_experiments(workers: Channel, experiments: Sequence[Experiment]) -> None:
+    """Check that all workers were started with the same experiments; see `agree`."""
+    if workers.count > 1:
+        documents = {experiment.name: _document(experiment) for experiment in experiments}
+        agree(workers, "the experiments", {"names": " ".join(documents)} | documents)
+
+
+@contextlib.contextmanager
+def joined(experiments: Sequence[Experiment]) -> Iterator[Channel]:
+    """Join the other workers if any experiment has them, and check that all have the same experiments.
+
+    Comes before anything runs on a device. Meanwhile the workers need each other; see `Channel.working`.
+
+    Raises:
+        WorkerError: the experiments differ. ExperimentError: see `EngineModule.join_cluster`.
+    """
+    distributions = [one.distribution for one in experiments if has_workers(one.distribution)]
+    if not distributions:
+        yield Channel()
+        return
+    module = engines.current()
+    module.join_cluster(distributions[0])
+    workers = module.workers(distributions[0])
+    with workers.working():
+        agree_on_experiments(workers, experiments)
+        yield workers
+
+
+def agree_on_run(workers: Channel, job: Job, seed: int, what: str = "the run of", **progress: Any) -> None:
+    """Check that all workers are about to train, or check, the same run on the same data; see `agree`.
+
+    Args:
+        workers: The channel to them.
+        job: What they are about to train.
+        seed: Which of its seeds.
+        what: What they are about to do, in words that a name can follow.
+        progress: How far the run is.
+    """
+    if workers.count == 1:
+        return
+    experiment, plan = job.experiment, job.plan
+    facts = progress | {
+        "fingerprint": experiment.fingerprint(),
+        "data set": dataset_hash(job.arrays),
+        "steps": {"total": plan.total, "log": plan.log, "val": plan.val, "checkpoint": plan.checkpoint},
+        "experiment": _document(experiment),
+    }
+    agree(workers, f"{what} {experiment.name}, seed {seed}", facts)
+
+
+@functools.lru_cache(maxsize=1)
+def dataset_hash(dataset: Dataset) -> str:
+    """Hash the images and labels of a data set."""
+    digest = hashlib.sha256()
+    for split in (dataset.train, dataset.test):
+        digest.update(np.ascontiguousarray(split.images).data)
+        digest.update(np.ascontiguousarray(split.labels).data)
+    return digest.hexdigest()[:16]
+
+
+def _document(experiment):
+    document = {key: value for key, value in experiment.resolved().items() if key not in OF_THE_HOST}
+    document["train_parameters"] = {k: v for k, v in document["train_parameters"].items() if k != "logdir"}
+    return document
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Flatten nested mappings and lists into one mapping with dotted keys."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else None
+    if items is None:
+        return {prefix: tree}
+    return {k: v for key, sub in items for k, v in _flat(sub, f"{prefix}.{key}" if prefix else str(key)).items()}
+
+
+def _brief(value):
+    return "nothing" if value is None else f"{json.dumps(value):.80}"

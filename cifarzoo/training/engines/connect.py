@@ -1,0 +1,69 @@
+"""Connect the workers of a multi-worker run by a `Channel` as soon as the backend can reduce over them."""
+
+import contextlib
+import json
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener
+
+import numpy as np
+
+from cifarzoo.training.engines.channel import TIMEOUT, Channel, end_process, timeout_seconds
+from cifarzoo.training.engines.cluster import Cluster
+
+KEY_BYTES = 32
+
+
+@contextlib.contextmanager
+def joining(cluster: Cluster) -> Iterator[None]:
+    """While active, the process ends with a line if the other workers do not join in time."""
+    seconds = 5 * timeout_seconds()
+    line = (
+        f"not all of the {len(cluster.addresses)} workers of TF_CONFIG ({', '.join(cluster.addresses)}) have joined "
+        f"within {seconds:.0f} s; start all of them, or set {TIMEOUT} to more than {timeout_seconds():.0f}"
+    )
+    timer = threading.Timer(seconds, end_process, [line])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+_channel: Channel | None = None
+
+
+def connect(cluster: Cluster, from_chief: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Connect this process with the other workers; a second call does nothing.
+
+    Args:
+        cluster: The workers.
+        from_chief: Reduces an int32 array over the workers to that of the chief: its port, and the key with which the
+            two ends of a connection authenticate each other.
+    """
+    global _channel
+    if _channel is not None:
+        return
+    count, index = len(cluster.addresses), cluster.index
+    connections: dict[int, Connection] = {}
+    if index:
+        port, *key = from_chief(np.zeros(1 + KEY_BYTES, np.int32)).tolist()
+        connections[0] = Client((cluster.addresses[0].rsplit(":", 1)[0], port), authkey=bytes(key))
+        connections[0].send_bytes(json.dumps(index).encode())
+    else:
+        key = secrets.token_bytes(KEY_BYTES)
+        with Listener(("", 0), backlog=count, authkey=key) as listener:
+            from_chief(np.array([listener.address[1], *key], np.int32))
+            while len(connections) < count - 1:
+                with contextlib.suppress(AuthenticationError, OSError, EOFError):  # of a stranger who tries the port
+                    connection = listener.accept()
+                    connections[json.loads(connection.recv_bytes())] = connection
+    _channel = Channel(index, count, connections)
+
+
+def current(with_workers: bool) -> Channel:
+    """Return the channel to the other workers, or, for a run without any, one that does nothing."""
+    return _channel if with_workers and _channel is not None else Channel()

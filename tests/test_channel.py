@@ -1,0 +1,143 @@
+"""What the workers of a multi-worker run tell each other, without a backend: two or three channels in one process."""
+
+import threading
+import time
+from multiprocessing import Pipe
+
+import pytest
+
+from cifarzoo.errors import ExperimentError
+from cifarzoo.training.engines import channel as module
+from cifarzoo.training.engines.channel import Channel, WorkerError
+
+
+@pytest.fixture
+def ended(monkeypatch):
+    """The lines with which processes would have ended."""
+    lines = []
+    monkeypatch.setattr(module, "end_process", lines.append)
+    monkeypatch.setattr(module.atexit, "register", lambda function: None)
+    monkeypatch.setattr(module, "GRACE_SECONDS", 0.1)
+    return lines
+
+
+@pytest.fixture
+def connect(ended):
+    """A function that connects the channels of some workers; the connections are closed at the end."""
+    pipes = []
+
+    def connect(count):
+        pairs = {worker: Pipe() for worker in range(1, count)}
+        pipes.extend(end for pair in pairs.values() for end in pair)
+        chief = Channel(0, count, {worker: pair[0] for worker, pair in pairs.items()})
+        return [chief, *(Channel(worker, count, {0: pair[1]}) for worker, pair in pairs.items())], pairs
+
+    yield connect
+    for end in pipes:
+        end.close()
+
+
+def at_once(*functions):
+    """Call functions in threads of their own; returns what each returned or raised."""
+    found = [None] * len(functions)
+
+    def call(number, function):
+        try:
+            found[number] = function()
+        except Exception as failure:
+            found[number] = failure
+
+    threads = [threading.Thread(target=call, args=pair) for pair in enumerate(functions)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive(), "a worker waits forever"
+    return found
+
+
+def test_every_worker_gets_the_values_of_all(connect):
+    workers, _ = connect(3)
+    for _ in range(2):
+        found = at_once(*(lambda one=one: one.exchange("here", {"from": (one.index, "a")}) for one in workers))
+        assert found == [[{"from": [index, "a"]} for index in range(3)]] * 3
+
+
+def test_a_single_process_has_nobody_to_ask():
+    alone = Channel()
+    with alone.working():
+        assert alone.exchange("here", 1) == [1]
+    alone.fail("whatever")
+    assert alone.failure is None and alone.exchange("there") == [None]
+
+
+def test_workers_at_different_places_all_stop(connect):
+    (chief, worker), _ = connect(2)
+    found = at_once(lambda: chief.exchange("step 8 of a"), lambda: worker.exchange("step 8 of b"))
+    for failure in found:
+        assert isinstance(failure, WorkerError)
+        assert "worker 0 at step 8 of a, worker 1 at step 8 of b; start all workers again" in str(failure)
+
+
+def test_a_failure_reaches_those_who_wait_and_those_who_come_later(connect):
+    (chief, first, second), _ = connect(3)
+    waits, _ = at_once(lambda: chief.exchange("here"), lambda: first.fail("no archive"))
+    assert str(waits) == "worker 1 failed: no archive"
+    with pytest.raises(WorkerError, match="worker 1 failed: no archive"):
+        second.exchange("here")
+
+
+def test_a_failure_ends_a_process_that_the_backend_keeps_waiting(connect, ended):
+    (chief, worker), _ = connect(2)
+    with pytest.raises(RuntimeError):
+        with chief.working():  # but never at an exchange
+            worker.fail("no memory")
+            while not ended:
+                time.sleep(0.01)
+            raise RuntimeError
+    assert ended == ["worker 1 failed: no memory"]
+
+
+@pytest.mark.parametrize("count, gone", [(2, 1), (2, 0), (3, 2)])
+def test_a_dead_worker_ends_the_others_with_a_line(connect, ended, count, gone):
+    workers, pairs = connect(count)
+    for one in workers:
+        if one.index != gone:
+            one._depth = 1
+    (pairs[gone][1] if gone else pairs[1][0]).close()
+    deadline = time.time() + 5
+    while len(ended) < count - 1 and time.time() < deadline:
+        time.sleep(0.01)
+    assert set(ended) == {f"worker {gone} is gone; start all workers again to resume"} and len(ended) == count - 1
+
+
+def test_a_silent_worker_counts_as_gone_after_the_timeout(connect, ended, monkeypatch):
+    monkeypatch.setenv("CIFARZOO_WORKER_TIMEOUT", "1")
+    monkeypatch.setattr(Channel, "_beat", lambda self: None)  # as if it were stopped
+    (chief, _), _ = connect(2)
+    chief._depth = 1
+    deadline = time.time() + 5
+    while not ended and time.time() < deadline:
+        time.sleep(0.01)
+    assert ended == ["worker 1 has been silent for 1 s; start all workers again to resume"]
+
+
+def test_a_worker_that_has_left_is_not_waited_for(connect):
+    (chief, worker), _ = connect(2)
+    worker._leave()
+    (failure,) = at_once(lambda: chief.exchange("the next run"))
+    assert str(failure) == "worker 1 has ended; start all workers again to resume"
+
+
+def test_the_cause_of_a_broken_reduction_is_the_failure_of_another(connect):
+    (chief, worker), _ = connect(2)
+    broken = RuntimeError("Gloo AllReduce failed")
+    (cause, _) = at_once(lambda: chief.explain(broken), lambda: worker.fail("disk full"))
+    assert str(cause) == "worker 1 failed: disk full"
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "soon", "inf", "nan", ""])
+def test_timeout_is_a_number_of_seconds(monkeypatch, value):
+    monkeypatch.setenv("CIFARZOO_WORKER_TIMEOUT", value)
+    with pytest.raises(ExperimentError, match="CIFARZOO_WORKER_TIMEOUT: expected seconds"):
+        module.timeout_seconds()
