@@ -1,51 +1,113 @@
-"""The base class of everything that is read from YAML, and its errors as one line."""
+"""The base class of everything that is read from YAML, and the strict types of its values.
 
+A number is finite and no boolean. A whole number may be written as 1e2 or 8.0. NumPy's numbers count, and so does the
+text of a number, as which most readers of YAML take 1e-4.
+"""
+
+import math
+import numbers
 import re
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import pydantic
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-# What pydantic adds to the location of an error: kinds of validators and branches of unions, which are no keys.
-_NO_KEYS = ("function-after", "function-before", "function-wrap", "list", "str")
+# The longest name that a folder or file may have on common file systems is 255 bytes; suffixes need some.
+LONGEST_NAME = 200
 
 
 class Strict(BaseModel):
-    """A frozen model in which an unknown key is an error."""
+    """A frozen model in which an unknown key is an error.
+
+    Attributes:
+        hints: What to write instead of a key that people may expect here, by that key.
+        further_keys: Keys that are valid here and handled before the model sees them, for messages.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-
-def first_problem(failure: ValidationError, model: type[BaseModel]) -> str:
-    """Return the location and description of the first error as one line, such as "seeds[1]: ..., got -1".
-
-    Args:
-        failure: The error.
-        model: The class that was validated.
-    """
-    problem = failure.errors()[0]
-    location = _dotted(problem["loc"])
-    message = re.sub("^Value error, ", "", problem["msg"])
-    if problem["type"] == "extra_forbidden":
-        section = _section(model, problem["loc"][:-1])
-        return f"{location}: unknown key" + (f"; known are {', '.join(section.model_fields)}" if section else "")
-    if problem["type"] == "missing":
-        return f"{location}: missing, and required"
-    complete = ", got " in message or not isinstance(problem["input"], (str, int, float))
-    if problem["type"] != "value_error" or not complete:
-        message = f"{message}, got {problem['input']!r:.80}"
-    return f"{location}: {message}" if location else message
+    hints: ClassVar[dict[str, str]] = {}
+    further_keys: ClassVar[tuple[str, ...]] = ()
 
 
-def _dotted(parts):
-    """Write ("augmentation", 1, "crop") as augmentation[1].crop."""
-    words = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts if part not in _NO_KEYS)
-    return "".join(words).removeprefix(".")
+def _is_number(value):
+    if isinstance(value, str):
+        return re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", value[:100])
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _section(model, keys):
-    """Return the model at nested keys; None where another kind of value is."""
-    for key in keys:
-        field = model.model_fields.get(key)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return None
-        model = field.annotation
-    return model
+def _number(value):
+    if not _is_number(value):
+        raise ValueError("expected a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError("must be finite")
+    return number
+
+
+def _whole_number(value):
+    if _is_number(value):
+        if isinstance(value, numbers.Integral):
+            return int(value)
+        if float(value).is_integer():
+            return int(float(value))
+    raise ValueError("expected a whole number")
+
+
+def _printable(text):
+    if not text.isprintable():
+        raise ValueError("expected text without control characters")
+    return text
+
+
+def _name(text):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", text):
+        raise ValueError("expected a name of letters, digits and . _ + - that starts with a letter or digit")
+    return _short(text)
+
+
+def _function(text):
+    if not re.fullmatch(r"\w[\w.+-]*", text):
+        raise ValueError("expected the name of a function")
+    return _short(text)
+
+
+def _module(text):
+    if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", text):
+        raise ValueError("expected the name of a Python module, such as my_networks")
+    return _short(text)
+
+
+def _short(text):
+    if len(text.encode()) > LONGEST_NAME:
+        raise ValueError(f"must have at most {LONGEST_NAME} characters")
+    return text
+
+
+Boolean = Annotated[bool, pydantic.Strict()]
+Number = Annotated[float, BeforeValidator(_number, json_schema_input_type=float)]
+PositiveNumber = Annotated[Number, Field(gt=0)]
+WholeNumber = Annotated[int, BeforeValidator(_whole_number, json_schema_input_type=int)]
+PositiveWholeNumber = Annotated[WholeNumber, Field(gt=0)]
+# A run's or a data set's name, which becomes a part of paths.
+Name = Annotated[str, AfterValidator(_name)]
+FunctionName = Annotated[str, AfterValidator(_function)]
+ModuleName = Annotated[str, AfterValidator(_module)]
+PathText = Annotated[str, AfterValidator(_printable), Field(max_length=4096)]
+
+__all__ = [
+    "Any",
+    "Boolean",
+    "FunctionName",
+    "ModuleName",
+    "Name",
+    "Number",
+    "PathText",
+    "PositiveNumber",
+    "PositiveWholeNumber",
+    "Strict",
+    "WholeNumber",
+]

@@ -1,6 +1,13 @@
-"""YAML as people mean it: a repeated key is an error, and 1e-4 is a number, as in YAML 1.2."""
+"""YAML as people mean it: plain data within bounds, no repeated keys, and 1e-4 is a number, as in YAML 1.2.
 
+Whatever a text holds, it is read or refused with one line, in about a second and little memory: longer texts, deeper
+nesting and more values, counting those that an alias repeats, are refused.
+"""
+
+import math
+import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,20 +15,114 @@ import yaml
 
 from cifarzoo.errors import ExperimentError
 
+# Bounds of one text. Fast AutoAugment's list of 493 sub-policies has 4,400 values.
+MAX_BYTES = 500_000
+MAX_VALUES = 20_000
+MAX_DEPTH = 50
+
+# Longest quotation in a message.
+EXCERPT = 80
+
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
+_PLAIN = {
+    f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge", "value")
+}
+
+
+def excerpt(value: Any) -> str:
+    """Return a value as a message quotes it: on one line, short, without characters that a terminal obeys."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # such as an integer of more than 4,300 digits
+        text = f"a huge {type(value).__name__}"
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    return text if len(text) <= EXCERPT else f"{text[: EXCERPT - 3]}..."
+
+
+def quoted(text: Any) -> str:
+    """Return a key or name as a message shows it: without quotes, unless it is long or would not be one word."""
+    return text if isinstance(text, str) and re.fullmatch(r"[\w.+*/-]{1,60}", text) else excerpt(text)
+
 
 class _Loader(yaml.SafeLoader):
+    """Compose and construct within the bounds; every error has the line of its cause."""
+
+    def __init__(self, text):
+        super().__init__(text)
+        self._depth = self._values = 0
+        self._values_of = {}
+
+    def compose_document(self):
+        self._values_of = {}  # ids are unique among the nodes of one document only
+        return super().compose_document()
+
+    def compose_node(self, parent, index):
+        event, before = self.peek_event(), self._values
+        if isinstance(event, yaml.AliasEvent):
+            node = super().compose_node(parent, index)
+            if id(node) not in self._values_of:
+                raise _problem(f"the alias *{quoted(event.anchor)} lies inside what it repeats", event)
+            self._values += self._values_of[id(node)]
+        else:
+            self._depth += 1
+            self._values += 1
+            if self._depth > MAX_DEPTH:
+                raise _problem(f"nested more than {MAX_DEPTH} levels deep", event)
+            node = super().compose_node(parent, index)
+            self._depth -= 1
+            self._values_of[id(node)] = self._values - before
+        if self._values > MAX_VALUES:
+            raise _problem(f"more than {MAX_VALUES:,} values, with those that aliases repeat", event)
+        return node
+
+    def construct_object(self, node, deep=False):
+        if node.tag not in _PLAIN:
+            kind = quoted(node.tag.removeprefix("tag:yaml.org,2002:"))
+            if kind == "timestamp" and node.value:
+                raise _problem(f"{quoted(node.value)} is a date; put it in quotes if it is text", node)
+            raise _problem(f"a value of the kind {kind}; expected text, numbers, booleans, lists and mappings", node)
+        if node.tag == "tag:yaml.org,2002:value":  # "=", which YAML 1.1 reserves
+            node.tag = "tag:yaml.org,2002:str"
+        try:
+            value = super().construct_object(node, deep)
+        except (ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError):
+            kind = node.tag.removeprefix("tag:yaml.org,2002:")
+            raise _problem(f"{excerpt(node.value)} is not a valid {kind}", node) from None
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise _problem(f"{quoted(node.value)} is an integer of more than 64 bits", node)
+        return value
+
     def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        for position, key in enumerate(keys):
-            if key in keys[:position]:
-                problem = f"the key {key} is repeated"
-                raise yaml.constructor.ConstructorError(None, None, problem, node.value[position][0].start_mark)
+        first = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in first:
+                    raise _problem(f"the key {quoted(key.value)} is repeated", key)
+                first.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
-)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quote what `_Loader` would read as a number."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+
+
+def _problem(text, place):
+    return yaml.constructor.ConstructorError(None, None, text, place.start_mark)
+
+
+def dump(document: Any) -> str:
+    """Return plain data as YAML that `parse` reads as the same data, keys in their order."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False)
 
 
 def parse_all(text: str, location: str) -> list:
@@ -32,15 +133,22 @@ def parse_all(text: str, location: str) -> list:
         location: Start of the error message.
 
     Raises:
-        ExperimentError: it is not YAML, a key is repeated, or a value does not exist, such as 2024-02-30.
+        ExperimentError: it is not YAML, a key is repeated, a value is of another kind than text, numbers, booleans,
+            lists and mappings, or the text is beyond the bounds of this module.
     """
+    if len(text) > MAX_BYTES:
+        raise ExperimentError(f"{location}: longer than {MAX_BYTES:,} bytes")
     try:
         return list(yaml.load_all(text, _Loader))
-    except (yaml.YAMLError, ValueError) as failure:
+    except yaml.reader.ReaderError as failure:
+        number = text.count("\n", 0, failure.position) + 1
+        problem = f"the character U+{failure.character:04X} is not allowed"
+        raise ExperimentError(f"{location}: not valid YAML at line {number}: {problem}") from None
+    except (yaml.YAMLError, ValueError, KeyError, IndexError, AttributeError, TypeError, RecursionError) as failure:
         mark = getattr(failure, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""
         problem = " ".join(str(getattr(failure, "problem", None) or failure).split())
-        raise ExperimentError(f"{location}: not valid YAML{line}: {problem}") from None
+        raise ExperimentError(f"{location}: not valid YAML{line}: {problem:.160}") from None
 
 
 def parse(text: str, location: str) -> Any:
@@ -59,12 +167,29 @@ def parse(text: str, location: str) -> Any:
     return documents[0] if documents else None
 
 
+def existing_file(candidates: Iterable[Path]) -> Path | None:
+    """Return the first path that is a regular file, None if there is none; a path that cannot exist is none."""
+    return next((path for path in candidates if os.path.isfile(path)), None)
+
+
 def read_text(path: Path, location: str = "") -> str:
-    """Return the text of a file, or raise ExperimentError, which begins with `location` and the file's name."""
+    """Return the text of a file.
+
+    Raises:
+        ExperimentError: it cannot be read, is not UTF-8 or is longer than `MAX_BYTES`. The message begins with
+            `location` and the file's name.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ExperimentError(f"{location}{path}: longer than {MAX_BYTES:,} bytes")
+        # As text files are read: with any line ending.
+        return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise ExperimentError(f"{location}{path}: cannot be read (not UTF-8 text)") from None
+    except ValueError as failure:
+        raise ExperimentError(f"{location}{excerpt(str(path))}: cannot be read ({failure})") from None
     except OSError as failure:
         raise ExperimentError(f"{location}{path}: cannot be read ({failure.strerror})") from None
 
@@ -82,5 +207,5 @@ def read_mapping(path: Path, content: str, location: str = "") -> dict:
     """
     document = parse(read_text(path, location), f"{location}{path}")
     if not isinstance(document, dict):
-        raise ExperimentError(f"{location}{path}: expected a mapping with {content}, got {document!r:.80}")
+        raise ExperimentError(f"{location}{path}: expected a mapping with {content}, got {excerpt(document)}")
     return document

@@ -241,7 +241,7 @@ def test_an_unreadable_file_is_one_line(tmp_path, name, text, words):
         ([{"crop": {}, "flip": {}}], "augmentation[0]: expected a name or one name"),
         ([{"crop": {"size": 9}}], "augmentation[0].crop: unknown parameter size; known are padding, mode"),
         ([{"crop": 9}], "augmentation[0]: crop: expected a mapping of parameters, got 9"),
-        ([{"cutout": {"fill": "black"}}], "augmentation[0].cutout.fill: Input should be 'mean', got 'black'"),
+        ([{"cutout": {"fill": "black"}}], "augmentation[0].cutout.fill: expected 'mean', got 'black'"),
         ([{"cutout": {"fill": 3}}], "augmentation[0].cutout.fill: expected mean or [red, green, blue]"),
         ({"crop": {}}, "augmentation: expected a name such as standard, or a list"),
         ([17], "augmentation[0]: expected a name or one name with its parameters"),

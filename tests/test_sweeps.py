@@ -6,9 +6,9 @@ import statistics
 import pytest
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.experiment.files import read_experiments
+from cifarzoo.experiment.files import only_matching, read_experiments
 from cifarzoo.runs.tables import format_rows, summarize
-from cifarzoo.training.runner import only_named, run_all
+from cifarzoo.training.runner import run_all
 
 SWEEP = """
 module: tiny_models
@@ -61,7 +61,7 @@ def test_only_takes_every_experiment_of_a_name(tmp_path):
     same = (f"model: cifar_resnet20\ntrain_parameters: {{logdir: {folder}}}\n" for folder in "ab")
     (tmp_path / "two.yaml").write_text("---\n".join([*same, "model: cifar_resnet32\n"]))
     experiments = read_experiments(tmp_path / "two.yaml")
-    selected = only_named(experiments, ["cifar_resnet20", "cifar_resnet20"], tmp_path / "two.yaml")
+    selected = only_matching(experiments, ["cifar_resnet20", "cifar_resnet20"], tmp_path / "two.yaml")
     assert [experiment.train_parameters.logdir for experiment in selected] == ["a", "b"]
 
 

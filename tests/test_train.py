@@ -13,7 +13,8 @@ import pytest
 
 import cifarzoo
 from cifarzoo.errors import CheckpointError, DataError, ExperimentError, ModelError, TrainingError
-from cifarzoo.experiment.recipes import recipe_files, training_settings
+from cifarzoo.experiment.recipe_files import recipe_files
+from cifarzoo.experiment.recipes import training_settings
 
 ROOT = Path(__file__).parent.parent
 

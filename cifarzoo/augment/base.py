@@ -5,7 +5,8 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Discriminator, Field, PrivateAttr, Tag, model_validator
 
-from cifarzoo.strict_model import Strict
+from cifarzoo.strict_model import Strict, WholeNumber
+from cifarzoo.strict_yaml import quoted
 
 CIFAR10_MEAN = (125, 123, 114)
 
@@ -15,7 +16,7 @@ def form(value):
     return "str" if isinstance(value, str) else "list" if isinstance(value, list | tuple) else None
 
 
-Channel = Annotated[int, Field(ge=0, le=255)]
+Channel = Annotated[WholeNumber, Field(ge=0, le=255)]
 # The mean colour of the data set, or a colour [red, green, blue].
 Colour = Annotated[
     Annotated[Literal["mean"], Tag("str")] | Annotated[tuple[Channel, Channel, Channel], Tag("list")],
@@ -105,7 +106,7 @@ class Spec(Strict):
         if not isinstance(parameters, dict):
             return handler(parameters)
         complete = cls.with_files(parameters, (info.context or {}).get("folders", []))
-        if unknown := [str(key) for key in complete if key not in cls.model_fields]:
+        if unknown := [quoted(key) for key in complete if key not in cls.model_fields]:
             known = ", ".join((*cls.file_keys, *cls.model_fields)) or "none"
             raise ValueError(f"unknown parameter {', '.join(unknown)}; known are {known}")
         spec = handler(complete)

@@ -10,7 +10,9 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, PlainSerial
 from cifarzoo.augment.base import Entry, Spec, form
 from cifarzoo.augment.spec import PIPELINES, SPECS
 from cifarzoo.errors import ExperimentError
-from cifarzoo.strict_model import Strict, first_problem
+from cifarzoo.strict_errors import describe
+from cifarzoo.strict_model import Strict
+from cifarzoo.strict_yaml import excerpt
 
 
 def _split_entry(value):
@@ -23,12 +25,12 @@ def _split_entry(value):
     if not isinstance(name, str):
         raise ValueError(
             "expected a name or one name with its parameters, such as crop, {cutout: {size: 8}} or "
-            f"{{policies: {{file: NAME}}}}, got {value!r:.80}"
+            f"{{policies: {{file: NAME}}}}, got {excerpt(value)}"
         )
     if name not in SPECS:
-        raise ValueError(f"unknown augmentation {name!r:.80}; known are {', '.join(SPECS)}")
+        raise ValueError(f"unknown augmentation {excerpt(name)}; known are {', '.join(SPECS)}")
     if parameters is not None and not isinstance(parameters, dict):
-        raise ValueError(f"{name}: expected a mapping of parameters, got {parameters!r:.80}")
+        raise ValueError(f"{name}: expected a mapping of parameters, got {excerpt(parameters)}")
     return Entry(value, name, parameters or {})
 
 
@@ -70,8 +72,9 @@ def specs_of(augmentation: str | list) -> tuple[Spec, ...]:
     Raises:
         ExperimentError: an unknown name, or parameters that do not fit; the message says which entry of the list.
     """
+    document = {"augmentation": augmentation}
     try:
-        checked = _Document.model_validate({"augmentation": augmentation}).augmentation
+        checked = _Document.model_validate(document).augmentation
     except ValidationError as failure:
-        raise ExperimentError(first_problem(failure, _Document)) from None
+        raise ExperimentError(describe(failure, _Document, document)) from None
     return tuple(SPECS[name]() for name in PIPELINES[checked]) if isinstance(checked, str) else tuple(checked)

@@ -1,11 +1,12 @@
 """Policy lists in Fast AutoAugment's format: the names of their operations, reading and checking. Without Keras."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.strict_yaml import parse, read_text
+from cifarzoo.strict_yaml import excerpt, existing_file, parse, read_text
 
 # The operations of policies, as AutoAugment names them.
 GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
@@ -20,6 +21,9 @@ ABSOLUTE = {
     "CutoutAbs": "Cutout",
 }
 
+# So that an experiment with such a list remains within the bounds of `cifarzoo.strict_yaml`.
+MAX_SUB_POLICIES = 1_000
+
 
 def read_policies(path: str | Path) -> tuple:
     """Read the sub-policies of a YAML or JSON file, as nested tuples.
@@ -28,8 +32,10 @@ def read_policies(path: str | Path) -> tuple:
         ExperimentError: the file cannot be read or parsed, or a sub-policy does not fit.
     """
     if not isinstance(path, str | Path):
-        raise ExperimentError(f"file: expected the path of a policy list, got {_short(path)}")
+        raise ExperimentError(f"file: expected the path of a policy list, got {excerpt(path)}")
     path = Path(path)
+    if existing_file([path]) is None and os.path.exists(path):
+        raise ExperimentError(f"{path}: cannot be read (not a file)")
     text = read_text(path)
     if path.suffix != ".json":
         return check_policies(parse(text, str(path)), str(path))
@@ -37,6 +43,8 @@ def read_policies(path: str | Path) -> tuple:
         entries = json.loads(text)
     except json.JSONDecodeError as error:
         raise ExperimentError(f"{path}: not valid JSON at line {error.lineno}: {error.msg}") from None
+    except (ValueError, RecursionError):
+        raise ExperimentError(f"{path}: not valid JSON: nested too deeply, or a number is too long") from None
     return check_policies(entries, str(path))
 
 
@@ -51,7 +59,9 @@ def check_policies(entries: Any, where: str) -> tuple:
         ExperimentError: an entry is wrong.
     """
     if not isinstance(entries, list | tuple) or not entries:
-        raise ExperimentError(f"{where}: expected a list of sub-policies, got {_short(entries)}")
+        raise ExperimentError(f"{where}: expected a list of sub-policies, got {excerpt(entries)}")
+    if len(entries) > MAX_SUB_POLICIES:
+        raise ExperimentError(f"{where}: expected at most {MAX_SUB_POLICIES:,} sub-policies, got {len(entries):,}")
     return tuple(_check_sub_policy(entry, f"{where}[{number}]") for number, entry in enumerate(entries))
 
 
@@ -59,25 +69,20 @@ def _check_sub_policy(entry, where):
     if not isinstance(entry, list | tuple) or len(entry) != 2 or isinstance(entry[0], str):
         raise ExperimentError(
             f"{where}: expected two operations, [[name, probability, level], [name, probability, level]], "
-            f"got {_short(entry)}"
+            f"got {excerpt(entry)}"
         )
     return tuple(_check_operation(operation, f"{where}[{number}]") for number, operation in enumerate(entry))
 
 
 def _check_operation(entry, where):
     if not isinstance(entry, list | tuple) or len(entry) != 3:
-        raise ExperimentError(f"{where}: expected [name, probability, level], got {_short(entry)}")
+        raise ExperimentError(f"{where}: expected [name, probability, level], got {excerpt(entry)}")
     name, probability, level = entry
-    if name not in (*OPERATIONS, *ABSOLUTE):
+    if not isinstance(name, str) or name not in (*OPERATIONS, *ABSOLUTE):
         known = ", ".join((*OPERATIONS, *ABSOLUTE))
-        raise ExperimentError(f"{where}: unknown operation {_short(name)}; known are {known}")
+        raise ExperimentError(f"{where}: unknown operation {excerpt(name)}; known are {known}")
     for what, value in (("probability", probability), ("level", level)):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 <= value <= 1:
-            raise ExperimentError(f"{where}: the {what} of {name} must be between 0 and 1, got {_short(value)}")
+            raise ExperimentError(f"{where}: the {what} of {name} must be between 0 and 1, got {excerpt(value)}")
     return name, float(probability), float(level)
-
-
-def _short(value):
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

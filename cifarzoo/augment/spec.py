@@ -12,6 +12,8 @@ from pydantic import Field
 from cifarzoo.augment.base import Colour, Spec
 from cifarzoo.augment.policy_lists import check_policies, read_policies
 from cifarzoo.errors import ExperimentError
+from cifarzoo.strict_model import Boolean, Number, WholeNumber
+from cifarzoo.strict_yaml import excerpt, existing_file
 
 
 class Crop(Spec):
@@ -23,7 +25,7 @@ class Crop(Spec):
     name = "crop"
     kernel = "standard.crop"
 
-    padding: int = Field(4, ge=0, le=16)
+    padding: WholeNumber = Field(4, ge=0, le=16)
     mode: Literal["zero", "reflect"] = "zero"
 
     @property
@@ -42,8 +44,8 @@ class Flip(Spec):
     name = "flip"
     kernel = "standard.flip"
 
-    probability: float = Field(0.5, ge=0, le=1)
-    alternating: bool = False
+    probability: Number = Field(0.5, ge=0, le=1)
+    alternating: Boolean = False
 
     @property
     def draws_per_image(self) -> int:
@@ -61,7 +63,7 @@ class Cutout(Spec):
     name = "cutout"
     kernel = "standard.cutout"
 
-    size: int = Field(16, ge=1, le=32)
+    size: WholeNumber = Field(16, ge=1, le=32)
     fill: Colour = "mean"
 
     @property
@@ -81,10 +83,10 @@ class ColourJitter(Spec):
     name = "jitter"
     kernel = "colour.jitter"
 
-    brightness: float = Field(0.0, ge=0)
-    contrast: float = Field(0.0, ge=0)
-    saturation: float = Field(0.0, ge=0)
-    hue: float = Field(0.0, ge=0, le=0.5)
+    brightness: Number = Field(0.0, ge=0)
+    contrast: Number = Field(0.0, ge=0)
+    saturation: Number = Field(0.0, ge=0)
+    hue: Number = Field(0.0, ge=0, le=0.5)
 
     @property
     def draws_per_image(self) -> int:
@@ -142,8 +144,8 @@ class RandAugment(Policy):
 
     name = "randaugment"
 
-    operations_per_image: int = Field(3, ge=1, le=8)
-    magnitude: float = Field(5, ge=0, le=10)
+    operations_per_image: WholeNumber = Field(3, ge=1, le=8)
+    magnitude: Number = Field(5, ge=0, le=10)
     fill: Colour = "mean"
 
     @property
@@ -181,20 +183,20 @@ class PolicyList(Policy):
     name = "policies"
     file_keys = ("file",)
 
-    policies: tuple[tuple[tuple[str, float, float], ...], ...]
+    policies: tuple[tuple[tuple[str, Number, Number], ...], ...]
 
     @classmethod
     def with_files(cls, parameters, folders):
         """Replace `file` by the sub-policies in it, and check them."""
         if ("file" in parameters) == ("policies" in parameters):
-            raise ValueError(f"expected exactly one of `file` and `policies`, got {parameters!r:.80}")
+            raise ValueError(f"expected exactly one of `file` and `policies`, got {excerpt(parameters)}")
         try:
             if "policies" in parameters:
                 check_policies(parameters["policies"], "policies")
                 return parameters
             file = parameters["file"]
             candidates = [folder / file for folder in folders] if isinstance(file, str | Path) else []
-            policies = read_policies(next((path for path in candidates if path.is_file()), file))
+            policies = read_policies(existing_file(candidates) or file)
         except ExperimentError as failure:
             raise ValueError(str(failure)) from None
         others = {key: value for key, value in parameters.items() if key != "file"}
@@ -210,8 +212,8 @@ class Mix(Spec):
         per: Whether to draw one lambda per batch, as the papers' code does, or one per image.
     """
 
-    alpha: float = Field(1.0, gt=0, le=100)
-    probability: float = Field(1.0, ge=0, le=1)
+    alpha: Number = Field(1.0, gt=0, le=100)
+    probability: Number = Field(1.0, ge=0, le=1)
     per: Literal["batch", "image"] = "batch"
 
     @property
@@ -235,7 +237,7 @@ class MixUp(Mix):
     name = "mixup"
     kernel = "mixing.mixup"
 
-    fold: bool = False
+    fold: Boolean = False
 
 
 class CutMix(Mix):
@@ -247,7 +249,7 @@ class CutMix(Mix):
     name = "cutmix"
     kernel = "mixing.cutmix"
 
-    probability: float = Field(0.5, ge=0, le=1)
+    probability: Number = Field(0.5, ge=0, le=1)
 
 
 _ALL = (Crop, Flip, Cutout, ColourJitter, AutoAugment, RandAugment, TrivialAugment, PolicyList, MixUp, CutMix)

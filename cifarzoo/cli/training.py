@@ -14,7 +14,9 @@ commands = typer.Typer()
 def train(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="Experiments, one per YAML document.")] = Path("experiments.yaml"),
-    only: Annotated[list[str], typer.Option(help="Name of an experiment in the file. Repeatable.")] = [],  # noqa: B006
+    only: Annotated[
+        list[str], typer.Option(help="Name of an experiment, or a pattern like '*-mixup'. Repeatable.")
+    ] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE for every experiment. Repeatable.")] = [],  # noqa: B006
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved experiments and what they cost; train nothing.")
@@ -28,7 +30,7 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train every experiment of a file, after a quick check of all of them."""
-    from cifarzoo.experiment.files import quickstart_experiment, read_experiments
+    from cifarzoo.experiment.files import only_matching, quickstart_experiment, read_experiments
     from cifarzoo.training import runner
 
     if quickstart:
@@ -37,7 +39,7 @@ def train(
         refuse(context, "--dry-run", "eval_")
     find_modules(file.resolve().parent)
     experiments = [quickstart_experiment(set_)] if quickstart else read_experiments(file, set_)
-    experiments = runner.only_named(experiments, only, file)
+    experiments = only_matching(experiments, only, file)
     runner.set_backend(experiments)
     if dry_run:
         from cifarzoo.training.estimate import print_plan

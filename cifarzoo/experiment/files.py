@@ -1,6 +1,8 @@
 """Read experiments from YAML files: documents with recipes, grids and overrides."""
 
 import copy
+import difflib
+import fnmatch
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +11,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.experiment.grids import expand
-from cifarzoo.experiment.merging import apply_override, merge
+from cifarzoo.experiment.grids import MAX_EXPERIMENTS, expand
+from cifarzoo.experiment.merging import apply_override, merge, shortened
+from cifarzoo.experiment.recipe_files import find_recipe
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.strict_model import first_problem
-from cifarzoo.strict_yaml import parse_all, read_mapping, read_text
+from cifarzoo.strict_errors import describe, join
+from cifarzoo.strict_yaml import excerpt, parse_all, read_text
 
 QUICKSTART = {
     "model": "cifar_resnet20",
@@ -38,25 +41,53 @@ def read_experiments(path: Path, overrides: Sequence[str] = ()) -> list[Experime
         overrides: `key=value` with dotted keys and values in YAML, applied to every document.
 
     Raises:
-        ExperimentError: the file, a document or a key is wrong; one line says where and what was expected.
+        ExperimentError: the file, documents or keys are wrong; one line per mistake says where and what was expected.
     """
     documents = parse_all(read_text(path), str(path))
     numbered = [(number, document) for number, document in enumerate(documents, start=1) if document is not None]
     if not numbered:
         raise ExperimentError(f"{path}: no experiment in it; a document needs at least `model: cifar_resnet20`")
-    experiments = []
+    experiments: list[Experiment] = []
+    mistakes: list[str] = []
     first_uses: dict[tuple[str, str], int] = {}
     for number, document in numbered:
-        for experiment in _read_document(path, number, document, overrides):
-            run = (experiment.train_parameters.logdir, experiment.name)
-            if run in first_uses:
-                raise ExperimentError(
-                    f"{path}, document {number}: the run {run[1]!r} in {run[0]!r} is also that of document "
-                    f"{first_uses[run]}; set train_parameters.run_name"
-                )
-            first_uses[run] = number
-            experiments.append(experiment)
+        try:
+            for experiment in _read_document(path, number, document, overrides):
+                run = (experiment.train_parameters.logdir, experiment.name)
+                if run in first_uses:
+                    raise ExperimentError(
+                        f"{path}, document {number}: the run {run[1]!r} in {run[0]!r} is also that of document "
+                        f"{first_uses[run]}; set train_parameters.run_name"
+                    )
+                first_uses[run] = number
+                experiments.append(experiment)
+        except ExperimentError as failure:
+            mistakes += str(failure).splitlines()
+        if len(experiments) > MAX_EXPERIMENTS:
+            raise ExperimentError(f"{path}: expected at most {MAX_EXPERIMENTS:,} experiments; split the file")
+    if mistakes:
+        raise ExperimentError(join(list(dict.fromkeys(mistakes))))
     return experiments
+
+
+def only_matching(experiments: Sequence[Experiment], patterns: Sequence[str], path: Path) -> list[Experiment]:
+    """Return the experiments whose names match one of the shell patterns, or all if there are no patterns.
+
+    Raises:
+        ExperimentError: a pattern that matches none.
+    """
+    if not patterns:
+        return list(experiments)
+    names = dict.fromkeys(experiment.name for experiment in experiments)
+    chosen = set()
+    for pattern in patterns:
+        matching = {name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)}
+        if not matching:
+            near = difflib.get_close_matches(pattern, names, n=3)
+            advice = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names):.200}"
+            raise ExperimentError(f"--only {shortened(pattern)}: not in {path}; {advice}")
+        chosen |= matching
+    return [experiment for experiment in experiments if experiment.name in chosen]
 
 
 def quickstart_experiment(overrides: Sequence[str] = ()) -> Experiment:
@@ -77,39 +108,25 @@ def experiment_from(layers: Sequence[dict[str, Any]], source: str, folders: Sequ
             part of the experiment, so that a changed file makes another experiment.
 
     Raises:
-        ExperimentError: a key is wrong.
+        ExperimentError: keys are wrong; one line per mistake.
     """
     document: dict[str, Any] = functools.reduce(merge, layers, {})
     try:
         return Experiment.model_validate(document, context={"source": source, "folders": list(folders)})
     except ValidationError as failure:
-        raise ExperimentError(f"{source}: {first_problem(failure, Experiment)}") from None
+        raise ExperimentError(describe(failure, Experiment, document, source)) from None
 
 
 def _read_document(path: Path, number: int, document: Any, overrides: Sequence[str]) -> list[Experiment]:
     source = f"{path}, document {number}"
     if not isinstance(document, dict):
-        raise ExperimentError(f"{source}: expected a mapping with `model`, got {document!r:.80}")
+        raise ExperimentError(f"{source}: expected a mapping with `model`, got {excerpt(document)}")
     if {"recipes", "rows"} <= set(document):
         raise ExperimentError(f"{source}: these are wanted rows; `cifarzoo fill-zoo --rows {path}` trains them")
-    document, folders = _with_recipe(path, source, document)
+    document, folders = dict(document), [path.parent]
+    if (name := document.pop("recipe", None)) is not None:
+        recipe, folder = find_recipe(name, path.parent, source)
+        document, folders = merge(recipe, document), [path.parent, folder]
     for override in overrides:
         apply_override(document, override)
     return [experiment_from([expanded], source, folders) for expanded in expand(document, overrides, source)]
-
-
-def _with_recipe(path: Path, source: str, document: dict[str, Any]) -> tuple[dict[str, Any], list[Path]]:
-    """Return the document over the recipe it names, if any, and the folders of both.
-
-    `recipe: he2016` is recipes/he2016.yaml in the folder of the file.
-    """
-    name = document.pop("recipe", None)
-    if name is None:
-        return document, [path.parent]
-    candidates = [path.parent / f"{name}", path.parent / "recipes" / f"{name}.yaml"]
-    for candidate in candidates:
-        if candidate.is_file():
-            recipe = read_mapping(candidate, "keys of an experiment", f"{source}: recipe ")
-            return merge(recipe, document), [path.parent, candidate.parent]
-    searched = " and ".join(str(candidate) for candidate in candidates)
-    raise ExperimentError(f"{source}: recipe {name!r} not found; searched {searched}")

@@ -3,14 +3,18 @@
 import functools
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.experiment.merging import merge
+from cifarzoo.experiment.merging import MAX_SECTIONS, merge, shortened
+from cifarzoo.strict_yaml import excerpt, quoted
 
 # The key of a grid whose values are laid over the whole document.
 VARIANT = "variant"
+# Experiments of one file: more would take longer to read than a person waits, and centuries to train.
+MAX_EXPERIMENTS = 1_000
 
 
 def expand(document: dict, overrides: Sequence[str], location: str) -> list[dict]:
@@ -22,20 +26,27 @@ def expand(document: dict, overrides: Sequence[str], location: str) -> list[dict
         location: Start of the error messages.
 
     Raises:
-        ExperimentError: the grid is wrong, or it sets a key that an override sets.
+        ExperimentError: the grid is wrong, has more than `MAX_EXPERIMENTS` points, or an override sets one of its keys.
     """
     document = dict(document)
     grid = document.pop("grid", None)
     if grid is None:
         return [document]
     if not isinstance(grid, dict) or not grid:
-        raise ExperimentError(f"{location}: grid: expected keys with their values, got {grid!r:.80}")
+        raise ExperimentError(f"{location}: grid: expected keys with their values, got {excerpt(grid)}")
     axes = [_named_values(key, values, location) for key, values in grid.items()]
+    if (points := math.prod(map(len, axes))) > MAX_EXPERIMENTS:
+        count = f"{points:,}" if points < 10**12 else "more than 10^12"
+        raise ExperimentError(f"{location}: grid: expected at most {MAX_EXPERIMENTS:,} combinations, got {count}")
     _check_overrides(grid, overrides, location)
-    parameters = document.get("train_parameters")
-    base = parameters.get("run_name") if isinstance(parameters, dict) else None
+    parameters = document.get("train_parameters") or {}
+    if not isinstance(parameters, dict):
+        raise ExperimentError(f"{location}: train_parameters: expected a mapping, got {excerpt(parameters)}")
+    base = parameters.get("run_name")
     if base is None and "model" not in grid:
         base = document.get("model")
+    if isinstance(base, dict | list):
+        raise ExperimentError(f"{location}: model and run_name: expected text, got {excerpt(base)}")
     documents = []
     for combination in itertools.product(*axes):
         expanded = document
@@ -49,15 +60,18 @@ def expand(document: dict, overrides: Sequence[str], location: str) -> list[dict
 
 def _named_values(key: Any, values: Any, location: str) -> list[tuple[str, Any]]:
     """Return the values of one key of a grid, each with its name: [(name in the run's name, value), ...]."""
-    where = f"{location}: grid.{key}"
+    where = f"{location}: grid.{quoted(key)}"
     if not isinstance(key, str) or key.split(".")[0] in ("grid", "recipe", "seeds") or key.endswith("run_name"):
         raise ExperimentError(f"{where}: not allowed in a grid; `seeds` is a list already, and names are derived")
+    if key.count(".") > MAX_SECTIONS:
+        raise ExperimentError(f"{where}: a key has at most {MAX_SECTIONS + 1} parts")
     if isinstance(values, dict) and values:
         for name, value in values.items():
+            place = f"{where}.{quoted(name)}"
             if key == VARIANT and not isinstance(value, dict):
-                raise ExperimentError(f"{where}.{name}: expected a mapping to lay over the document, got {value!r:.80}")
+                raise ExperimentError(f"{place}: expected a mapping to lay over the document, got {excerpt(value)}")
             if key == VARIANT and ("train_parameters", "run_name") in _paths(value):
-                raise ExperimentError(f"{where}.{name}: sets run_name, but run names are derived from the grid's names")
+                raise ExperimentError(f"{place}: sets run_name, but run names are derived from the grid's names")
         return [(str(name), value) for name, value in values.items()]
     if not isinstance(values, list) or not values:
         raise ExperimentError(f"{where}: expected a list of values, or a mapping from names to values")
@@ -89,6 +103,6 @@ def _check_overrides(grid: dict[str, Any], overrides: Sequence[str], location: s
             for path in sorted(paths, key=lambda path: (len(path), str(path))):
                 if path[: len(key)] == key[: len(path)]:
                     raise ExperimentError(
-                        f"--set {override}: the grid of {location} sets {'.'.join(path)} through {name}, so this would "
-                        f"have no effect; change it in the file, or set grid.{name}"
+                        f"--set {shortened(override)}: the grid of {location} sets {'.'.join(path)} through {name}, so "
+                        f"this would have no effect; change it in the file, or set grid.{name}"
                     )

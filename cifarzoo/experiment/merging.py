@@ -4,7 +4,10 @@ from typing import Any
 
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.schedules import Duration
-from cifarzoo.strict_yaml import parse
+from cifarzoo.strict_yaml import parse, quoted
+
+# Sections within each other in the key of an override; a policy of an augmentation has the most.
+MAX_SECTIONS = 20
 
 
 def merge(base: dict, top: dict) -> dict:
@@ -26,6 +29,12 @@ def _replaces(value: Any, below: Any) -> bool:
     return bool(value) and set(value) | set(below) <= set(Duration.model_fields)
 
 
+def shortened(override: str) -> str:
+    """Return an override as messages show it: at most 100 characters of it, none of which a terminal obeys."""
+    text = "".join(character if character.isprintable() else "?" for character in override)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
 def apply_override(document: dict, override: str) -> None:
     """Set a key of the document in place, from `--set KEY=VALUE` with a dotted key and a value in YAML.
 
@@ -33,13 +42,16 @@ def apply_override(document: dict, override: str) -> None:
         ExperimentError: there is no `=`, the value is not YAML, or a part of the key is not a section.
     """
     key, equals, value = override.partition("=")
+    option = f"--set {shortened(override)}"
     if not equals:
-        raise ExperimentError(f"--set {override}: expected KEY=VALUE, for example train_parameters.batch_size=64")
+        raise ExperimentError(f"{option}: expected KEY=VALUE, for example train_parameters.batch_size=64")
     # The keys within `grid` are dotted themselves.
     *sections, last = ["grid", key[5:]] if key.startswith("grid.") else key.split(".")
+    if len(sections) > MAX_SECTIONS:
+        raise ExperimentError(f"{option}: a key has at most {MAX_SECTIONS + 1} parts")
     target = document
     for section in sections:
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
-            raise ExperimentError(f"--set {override}: {section} is not a section")
-    target[last] = parse(value, f"--set {override}")
+            raise ExperimentError(f"{option}: {quoted(section)} is not a section")
+    target[last] = parse(value, option)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from cifarzoo.errors import ExperimentError, TrainingError
+from cifarzoo.experiment.schedules import MAX_STEPS
 from cifarzoo.experiment.schema import Experiment
 
 
@@ -18,8 +19,8 @@ class Plan:
         log, val, checkpoint: Steps between two logs, validations and checkpoints.
 
     Raises:
-        ExperimentError: parts of the schedule contradict each other, or progressive resizing or Lookahead does not fit
-            into the run's length.
+        ExperimentError: parts of the schedule contradict each other, progressive resizing or Lookahead does not fit
+            into the run's length, or a batch has more images than there are.
         TrainingError: the schedule has no step.
     """
 
@@ -30,10 +31,16 @@ class Plan:
         self._schedule, self._rate_factor = parameters.resolved_schedule(), parameters.rate_factor
         self.images = images
         self.batch_size = parameters.batch_size
+        if self.batch_size > images:
+            raise ExperimentError(
+                f"{location}: train_parameters.batch_size: at most the {images} training images, got {self.batch_size}"
+            )
         try:
             self.total = self._schedule.total(self._lengths)
         except ValueError as failure:
             raise ExperimentError(f"{location}: train_parameters.schedule: {failure}") from None
+        if self.total > MAX_STEPS:
+            raise ExperimentError(f"{location}: train_parameters.schedule: at most {MAX_STEPS} steps, got {self.total}")
         self.log, self.val, self.checkpoint = (
             max(1, self._lengths(length))
             for length in (parameters.log_interval, parameters.val_interval, parameters.checkpoint_interval)

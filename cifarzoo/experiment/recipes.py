@@ -1,34 +1,24 @@
-"""Find the recipes that come with the package, by name."""
+"""Read how to train from a recipe, by its name."""
 
 from pathlib import Path
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.experiment.files import read_experiments
+from cifarzoo.experiment.files import experiment_from, read_experiments
+from cifarzoo.experiment.recipe_files import recipe_files, recipe_folder, zoo_recipes
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.strict_yaml import excerpt, existing_file
 
 # What a recipe says about one experiment and not about how to train.
 NOT_TRAINING = ("model", "module", "model_parameters", "dataset", "description", "data_dir", "seeds", "init_weights")
 NOT_TRAINING_PARAMETERS = ("logdir", "run_name", "lr_values", "lr_boundaries")
 
 
-def recipe_folder() -> Path:
-    """Return the folder of recipes: the installed package's, or the checkout's."""
-    package = Path(__file__).resolve().parent.parent
-    return next((folder for folder in (package / "recipes", package.parent / "recipes") if folder.is_dir()), package)
-
-
-def recipe_files() -> dict[str, Path]:
-    """Return the file of every recipe by its name; `zoo*.yaml` files list weights to train and are no recipes."""
-    files = sorted(recipe_folder().glob("*.yaml"))
-    return {path.stem: path for path in files if not path.stem.startswith("zoo")}
-
-
 def training_settings(recipe: str) -> dict:
     """Return the settings of a recipe that say how to train, as a document of an experiments file.
 
     Args:
-        recipe: The name of a file of recipes without its ending, such as "airbench94"; if it holds several experiments,
-            "FILE/EXPERIMENT", such as "vgg/vgg11"; or the path of a YAML file.
+        recipe: The name of a file of recipes, such as "airbench94"; if it holds several experiments, "FILE/EXPERIMENT",
+            such as "vgg/vgg11"; the name of a recipe or row of zoo.yaml, such as "200ep"; or the path of a YAML file.
 
     Raises:
         ExperimentError: no such recipe, or the file holds several experiments.
@@ -47,11 +37,14 @@ def training_settings(recipe: str) -> dict:
 def _experiment(recipe: str) -> Experiment:
     files = recipe_files()
     file, _, name = str(recipe).partition("/")
-    path = files.get(file)
+    path = files.get(file.removesuffix(".yaml"))
     if path is None:
         path, name = Path(recipe), ""
-        if path.suffix != ".yaml" or not path.is_file():
-            raise ExperimentError(f"recipe {recipe!r} does not exist; the recipes are {', '.join(files)}")
+        if path.suffix != ".yaml" or existing_file([path]) is None:
+            zoo = zoo_recipes()
+            if str(recipe) in zoo:
+                return experiment_from([{"model": "any"}, zoo[str(recipe)]], f"recipe {recipe}", [recipe_folder()])
+            raise ExperimentError(f"recipe {excerpt(recipe)} does not exist; the recipes are {', '.join(files)}")
     experiments = read_experiments(path)
     by_name = {experiment.name: experiment for experiment in experiments}
     if name in by_name:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from cifarzoo.experiment.schedules import Length, Lengths
-from cifarzoo.strict_model import Strict
+from cifarzoo.strict_model import Strict, WholeNumber
 
 FULL_SIZE = 32
 
@@ -19,7 +19,7 @@ FULL_SIZE = 32
 class ResizingStage(Strict):
     """An entry of `progressive_resizing`: images of `size` x `size` pixels until `until`."""
 
-    size: int = Field(ge=8, lt=FULL_SIZE)
+    size: WholeNumber = Field(ge=8, lt=FULL_SIZE)
     until: Length
 
 

@@ -1,30 +1,38 @@
 """Learning-rate schedules: checked parameters, and the learning rates of a range of steps as an array.
 
-A duration has exactly one unit: `{steps: 64000}`, `{epochs: 200}` or `{images: 8000000}`; a bare number means steps. An
-epoch is one pass over the training split: `epochs` times its size divided by the batch size, rounded.
+A duration has exactly one unit: `{steps: 64000}`, `{epochs: 200}` or `{images: 8000000}`; the text `200 epochs` means
+the same, and a bare number means steps. An epoch is one pass over the training split: `epochs` times its size divided
+by the batch size, rounded.
 """
 
 import itertools
+import numbers
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from cifarzoo.strict_model import Strict
+from cifarzoo.strict_model import Number, PositiveNumber, Strict, WholeNumber
+from cifarzoo.strict_yaml import excerpt, quoted
+
+# Steps are int32 on every device.
+MAX_STEPS = 2**31 - 1
+MAX_IMAGES = 2**53
 
 
 class Duration(Strict):
     """A length of training in exactly one unit."""
 
-    steps: int | None = Field(None, ge=0)
-    epochs: float | None = Field(None, ge=0, allow_inf_nan=False)
-    images: int | None = Field(None, ge=0)
+    steps: WholeNumber | None = Field(None, ge=0, le=MAX_STEPS)
+    epochs: Number | None = Field(None, ge=0, le=MAX_STEPS)
+    images: WholeNumber | None = Field(None, ge=0, le=MAX_IMAGES)
 
     @model_validator(mode="before")
     @classmethod
     def _known_units(cls, value: Any) -> Any:
-        if isinstance(value, dict) and (unknown := [str(unit) for unit in value if unit not in cls.model_fields]):
+        if isinstance(value, dict) and (unknown := [quoted(unit) for unit in value if unit not in cls.model_fields]):
             raise ValueError(f"a duration is in {', '.join(cls.model_fields)}, not {', '.join(unknown)}")
         return value
 
@@ -43,18 +51,50 @@ class Duration(Strict):
         return round(images / batch_size)
 
 
-def _bare_number_is_steps(value: Any) -> Any:
-    return {"steps": value} if isinstance(value, int) and not isinstance(value, bool) else value
+_UNITS = {unit: f"{unit}s" for unit in ("step", "epoch", "image")}
 
 
-Length = Annotated[Duration, BeforeValidator(_bare_number_is_steps)]
+def _as_mapping(value: Any) -> Any:
+    """Return a number of steps, or text such as "5 epochs", as a mapping."""
+    if isinstance(value, dict | Duration):
+        return value
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return {"steps": value}
+    parts = (
+        re.fullmatch(r"\s*([0-9.]+(?:e[-+]?[0-9]+)?)\s*(step|epoch|image)s?\s*", value)
+        if isinstance(value, str)
+        else None
+    )
+    try:
+        return {_UNITS[parts[2]]: float(parts[1])} if parts else _no_duration(value)
+    except ValueError:
+        return _no_duration(value)
+
+
+def _no_duration(value: Any) -> Any:
+    raise ValueError("expected a duration: a number of steps, {epochs: 5}, {images: 250000} or 5 epochs")
+
+
+Length = Annotated[Duration, BeforeValidator(_as_mapping, json_schema_input_type=int | str | Duration)]
 
 # From a duration to steps, for the size of a training split and of a batch.
 Lengths = Callable[[Duration], int]
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 class Schedule(Strict):
     """The interface of schedules."""
+
+    hints = {
+        **dict.fromkeys(("lr", "rate", "max_lr"), "the largest rate is `peak`, or the rates are `values`"),
+        **dict.fromkeys(
+            ("steps", "epochs", "images", "end"),
+            "the length is `duration`, such as {epochs: 90}, or the last of the boundaries or points",
+        ),
+    }
 
     def total(self, lengths: Lengths) -> int:
         """Return the number of steps of the whole training."""
@@ -69,7 +109,7 @@ class Constant(Schedule):
     """One learning rate throughout."""
 
     kind: Literal["constant"] = "constant"
-    learning_rate: PositiveFloat
+    learning_rate: PositiveNumber
     duration: Length
 
     def total(self, lengths: Lengths) -> int:
@@ -90,7 +130,7 @@ class Stepped(Schedule):
     """
 
     kind: Literal["stepped"] = "stepped"
-    values: list[PositiveFloat] = [0.01, 0.1, 0.01, 0.001]
+    values: list[PositiveNumber] = [0.01, 0.1, 0.01, 0.001]
     boundaries: list[Length] = [Duration(steps=s) for s in (400, 32_000, 48_000, 64_000)]
 
     @model_validator(mode="before")
@@ -101,8 +141,10 @@ class Stepped(Schedule):
         if not {"learning_rate", "factors"} <= set(parameters) or "values" in parameters:
             raise ValueError("give either values, or learning_rate and factors")
         rate, factors = parameters["learning_rate"], parameters["factors"]
-        if not isinstance(factors, list) or not all(isinstance(x, int | float) for x in (rate, *factors)):
-            raise ValueError(f"learning_rate is a number and factors a list of numbers, got {rate!r} and {factors!r}")
+        if not isinstance(factors, list) or not all(_is_number(x) for x in (rate, *factors)):
+            raise ValueError(
+                f"learning_rate is a number and factors a list of numbers, got {excerpt(rate)} and {excerpt(factors)}"
+            )
         others = {key: value for key, value in parameters.items() if key not in ("learning_rate", "factors")}
         return others | {"values": [rate * factor for factor in factors]}
 
@@ -136,10 +178,10 @@ class Cosine(Schedule):
     """
 
     kind: Literal["cosine"] = "cosine"
-    peak: PositiveFloat = 0.1
+    peak: PositiveNumber = 0.1
     warmup: Length = Duration(steps=0)
     duration: Length
-    final: float = Field(0.0, ge=0)
+    final: Number = Field(0.0, ge=0)
 
     def total(self, lengths: Lengths) -> int:
         """See `Schedule.total`. Raises ValueError if the warm-up takes the whole duration."""
@@ -160,7 +202,7 @@ class PiecewiseLinear(Schedule):
     """Linear interpolation between `points`, pairs of a duration and a rate; the last one ends the training."""
 
     kind: Literal["piecewise_linear"] = "piecewise_linear"
-    points: list[tuple[Length, Annotated[float, Field(ge=0)]]] = Field(min_length=2)
+    points: list[tuple[Length, Annotated[Number, Field(ge=0)]]] = Field(min_length=2)
 
     def total(self, lengths: Lengths) -> int:
         """See `Schedule.total`. Raises ValueError if the points do not start at 0 and increase."""
@@ -182,7 +224,7 @@ class Pyramid(Schedule):
     """
 
     kind: Literal["pyramid"] = "pyramid"
-    peak: PositiveFloat
+    peak: PositiveNumber
     duration: Length
 
     def total(self, lengths: Lengths) -> int:

@@ -1,20 +1,34 @@
 """The schema of an experiment: checked data with defaults, which knows no Keras.
 
 The keys `module`, `model`, `model_parameters`, `train_parameters` and `skip_error_test` are those of
-cifar-vs-tensorflow2; its files run unchanged. An error names the file, the document and the key.
+cifar-vs-tensorflow2; its files run unchanged, except for arguments of models that have no counterpart here. An error
+names the file, the document and the key.
 """
 
 import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_validator
+from pydantic import Discriminator, Field, PrivateAttr, Tag, model_validator
 
+from cifarzoo.augment.base import form
 from cifarzoo.augment.entries import Augmentation
 from cifarzoo.data.classes import CLASS_NAMES
+from cifarzoo.experiment.hints import HINTS, SEED_ARGUMENTS
 from cifarzoo.experiment.resizing import ImageSizes, ResizingStage
 from cifarzoo.experiment.schedules import AnySchedule, Length, Lengths, Stepped
-from cifarzoo.strict_model import Strict
+from cifarzoo.strict_model import (
+    Boolean,
+    FunctionName,
+    ModuleName,
+    Name,
+    Number,
+    PathText,
+    PositiveNumber,
+    PositiveWholeNumber,
+    Strict,
+    WholeNumber,
+)
 
 # The losses to train with and to measure sharpness of; `cifarzoo.training.losses` defines them.
 LossName = Literal["cross_entropy", "squared"]
@@ -24,53 +38,60 @@ SEED_MODULES = {"cifarzoo", "cifarzoo.models", "Models.Resnets", "Models.VGG", "
 SEED_MODEL_PARAMETERS = {"shortcut_mode": "shortcut_type"}
 
 
-# Names of runs and data sets, which become parts of paths.
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
-
 # Steps per compiled call if neither the experiment nor the device says how many.
 LONGEST_CALL = 50
+
+# Largest batch: its images have 13 GB in float32.
+LARGEST_BATCH = 2**20
+
+StepsPerCall = Annotated[
+    Annotated[Literal["auto"], Tag("str")] | Annotated[PositiveWholeNumber, Tag("number")],
+    Discriminator(lambda value: form(value) or "number"),
+]
 
 
 class LookaheadParameters(Strict):
     """The section `lookahead`; see `cifarzoo.training.optimizer.Lookahead`."""
 
-    interval: PositiveInt = 5
-    decay: float = Field(0.95, ge=0, lt=1)
-    power: float = Field(3.0, ge=0)
+    interval: PositiveWholeNumber = 5
+    decay: Number = Field(0.95, ge=0, lt=1)
+    power: Number = Field(3.0, ge=0)
     start: Length = Field(0, validate_default=True)
 
 
 class TrainParameters(Strict):
     """How to train: the section `train_parameters` of a document."""
 
-    logdir: str = "runs"
-    run_name: str | None = Field(None, pattern=NAME)
-    lr_values: list[PositiveFloat] | None = None
-    lr_boundaries: list[PositiveInt] | None = None
+    hints = HINTS
+
+    logdir: PathText = "runs"
+    run_name: Name | None = None
+    lr_values: list[PositiveNumber] | None = None
+    lr_boundaries: list[PositiveWholeNumber] | None = None
     schedule: AnySchedule | None = None
-    lr_reference_batch: PositiveInt | None = None
-    batch_size: PositiveInt = 128
-    accumulate: PositiveInt = 1
-    momentum: float = Field(0.9, ge=0, lt=1)
+    lr_reference_batch: PositiveWholeNumber | None = None
+    batch_size: PositiveWholeNumber = Field(128, le=LARGEST_BATCH)
+    accumulate: PositiveWholeNumber = 1
+    momentum: Number = Field(0.9, ge=0, lt=1)
     momentum_convention: Literal["pytorch", "tensorflow"] = "pytorch"
-    nesterov: bool = False
-    weight_decay: float = Field(1e-4, ge=0)
+    nesterov: Boolean = False
+    weight_decay: Number = Field(1e-4, ge=0)
     weight_decay_mode: Literal["coupled", "decoupled"] = "coupled"
-    decay_all: bool = False
-    clip_norm: float = Field(0.0, ge=0)
-    bias_lr_factor: PositiveFloat = 1.0
-    sam_rho: float = Field(0.0, ge=0)
+    decay_all: Boolean = False
+    clip_norm: Number = Field(0.0, ge=0)
+    bias_lr_factor: PositiveNumber = 1.0
+    sam_rho: Number = Field(0.0, ge=0)
     loss: LossName = "cross_entropy"
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    ema_decay: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: Number = Field(0.0, ge=0, lt=1)
+    ema_decay: Number = Field(0.0, ge=0, lt=1)
     lookahead: LookaheadParameters | None = None
     progressive_resizing: list[ResizingStage] = []
     log_interval: Length = Field(200, validate_default=True)
     val_interval: Length = Field(2000, validate_default=True)
     checkpoint_interval: Length = Field(1000, validate_default=True)
-    steps_per_call: PositiveInt | Literal["auto"] = "auto"
-    eval_batch_size: PositiveInt = 500
-    train_metrics: bool = False
+    steps_per_call: StepsPerCall = "auto"
+    eval_batch_size: PositiveWholeNumber = Field(500, le=LARGEST_BATCH)
+    train_metrics: Boolean = False
 
     @model_validator(mode="after")
     def _one_schedule(self) -> Self:
@@ -127,24 +148,27 @@ class InMemory(Strict):
 class Experiment(Strict):
     """One document of an experiments file; each of its `seeds` is one run."""
 
-    model: str
-    description: str = ""
-    module: str | None = None
+    hints = HINTS
+    further_keys = ("recipe", "grid", "seed")
+
+    model: FunctionName
+    description: str = Field("", max_length=100_000)
+    module: ModuleName | None = None
     model_parameters: dict[str, Any] = {}
     train_parameters: TrainParameters = TrainParameters()
-    skip_error_test: bool = False
-    dataset: str = Field("cifar10", pattern=NAME)
-    data_dir: str | None = None
+    skip_error_test: Boolean = False
+    dataset: Name = "cifar10"
+    data_dir: PathText | None = None
     train_split: Literal["train", "train45k"] = "train"
     val_split: Literal["test", "validation"] = "test"
     augmentation: Augmentation = "standard"
-    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field([0], min_length=1)
-    seeds_at_once: PositiveInt = 1
+    seeds: list[Annotated[WholeNumber, Field(ge=0, lt=2**31)]] = Field([0], min_length=1)
+    seeds_at_once: PositiveWholeNumber = 1
     precision: Literal["auto", "float32", "bfloat16", "float64"] = "float32"
     distribution: Literal["none", "mirrored", "multi_worker", "tpu", "auto"] = "auto"
     backend: Literal["tensorflow", "jax"] | None = None
-    xla: bool = False
-    init_weights: str | None = None
+    xla: Boolean = False
+    init_weights: PathText | None = None
     in_memory: InMemory | None = None
 
     @model_validator(mode="before")
@@ -160,6 +184,14 @@ class Experiment(Strict):
         if "seed" in document and "seeds" not in document:
             document["seeds"] = [document.pop("seed")]
         return document
+
+    @model_validator(mode="after")
+    def _arguments_have_our_names(self) -> Self:
+        is_zoo_model = self.module is None and not (self.in_memory and self.in_memory.model)
+        if is_zoo_model and (earlier := [key for key in self.model_parameters if key in SEED_ARGUMENTS]):
+            answers = "\n".join(f"model_parameters.{key}: {SEED_ARGUMENTS[key]}" for key in earlier)
+            raise ValueError(answers)
+        return self
 
     @model_validator(mode="after")
     def _dataset_exists(self) -> Self:
@@ -232,7 +264,7 @@ class Experiment(Strict):
 
         Keys at their default are left out, so that a new key with a default leaves old runs valid.
         """
-        document, default = self.resolved(), Experiment(model="").resolved()
+        document, default = self.resolved(), Experiment.model_construct(model="").resolved()
         # Runs may move: neither the distribution nor the engine changes more than rounding.
         for key in (
             "description",

@@ -4,14 +4,15 @@ import collections
 import fnmatch
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.strict_model import Strict, first_problem
+from cifarzoo.strict_errors import describe
+from cifarzoo.strict_model import Name, Strict, WholeNumber
 from cifarzoo.strict_yaml import read_mapping
 
 # Valid names of weights and rows; they become file names.
@@ -49,11 +50,11 @@ class _RowDocument(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str = Field(pattern=f"^{TAG}$")
+    name: Name
     model: str
     dataset: str
     recipes: list[str] = Field(min_length=1)
-    seeds: list[NonNegativeInt] = Field([0], min_length=1)
+    seeds: list[Annotated[WholeNumber, Field(ge=0)]] = Field([0], min_length=1)
     remark: str = ""
 
     def experiment(self):
@@ -80,10 +81,11 @@ def read_rows(path: Path, logdir: str) -> list[Row]:
     Raises:
         ExperimentError: a row or a recipe is invalid; the message names it.
     """
+    mapping = read_mapping(path, "recipes, common and rows")
     try:
-        document = _Document.model_validate(read_mapping(path, "recipes, common and rows"))
+        document = _Document.model_validate(mapping)
     except ValidationError as failure:
-        raise ExperimentError(f"{path}: {first_problem(failure, _Document)}") from None
+        raise ExperimentError(describe(failure, _Document, mapping, str(path))) from None
     recipes = {name: _recipe(path, recipe) for name, recipe in document.recipes.items()}
     for name in document.stopgaps:
         _check_recipe(name, recipes, f"{path}: stopgaps")

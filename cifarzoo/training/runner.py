@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cifarzoo.data import Dataset, load
@@ -158,18 +157,3 @@ def _report_failure(outcome: Outcome) -> None:
 def report(line: str) -> None:
     """Print a line on stderr, not through rich, which would break an error over several lines."""
     print(line, file=sys.stderr, flush=True)
-
-
-def only_named(experiments: list[Experiment], names: list[str], path: Path) -> list[Experiment]:
-    """Return the experiments with these names, or all if there are no names.
-
-    Raises:
-        ExperimentError: a name that is not in the file.
-    """
-    if not names:
-        return experiments
-    known = dict.fromkeys(experiment.name for experiment in experiments)
-    for name in names:
-        if name not in known:
-            raise ExperimentError(f"--only {name}: not in {path}, which has {', '.join(known)}")
-    return [experiment for name in dict.fromkeys(names) for experiment in experiments if experiment.name == name]

@@ -1,0 +1,31 @@
+"""What to write in an experiment instead of the words that other code uses for the same thing."""
+
+_RATE = "write train_parameters.lr_values and lr_boundaries, or the peak of a train_parameters.schedule"
+_LENGTH = "write a train_parameters.schedule, such as {kind: cosine, peak: 0.1, duration: {epochs: 90}}"
+_SGD = "the optimizer is SGD; train_parameters has its momentum, nesterov, weight_decay, clip_norm, sam_rho, lookahead"
+_PRECISION = "write precision: bfloat16"
+_LOGDIR = "write train_parameters.logdir and run_name: a run is kept in logdir/run_name/seedN"
+_DECAY = "write train_parameters.weight_decay: twice the factor of Keras' L2"
+
+HINTS = {
+    **dict.fromkeys(("lr", "learning_rate", "initial_lr", "base_lr", "max_lr", "lr_schedule", "lr_scheduler"), _RATE),
+    **dict.fromkeys(("epochs", "num_epochs", "max_epochs", "n_epochs", "steps", "num_steps", "max_steps"), _LENGTH),
+    **dict.fromkeys(("optimizer", "optimiser", "optimizer_parameters", "sgd", "adam", "adamw"), _SGD),
+    **dict.fromkeys(("amp", "mixed_precision", "fp16", "bf16", "bfloat16"), _PRECISION),
+    **dict.fromkeys(("output_dir", "out_dir", "save_dir", "log_dir", "checkpoint_dir", "name"), _LOGDIR),
+    **dict.fromkeys(("l2_reg", "l2", "wd"), _DECAY),
+    "batch": "write train_parameters.batch_size",
+    "ema": "write train_parameters.ema_decay",
+    "gpus": "write distribution: mirrored, or leave it out: all devices are used",
+    "loss_function": "write train_parameters.loss",
+    "pretrained": "write init_weights: a file of weights to start from",
+    "weights": "write init_weights: a file of weights to start from",
+}
+
+# Arguments of the models of cifar-vs-tensorflow2 that have another name or place here.
+SEED_ARGUMENTS = {
+    "l2_reg": _DECAY,
+    "N": "write depth, 6 N + 4, in a cifar_wide_resnet; other models have it in their name, like cifar_resnet20",
+    "K": "write width in a cifar_wide_resnet; other models have it in their name, like cifar_wrn_40_4",
+    "cardinality": "choose cifar_resnext29_32x4d, cifar_resnext29_8x64d or cifar_resnext29_16x64d",
+}

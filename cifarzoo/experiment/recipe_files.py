@@ -1,0 +1,118 @@
+"""Find recipes by name: files next to an experiment, files that come with the package, and what its zoo.yaml lists.
+
+zoo.yaml lists the weights to train: recipes by name, and rows, which are networks and data sets with their recipes.
+"""
+
+import difflib
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+from cifarzoo.errors import ExperimentError
+from cifarzoo.experiment.grids import expand
+from cifarzoo.experiment.merging import merge
+from cifarzoo.strict_yaml import excerpt, existing_file, parse_all, read_mapping, read_text
+
+CONTENT = "keys of an experiment"
+# What a row says about itself; all its other keys are keys of an experiment.
+ROW_KEYS = ("name", "recipes", "seeds", "remark")
+
+
+def recipe_folder() -> Path:
+    """Return the folder of recipes: the installed package's, or the checkout's."""
+    package = Path(__file__).resolve().parent.parent
+    return next((folder for folder in (package / "recipes", package.parent / "recipes") if folder.is_dir()), package)
+
+
+def recipe_files() -> dict[str, Path]:
+    """Return the file of every recipe by its name; `zoo*.yaml` files list weights to train and are no recipes."""
+    files = sorted(recipe_folder().glob("*.yaml"))
+    return {path.stem: path for path in files if not path.stem.startswith("zoo")}
+
+
+def find_recipe(name: Any, folder: Path, location: str) -> tuple[dict[str, Any], Path]:
+    """Return a recipe's keys of an experiment, and the folder in which its paths start.
+
+    Args:
+        name: Path of a YAML file, with or without its ending, in `folder`, `folder`/recipes or the package's recipes;
+            FILE/EXPERIMENT for one of several documents of a file; or the name of a recipe or row of the package's
+            zoo.yaml, such as "200ep" or "resnet20_v1_cifar10_200ep".
+        folder: The folder of the document that names the recipe.
+        location: Start of the error messages.
+
+    Raises:
+        ExperimentError: there is no such recipe, or it is not a mapping.
+    """
+    if not isinstance(name, str) or not name:
+        raise ExperimentError(f"{location}: recipe: expected the name or path of a recipe, got {excerpt(name)}")
+    folders = [folder, folder / "recipes", recipe_folder()]
+    if path := existing_file(_candidates(name, folders)):
+        recipe = read_mapping(path, CONTENT, f"{location}: recipe ")
+        if {"recipes", "rows"} <= set(recipe):
+            raise ExperimentError(f"{location}: recipe {path}: it lists rows to train; name one of its recipes or rows")
+        if "recipe" in recipe:
+            raise ExperimentError(f"{location}: recipe {path}: a recipe cannot name another recipe")
+        return recipe, path.parent
+    file, _, experiment = name.rpartition("/")
+    if file and (path := existing_file(_candidates(file, folders))):
+        return _document(path, experiment, f"{location}: recipe "), path.parent
+    zoo = zoo_recipes()
+    if name in zoo:
+        return zoo[name], recipe_folder()
+    searched = " and ".join(str(path) for path in (folder / name, folder / "recipes" / f"{name}.yaml"))
+    raise ExperimentError(
+        f"{location}: recipe {excerpt(name)} not found; searched {searched:.200}{_nearest(name, zoo)}"
+    )
+
+
+def _candidates(name: str, folders: list[Path]) -> list[Path]:
+    return [folder / file for folder in folders for file in (name, f"{name}.yaml", f"{name}.yml")]
+
+
+def _document(path: Path, name: str, location: str) -> dict[str, Any]:
+    """Return the document of a file that describes the experiment of this name, alone or as a point of its grid."""
+    documents: dict[str, dict[str, Any]] = {}
+    for document in parse_all(read_text(path, location), f"{location}{path}"):
+        if isinstance(document, dict):
+            documents |= {_name_of(point): point for point in expand(document, (), f"{location}{path}")}
+    if name not in documents:
+        names = ", ".join(known for known in documents if known)
+        raise ExperimentError(f"{location}{path}: has no experiment {excerpt(name)}; it has {names:.200}")
+    return documents[name]
+
+
+def _name_of(document: dict[str, Any]) -> str:
+    parameters = document.get("train_parameters")
+    name = parameters.get("run_name") if isinstance(parameters, dict) else None
+    return str(name or document.get("model", ""))
+
+
+def zoo_recipes() -> dict[str, dict[str, Any]]:
+    """Return the recipes of the package's zoo.yaml by name, and its rows, each by NAME_DATASET_RECIPE and its tags."""
+    path = recipe_folder() / "zoo.yaml"
+    if not path.is_file():
+        return {}
+    document = read_mapping(path, "recipes and rows")
+    recipes = {
+        name: read_mapping(path.parent / recipe, CONTENT) if isinstance(recipe, str) else recipe
+        for name, recipe in document["recipes"].items()
+    }
+    found = dict(recipes)
+    for row in document["rows"]:
+        experiment = {key: value for key, value in row.items() if key not in ROW_KEYS}
+        for recipe in row["recipes"]:
+            layers = (document.get("common") or {}, recipes[recipe], experiment)
+            run = f"{row['name']}_{row['dataset']}_{recipe}"
+            for name in (run, *(f"{run}_s{seed}" for seed in row.get("seeds", [0]))):
+                found[name] = functools.reduce(merge, layers, {})
+    return found
+
+
+def _nearest(name: str, zoo: dict[str, dict[str, Any]]) -> str:
+    """Return the end of a message: the recipes of the package that are called almost so, or all of them."""
+    names = [*recipe_files(), *zoo]
+    plain = re.sub(r"\.ya?ml$", "", name).rpartition("/")[2]
+    if near := difflib.get_close_matches(plain, names, n=3):
+        return f"; did you mean {' or '.join(near)}?"
+    return f"; cifarzoo has {', '.join(recipe_files())}"
