@@ -84,8 +84,8 @@ def only_matching(experiments: Sequence[Experiment], patterns: Sequence[str], pa
         matching = {name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)}
         if not matching:
             near = difflib.get_close_matches(pattern, names, n=3)
-            advice = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names):.200}"
-            raise ExperimentError(f"--only {shortened(pattern)}: not in {path}; {advice}")
+            advice = f"; did you mean {' or '.join(near)}?" if near else f", which has {', '.join(names):.200}"
+            raise ExperimentError(f"--only {shortened(pattern)}: not in {path}{advice}")
         chosen |= matching
     return [experiment for experiment in experiments if experiment.name in chosen]
 
