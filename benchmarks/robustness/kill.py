@@ -1,0 +1,329 @@
+"""Kill training and publishing at any moment, start the same command again, and compare with runs that nobody stopped.
+
+    python benchmarks/robustness/kill.py --kills 100 --seed 0
+    python benchmarks/robustness/kill.py --kills 5 --case jax
+
+A process dies by SIGKILL before a file operation or at any time, or in the midst of a write (see `processes.Death`). A
+run is killed several times and then left alone until it ends. The same means: final.weights.h5 and log.tsv without the
+column of speed are equal byte for byte, checkpoint.npz has equal arrays, results.json equal metrics and steps, and no
+temporary file is left. A publication is killed once; the same command must then complete it, and the folder equal one
+that was published undisturbed. The exit status is 1 if any differs. Linux only. Expected: 15 minutes on two cores.
+"""
+
+import argparse
+import contextlib
+import csv
+import hashlib
+import importlib.util
+import json
+import random
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from processes import Command, Death, Server, count_path  # noqa: E402
+
+LIMIT = 300.0
+EXPERIMENT = """\
+module: tiny_network
+model: all_random
+dataset: synthetic
+seeds: {seeds}
+seeds_at_once: {at_once}
+distribution: {distribution}
+skip_error_test: true
+train_parameters:
+  run_name: killed
+  batch_size: 32
+  ema_decay: 0.9
+  schedule: {{kind: cosine, peak: 0.05, warmup: {{steps: 5}}, duration: {{steps: 60}}}}
+  log_interval: 5
+  val_interval: 20
+  checkpoint_interval: 10
+  steps_per_call: 5
+"""
+PUBLISHED = """\
+model: cifar_resnet20
+dataset: synthetic
+skip_error_test: true
+train_parameters: {run_name: small, batch_size: 16, log_interval: 1, schedule: {kind: cosine, peak: 0.05, duration: 2}}
+"""
+README = "<!-- weights:begin -->\n<!-- weights:end -->\n"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is killed.
+
+    Attributes:
+        backend: The Keras backend.
+        share: Its kills among 100.
+        seeds, at_once: As in an experiment.
+        workers: Number of processes.
+    """
+
+    backend: str
+    share: int
+    seeds: tuple[int, ...] = (0,)
+    at_once: int = 1
+    workers: int = 1
+
+
+CASES = {
+    "tensorflow": Case("tensorflow", 40),
+    "jax": Case("jax", 26),
+    "jax, two seeds at once": Case("jax", 10, (0, 1), 2),
+    "tensorflow, two workers": Case("tensorflow", 6, workers=2),
+}
+PUBLICATION, PUBLICATION_SHARE = "publication", 18
+
+
+@dataclass
+class Tally:
+    """What happened in one case.
+
+    Attributes:
+        kills: Kills by the kind of moment.
+        ends: Runs that were left alone until they ended.
+        faults: What differed, one line each.
+    """
+
+    kills: Counter = field(default_factory=Counter)
+    ends: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+# ----------------------------------------------------------------------------------------------------- training
+
+
+def train(server, folder, workers=1, deaths=()):
+    """Start the command, with a process per worker; returns the exit statuses, None for one that hung."""
+    addresses = []
+    with contextlib.ExitStack() as stack:
+        for _ in range(workers):
+            free = stack.enter_context(socket.socket())
+            free.bind(("127.0.0.1", 0))
+            addresses.append(f"127.0.0.1:{free.getsockname()[1]}")
+    commands = []
+    for index in range(workers):
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        environment = {"TF_CONFIG": json.dumps(task)} if workers > 1 else {}
+        death = deaths[index] if index < len(deaths) else None
+        commands.append(Command(server, ["train", "experiment.yaml"], folder, death, environment))
+    deadline = time.monotonic() + LIMIT
+    while any(command.status() is None for command in commands):
+        killed = [command for command in commands if command.status() in DEATHS]
+        if killed or time.monotonic() > deadline:  # what restarts the workers restarts all of them
+            time.sleep(random.random() if killed else 0)
+            for command in commands:
+                command.kill()
+        time.sleep(0.02)
+    return [command.status() for command in commands]
+
+
+DEATHS = (-signal.SIGKILL, -signal.SIGXFSZ)
+
+
+def write_experiment(folder, case):
+    """Write the experiment and its network into a new folder."""
+    folder.mkdir()
+    distribution = "multi_worker" if case.workers > 1 else "none"
+    text = EXPERIMENT.format(seeds=list(case.seeds), at_once=case.at_once, distribution=distribution)
+    (folder / "experiment.yaml").write_text(text, encoding="utf-8")
+    shutil.copy(HERE / "tiny_network.py", folder)
+
+
+def describe(folder):
+    """Return what has to be the same, by file."""
+    import numpy as np
+
+    contents = {}
+    for seed in sorted((folder / "runs" / "killed").glob("seed*")):
+        for path in sorted(seed.iterdir()):
+            name = f"{seed.name}/{path.name}"
+            if path.name == "final.weights.h5":
+                contents[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            elif path.name == "log.tsv":
+                with path.open(newline="", encoding="utf-8") as file:
+                    rows = [{**row, "images_per_second": ""} for row in csv.DictReader(file, delimiter="\t")]
+                contents[name] = json.dumps(rows)
+            elif path.name == "checkpoint.npz":
+                with np.load(path) as archive:
+                    arrays = {key: archive[key].tobytes() for key in archive.files if key != "__meta__"}
+                contents[name] = hashlib.sha256(repr(sorted(arrays.items())).encode()).hexdigest()
+            elif path.name == "results.json":
+                results = json.loads(path.read_text(encoding="utf-8"))
+                keys = ("steps", "images", "test", "validation", "weights", "parameters", "fingerprint")
+                contents[name] = json.dumps({key: results.get(key) for key in keys})
+            elif ".part" in path.name:
+                contents[name] = "a temporary file"
+    return contents
+
+
+def attack_training(server, case, kills, folder, draw):
+    """Kill runs of a case until `kills` processes have died, and compare every run that ends."""
+    tally = Tally()
+    reference = folder / "undisturbed"
+    write_experiment(reference, case)
+    began = time.monotonic()
+    statuses = train(server, reference, case.workers)
+    seconds = time.monotonic() - began
+    if any(statuses):
+        tally.faults.append(f"the undisturbed run ended with {statuses}: {last_line(reference)}")
+        return tally
+    operations = int(count_path(reference).read_text(encoding="utf-8"))
+    largest = max(path.stat().st_size for path in reference.rglob("*.npz"))
+    expected = describe(reference)
+    while sum(tally.kills.values()) < kills:
+        run = folder / f"run{tally.ends}"
+        write_experiment(run, case)
+        for _ in range(min(draw.randint(2, 8), kills - sum(tally.kills.values()))):
+            kind = draw.choice(("operation", "operation", "write", "any time", "any time"))
+            death = {
+                "operation": Death(operation=draw.randint(1, operations)),
+                "write": Death(byte=draw.randint(1, largest)),
+                "any time": Death(seconds=draw.uniform(0, seconds)),
+            }[kind]
+            victim = draw.randrange(case.workers)
+            statuses = train(server, run, case.workers, [None] * victim + [death])
+            if any(status in DEATHS for status in statuses):
+                tally.kills[kind] += 1
+            elif any(statuses):
+                tally.faults.append(f"ended with {statuses}: {last_line(run)}")
+        statuses = train(server, run, case.workers)
+        tally.ends += 1
+        if any(statuses):
+            tally.faults.append(f"run{tally.ends}: ended with {statuses}: {last_line(run)}")
+        else:
+            tally.faults += differences(f"run{tally.ends}", describe(run), expected)
+        shutil.rmtree(run)
+    return tally
+
+
+def differences(name, contents, expected):
+    """Return one line if two descriptions differ, else none."""
+    different = sorted(key for key in contents | expected if contents.get(key) != expected.get(key))
+    return [f"{name}: differs in {', '.join(different)}"] if different else []
+
+
+def last_line(folder):
+    """Return the last line that the command printed."""
+    lines = (folder / "output.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+    return lines[-1][:300] if lines else "no output"
+
+
+# ----------------------------------------------------------------------------------------------------- publishing
+
+
+def attack_publication(server, kills, folder, draw):
+    """Kill publications before file operations, from the first to the last, and complete them."""
+    tally = Tally()
+    (folder / "experiment.yaml").write_text(PUBLISHED, encoding="utf-8")
+    status = Command(server, ["train", "experiment.yaml"], folder).wait(LIMIT)
+    if status:
+        tally.faults.append(f"the run ended with {status}: {last_line(folder)}")
+        return tally
+    words = ["publish", str(folder / "runs" / "small" / "seed0"), "tag", "--weights", "weights", "--recipe", "small"]
+
+    def publish(name, death=None):
+        place = folder / name
+        if not place.exists():
+            (place / "weights").mkdir(parents=True)
+            (place / "weights" / "manifest.json").write_text("[]\n", encoding="utf-8")
+            shutil.copy(HERE.parent.parent / "weights" / "anchors.yaml", place / "weights")
+            (place / "README.md").write_text(README, encoding="utf-8")
+        return Command(server, words, place, death).wait(LIMIT), place
+
+    def contents(place):
+        ignored = (".lock", ".lock.pid", "output.txt", count_path(place).name)
+        files = [path for path in place.rglob("*") if path.is_file() and path.name not in ignored]
+        return {str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    status, reference = publish("undisturbed")
+    if status:
+        tally.faults.append(f"the undisturbed publication ended with {status}: {last_line(reference)}")
+        return tally
+    operations = int(count_path(reference).read_text(encoding="utf-8"))
+    expected = contents(reference)
+    for number in range(kills):
+        operation = 1 + number * operations // kills if kills < operations else 1 + number % operations
+        name = f"publication{number}"
+        status, place = publish(name, Death(operation=operation))
+        if status not in DEATHS:
+            tally.faults.append(f"{name}: ended with {status} before operation {operation}")
+            continue
+        tally.kills["operation"] += 1
+        status, place = publish(name)
+        tally.ends += 1
+        if status:
+            tally.faults.append(f"{name}, killed before operation {operation}: {last_line(place)}")
+        else:
+            tally.faults += differences(f"{name}, killed before operation {operation}", contents(place), expected)
+        shutil.rmtree(place)
+    return tally
+
+
+# ----------------------------------------------------------------------------------------------------- the table
+
+
+def print_table(tallies):
+    """Print a row per case and one for all, as Markdown."""
+    kinds = ("operation", "write", "any time")
+    print("| case | kills | before a file operation | in a write | any time | ends | faults |")
+    print("| --- |" + " ---: |" * 6)
+    rows = dict(tallies)
+    rows["all"] = Tally(
+        sum((tally.kills for tally in tallies.values()), Counter()),
+        sum(tally.ends for tally in tallies.values()),
+        [fault for tally in tallies.values() for fault in tally.faults],
+    )
+    for name, tally in rows.items():
+        cells = [sum(tally.kills.values()), *(tally.kills[kind] for kind in kinds), tally.ends, len(tally.faults)]
+        print(f"| {name} | " + " | ".join(map(str, cells)) + " |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=100, help="number of kills, over all cases")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--case", action="append", choices=[*CASES, PUBLICATION], help="only this case; repeatable")
+    options = parser.parse_args()
+    names = options.case or [*CASES, PUBLICATION]
+    if importlib.util.find_spec("jax") is None:
+        names = [name for name in names if not name.startswith("jax")]
+        print("without JAX, which is not installed", file=sys.stderr)
+    shares = {name: CASES[name].share if name in CASES else PUBLICATION_SHARE for name in names}
+    tallies, began = {}, time.monotonic()
+    servers = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            kills = max(1, round(options.kills * shares[name] / sum(shares.values())))
+            draw = random.Random(f"{options.seed} {name}")
+            backend = CASES[name].backend if name in CASES else "tensorflow"
+            servers[backend] = servers.get(backend) or Server(backend)
+            place = Path(folder) / name.replace(" ", "_").replace(",", "")
+            place.mkdir()
+            if name in CASES:
+                tallies[name] = attack_training(servers[backend], CASES[name], kills, place, draw)
+            else:
+                tallies[name] = attack_publication(servers[backend], kills, place, draw)
+            for fault in tallies[name].faults:
+                print(f"{name}: {fault}", file=sys.stderr, flush=True)
+        for server in servers.values():
+            server.close()
+    print_table(tallies)
+    print(f"\nseed {options.seed}, {(time.monotonic() - began) / 60:.1f} min, Python {sys.version.split()[0]}")
+    sys.exit(any(tally.faults for tally in tallies.values()))
+
+
+if __name__ == "__main__":
+    main()
