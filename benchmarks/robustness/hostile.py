@@ -268,6 +268,19 @@ def _change_zip(random, data, central, local, value):
 # ----------------------------------------------------------------------------------------------------- HDF5
 
 
+def described_h5(random, data: bytes, folder) -> bytes:
+    """Return a weight file that says something else about itself."""
+    import h5py
+
+    path = folder / "being_made.h5"
+    path.write_bytes(data)
+    with h5py.File(path, "r+") as file:
+        _edit_description(random, file)
+    content = path.read_bytes()
+    path.unlink()
+    return content
+
+
 def h5(random, data: bytes, folder) -> bytes:
     """Return a weight file with an array, a name, an attribute or a link made hostile; it may use files in `folder`."""
     import h5py
@@ -332,16 +345,30 @@ def _edit_attribute(random, file):
     import h5py
 
     if "cifarzoo" in file.attrs and random.random() < 0.7:
-        text = file.attrs["cifarzoo"]
-        changed = mutate_json(random, text, JSON_BOMBS)[:60_000]
-        values = [changed.decode("latin-1").replace("\0", "0"), np.void(b"\xff"), 3, np.zeros(3), h5py.Empty("f")]
-        file.attrs["cifarzoo"] = random.choice(values[:1] * 4 + values[1:])
+        _edit_description(random, file)
         return
     holders = []
     file.visititems(lambda name, node: holders.append(name) if "name" in node.attrs else None)
     if holders:
         names = ["", "x", "logits", "a/b", "\x1b]0;x", "x" * 5000, 3, np.zeros(2), h5py.Empty("f")]
         file[random.choice(holders)].attrs["name"] = random.choice(names)
+
+
+def _edit_description(random, file):
+    import h5py
+
+    if random.random() < 0.1:
+        file.attrs["cifarzoo"] = random.choice([np.void(b"\xff"), 3, np.zeros(3), h5py.Empty("f"), ""])
+        return
+    document = json.loads(file.attrs["cifarzoo"])
+    if random.random() < 0.5 and document["arguments"]:  # networks that nobody can build
+        numbers = (0, -1, 3, 110, 100_001, 10**9, 10**18, 1.5, True, "x", [], None)
+        document["arguments"][random.choice(sorted(document["arguments"]))] = random.choice(numbers)
+        document["classes"] = random.choice((10, 10, 10, 0, -1, 10**9, "x"))
+        text = json.dumps(document)
+    else:
+        text = mutate_json(random, json.dumps(document), JSON_BOMBS)[:60_000].decode("latin-1").replace("\0", "0")
+    file.attrs["cifarzoo"] = text
 
 
 # ----------------------------------------------------------------------------------------------------- .keras

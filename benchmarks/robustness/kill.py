@@ -35,7 +35,7 @@ from processes import Command, Death, Server, count_path  # noqa: E402
 LIMIT = 300.0
 EXPERIMENT = """\
 module: tiny_network
-model: all_random
+model: {model}
 dataset: synthetic
 seeds: {seeds}
 seeds_at_once: {at_once}
@@ -67,21 +67,23 @@ class Case:
     Attributes:
         backend: The Keras backend.
         share: Its kills among 100.
+        model: A function of tiny_network.py.
         seeds, at_once: As in an experiment.
         workers: Number of processes.
     """
 
     backend: str
     share: int
+    model: str = "all_random"
     seeds: tuple[int, ...] = (0,)
     at_once: int = 1
     workers: int = 1
 
 
 CASES = {
-    "tensorflow": Case("tensorflow", 40),
-    "jax": Case("jax", 26),
-    "jax, two seeds at once": Case("jax", 10, (0, 1), 2),
+    "tensorflow": Case("tensorflow", 44),
+    "jax": Case("jax", 18),
+    "jax, two seeds at once": Case("jax", 14, "linear", (0, 1), 2),
     "tensorflow, two workers": Case("tensorflow", 6, workers=2),
 }
 PUBLICATION, PUBLICATION_SHARE = "publication", 18
@@ -137,7 +139,7 @@ def write_experiment(folder, case):
     """Write the experiment and its network into a new folder."""
     folder.mkdir()
     distribution = "multi_worker" if case.workers > 1 else "none"
-    text = EXPERIMENT.format(seeds=list(case.seeds), at_once=case.at_once, distribution=distribution)
+    text = EXPERIMENT.format(model=case.model, seeds=list(case.seeds), at_once=case.at_once, distribution=distribution)
     (folder / "experiment.yaml").write_text(text, encoding="utf-8")
     shutil.copy(HERE / "tiny_network.py", folder)
 

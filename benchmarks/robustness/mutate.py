@@ -50,7 +50,9 @@ def serve(originals, seed, memory):
     def work(pipe):
         os.chdir(tempfile.mkdtemp(dir=originals.folder))
         Path("hostile_module.py").write_text(HOSTILE_MODULE, encoding="utf-8")
-        Path("folder").mkdir()
+        for name in ("folder", "temporary"):
+            Path(name).mkdir()
+        tempfile.tempdir = os.path.abspath("temporary")
         os.mkfifo("fifo")
         copy_readable(originals)
         sys.path.append(os.getcwd())

@@ -149,6 +149,12 @@ def _train_and_save():
         predictions.labels[split] = labels
     predictions.save(Path("logits.npz"))
 
+    from cifarzoo.pretrained.description import describe_entry, write_description
+    from cifarzoo.pretrained.manifest import read_manifest
+
+    for entry in read_manifest(Path("weights/manifest.json")):
+        write_description(Path("weights") / entry.file, describe_entry(entry))
+
     import tiny_network
 
     tiny_network.linear(hidden=6).save("tiny.keras")

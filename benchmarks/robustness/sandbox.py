@@ -20,7 +20,7 @@ from pathlib import Path
 MEGABYTE = 1 << 20
 POLL_SECONDS = 0.2
 # A line that a person can still read.
-LONGEST_LINE = 1000
+LONGEST_LINE = 2000
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # What hostile input creates in the working directory when it is executed.
 CANARY = "executed"
