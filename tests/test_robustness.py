@@ -87,20 +87,8 @@ def test_the_sandbox_notices_every_fault(tmp_path):
     }
 
 
-def test_readers_withstand_a_few_mutated_inputs():
-    ended = run(FOLDER / "mutate.py", "--inputs", 28, "--without-keras", "--jobs", 1)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "| all | 3" in ended.stdout or "| all | 2" in ended.stdout
-
-
 @pytest.mark.slow
-def test_weight_files_and_saved_models_withstand_a_few_mutations():
-    ended = run(FOLDER / "mutate.py", "--inputs", 12, "--reader", "x.weights.h5", "--reader", "x.keras", "--jobs", 1)
+def test_killed_runs_end_as_if_nobody_had_stopped_them():
+    ended = run(FOLDER / "kill.py", "--kills", 3, "--case", "tensorflow")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-
-
-@pytest.mark.slow
-def test_a_killed_run_and_a_killed_publication_are_completed():
-    ended = run(FOLDER / "kill.py", "--kills", 4, "--case", "tensorflow", "--case", "publication")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "| all | 4 |" in ended.stdout
+    assert "| all | 3 |" in ended.stdout
