@@ -25,6 +25,7 @@ ROOT = Path(__file__).parent.parent
         (["train", "mine.yaml", "--quickstart"], "mine.yaml: has no meaning with --quickstart"),
         (["train", "--dry-run", "--eval"], "--eval: has no meaning with --dry-run"),
         (["evaluate", str(ROOT), "--weights", "my.weights.h5"], "has its own weights and arguments"),
+        (["evaluate", "x", "y", "--weights", "z"], "--weights: has no meaning with several models"),
         (["evaluate", "x.keras", "--argument", "depth=10"], "x.keras: has its own weights and arguments"),
         (["evaluate", "resnet20_v2_cifar10_brief_s0", "--weights", "x"], "has its own weights and arguments"),
     ],
@@ -37,11 +38,11 @@ def test_options_that_would_be_overruled_are_refused(monkeypatch, capsys, argume
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate"], "expected exactly one of a model, --all and --from-logits"),
+        (["evaluate"], "expected exactly one of a model (or several), --all and --from-logits"),
         (["evaluate", "cifar_resnet20", "--all"], "expected exactly one of"),
         (["evaluate", "cifar_resnet20", "--argument", "classes"], "--argument classes: expected KEY=VALUE"),
         (["evaluate", "cifar_resnet20", "--argument", "load_weights=x"], "use --weights to choose the weights"),
-        (["evaluate", "cifar_resnet20", "--format", "xml"], "expected markdown or json"),
+        (["evaluate", "cifar_resnet20", "--format", "xml"], "--format xml: expected table, markdown, tsv, csv or json"),
         (["evaluate", "cifar_resnet20", "--logits", "nowhere/x.npz"], "nowhere/x.npz: there is no folder nowhere"),
         (["evaluate", "EMPTY"], "not a finished run: config.yaml and final.weights.h5 are expected"),
         (["report", "EMPTY"], "not a finished run: results.json"),

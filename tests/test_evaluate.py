@@ -1,5 +1,6 @@
 """Measuring models on splits, and published files against the manifest."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from evaluation_cases import TEST_IMAGES, run_cli, small_dataset
 from tiny_models import tiny_cnn
 
-from cifarzoo.data import load
+from cifarzoo.data import Split, load
 from cifarzoo.errors import DataError
 from cifarzoo.evaluation.evaluate import differences, evaluate, predict, predict_splits
 from cifarzoo.evaluation.load_model import LoadedModel
@@ -72,6 +73,16 @@ def test_metrics_are_those_of_the_logits(model):
     metrics, logits = evaluate(LoadedModel(model, "cifar10", "tiny"), dataset, batch_size=40)
     assert metrics["n"] == TEST_IMAGES and metrics["images_per_second"] > 0
     assert metrics["error"] == pytest.approx(100 * np.mean(logits.argmax(1) != dataset.test.labels))
+
+
+def test_scaled_images_are_warned_about(model, caplog):
+    dataset = small_dataset()
+    scaled = dataclasses.replace(dataset, test=Split(dataset.test.images / 255, dataset.test.labels))
+    evaluate(LoadedModel(model, "cifar10", "tiny"), dataset)
+    assert not caplog.records
+    evaluate(LoadedModel(model, "cifar10", "tiny"), scaled)
+    (record,) = caplog.records
+    assert "test of cifar10: images with values from 0 to 1 look as if they were divided by 255" in record.getMessage()
 
 
 def test_validation_is_taken_out_of_train(model):
@@ -199,7 +210,7 @@ import dataclasses, sys
 import numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from cifarzoo.data import load
+from cifarzoo.data import Split, load
 from cifarzoo.pretrained.manifest import manifest
 from cifarzoo.pretrained.selection import weight_file
 from cifarzoo.training.job import prepare

@@ -1,8 +1,9 @@
 """Commands that measure trained networks."""
 
 import json
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,17 +17,22 @@ from cifarzoo.cli.options import (
     find_modules,
     refuse,
 )
+from cifarzoo.cli.output import Column, Format, print_rows
+from cifarzoo.cli.progress import progress_bar
 from cifarzoo.errors import CifarzooError, ExperimentError
 
 commands = typer.Typer()
 
-MODEL_HELP = "Name of a model, tag or file of published weights, .keras file, or folder of a run."
+MODEL_HELP = (
+    "Name of a model, tag or file of published weights, .keras file, or folder of a run. Of several, the mean of their "
+    "probabilities is measured."
+)
 
 
 @commands.command()
 def evaluate(
     context: typer.Context,
-    model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
+    model: Annotated[list[str], typer.Argument(help=MODEL_HELP)] = [],  # noqa: B006
     dataset: DatasetName = None,
     weights: Weights = None,
     argument: Arguments = [],  # noqa: B006
@@ -42,17 +48,15 @@ def evaluate(
         Path | None, typer.Option(help="Write logits and labels of train, validation and test to this .npz file.")
     ] = None,
     confusion: Annotated[Path | None, typer.Option(help="Draw the confusion matrix: .svg, .png or .pdf.")] = None,
-    form: Annotated[str, typer.Option("--format", help="markdown or json.")] = "markdown",
+    form: Format = "",
     data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
     debug: Debug = False,
 ) -> None:
     """Measure error, likelihood and calibration on a split."""
     form = "json" if as_json else form
-    if form not in ("markdown", "json"):
-        raise ExperimentError(f"--format {form}: expected markdown or json")
-    if (model is not None) + all_ + (from_logits is not None) != 1:
-        raise ExperimentError("evaluate: expected exactly one of a model, --all and --from-logits FILE")
+    if bool(model) + all_ + (from_logits is not None) != 1:
+        raise ExperimentError("evaluate: expected exactly one of a model (or several), --all and --from-logits FILE")
     if all_:
         refuse(context, "--all", "weights argument split flip logits confusion")
         _evaluate_all(dataset, data_dir, form)
@@ -66,18 +70,48 @@ def evaluate(
         from cifarzoo.evaluation.predictions import load_predictions
 
         metrics = load_predictions(from_logits).describe(split)
-    elif model is not None:
+    else:
+        if len(model) > 1:
+            refuse(context, "several models", "weights argument")
         find_modules(Path())
         arguments = factory_arguments(argument)
-        from cifarzoo.evaluation.evaluate import evaluate_named
+        with progress_bar() as show:
+            show("start", 0)
+            from cifarzoo.evaluation.evaluate import evaluate_named
 
-        metrics = evaluate_named(model, dataset, data_dir, split, logits, flip, weights, arguments)
-    from cifarzoo.evaluation.text import as_markdown
+            names = model[0] if len(model) == 1 else model
+            metrics = evaluate_named(names, dataset, data_dir, split, logits, flip, weights, arguments, show)
+    from cifarzoo.evaluation.text import collapse_note
 
     # Print first: if the picture cannot be written, the numbers are not lost.
-    print(json.dumps(metrics, indent=2) if form == "json" else as_markdown(metrics))
+    _print_metrics(metrics, form)
+    if note := collapse_note(metrics):
+        print(f"cifarzoo: warning: {note}", file=sys.stderr)
     if confusion:
         figures.save(figures.confusion_matrix(metrics["confusion"], list(metrics["class_error"])), confusion)
+
+
+def _print_metrics(metrics: dict[str, Any], form: str) -> None:
+    """Print the metrics of a split: for people in the parts of a page, as TSV and CSV in one row."""
+    from cifarzoo.evaluation.text import METRIC_LABELS, as_markdown, as_rows, heading, temperature_note
+
+    columns = [Column(key, label, ".2f" if "%" in label else ".4f") for key, label in METRIC_LABELS.items()]
+    if form == "json":
+        print(json.dumps(metrics, indent=2))
+    elif form == "markdown":
+        print(as_markdown(metrics))
+    elif form in ("tsv", "csv"):
+        print_rows([metrics], [Column("weights"), Column("dataset"), Column("split"), Column("n"), *columns], form)
+    else:
+        if "members" in metrics:
+            members = [{"model": name} | member for name, member in metrics["members"].items()]
+            print_rows(members, [Column("model", "member"), *columns], form)
+            print()
+        rows = [{"metric": label, "value": value} for label, value in as_rows(metrics)]
+        print_rows(rows, [Column("metric"), Column("value", numeric=True)], form, heading(metrics))
+        print(f"\n{temperature_note(metrics)}\n")
+        classes = [{"class": name, "error": error} for name, error in metrics["class_error"].items()]
+        print_rows(classes, [Column("class"), Column("error", "error %", ".2f")], form)
 
 
 def _evaluate_all(dataset: str | None, data_dir: str | None, form: str) -> None:
@@ -85,19 +119,20 @@ def _evaluate_all(dataset: str | None, data_dir: str | None, form: str) -> None:
     from cifarzoo.evaluation.evaluate import evaluate_published
     from cifarzoo.evaluation.text import METRIC_LABELS
 
-    rows, wrong = [], []
-    if form == "markdown":
-        print("| weights | data | " + " | ".join(METRIC_LABELS.values()) + " | images/s |")
-        print("| --- | --- |" + " ---: |" * (len(METRIC_LABELS) + 1))
-    for entry, metrics, difference in evaluate_published(dataset, data_dir):
-        rows.append({"weights": entry.tag, "dataset": entry.dataset, "metrics": metrics, "differs": difference})
-        if metrics and form == "markdown":
-            cells = [f"{metrics[key]:.{2 if 'error' in key else 4}f}" for key in METRIC_LABELS]
-            print(f"| {entry.tag} | {entry.dataset} | {' | '.join(cells)} | {metrics['images_per_second']:,.0f} |")
-        if difference:
-            wrong.append(f"{entry.tag}: {difference}")
+    rows: list[dict[str, Any]] = []
+    wrong = []
+    with progress_bar() as show:
+        for entry, metrics, difference in evaluate_published(dataset, data_dir, show):
+            rows.append({"weights": entry.tag, "dataset": entry.dataset, "metrics": metrics, "differs": difference})
+            if difference:
+                wrong.append(f"{entry.tag}: {difference}")
     if form == "json":
         print(json.dumps(rows, indent=2))
+    else:
+        columns = [Column("weights"), Column("dataset", "data")]
+        columns += [Column(key, label, ".2f" if "%" in label else ".4f") for key, label in METRIC_LABELS.items()]
+        columns += [Column("images_per_second", "images/s", ",.0f", rank=1)]
+        print_rows([row | (row["metrics"] or {}) for row in rows if row["metrics"]], columns, form)
     if wrong:
         raise CifarzooError(f"not as published: {'; '.join(wrong)}")
 
@@ -119,8 +154,6 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Write a self-contained HTML page: numbers, curves, calibration, confusion matrix, mistakes, loss slices."""
-    from cifarzoo.cli.progress import progress_bar
-
     find_modules(Path())
     with progress_bar() as show:
         show("start", 0)

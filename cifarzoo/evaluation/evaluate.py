@@ -1,15 +1,18 @@
 """Measure a model on the splits of a data set; measure finished runs and published files again."""
 
+import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from cifarzoo.data import Dataset, load
+from cifarzoo.data.pixels import scaling_problem
 from cifarzoo.data.splits import published_split
 from cifarzoo.errors import CifarzooError, DataError
+from cifarzoo.evaluation.ensemble import ensemble
 from cifarzoo.evaluation.load_model import LoadedModel, load_model, load_published, load_run
 from cifarzoo.evaluation.predictions import Predictions
 from cifarzoo.evaluation.text import GATE_LABELS, METRIC_LABELS
@@ -19,6 +22,11 @@ from cifarzoo.metrics import are_probabilities, classification_metrics
 from cifarzoo.models.skipping import computation_metrics, has_gates
 from cifarzoo.pretrained.manifest import Published, manifest
 from cifarzoo.runs.folder import RunFolder
+
+logger = logging.getLogger("cifarzoo")
+
+# Called with what is done next, and the part of all that has been done, from 0 to 1.
+Progress = Callable[[str, float], None]
 
 # How much NLL, Brier score and ECE may differ between devices: float32 changes likelihoods a little, and may swap two
 # nearly equal logits of an image.
@@ -41,7 +49,7 @@ def predict(model: keras.Model, images: np.ndarray, batch_size: int = 500) -> np
 def evaluate(
     loaded: LoadedModel, dataset: Dataset, split: str = "test", batch_size: int = 500, flip: bool = False
 ) -> tuple[dict, np.ndarray]:
-    """Measure a model on a split.
+    """Measure a model on a split. Images that look scaled already are reported by a warning in the log.
 
     Args:
         loaded: The model.
@@ -60,6 +68,8 @@ def evaluate(
     """
     check_shapes(loaded.model, dataset, loaded.source)
     arrays = dataset.split(split)
+    if problem := scaling_problem(arrays.images):
+        logger.warning("%s of %s: %s", split, dataset.name, problem)
     first = predict(loaded.model, arrays.images[:batch_size], batch_size)  # compile before the clock starts
     _check_logits(loaded, first)
     started = time.perf_counter()
@@ -102,9 +112,22 @@ def _check_logits(loaded: LoadedModel, logits: np.ndarray) -> None:
 
 
 def predict_splits(
-    loaded: LoadedModel, dataset: Dataset, splits: Iterable[str], batch_size: int = 500, flip: bool = False
+    loaded: LoadedModel,
+    dataset: Dataset,
+    splits: Iterable[str],
+    batch_size: int = 500,
+    flip: bool = False,
+    progress: Progress = lambda step, done: None,
 ) -> Predictions:
     """Compute logits and labels of several splits; "validation" is taken from "train" if both are asked for.
+
+    Args:
+        loaded: The model.
+        dataset: The data set.
+        splits: Names of the splits.
+        batch_size: Images per prediction call.
+        flip: See `evaluate`.
+        progress: Called before each split.
 
     Raises:
         DataError: as `evaluate`.
@@ -112,7 +135,9 @@ def predict_splits(
     train_split = loaded.train_split if dataset.name == loaded.dataset else ""
     predictions = Predictions(loaded.source, dataset.name, train_split, class_names=tuple(dataset.class_names))
     logits, labels = predictions.logits, predictions.labels
-    for split in sorted(splits, key=lambda name: name != "train"):
+    splits = sorted(splits, key=lambda name: name != "train")
+    for number, split in enumerate(splits):
+        progress(f"{loaded.source}: {split} images", number / len(splits))
         if split == "validation" and "train" in logits:
             _, indices = published_split(dataset.train.labels)
             logits[split], labels[split] = logits["train"][indices], labels["train"][indices]
@@ -126,7 +151,7 @@ def predict_splits(
 
 
 def evaluate_named(
-    name: str,
+    name: str | Sequence[str],
     dataset_name: str | None = None,
     data_dir: str | None = None,
     split: str = "test",
@@ -134,34 +159,68 @@ def evaluate_named(
     flip: bool = False,
     weights: str | None = None,
     arguments: dict | None = None,
+    progress: Progress = lambda step, done: None,
 ) -> dict:
-    """Measure the model that a name, tag, file or folder refers to.
+    """Measure the model that a name, tag, file or folder refers to, or the ensemble of several.
 
     Args:
-        name: See `load_model`.
+        name: See `load_model`. Of several, the mean of their probabilities is measured.
         dataset_name: Default: the data set it was trained on.
         data_dir: Folder of the archives.
         split: Name of the split.
         logits_path: Also write the logits and labels of "train", "validation" and "test" to this file.
         flip: See `evaluate`.
-        weights: See `load_model`.
-        arguments: See `load_model`.
+        weights: See `load_model`. For a single name only.
+        arguments: See `load_model`. For a single name only.
+        progress: Called with what is done next, and the part of all that has been done, from 0 to 1.
 
     Returns:
-        `model`, with `flip` also `test_time_augmentation`, and what `Predictions.describe` returns.
+        `model`, with `flip` also `test_time_augmentation`, and what `Predictions.describe` returns. Of several names
+        also `members`: per name, what `classification_metrics` returns.
 
     Raises:
-        CifarzooError: as `load_model`, `load` and `evaluate`.
+        CifarzooError: as `load_model`, `load` and `evaluate`, or the members were trained on different data sets.
     """
     if logits_path and not logits_path.parent.is_dir():
         raise DataError(f"{logits_path}: there is no folder {logits_path.parent}")
-    loaded = load_model(name, weights, arguments)
-    dataset = load(dataset_name or loaded.dataset, data_dir)
-    splits = {split, "validation"} | ({"train", "test"} if logits_path else set())
-    predictions = predict_splits(loaded, dataset, sorted(splits), flip=flip)
+    names = [name] if isinstance(name, str) else list(name)
+    members: list[Predictions] = []
+    dataset: Dataset | None = None
+    for number, each in enumerate(names):
+        progress(f"load {each}", number / len(names))
+        loaded = load_model(each, weights, arguments)
+        wanted = dataset_name or loaded.dataset
+        if dataset is None:
+            dataset = load(wanted, data_dir)
+        elif dataset.name != wanted:
+            raise DataError(
+                f"{each}: trained on {wanted}, {names[0]} on {dataset.name}; the members of an ensemble need the same "
+                "data set"
+            )
+        splits = {split, "validation"} | ({"train", "test"} if logits_path else set())
+        begun = number / len(names)
+        members.append(
+            predict_splits(
+                loaded,
+                dataset,
+                sorted(splits),
+                flip=flip,
+                progress=lambda step, done, begun=begun: progress(step, begun + done / len(names)),  # type: ignore[misc]
+            )
+        )
+    predictions = members[0] if len(members) == 1 else ensemble(members)
     if logits_path:
         predictions.save(logits_path)
-    return {"model": name} | ({"test_time_augmentation": "flip"} if flip else {}) | predictions.describe(split)
+    result: dict = {"model": ", ".join(names)}
+    if flip:
+        result["test_time_augmentation"] = "flip"
+    result |= predictions.describe(split)
+    if len(members) > 1:
+        pairs = zip(names, members, strict=True)
+        result["members"] = {
+            each: classification_metrics(member.logits[split], member.labels[split]) for each, member in pairs
+        }
+    return result
 
 
 def evaluate_runs(experiments: Iterable[Experiment]) -> list[dict]:
@@ -188,13 +247,14 @@ def evaluate_runs(experiments: Iterable[Experiment]) -> list[dict]:
 
 
 def evaluate_published(
-    dataset_name: str | None = None, data_dir: str | None = None
+    dataset_name: str | None = None, data_dir: str | None = None, progress: Progress = lambda step, done: None
 ) -> Iterator[tuple[Published, dict | None, str]]:
     """Measure every published file on the test images again and compare it with the manifest.
 
     Args:
         dataset_name: Only files of this data set. Default: all.
         data_dir: Folder of the archives.
+        progress: Called before each file.
 
     Yields:
         Per file: its manifest entry, its metrics (None if it cannot be evaluated), and one line that says what differs,
@@ -207,7 +267,8 @@ def evaluate_published(
     if not entries:
         raise DataError(f"no published weights for the data set {dataset_name!r}")
     datasets = {name: load(name, data_dir) for name in {entry.dataset for entry in entries}}
-    for entry in entries:
+    for number, entry in enumerate(entries):
+        progress(f"{entry.tag} ({number + 1} of {len(entries)})", number / len(entries))
         try:
             metrics, _ = evaluate(load_published(entry), datasets[entry.dataset])
         except CifarzooError as failure:

@@ -44,13 +44,41 @@ def temperature_note(metrics: dict) -> str:
     return f"Temperature fitted on {metrics['temperature']['fitted_on']}: {trained}{same}."
 
 
+def heading(metrics: dict) -> str:
+    """Say what was measured, on which images."""
+    dataset = f" of {metrics['dataset']}" if metrics["dataset"] else ""
+    return f"{metrics['weights']} on the {metrics['split']} images{dataset}"
+
+
+def collapse_note(metrics: dict) -> str:
+    """Say what may be wrong if a network is hardly better than chance and predicts one class for most images; else "".
+
+    Its inputs were not what it was trained on, or its weights are not trained.
+    """
+    classes = list(metrics["class_error"])
+    if metrics["error"] < 100 - 150 / len(classes):  # 85 % of 10 classes
+        return ""
+    predicted = [sum(column) for column in zip(*metrics["confusion"], strict=True)]
+    most = max(range(len(classes)), key=predicted.__getitem__)
+    share = predicted[most] / metrics["n"]
+    if share <= 0.5:
+        return ""
+    return (
+        f"{100 * share:.0f} % of the images are predicted as {classes[most]}: the weights are not trained, or the "
+        "network expects other inputs than pixels from 0 to 255, for example from 0 to 1 or standardised"
+    )
+
+
 def as_markdown(metrics: dict) -> str:
     """Format all metrics as Markdown, except the confusion matrix, which JSON and the picture show."""
-    dataset = f" of {metrics['dataset']}" if metrics["dataset"] else ""
+    members = []
+    for name, member in metrics.get("members", {}).items():
+        members.append(f"| {name} | {member['error']:.2f} | {member['nll']:.4f} |")
+    if members:
+        members = ["| member | error % | NLL |", "| --- | ---: | ---: |", *members, ""]
     table = ["| metric | value |", "| --- | ---: |", *(f"| {label} | {value} |" for label, value in as_rows(metrics))]
     classes = ["| class | error % |", "| --- | ---: |"]
     classes += [
         f"| {name} | {'' if error is None else f'{error:.2f}'} |" for name, error in metrics["class_error"].items()
     ]
-    heading = f"{metrics['weights']} on the {metrics['split']} images{dataset}"
-    return "\n".join([heading, "", *table, "", temperature_note(metrics), "", *classes])
+    return "\n".join([heading(metrics), "", *members, *table, "", temperature_note(metrics), "", *classes])

@@ -1,0 +1,25 @@
+"""Recognize images that were scaled before they reached a model, which normalises them itself."""
+
+import numpy as np
+
+
+def scaling_problem(images: np.ndarray) -> str:
+    """Say in one line why images do not look like pixels from 0 to 255; "" if they do.
+
+    Args:
+        images: [n, height, width, 3], any type. The first 500 decide.
+    """
+    some = np.asarray(images[:500])
+    if not some.size:
+        return ""
+    low, high = float(some.min()), float(some.max())
+    if low < 0:
+        kind = "as if they were standardised"
+    elif 0 < high <= 1:
+        kind = "as if they were divided by 255"
+    else:
+        return ""
+    return (
+        f"images with values from {low:.3g} to {high:.3g} look {kind}; the models take pixels from 0 to 255 and "
+        "normalise them themselves (include_preprocessing=False leaves this out)"
+    )
