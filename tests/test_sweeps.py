@@ -5,9 +5,10 @@ import statistics
 
 import pytest
 
+from cifarzoo.cli.output import columns_of, format_rows
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.files import only_matching, read_experiments
-from cifarzoo.runs.tables import format_rows, summarize
+from cifarzoo.runs.tables import summarize
 from cifarzoo.training.runner import run_all
 
 SWEEP = """
@@ -79,11 +80,12 @@ def test_a_grid_becomes_rows_of_the_table(tmp_path):
         errors = [outcome.results.test["error"] for outcome in runs]
         assert row["error_mean"] == pytest.approx(statistics.mean(errors))
         assert row["error_std"] == pytest.approx(statistics.stdev(errors))
-    assert json.loads(format_rows(rows, "json"))[1]["errors"].keys() == {"0", "1", "2"}
-    assert [line.split("\t")[0] for line in format_rows(rows, "tsv").splitlines()] == [
+    columns = columns_of(rows, without=["errors"])
+    assert json.loads(format_rows(rows, columns, "json"))[1]["errors"].keys() == {"0", "1", "2"}
+    assert [line.split("\t")[0] for line in format_rows(rows, columns, "tsv").splitlines()] == [
         "experiment", "sweep-weight_decay_0", "sweep-weight_decay_0.01"
     ]  # fmt: skip
-    assert "| sweep-weight_decay_0.01 | synthetic | test | 3 |" in format_rows(rows, "markdown")
+    assert "| sweep-weight_decay_0.01 | synthetic | test | 3 |" in format_rows(rows, columns, "markdown")
 
 
 def test_a_backend_other_than_the_active_one_is_refused(tmp_path):

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from cifarzoo.cli.output import columns_of, format_rows
 from cifarzoo.errors import DataError
-from cifarzoo.runs.tables import format_rows, read_table, sorted_rows, summarize_file
+from cifarzoo.runs.tables import read_table, sorted_rows, summarize_file
 
 LOG = (
     "step\tepoch\tloss\terror\tgradient_norm\tval_loss\tval_error\tweight_norm\ttrain_loss\ttrain_error\n"
@@ -52,7 +53,7 @@ def test_mean_and_deviation_of_every_column_over_seeds(runs):
     assert (row["experiment"], row["dataset"], row["n"]) == ("net", "cifar10", 4)
     assert row["val_error_mean"] == 53 and row["val_error_std"] == pytest.approx(np.sqrt(20 / 3))
     assert row["loss_mean"] == 1.5 and row["loss_std"] == 0 and row["weight_norm_mean"] == 4
-    lines = format_rows([row], "tsv").splitlines()
+    lines = format_rows([row], columns_of([row]), "tsv").splitlines()
     assert dict(zip(*(line.split("\t") for line in lines), strict=True))["val_error_mean"] == "53.000"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import rich.console
 
+from cifarzoo.cli.output import rich_table
 from cifarzoo.models.catalogue import catalogue
 
 pexpect = pytest.importorskip("pexpect")
@@ -91,3 +92,20 @@ def test_a_pipe_gets_plain_lines_and_validations_only_where_measured():
     assert [line.split("  ")[0] for line in lines] == [f"{NAME} seed0: step {step}/64000" for step in (500, 1000, 1500)]
     assert ["val error 72.40 %" in line for line in lines] == [False, True, False]
     assert all("  12,346 images/s  loss 1.813  error 75.2 %  " in line and line.endswith(" left") for line in lines)
+
+
+def test_the_table_at_the_end_folds_names_and_cuts_no_number():
+    from cifarzoo.cli.training import RESULT_COLUMNS
+
+    rows = [
+        {"experiment": NAME, "seed": 0, "dataset": "cifar10", "state": "finished", "split": "test", "error": 8.35}
+        | {"nll": 67038920.5, "steps": 64000, "minutes": 1234.5},
+        {"experiment": "[/x]", "seed": 1, "dataset": "cifar10", "state": "failed"},
+    ]
+    console = rich.console.Console(file=io.StringIO(), width=80, color_system=None)
+    console.print(rich_table(rows, RESULT_COLUMNS, 80))
+    lines = console.file.getvalue().splitlines()
+    assert "".join(line.split(" ")[0] for line in lines[1:3]) == NAME
+    assert {"8.35", "6.704e+07", "1,234.5", "finished"} <= set(" ".join(lines).split())
+    assert lines[3].split() == ["[/x]", "1", "failed"]
+    assert "steps, data, split" in lines[4]

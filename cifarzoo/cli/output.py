@@ -53,8 +53,7 @@ class Column:
     Attributes:
         key: Its key in every row, and its name in TSV and CSV.
         title: Its heading for people; by default the key. Tables keep line breaks in it.
-        spec: How to format its numbers: a format such as ",.2f", or a function. TSV and CSV leave out the thousands
-            separators.
+        spec: How to format its numbers for people, such as ",.2f", or a function that formats any value for everybody.
         unit: Divide its numbers by this for people, but not in TSV and CSV.
         numeric: Whether to align it on the right; by default whether `spec` is a format.
         rank: Columns with the highest rank are left out first where a terminal is too narrow; those of rank 0 stay.
@@ -78,20 +77,43 @@ class Column:
         return isinstance(self.spec, str) and self.spec != "" if self.numeric is None else self.numeric
 
     def cell(self, row: dict[str, Any], plain: bool = False) -> str:
-        """Format the row's value on one line, "" if there is none; `plain` without thousands separators."""
+        """Format the row's value on one line, "" if there is none; `plain` for programs, with six digits."""
         value = row.get(self.key)
         if value is None:
             return ""
         if callable(self.spec):
             return self.spec(value)
-        if plain and self.unit != 1:
-            return str(value)
         if self.spec and isinstance(value, int | float):
-            value = value / self.unit if self.unit != 1 else value
-            return format(value, self.spec.replace(",", "") if plain else self.spec)
+            if plain:
+                return str(value) if isinstance(value, int) else f"{value:.6g}"
+            return format(value / self.unit if self.unit != 1 else value, self.spec)
         if isinstance(value, list | tuple):
             return ", ".join(printable(str(item)) for item in value)
         return printable(str(value))
+
+
+def columns_of(rows: Sequence[dict[str, Any]], without: Sequence[str] = ()) -> list[Column]:
+    """Return a column for every key of the rows, which need not have the same keys.
+
+    Args:
+        rows: Numbers and text.
+        without: Keys that only JSON shows.
+    """
+    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in without]
+    # The first keeps its place; from the right, the others give way to a narrow terminal.
+    return [
+        Column(key, spec=_number, numeric=any(isinstance(row.get(key), int | float) for row in rows), rank=rank)
+        for rank, key in enumerate(keys)
+    ]
+
+
+def _number(value: Any) -> str:
+    """Format floating-point numbers with three to five digits."""
+    if not isinstance(value, float):
+        return printable(str(value))
+    if value and not 0.1 <= abs(value) < 1e6:
+        return f"{value:.3g}"
+    return f"{value:.{4 if abs(value) < 10 else 3}f}"
 
 
 def print_rows(
@@ -174,13 +196,18 @@ def rich_table(
         for column in columns
     }
     gap = 2
+    left_out: list[Column] = []
     while width and sum(widths[column.key] + gap for column in columns) - gap > width:
         highest = max(column.rank for column in columns)
         if not highest:
             break
-        columns.remove(next(column for column in reversed(columns) if column.rank == highest))
+        left_out.insert(0, next(column for column in reversed(columns) if column.rank == highest))
+        columns.remove(left_out[0])
+    names = ", ".join(" ".join(column.heading.split()) for column in left_out)
     table = rich.table.Table(
-        title=Text(title, style="bold") if title else None, title_justify="left", box=None, pad_edge=False,
+        title=Text(title, style="bold") if title else None,
+        caption=Text(f"A wider terminal, or --format, shows {names}.", style="dim") if names else None,
+        caption_justify="left", title_justify="left", box=None, pad_edge=False,
         padding=(0, gap, 0, 0), header_style="bold",
     )  # fmt: skip
     for column in columns:

@@ -6,8 +6,36 @@ from typing import Annotated
 import typer
 
 from cifarzoo.cli.options import Debug, find_modules, refuse
+from cifarzoo.cli.output import Column, Format, columns_of, print_rows
 
 commands = typer.Typer()
+
+# Of the table at the end of `cifarzoo train`.
+RESULT_COLUMNS = [
+    Column("experiment"),
+    Column("seed", numeric=True),
+    Column("error", "error %", ".2f"),
+    Column("nll", "loss", ".4g"),
+    Column("minutes", spec=",.1f"),
+    Column("state"),
+    Column("split", rank=3),
+    Column("dataset", "data", rank=2),
+    Column("steps", spec=",", rank=1),
+]
+
+
+# Of `cifarzoo table`; the names in JSON, TSV and CSV are those of `--sort`.
+SUMMARY_COLUMNS = [
+    Column("experiment"),
+    Column("dataset", "data", rank=3),
+    Column("split", rank=4),
+    Column("n", "seeds", numeric=True),
+    Column("error_mean", "error %", ".3f"),
+    Column("error_std", "±", ".3f"),
+    Column("nll_mean", "loss", ".4g"),
+    Column("steps", spec=",", rank=2),
+    Column("minutes_mean", "minutes", ",.1f", rank=1),
+]
 
 
 @commands.command()
@@ -27,6 +55,7 @@ def train(
     quickstart: Annotated[
         bool, typer.Option("--quickstart", help="ResNet-20 on the embedded data set, a few minutes on two cores.")
     ] = False,
+    form: Format = "",
     debug: Debug = False,
 ) -> None:
     """Train every experiment of a file, after a quick check of all of them."""
@@ -48,16 +77,14 @@ def train(
         return
     if eval_:
         from cifarzoo.evaluation.evaluate import evaluate_runs
-        from cifarzoo.runs.tables import format_rows
 
-        print(format_rows(evaluate_runs(experiments), "markdown"))
+        rows = evaluate_runs(experiments)
+        print_rows(rows, columns_of(rows), form)
         return
     outcomes = runner.run_all(experiments)
-    import rich
+    from cifarzoo.training.outcomes import result_rows
 
-    from cifarzoo.training.outcomes import results_table
-
-    rich.print(results_table(outcomes))
+    print_rows(result_rows(outcomes), RESULT_COLUMNS, form, title="Runs")
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -71,14 +98,15 @@ def table(
     sort: Annotated[
         str | None, typer.Option(help="Column to sort by, such as error or minutes; -error puts the largest first.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="markdown, tsv or json.")] = "markdown",
+    form: Format = "",
     debug: Debug = False,
 ) -> None:
     """Print one row per experiment: mean and standard deviation over its seeds."""
-    from cifarzoo.runs.tables import format_rows, sorted_rows, summarize, summarize_file
+    from cifarzoo.runs.tables import sorted_rows, summarize, summarize_file
 
     rows = summarize_file(runs, file) if file else summarize(runs)
-    print(format_rows(sorted_rows(rows, sort) if sort else rows, form))
+    rows = sorted_rows(rows, sort) if sort else rows
+    print_rows(rows, columns_of(rows) if file else SUMMARY_COLUMNS, form)
 
 
 @commands.command()

@@ -1,7 +1,6 @@
 """Tables over finished runs: mean and standard deviation over seeds; logs as arrays."""
 
 import csv
-import json
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -133,32 +132,3 @@ def sorted_rows(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
     with_value = [row for row in rows if row.get(column) is not None]
     without = [row for row in rows if row.get(column) is None]
     return sorted(with_value, key=lambda row: row[column], reverse=descending) + without
-
-
-def format_rows(rows: list[dict[str, Any]], form: str) -> str:
-    """Format the rows as "markdown", "tsv" or "json".
-
-    Raises:
-        DataError: another form.
-    """
-    if form == "json":
-        return json.dumps(rows, indent=2)
-    # Experiments need not have the same columns.
-    columns = list(dict.fromkeys(column for row in rows for column in row if column != "errors"))
-    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-    if form == "tsv":
-        return format_tsv(columns, cells)
-    if form == "markdown":
-        rule = ["---" if column in ("experiment", "dataset", "split") else "---:" for column in columns]
-        return "\n".join("| " + " | ".join(line) + " |" for line in [columns, rule, *cells])
-    raise DataError(f"--format {form}: expected markdown, tsv or json")
-
-
-def _cell(value):
-    if value is None:
-        return ""
-    if not isinstance(value, float):
-        return str(value)
-    if value and abs(value) < 0.1:
-        return f"{value:.3g}"
-    return f"{value:.{4 if abs(value) < 10 else 3}f}"

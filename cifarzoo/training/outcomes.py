@@ -1,8 +1,7 @@
 """How the runs of a batch ended, and the table that says so."""
 
 from dataclasses import dataclass
-
-import rich.table
+from typing import Any
 
 from cifarzoo.errors import summarize
 from cifarzoo.experiment.schema import Experiment
@@ -38,22 +37,23 @@ class Outcome:
         return cls(experiment, seed, error=line, state="stopped" if isinstance(result, Interrupted) else "failed")
 
 
-def results_table(outcomes: list[Outcome]) -> rich.table.Table:
-    """Make a table of all runs of a batch: errors in percent, losses in nats."""
-    table = rich.table.Table(title="Runs")
-    for column in ("experiment", "seed", "data", "steps", "error %", "loss", "minutes", "note"):
-        table.add_column(column, justify="left" if column in ("experiment", "data", "note") else "right")
+def result_rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:
+    """Return one row per run of a batch: errors in percent, losses in nats; what an unfinished run lacks is None."""
+    rows = []
     for outcome in outcomes:
-        cells = [outcome.experiment.name, str(outcome.seed), outcome.experiment.dataset]
+        row: dict[str, Any] = {
+            "experiment": outcome.experiment.name,
+            "seed": outcome.seed,
+            "dataset": outcome.experiment.dataset,
+            "state": outcome.state,
+        }
         if results := outcome.results:
-            cells += [
-                f"{results.steps}",
-                f"{results.metrics['error']:.2f}",
-                f"{results.metrics['nll']:.3f}",
-                f"{results.seconds / 60:.1f}",
-                results.split,
-            ]
-        else:
-            cells += ["", "", "", "", outcome.state]
-        table.add_row(*cells)
-    return table
+            row |= {
+                "split": results.split,
+                "error": results.metrics["error"],
+                "nll": results.metrics["nll"],
+                "steps": results.steps,
+                "minutes": results.seconds / 60,
+            }
+        rows.append(row)
+    return rows
