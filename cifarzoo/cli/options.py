@@ -21,8 +21,11 @@ Arguments = Annotated[list[str], typer.Option(help="KEY=VALUE, an argument of th
 
 
 def find_modules(folder: Path) -> None:
-    """Let Python find the modules in a folder that experiments and runs name as `module`."""
-    sys.path.insert(0, str(folder.resolve()))
+    """Let Python find the modules in a folder that experiments and runs name as `module`.
+
+    The folder comes last, so that no file in it runs instead of an installed package.
+    """
+    sys.path.append(str(folder.resolve()))
 
 
 def factory_arguments(items: list[str]) -> dict[str, Any]:

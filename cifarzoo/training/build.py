@@ -3,8 +3,10 @@
 The schema is data and knows no Keras; engines take the parts and know no schema. This module is the bridge.
 """
 
+import contextlib
 import functools
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -72,8 +74,10 @@ def build_model(experiment: Experiment, classes: int, seed: int) -> keras.Model:
         ModelError: no such model or module. WeightsError: `init_weights` is missing or does not fit.
     """
     keras.utils.set_random_seed(seed)
-    with arithmetic(experiment.precision):
+    with arithmetic(experiment.precision), no_exit(experiment.model):
         model = model_factory(experiment)(**{"classes": classes} | experiment.model_parameters)
+    if experiment.module:
+        check_is_functional(model, f"{experiment.module}.{experiment.model}")
     if (outputs := model.output_shape[-1]) != classes:
         raise ExperimentError(
             f"model_parameters: {experiment.model} has {outputs} outputs, {experiment.dataset} has {classes} classes"
@@ -82,6 +86,34 @@ def build_model(experiment: Experiment, classes: int, seed: int) -> keras.Model:
         logdir = experiment.train_parameters.logdir
         load_file(model, Path(experiment.init_weights.replace("{logdir}", logdir).replace("{seed}", str(seed))))
     return model
+
+
+def check_is_functional(model: object, source: str) -> None:
+    """Check that a model is one that the engines can train: functional or Sequential, built, with one input.
+
+    Raises:
+        ModelError: it is not.
+    """
+    if not isinstance(model, keras.Model):
+        raise ModelError(f"{source}: returns {type(model).__name__}, not a Keras model")
+    if len(getattr(model, "inputs", None) or ()) != 1:
+        raise ModelError(
+            f"{source}: {type(model).__name__} is a subclassed or unbuilt model; expected a functional or built "
+            "Sequential one with one input"
+        )
+
+
+@contextlib.contextmanager
+def no_exit(source: str) -> Iterator[None]:
+    """While active, `sys.exit` in code of the user's does not end the process, and with it a whole batch.
+
+    Raises:
+        ModelError: it was called.
+    """
+    try:
+        yield
+    except SystemExit as leaving:
+        raise ModelError(f"{source}: calls sys.exit({leaving.code!r}); only a script may do that") from None
 
 
 def copy_model(model: keras.Model, seed: int) -> keras.Model:
@@ -120,9 +152,12 @@ def model_factory(experiment: Experiment):
                 )
         return registry.get(experiment.model).factory
     try:
-        module = importlib.import_module(experiment.module)
-    except ImportError as failure:
-        raise ModelError(f"module: cannot import {experiment.module!r} ({failure})") from None
+        with no_exit(f"module: {experiment.module}"):
+            module = importlib.import_module(experiment.module)
+    except ModelError:
+        raise
+    except Exception as failure:  # whatever a user's own module raises
+        raise ModelError(f"module: cannot import {experiment.module!r} ({summarize(failure)})") from None
     if not callable(factory := getattr(module, experiment.model, None)):
         raise ModelError(f"model: {experiment.module} has no function {experiment.model!r}")
     return factory

@@ -4,11 +4,14 @@ import keras
 import numpy as np
 
 from cifarzoo.errors import ExperimentError, ModelError, summarize
+from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.model_graph import all_layers, any_image_size, output_spec
 from cifarzoo.layers import PolicyGradient
 from cifarzoo.metrics import are_probabilities
 
+# Of the initial weights in a moving average at the end of training.
+MAX_INITIAL_SHARE = 0.01
 # Fewer outputs than this may be between 0 and 1 by chance.
 ENOUGH_OUTPUTS = 20
 
@@ -44,6 +47,19 @@ def check_outputs(experiment: Experiment, outputs: np.ndarray) -> None:
             f"{experiment.location}: {experiment.model} returns probabilities, as of a {kind}; end it with logits: "
             "without that activation, in keras.applications with classifier_activation: null"
         )
+
+
+def average_warning(experiment: Experiment, plan: Plan) -> str | None:
+    """Return a one-line warning if the moving average will still hold much of the initial weights at the end."""
+    decay = experiment.train_parameters.ema_decay
+    share = decay**plan.total
+    if share <= MAX_INITIAL_SHARE:
+        return None
+    return (
+        f"{experiment.location}: train_parameters.ema_decay: {decay} over {plan.total} steps leaves {100 * share:.2g} % "
+        "of the initial weights in the average, which is measured in the end; "
+        f"{MAX_INITIAL_SHARE ** (1 / plan.total):.3g} leaves 1 %"
+    )
 
 
 def kind_of_probabilities(outputs: np.ndarray) -> str:

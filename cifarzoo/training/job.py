@@ -7,6 +7,7 @@ import keras
 
 from cifarzoo.data import Dataset
 from cifarzoo.data.dataset import DatasetInfo
+from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs.folder import RunFolder
@@ -85,6 +86,11 @@ def prepare(
     replicas = module.replica_count(experiment.distribution)
     check_shares(experiment.train_parameters.batch_size, experiment.train_parameters.accumulate, replicas)
     images = dataset.size(experiment.train_split)
+    if experiment.train_parameters.batch_size > images:
+        raise ExperimentError(
+            f"{experiment.location}: train_parameters.batch_size: {experiment.train_parameters.batch_size} is more than "
+            f"the {images} training images of {dataset.name}"
+        )
     experiment = resolve_auto(experiment, seeds, images)
     plan = Plan(experiment, images)
     parts = build_parts(experiment, dataset, plan, model)

@@ -12,6 +12,11 @@ from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.errors import ModelError
 from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
 from cifarzoo.models import registry
+from cifarzoo.training.build import check_is_functional, no_exit
+from cifarzoo.training.checks import kind_of_probabilities
+
+# From which outputs are computed, to see whether they are probabilities.
+IMAGES = 10
 
 
 def own_model_of(model: Any, dataset: Dataset, seed: int, arguments: dict[str, Any]) -> keras.Model | None:
@@ -30,13 +35,13 @@ def own_model_of(model: Any, dataset: Dataset, seed: int, arguments: dict[str, A
             return None
         keras.utils.set_random_seed(seed)
         try:
-            model = model(classes=dataset.classes, **arguments)
+            with no_exit(f"model: {getattr(model, '__name__', model)}"):
+                model = model(classes=dataset.classes, **arguments)
         except TypeError as failure:
             raise ModelError(f"model: the function takes other arguments ({failure})") from None
         if not isinstance(model, keras.Model):
             raise ModelError(f"model: the function returns {type(model).__name__}, not a Keras model")
-    if not getattr(model, "inputs", None) or len(model.inputs) != 1:
-        raise ModelError(f"{model.name}: expected a functional or built Sequential model with one input")
+    check_is_functional(model, model.name)
     images = (None, *dataset.train.images.shape[1:])
     shape = tuple(model.inputs[0].shape)
     fits = len(shape) == 4 and all(size in (None, image) for size, image in zip(shape, images, strict=True))
@@ -51,6 +56,11 @@ def own_model_of(model: Any, dataset: Dataset, seed: int, arguments: dict[str, A
     activation = getattr(getattr(last, "activation", None), "__name__", "")
     if activation in ("softmax", "sigmoid") or isinstance(last, keras.layers.Softmax):
         raise ModelError(f"{model.name}: returns probabilities; end it with logits, without {activation or 'softmax'}")
+    few = dataset.train.images[:IMAGES].astype(model.inputs[0].dtype)
+    with without_tensorflow(), no_exit(model.name):
+        outputs = keras.ops.convert_to_numpy(model(few, training=False))
+    if kind := kind_of_probabilities(outputs.astype("float32")):
+        raise ModelError(f"{model.name}: returns probabilities, as of a {kind}; end it with logits")
     return model
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cifarzoo.data import Dataset, load
 from cifarzoo.errors import CifarzooError, ExperimentError
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.keras_internals.generators import kept_generators
 from cifarzoo.training.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def set_backend(experiments: list[Experiment]) -> None:
     os.environ["KERAS_BACKEND"] = backend
 
 
+@kept_generators()
 def run_all(experiments: list[Experiment], callbacks: "Callbacks" = ()) -> list[Outcome]:
     """Check every experiment (except those with `skip_error_test`), then train every run of each.
 
@@ -124,6 +126,8 @@ def _checked_jobs(experiment: Experiment, datasets: dict[tuple, Dataset], callba
     from cifarzoo.hardware import slow_precision
     from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
     from cifarzoo.training import engines
+    from cifarzoo.training.build import no_exit
+    from cifarzoo.training.checks import average_warning
     from cifarzoo.training.job import prepare
     from cifarzoo.training.preflight import preflight
 
@@ -139,9 +143,11 @@ def _checked_jobs(experiment: Experiment, datasets: dict[tuple, Dataset], callba
         prepare(experiment, datasets[key], experiment.seeds[first : first + size])
         for first in range(0, len(experiment.seeds), size)
     ]
+    if warning := average_warning(jobs[0].experiment, jobs[0].plan):
+        report(warning)
     if not experiment.skip_error_test:
         started = time.perf_counter()
-        with without_tensorflow():
+        with without_tensorflow(), no_exit(experiment.model):
             preflight(jobs[0], callbacks)
         report(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
     return jobs

@@ -19,11 +19,13 @@ from cifarzoo.errors import DataError, ExperimentError, ModelError
 from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.recipes import training_settings
 from cifarzoo.experiment.schema import Experiment, TrainParameters
+from cifarzoo.keras_internals.generators import kept_generators
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.results import Results
 from cifarzoo.training import engines
 from cifarzoo.training.agreement import agree_on_run
 from cifarzoo.training.build import build_model
+from cifarzoo.training.checks import average_warning
 from cifarzoo.training.engines.cluster import has_workers
 from cifarzoo.training.job import prepare
 from cifarzoo.training.own_model import hashes_of, own_model_of, precision_of
@@ -63,6 +65,7 @@ class TrainedRun:
     folder: RunFolder
 
 
+@kept_generators()
 def train(
     model: str | Callable[..., keras.Model] | keras.Model,
     dataset: str | Dataset = "cifar10",
@@ -104,7 +107,22 @@ def train(
         DataError: no such data set. TrainingError: the loss is not finite; `Interrupted` if stopped and saved.
         CheckpointError: the folder is in use, cannot be written, or belongs to another experiment.
     """
-    callbacks, seed = _checked_callbacks(callbacks), operator.index(seed)
+    with kept_generators():
+        return _train(
+            model,
+            dataset,
+            recipe,
+            operator.index(seed),
+            logdir,
+            run_name,
+            data_dir,
+            _checked(callbacks),
+            check,
+            changes,
+        )
+
+
+def _train(model, dataset, recipe, seed, logdir, run_name, data_dir, callbacks, check, changes):
     if changes.get("backend") not in (None, backend := keras.backend.backend()):
         raise ExperimentError(f"cifarzoo.train: backend: Keras already runs on {backend}; start with KERAS_BACKEND")
     overrides = _sections(changes, own_model=isinstance(model, keras.Model))
@@ -130,6 +148,8 @@ def train(
     experiment = experiment_from([settings, call, overrides], "cifarzoo.train")
     check_callbacks(callbacks, experiment.train_parameters.train_metrics)
     job = prepare(experiment, arrays, experiment.seeds, own_model)
+    if warning := average_warning(job.experiment, job.plan):
+        report(warning)
     folder = job.folder(seed)
     workers = engines.current().workers(distribution)
     with workers.working():

@@ -27,6 +27,7 @@ from cifarzoo.runs.provenance import joined, provenance
 from cifarzoo.runs.results import Results
 from cifarzoo.training import engines
 from cifarzoo.training.agreement import agree_on_run, any_says
+from cifarzoo.training.build import no_exit
 from cifarzoo.training.callbacks import Log, default_callbacks
 from cifarzoo.training.checks import check_model
 from cifarzoo.training.engines.channel import WorkerError
@@ -104,7 +105,8 @@ def run_together(
                 continue
             started = time.perf_counter()
             try:
-                sums = _train(together, step, end, groups)
+                with no_exit(together[0].job.experiment.model):
+                    sums = _train(together, step, end, groups)
             except Exception as failure:
                 for one in together:
                     one.end(failure)
@@ -220,7 +222,8 @@ class Run:
         if is_finished:
             self.end(folder.results())
             return
-        self.engine = job.create_engine(self.seed)
+        with no_exit(job.experiment.model):
+            self.engine = job.create_engine(self.seed)
         self._provenance = provenance(self.engine.replicas)  # now, before anybody edits the code of a long run
         check_model(job.experiment, self.engine.model, self.engine.images_at_once)
         log_length = self._restore(*saved) if saved else 0
@@ -363,11 +366,13 @@ class Run:
     def _check_finite(self, end: int, sums: dict[str, float], rate: float) -> None:
         for key, name in (("loss", "loss"), ("gradient_norm", "gradient")):
             if not np.isfinite(sums[key]):
-                kept = "; the checkpoint before it is kept" if self.folder.checkpoint_path.exists() else ""
                 raise TrainingError(
                     f"{self}: the {name} is not finite between steps {self.step} "
-                    f"and {end} (learning rate {rate:.3g}){kept}; a smaller rate or a longer warm-up may help"
+                    f"and {end} (learning rate {rate:.3g}){self._kept()}; a smaller rate or a longer warm-up may help"
                 )
+
+    def _kept(self) -> str:
+        return "; the checkpoint before it is kept" if self.folder.checkpoint_path.exists() else ""
 
     # ------------------------------------------------------------------------------------------------ measuring
 
@@ -391,7 +396,13 @@ class Run:
         return self._validation
 
     def _measure(self, split: str) -> dict[str, float]:
-        return classification_metrics(self.engine.predict(split), self.job.arrays.split(split).labels)
+        logits = self.engine.predict(split)
+        if not np.isfinite(logits).all():
+            raise TrainingError(
+                f"{self.job.experiment.name}, seed {self.seed}: the outputs are not finite after {self.step} steps"
+                f"{self._kept()}; a smaller rate or a longer warm-up may help"
+            )
+        return classification_metrics(logits, self.job.arrays.split(split).labels)
 
     def _weight_norm(self) -> float:
         """L2 norm of all trainable weights, not averaged."""
@@ -403,6 +414,12 @@ class Run:
 
     def save(self, with_others: bool = False) -> None:
         """Write the checkpoint; one of several seeds is accepted only when those of all are written."""
+        state = self.engine.state()
+        if not all(np.isfinite(array).all() for array in state.values()):
+            raise TrainingError(
+                f"{self}: the weights are not finite after {self.step} steps{self._kept()}; a smaller rate or a longer "
+                "warm-up may help"
+            )
         if not self.job.is_chief:
             return
         meta = {
@@ -411,7 +428,7 @@ class Run:
             "fingerprint": self.job.experiment.fingerprint(),
             "provenance": self._provenance,
         } | self._meters.state()
-        self.folder.save_checkpoint(self.engine.state(), meta, is_next=with_others)
+        self.folder.save_checkpoint(state, meta, is_next=with_others)
 
     def _results(self) -> Results:
         """Measure the final weights; the chief writes them, then the results, which mark the run as finished."""
