@@ -85,6 +85,22 @@ def small_model(classes=3, activation=None, layers=()):
     return keras.Model(inputs, keras.layers.Dense(classes, activation=activation)(x))
 
 
+def softmax_model(function=keras.ops.softmax):
+    logits = small_model()
+    return keras.Model(logits.inputs[0], function(0.01 * logits.outputs[0]))
+
+
+class Subclassed(keras.Model):
+    def build(self, shape):
+        self.dense = keras.layers.Dense(3)
+
+    def call(self, images):
+        return self.dense(images[:, 0, 0])
+
+
+HUGE = {"kind": "stepped", "values": [1e-9, 1e38], "boundaries": [3, 4]}
+
+
 def own_dataset(arrays, name="threes"):
     return cifarzoo.Dataset.from_arrays(name, arrays, arrays)
 
@@ -129,6 +145,22 @@ def test_a_name_and_a_function_are_trained_too(tmp_path, arrays):
         (small_model(), {"callbacks": [3]}, ExperimentError, "expected Keras callbacks, got 3"),
         (lambda classes: None, {}, ModelError, "the function returns NoneType, not a Keras model"),
         (lambda: None, {}, ModelError, "the function takes other arguments"),
+        (softmax_model(), {}, ModelError, "returns probabilities, as of a softmax; end it with logits"),
+        (
+            softmax_model(keras.ops.sigmoid),
+            {},
+            ModelError,
+            "returns probabilities, as of a sigmoid; end",
+        ),
+        (
+            Subclassed(),
+            {},
+            ModelError,
+            "Subclassed is a subclassed or unbuilt model; expected a functional",
+        ),
+        (lambda classes: sys.exit(2), {}, ModelError, r"calls sys.exit\(2\); only a script may do that"),
+        (small_model(), {"batch_size": 41}, ExperimentError, "batch_size: 41 is more than the 40 training images"),
+        (small_model(), {"schedule": HUGE}, TrainingError, "the outputs are not finite after 4 steps"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, arrays, model, changes, error, message):

@@ -66,9 +66,10 @@ def train(
         refuse(context, "--quickstart", "file only")
     if dry_run:
         refuse(context, "--dry-run", "eval_")
-    find_modules(file.resolve().parent)
     experiments = [quickstart_experiment(set_)] if quickstart else read_experiments(file, set_)
     experiments = only_matching(experiments, only, file)
+    if any(experiment.module for experiment in experiments):
+        find_modules(file.resolve().parent)
     runner.set_backend(experiments)
     if dry_run:
         from cifarzoo.training.estimate import print_plan

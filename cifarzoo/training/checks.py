@@ -56,8 +56,8 @@ def average_warning(experiment: Experiment, plan: Plan) -> str | None:
     if share <= MAX_INITIAL_SHARE:
         return None
     return (
-        f"{experiment.location}: train_parameters.ema_decay: {decay} over {plan.total} steps leaves {100 * share:.2g} % "
-        "of the initial weights in the average, which is measured in the end; "
+        f"{experiment.location}: train_parameters.ema_decay: {decay} over {plan.total} steps leaves {100 * share:.2g} "
+        "% of the initial weights in the average, which is measured in the end; "
         f"{MAX_INITIAL_SHARE ** (1 / plan.total):.3g} leaves 1 %"
     )
 

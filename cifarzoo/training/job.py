@@ -88,8 +88,8 @@ def prepare(
     images = dataset.size(experiment.train_split)
     if experiment.train_parameters.batch_size > images:
         raise ExperimentError(
-            f"{experiment.location}: train_parameters.batch_size: {experiment.train_parameters.batch_size} is more than "
-            f"the {images} training images of {dataset.name}"
+            f"{experiment.location}: train_parameters.batch_size: {experiment.train_parameters.batch_size} is more "
+            f"than the {images} training images of {dataset.name}"
         )
     experiment = resolve_auto(experiment, seeds, images)
     plan = Plan(experiment, images)

@@ -107,22 +107,7 @@ def train(
         DataError: no such data set. TrainingError: the loss is not finite; `Interrupted` if stopped and saved.
         CheckpointError: the folder is in use, cannot be written, or belongs to another experiment.
     """
-    with kept_generators():
-        return _train(
-            model,
-            dataset,
-            recipe,
-            operator.index(seed),
-            logdir,
-            run_name,
-            data_dir,
-            _checked(callbacks),
-            check,
-            changes,
-        )
-
-
-def _train(model, dataset, recipe, seed, logdir, run_name, data_dir, callbacks, check, changes):
+    callbacks, seed = _checked_callbacks(callbacks), operator.index(seed)
     if changes.get("backend") not in (None, backend := keras.backend.backend()):
         raise ExperimentError(f"cifarzoo.train: backend: Keras already runs on {backend}; start with KERAS_BACKEND")
     overrides = _sections(changes, own_model=isinstance(model, keras.Model))

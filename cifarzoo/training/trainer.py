@@ -399,7 +399,7 @@ class Run:
         logits = self.engine.predict(split)
         if not np.isfinite(logits).all():
             raise TrainingError(
-                f"{self.job.experiment.name}, seed {self.seed}: the outputs are not finite after {self.step} steps"
+                f"{self}: the outputs are not finite after {self.step} steps"
                 f"{self._kept()}; a smaller rate or a longer warm-up may help"
             )
         return classification_metrics(logits, self.job.arrays.split(split).labels)
