@@ -109,3 +109,9 @@ def test_the_table_at_the_end_folds_names_and_cuts_no_number():
     assert {"8.35", "6.704e+07", "1,234.5", "finished"} <= set(" ".join(lines).split())
     assert lines[3].split() == ["[/x]", "1", "failed"]
     assert "steps, data, split" in lines[4]
+
+
+def test_show_fits_80_columns():
+    lines = screen(["-m", "cifarzoo", "show", "cifar_resnet20"])
+    assert lines[0] == "cifar_resnet20(block_type='original', shortcut_type='A')"
+    assert any(line.split()[0] == "resnet20_v1_cifar10_short_s0" and "8.35" in line for line in lines if line)

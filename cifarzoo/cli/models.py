@@ -1,6 +1,5 @@
-"""Commands about the models themselves."""
+"""The command that lists the models."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -70,62 +69,3 @@ def list_models(
 
 def _tags(weights: list[dict[str, Any]]) -> str:
     return ", ".join(f"{one['tag']} ({one['error']:.2f} %)" for one in weights)
-
-
-@commands.command()
-def show(
-    model: Annotated[
-        str, typer.Argument(help="A model's name or alias, a tag of published weights, or a .weights.h5 file.")
-    ],
-    debug: Debug = False,
-) -> None:
-    """Show a model: arguments, sizes, paper, published weights. Or weights: which model they are for."""
-    from cifarzoo.pretrained.manifest import find_entry, manifest
-
-    entries = manifest()
-    if model.endswith(".h5") or find_entry(model, entries):
-        _show_weights(model, entries)
-        return
-    from cifarzoo.models.catalogue import call, find, identity
-
-    record = find(model)
-    print(f"{call(record.name, record.arguments)}\n{record.summary}\n\n{record.paper} ({record.year})")
-    for classes in ("10", "100"):
-        print(
-            f"{classes:>3} classes: {record.trainable[classes]:,} trainable parameters, "
-            f"{record.total[classes]:,} in all, {record.macs[classes] / 1e6:,.2f} M multiply-accumulates"
-        )
-    if record.aliases:
-        print(f"also known as {', '.join(record.aliases)}")
-    if record.training_only:
-        print(f"only affect training: {', '.join(record.training_only)}")
-    if record.special_case_of:
-        print(f"the same network as {call(*record.special_case_of)}")
-    for entry in entries:
-        # Of special cases, the files of the general factory that fit them, and the other way round.
-        if entry.model == record.name or entry.identity == identity(record.name, {}):
-            print(
-                f"weights {entry.tag}: {entry.architecture}, {entry.dataset}, error {entry.metrics['error']:.2f} %, "
-                f"{entry.bytes / 1e6:.1f} MB{', default' if entry.default else ''}"
-            )
-
-
-def _show_weights(name: str, entries: list) -> None:
-    """Print what a file says about itself, or what the manifest says about a tag."""
-    from cifarzoo.errors import WeightsError
-    from cifarzoo.pretrained.description import describe_entry, read_description
-    from cifarzoo.pretrained.manifest import find_entry
-
-    entry = find_entry(name, entries)
-    description = describe_entry(entry) if entry else read_description(Path(name).expanduser())
-    if description is None:
-        raise WeightsError(f"{name}: does not say what it contains")
-    print(description)
-    for label, value in (
-        ("input", f"normalised by {description.statistics}" if description.statistics else "not normalised inside"),
-        ("trained on", description.dataset),
-        ("source", description.source),
-        ("written by cifarzoo", description.version),
-    ):
-        if value:
-            print(f"{label}: {value}")

@@ -139,6 +139,62 @@ def print_rows(
         print(format_rows(rows, columns, form))
 
 
+def print_record(
+    heading: str,
+    fields: dict[str, str | None],
+    form: str,
+    data: dict[str, Any],
+    rows: Sequence[dict[str, Any]] = (),
+    columns: Sequence[Column] = (),
+    title: str = "",
+) -> None:
+    """Print what is known about one thing on standard output.
+
+    Args:
+        heading: What it is, on a line of its own; "" for none.
+        fields: Its properties by label, for people; those without a value are left out.
+        form: One of FORMATS. Markdown is one "label: value" per line.
+        data: The same for programs: JSON prints it whole, TSV and CSV one row per key, with nested values as JSON.
+        rows: What belongs to it, as a table below for people.
+        columns: Of this table.
+        title: Heading of this table on a terminal.
+    """
+    known = {label: printable(value) for label, value in fields.items() if value}
+    if form == "json":
+        print(json.dumps(data, indent=2))
+    elif form in ("tsv", "csv"):
+        pairs = [
+            {"key": key, "value": value if value is None or isinstance(value, str) else json.dumps(value)}
+            for key, value in data.items()
+        ]
+        print(format_rows(pairs, [Column("key"), Column("value")], form))
+    elif form == "markdown":
+        print("\n".join([printable(heading), *(f"{label}: {value}" for label, value in known.items())]).lstrip("\n"))
+        if rows:
+            print(f"\n{format_rows(rows, columns, form)}")
+    else:
+        _print_fields(heading, known)
+        if rows:
+            print()
+            print_table(rows, columns, title, None)
+
+
+def _print_fields(heading: str, known: dict[str, str]) -> None:
+    import rich.console
+    import rich.table
+    from rich.text import Text
+
+    console = rich.console.Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    if heading:
+        console.print(Text(printable(heading), style="bold"), soft_wrap=False)
+    grid = rich.table.Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    for label, value in known.items():
+        grid.add_row(Text(label), Text(value))
+    console.print(grid)
+
+
 def format_rows(rows: Sequence[dict[str, Any]], columns: Sequence[Column], form: str) -> str:
     """Format rows as "markdown", "tsv", "csv" or "json", without a newline at the end."""
     if form == "json":

@@ -1,0 +1,183 @@
+"""The command that shows a model, published weights, a weight file or the folder of a run."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cifarzoo.cli.options import Debug
+from cifarzoo.cli.output import Column, Format, print_record
+from cifarzoo.errors import CifarzooError, WeightsError
+
+if TYPE_CHECKING:
+    from cifarzoo.models.catalogue import Record
+    from cifarzoo.pretrained.manifest import Published
+
+commands = typer.Typer()
+
+WEIGHTS_COLUMNS = [
+    Column("tag"),
+    Column("dataset", "data", rank=1),
+    Column("error", "error %", ".2f"),
+    Column("bytes", "MB", ",.1f", unit=1e6, rank=2),
+    Column("default"),
+    Column("arguments"),
+]
+
+
+@commands.command()
+def show(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model's name or alias, a tag of published weights, a .weights.h5 file, or the folder of a run."
+        ),
+    ],
+    form: Format = "",
+    debug: Debug = False,
+) -> None:
+    """Show a model: arguments, sizes, paper, published weights. Or weights or a run: what they are."""
+    from cifarzoo.models.catalogue import find
+    from cifarzoo.pretrained.manifest import find_entry, manifest
+
+    entries = manifest()
+    if entry := find_entry(model, entries):
+        _show_published(entry, form)
+    elif model.endswith(".h5"):
+        _show_file(model, form)
+    elif Path(model).is_dir():
+        _show_run(Path(model), form)
+    else:
+        _show_model(find(model), entries, form)
+
+
+def _show_model(record: "Record", entries: "list[Published]", form: str) -> None:
+    from cifarzoo.models.catalogue import call, identity
+
+    def sizes(numbers: dict[str, int], unit: str = "") -> str:
+        shown = [f"{numbers[classes] / 1e6:,.2f}{unit}" if unit else f"{numbers[classes]:,}" for classes in numbers]
+        return f"{shown[0]} with 10 classes, {shown[1]} with 100"
+
+    # Of special cases, the files of the general factory that fit them, and the other way round.
+    fitting = [e for e in entries if e.model == record.name or e.identity == identity(record.name, {})]
+    rows = [
+        {
+            "tag": entry.tag,
+            "dataset": entry.dataset,
+            "error": entry.metrics["error"],
+            "bytes": entry.bytes,
+            "default": "yes" if entry.default else "",
+            "arguments": _different(entry.architecture, record.arguments),
+        }
+        for entry in fitting
+    ]
+    print_record(
+        call(record.name, record.arguments),
+        {
+            "what": record.summary,
+            "paper": f"{record.paper} ({record.year})",
+            "parameters": sizes(record.total),
+            "trainable": sizes(record.trainable),
+            "multiply-accumulates": sizes(record.macs, " M"),
+            "also known as": ", ".join(record.aliases),
+            "only affect training": ", ".join(record.training_only),
+            "the same network as": call(*record.special_case_of) if record.special_case_of else None,
+        },
+        form,
+        dataclasses.asdict(record) | {"weights": [dataclasses.asdict(entry) for entry in fitting]},
+        rows,
+        WEIGHTS_COLUMNS,
+        title="weights",
+    )
+
+
+def _show_published(entry: "Published", form: str) -> None:
+    from cifarzoo.pretrained.description import describe_entry
+
+    description = describe_entry(entry)
+    print_record(
+        str(description),
+        {
+            "tag": entry.tag,
+            "also known as": ", ".join(entry.aliases),
+            "trained on": entry.dataset,
+            "test error": f"{entry.metrics['error']:.2f} %",
+            "input": _input(description.statistics),
+            "size": f"{entry.bytes / 1e6:,.1f} MB, {entry.parameters:,} parameters",
+            "default": "yes, for these arguments and this number of classes" if entry.default else "no",
+            "remark": entry.remark,
+            "license": entry.license,
+            "written by cifarzoo": description.version if description.version != "unknown" else None,
+        },
+        form,
+        dataclasses.asdict(entry),
+    )
+
+
+def _different(arguments: dict[str, Any], defaults: dict[str, Any]) -> str:
+    """Return the arguments that are not at their defaults, as in a call."""
+    return ", ".join(f"{key}={value!r}" for key, value in arguments.items() if value != defaults.get(key))
+
+
+def _show_file(name: str, form: str) -> None:
+    from cifarzoo.pretrained.description import read_description
+
+    description = read_description(Path(name).expanduser())
+    if description is None:
+        raise WeightsError(f"{name}: does not say what it contains")
+    print_record(
+        str(description),
+        {
+            "input": _input(description.statistics),
+            "trained on": description.dataset,
+            "source": description.source,
+            "written by cifarzoo": description.version,
+        },
+        form,
+        dataclasses.asdict(description),
+    )
+
+
+def _input(statistics: str | None) -> str:
+    return f"normalised by {statistics}" if statistics else "not normalised inside"
+
+
+def _show_run(path: Path, form: str) -> None:
+    from cifarzoo.models.catalogue import call
+    from cifarzoo.runs.folder import RunFolder
+
+    folder = RunFolder(path)
+    if not (folder.has_started or folder.is_finished):
+        below = len(folder.finished_below(path))
+        hint = f"; it holds {below} finished runs, which `cifarzoo table {path}` lists" if below else ""
+        raise CifarzooError(f"{path}: not the folder of a run, as it has no {folder.config_path.name}{hint}")
+    fields: dict[str, str | None] = {}
+    data: dict[str, Any] = {"folder": str(path), "finished": folder.is_finished}
+    heading = ""
+    if folder.has_started:
+        experiment = folder.experiment()
+        data["experiment"] = experiment.resolved()
+        heading = call(experiment.model, experiment.model_parameters)
+        fields |= {"experiment": experiment.name, "description": experiment.description, "data": experiment.dataset}
+    if folder.is_finished:
+        results = folder.results()
+        data["results"] = results.as_dict()
+        fields |= {
+            "state": "finished",
+            "seed": str(results.seed),
+            "trained on": f"{results.dataset}, {results.train_split}",
+            f"{results.split} error": f"{results.metrics['error']:.2f} %",
+            f"{results.split} loss": f"{results.metrics['nll']:.4g}",
+            "weights": f"{results.weights}, {results.parameters:,} parameters",
+            "steps": f"{results.steps:,}, {results.images:,} images",
+            "time": f"{results.seconds / 60:,.1f} minutes, {results.images_per_second:,.0f} images/s",
+            "device": f"{results.device}, {results.backend}",
+            "revision": results.revision,
+            "versions": ", ".join(f"{package} {version}" for package, version in results.versions.items()),
+        }
+    else:
+        saved = folder.checkpoint_meta()
+        data["step"] = saved["step"] if saved else None
+        fields["state"] = f"not finished; saved at step {saved['step']:,}" if saved else "not finished; nothing saved"
+    print_record(heading, fields, form, data)
