@@ -1,4 +1,4 @@
-"""Look into a built model: all its layers, their connections, its output for another image size."""
+"""Look into a built model: all its layers, their connections, its output for another image size, its readiness."""
 
 import contextlib
 
@@ -19,6 +19,12 @@ def supported_connections() -> bool:
     return isinstance(_Call(None)._inbound_nodes, list)
 
 
+@internal("export of fresh models", without="a model has to be called once before it is exported to ONNX")
+def supported_export() -> bool:
+    """Whether Keras records in a layer that it was called, which it asks for when it exports to ONNX."""
+    return keras.layers.Layer()._called is False
+
+
 def all_layers(model) -> list:
     """Return the model and every layer in it, including those inside other layers and models."""
     if supported_layers.or_warn():
@@ -32,6 +38,12 @@ def input_operations(operation) -> list:
     if not supported_connections.or_warn():
         return []
     return [parent.operation for node in operation._inbound_nodes for parent in node.parent_nodes]
+
+
+def mark_as_called(model) -> None:
+    """Let Keras export a functional model to ONNX that was never called; its shapes are known without a call."""
+    if supported_export.or_warn():
+        model._called = True
 
 
 class _Call(keras.Operation):
@@ -67,15 +79,35 @@ def output_spec(model, inputs: keras.KerasTensor) -> keras.KerasTensor:
 @contextlib.contextmanager
 def any_image_size(model):
     """Let a model, and the models in it, take images of another height and width than those of their inputs."""
-    models = [one for one in all_layers(model) if isinstance(one, keras.Model) and one.input_spec]
+    layers = all_layers(model)
+    models = [one for one in layers if isinstance(one, keras.Model) and one.input_spec]
     specs = [one.input_spec for one in models]
+    size_checks = [one for one in layers if _only_checks_size(one)]
     for one, spec in zip(models, specs, strict=True):
         one.input_spec = [_of_any_size(part) for part in keras.tree.flatten(spec)]
+    for layer in size_checks:
+        layer.call = _unchanged
     try:
         yield
     finally:
         for one, spec in zip(models, specs, strict=True):
             one.input_spec = spec
+        for layer in size_checks:
+            del layer.call
+
+
+def _only_checks_size(layer) -> bool:
+    """Whether a layer reshapes images to the shape that they have, as the zoo's models do to refuse other sizes."""
+    return (
+        isinstance(layer, keras.layers.Reshape)
+        and len(layer.target_shape) == 3
+        and isinstance(source := getattr(layer, "input", None), keras.KerasTensor)
+        and source.shape[1:] == layer.target_shape
+    )
+
+
+def _unchanged(inputs):
+    return inputs
 
 
 def _of_any_size(spec):

@@ -7,6 +7,7 @@ computes `b * x + stop_gradient((f - b) * x)`: f * x forward and b backward, on 
 
 from cifarzoo.layers.channel_bias import ChannelBias
 from cifarzoo.layers.gates import SampledGate, StraightThroughGate
+from cifarzoo.layers.gelu import Gelu
 from cifarzoo.layers.ghost_batch_norm import GhostBatchNormalization
 from cifarzoo.layers.partial_identity import PartialIdentity
 from cifarzoo.layers.policy_gradient import PolicyGradient
@@ -14,6 +15,7 @@ from cifarzoo.layers.shake import ShakeDrop, ShakeShake
 
 __all__ = [
     "ChannelBias",
+    "Gelu",
     "GhostBatchNormalization",
     "PartialIdentity",
     "PolicyGradient",

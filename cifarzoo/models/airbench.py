@@ -14,8 +14,15 @@ from typing import Unpack
 import keras
 from keras import layers
 
-from cifarzoo.layers import ChannelBias, PartialIdentity
-from cifarzoo.models.common_layers import ModelOptions, batch_norm, image_input, input_statistics, scaled_linear
+from cifarzoo.layers import ChannelBias, Gelu, PartialIdentity
+from cifarzoo.models.common_layers import (
+    ModelOptions,
+    batch_norm,
+    check_size,
+    image_input,
+    input_statistics,
+    scaled_linear,
+)
 from cifarzoo.models.registry import register
 from cifarzoo.models.whitening import whitening
 
@@ -34,14 +41,14 @@ def unit(x, filters, name, pool=False):
     if pool:
         x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
     x = batch_norm(x, momentum=0.6, epsilon=1e-12, scale=False, name=f"{name}_bn")
-    return layers.Activation("gelu", name=f"{name}_gelu")(x)
+    return Gelu(name=f"{name}_gelu")(x)
 
 
 def airbench(widths, **options: Unpack[ModelOptions]) -> keras.Model:
     """Build the network whose groups have `widths` channels."""
     inputs, x = image_input(options)
     x = whitening(x, input_statistics(options), 2, WHITENING_EPSILON, padding="valid", both_signs=True)
-    x = layers.Activation("gelu", name="stem_gelu")(ChannelBias(name="stem_bias")(x))
+    x = Gelu(name="stem_gelu")(ChannelBias(name="stem_bias")(check_size(x)))
     for group, width in enumerate(widths, start=1):
         x = unit(x, width, f"group{group}_unit1", pool=True)
         x = unit(x, width, f"group{group}_unit2")

@@ -4,7 +4,6 @@ import os
 from typing import TypedDict, cast
 
 import keras
-import numpy as np
 from keras import layers, ops
 
 from cifarzoo.data.statistics import channel_statistics
@@ -29,19 +28,27 @@ def input_statistics(options: ModelOptions) -> str:
 
 def image_input(options: ModelOptions):
     """Return the input, [batch, 32, 32, 3], and the tensor to go on from: normalised if `include_preprocessing`."""
-    inputs = keras.Input((32, 32, 3), name="image")
-    if not options["include_preprocessing"]:
-        return inputs, inputs
-    mean, std = channel_statistics(input_statistics(options))
-    normalization = layers.Normalization(
-        # Arrays, because TensorFlow turns lists into float32.
-        mean=np.array(mean),
-        variance=np.square(std),
-        # At least float32: bfloat16 keeps only 8 bits of (pixel - mean).
-        dtype=variable_dtype(),
-        name="normalization",
-    )
-    return inputs, normalization(inputs)
+    x = inputs = keras.Input((32, 32, 3), name="image")
+    if options["include_preprocessing"]:
+        mean, std = channel_statistics(input_statistics(options))
+        # Not Normalization, whose constants tf2onnx turns into further inputs of an exported model.
+        x = layers.Rescaling(
+            [1 / value for value in std],
+            [-value / deviation for value, deviation in zip(mean, std, strict=True)],
+            # At least float32: bfloat16 keeps only 8 bits of (pixel - mean).
+            dtype=variable_dtype(),
+            name="normalization",
+        )(x)
+    return inputs, x
+
+
+def check_size(x):
+    """Refuse images of another size: apply it to the output of the first convolution, which it leaves unchanged.
+
+    Keras' own check of the input lets them pass where `predict` has traced images of any size, as it does after batches
+    of several shapes on TensorFlow and always on JAX. The convolution itself refuses another number of channels.
+    """
+    return layers.Reshape(x.shape[1:], dtype=x.dtype, name="stem_size")(x)
 
 
 def conv(x, filters, kernel_size, stride=1, *, use_bias=False, groups=1, name):

@@ -18,7 +18,7 @@ from keras import layers
 
 from cifarzoo.errors import ModelError
 from cifarzoo.layers import ShakeDrop
-from cifarzoo.models.common_layers import ModelOptions, append_channels, batch_norm, conv, head, image_input
+from cifarzoo.models.common_layers import ModelOptions, append_channels, batch_norm, check_size, conv, head, image_input
 from cifarzoo.models.registry import register
 from cifarzoo.models.resnet import blocks_per_stage
 
@@ -72,7 +72,7 @@ def pyramidnet(depth, alpha, bottleneck, shake_drop, shake_drop_mask, **options:
     widths = pyramid_widths(3 * per_stage, alpha)
 
     inputs, x = image_input(options)
-    x = batch_norm(conv(x, 16, 3, name="stem_conv"), name="stem_bn")
+    x = batch_norm(check_size(conv(x, 16, 3, name="stem_conv")), name="stem_bn")
     for i, width in enumerate(widths):
         stage, block = i // per_stage + 1, i % per_stage + 1
         stride = 2 if stage > 1 and block == 1 else 1

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cifarzoo.errors import ModelError
 from cifarzoo.keras_internals.model_building import fast_model_building
+from cifarzoo.keras_internals.model_graph import mark_as_called
 from cifarzoo.models.catalogue import catalogue, find
 from cifarzoo.pretrained.description import Description, attach_description
 
@@ -176,6 +177,7 @@ def _fresh_model(entry: Entry, arguments: dict[str, Any], statistics: str) -> "k
             model = entry.build(**options)
     except ModelError as error:
         raise ModelError(f"{entry.name}: {error}") from None
+    mark_as_called(model)
     attach_description(model, _describe(entry, arguments, statistics))
     return model
 

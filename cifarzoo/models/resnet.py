@@ -21,7 +21,7 @@ import keras
 from keras import layers
 
 from cifarzoo.errors import ModelError
-from cifarzoo.models.common_layers import ModelOptions, append_channels, batch_norm, conv, head, image_input
+from cifarzoo.models.common_layers import ModelOptions, append_channels, batch_norm, check_size, conv, head, image_input
 from cifarzoo.models.registry import register
 
 HE_2015 = "Deep Residual Learning for Image Recognition"
@@ -113,7 +113,7 @@ def resnet(depth, block_type, shortcut_type, bottleneck=False, **options: Unpack
     blocks = blocks_per_stage(depth, layers_per_block=3 if bottleneck else 2)
 
     inputs, x = image_input(options)
-    x = conv(x, 16, 3, name="stem_conv")
+    x = check_size(conv(x, 16, 3, name="stem_conv"))
     if not preactivated:
         x = layers.ReLU(name="stem_relu")(batch_norm(x, name="stem_bn"))
     for stage, width in enumerate((16, 32, 64), start=1):

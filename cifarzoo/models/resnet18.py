@@ -13,7 +13,7 @@ from typing import Unpack
 import keras
 from keras import layers
 
-from cifarzoo.models.common_layers import ModelOptions, batch_norm, conv, head, image_input
+from cifarzoo.models.common_layers import ModelOptions, batch_norm, check_size, conv, head, image_input
 from cifarzoo.models.registry import register
 from cifarzoo.models.resnet import HE_2015, original_block
 
@@ -22,7 +22,7 @@ from cifarzoo.models.resnet import HE_2015, original_block
 def cifar_resnet18(**options: Unpack[ModelOptions]) -> keras.Model:
     """ResNet-18, with ImageNet's widths behind a 3x3 stem."""
     inputs, x = image_input(options)
-    x = conv(x, 64, 3, name="stem_conv")
+    x = check_size(conv(x, 64, 3, name="stem_conv"))
     x = layers.ReLU(name="stem_relu")(batch_norm(x, name="stem_bn"))
     for stage, filters in enumerate((64, 128, 256, 512), start=1):
         for block in (1, 2):

@@ -15,7 +15,15 @@ from keras import layers, ops
 
 from cifarzoo.errors import ModelError
 from cifarzoo.layers import GhostBatchNormalization
-from cifarzoo.models.common_layers import ModelOptions, batch_norm, conv, image_input, input_statistics, scaled_linear
+from cifarzoo.models.common_layers import (
+    ModelOptions,
+    batch_norm,
+    check_size,
+    conv,
+    image_input,
+    input_statistics,
+    scaled_linear,
+)
 from cifarzoo.models.registry import register
 from cifarzoo.models.whitening import whitening
 
@@ -97,7 +105,7 @@ def cifar_resnet9(
         x = normalized(x, tricks, "stem")
     else:
         x = unit(x, 64, tricks, "stem")
-    x = residual_pair(unit(x, 128, tricks, "stage1", pool=True), 128, tricks, "stage1_residual")
+    x = residual_pair(unit(check_size(x), 128, tricks, "stage1", pool=True), 128, tricks, "stage1_residual")
     x = unit(x, 256, tricks, "stage2", pool=True)
     x = residual_pair(unit(x, 512, tricks, "stage3", pool=True), 512, tricks, "stage3_residual")
     if options["include_top"]:

@@ -13,7 +13,7 @@ from typing import Unpack
 import keras
 from keras import layers
 
-from cifarzoo.models.common_layers import ModelOptions, batch_norm, conv, head, image_input
+from cifarzoo.models.common_layers import ModelOptions, batch_norm, check_size, conv, head, image_input
 from cifarzoo.models.registry import register
 from cifarzoo.models.resnet import shortcut
 
@@ -34,7 +34,7 @@ def aggregated_block(x, filters, inner, groups, stride, name):
 def resnext29(groups, group_width, **options: Unpack[ModelOptions]) -> keras.Model:
     """Build ResNeXt-29 with `groups` groups (the paper's cardinality) of `group_width` channels in the first stage."""
     inputs, x = image_input(options)
-    x = conv(x, 64, 3, name="stem_conv")
+    x = check_size(conv(x, 64, 3, name="stem_conv"))
     x = layers.ReLU(name="stem_relu")(batch_norm(x, name="stem_bn"))
     for stage in (1, 2, 3):
         widening = 2 ** (stage - 1)

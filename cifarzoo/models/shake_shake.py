@@ -17,7 +17,7 @@ import keras
 from keras import layers
 
 from cifarzoo.layers import ShakeShake
-from cifarzoo.models.common_layers import ModelOptions, batch_norm, conv, head, image_input
+from cifarzoo.models.common_layers import ModelOptions, batch_norm, check_size, conv, head, image_input
 from cifarzoo.models.registry import register
 
 GASTALDI_2017 = "Shake-Shake regularization"
@@ -54,7 +54,7 @@ def shake_shake_block(x, filters, stride, name):
 def shake_shake26(width, **options: Unpack[ModelOptions]) -> keras.Model:
     """Build the 26-layer network: three stages of four blocks, with branches of 1, 2 and 4 times `width` channels."""
     inputs, x = image_input(options)
-    x = batch_norm(conv(x, 16, 3, name="stem_conv"), name="stem_bn")
+    x = batch_norm(check_size(conv(x, 16, 3, name="stem_conv")), name="stem_bn")
     for stage, filters in enumerate((width, 2 * width, 4 * width), start=1):
         for block in range(1, 5):
             stride = 2 if stage > 1 and block == 1 else 1

@@ -30,7 +30,16 @@ from keras import layers, ops
 
 from cifarzoo.errors import ModelError
 from cifarzoo.layers import PolicyGradient, SampledGate, ShakeDrop, StraightThroughGate
-from cifarzoo.models.common_layers import ModelOptions, activation, batch_norm, conv, head, image_input, variable_dtype
+from cifarzoo.models.common_layers import (
+    ModelOptions,
+    activation,
+    batch_norm,
+    check_size,
+    conv,
+    head,
+    image_input,
+    variable_dtype,
+)
 from cifarzoo.models.pyramidnet import FINAL_KEEP, bottleneck_branch, pyramid_shortcut, pyramid_widths
 from cifarzoo.models.registry import register
 from cifarzoo.models.resnet import blocks_per_stage, projection_shortcut
@@ -186,7 +195,7 @@ def skipnet(depth, gate, computation_cost, training_stage, **options: Unpack[Mod
         return block
 
     inputs, x = image_input(options)
-    x = conv(x, 16, 3, name="stem_conv")
+    x = check_size(conv(x, 16, 3, name="stem_conv"))
     x = layers.ReLU(name="stem_relu")(batch_norm(x, name="stem_bn"))
     for stage, filters in enumerate((16, 32, 64), start=1):
         for block in range(1, per_stage + 1):
@@ -218,7 +227,7 @@ def pyramid_skipnet(
     widths = pyramid_widths(3 * per_stage, alpha)
 
     inputs, x = image_input(options)
-    x = batch_norm(conv(x, 16, 3, name="stem_conv"), name="stem_bn")
+    x = batch_norm(check_size(conv(x, 16, 3, name="stem_conv")), name="stem_bn")
     for i, width in enumerate(widths):
         stage, number = i // per_stage + 1, i % per_stage + 1
         name, stride = f"stage{stage}_block{number}", 2 if stage > 1 and number == 1 else 1

@@ -13,7 +13,7 @@ from typing import Unpack
 import keras
 from keras import layers
 
-from cifarzoo.models.common_layers import ModelOptions, batch_norm, conv, head, image_input
+from cifarzoo.models.common_layers import ModelOptions, batch_norm, check_size, conv, head, image_input
 from cifarzoo.models.registry import register
 
 SIMONYAN_2014 = "Very Deep Convolutional Networks for Large-Scale Image Recognition"
@@ -35,6 +35,7 @@ def vgg(depth, **options: Unpack[ModelOptions]) -> keras.Model:
     for group, (width, count) in enumerate(zip(WIDTHS, GROUPS[depth], strict=True), start=1):
         for i in range(1, count + 1):
             x = conv(x, width, 3, use_bias=True, name=f"group{group}_conv{i}")
+            x = check_size(x) if group == i == 1 else x
             x = layers.ReLU(name=f"group{group}_relu{i}")(batch_norm(x, name=f"group{group}_bn{i}"))
         x = layers.MaxPooling2D(2, name=f"group{group}_pool")(x)
     return keras.Model(inputs, head(x, options), name=options["name"])

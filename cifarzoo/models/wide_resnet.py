@@ -14,7 +14,7 @@ import keras
 from keras import layers
 
 from cifarzoo.errors import ModelError
-from cifarzoo.models.common_layers import ModelOptions, batch_norm, conv, head, image_input
+from cifarzoo.models.common_layers import ModelOptions, batch_norm, check_size, conv, head, image_input
 from cifarzoo.models.registry import register
 
 ZAGORUYKO_2016 = "Wide Residual Networks"
@@ -48,7 +48,7 @@ def wide_resnet(depth, width, dropout, **options: Unpack[ModelOptions]) -> keras
         raise ModelError(f"dropout must be a probability below 1, got {dropout!r}")
 
     inputs, x = image_input(options)
-    x = conv(x, 16, 3, name="stem_conv")
+    x = check_size(conv(x, 16, 3, name="stem_conv"))
     for stage, filters in enumerate((16 * width, 32 * width, 64 * width), start=1):
         for block in range(1, (depth - 4) // 6 + 1):
             stride = 2 if stage > 1 and block == 1 else 1

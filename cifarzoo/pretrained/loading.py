@@ -212,7 +212,18 @@ def _fill_from_keras_file(model: "keras.Model", path: Path) -> None:
 def _same_constants(one: "keras.Layer", other: "keras.Layer") -> bool:
     import numpy as np
 
-    return np.allclose(one.mean, other.mean) and np.allclose(one.variance, other.variance)
+    return np.allclose(_constants(one), _constants(other))
+
+
+def _constants(layer: "keras.Layer") -> "tuple[Any, Any]":
+    """Return scale and offset of a layer that normalises the input; earlier versions saved it as `Normalization`."""
+    import keras
+    import numpy as np
+
+    if isinstance(layer, keras.layers.Normalization):
+        mean, variance = (np.asarray(values, "float64").ravel() for values in (layer.mean, layer.variance))
+        return 1 / np.sqrt(variance), -mean / np.sqrt(variance)
+    return np.ravel(layer.scale), np.ravel(layer.offset)
 
 
 def _same_outputs(one: "keras.Model", other: "keras.Model") -> bool:
