@@ -1,11 +1,19 @@
 """Finding models by name, and the arguments that every factory has."""
 
+import dataclasses
 import inspect
+import json
 
+import numpy as np
 import pytest
 
-from cifarzoo.errors import ModelError
+from cifarzoo.errors import ModelError, WeightsError
+from cifarzoo.experiment.schema import Experiment
 from cifarzoo.models import registry
+from cifarzoo.models.catalogue import catalogue, find
+from cifarzoo.models.load import load
+from cifarzoo.pretrained.description import description_of, save_weights
+from cifarzoo.training.build import build_model
 
 
 def test_every_factory_has_a_real_signature_and_documentation():
@@ -49,6 +57,85 @@ def test_architecture_arguments_have_their_defaults():
 
 def test_positional_arguments_work():
     assert registry.get("cifar_resnet20").factory("preactivated", "B", 7).output_shape == (None, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("ResNet20", "cifar_resnet20"),
+        ("CIFAR-ResNet20", "cifar_resnet20"),
+        ("vgg16_bn", "cifar_vgg16"),
+        ("WRN-40-4", "cifar_wrn_40_4"),
+        ("wrn404", "cifar_wrn_40_4"),
+        ("WRN-26-10", "cifar_wrn_26_10"),
+        ("wrn26_10", "cifar_wrn_28_10"),
+        ("WideResNet", "cifar_wide_resnet"),
+    ],
+)
+def test_names_in_any_spelling(name, model):
+    assert find(name).name == model
+
+
+def test_no_name_is_ambiguous():
+    for record in catalogue().values():
+        for name in (record.name, record.name.upper(), *record.aliases):
+            assert find(name) is record, name
+    for name in (None, "", 20, "wrn2610"):  # the last is cifar_wrn_26_10's and an alias of cifar_wrn_28_10
+        with pytest.raises(ModelError, match=f"unknown model {name!r}; .*`cifarzoo list` shows all"):
+            registry.create_model(name)
+
+
+@pytest.mark.parametrize(
+    ("model", "argument", "hint"),
+    [
+        ("cifar_vgg11", "weights", "weights is called load_weights here"),
+        ("cifar_vgg11", "num_classes", "num_classes is called classes here"),
+        ("cifar_vgg11", "input_shape", "images are 32x32x3"),
+        ("cifar_vgg11", "pooling", "with include_top=False the model ends before pooling"),
+        ("cifar_vgg11", "l2_reg", "train_parameters.weight_decay in an experiment"),
+        ("cifar_resnet20", "N", "the name says the size"),
+        ("cifar_wide_resnet", "N", r"N is called depth here: depth = 6 \* N \+ 4"),
+        ("cifar_wide_resnet", "K", "K is called width here"),
+        ("cifar_resnext29_32x4d", "cardinality", "the name says the size"),
+        ("cifar_vgg11", "clases", "did you mean classes?"),
+    ],
+)
+def test_arguments_of_other_libraries(model, argument, hint):
+    message = f"{model}: got an unexpected keyword argument '{argument}'; it takes .*{hint}"
+    with pytest.raises(ModelError, match=message):
+        registry.create_model(model, **{argument: 10})
+    experiment = Experiment(model=model, model_parameters={argument: 10}, dataset="synthetic")
+    with pytest.raises(ModelError, match=message):
+        build_model(experiment, 10, 0)
+
+
+def test_numbers_of_numpy():
+    model = registry.create_model("cifar_wide_resnet", depth=np.int64(10), width=np.int32(1), classes=np.uint8(3))
+    assert model.output_shape == (None, 3)
+    assert json.dumps(dataclasses.asdict(description_of(model)))
+    for classes in (np.float64(3), np.bool_(True), 0, "10", None):
+        with pytest.raises(ModelError, match="cifar_resnet20: classes is a positive whole number"):
+            registry.create_model("cifar_resnet20", classes=classes)
+
+
+def test_no_weights_are_asked_for_by_none():
+    assert registry.create_model("cifar_resnet20", load_weights=None).count_params()
+
+
+def test_activations_are_described_by_name(tmp_path):
+    import keras
+
+    def double(logits):
+        return 2 * logits
+
+    model = registry.create_model("cifar_resnet20", classifier_activation=keras.activations.softmax)
+    assert description_of(model).activation == "softmax"
+    model = registry.create_model("cifar_resnet20", classifier_activation=double)
+    save_weights(model, tmp_path / "doubled.weights.h5")
+    with pytest.raises(WeightsError, match="which this version does not build .*no activation 'test_registry.double'"):
+        load(tmp_path / "doubled.weights.h5")
+    with pytest.raises(ModelError, match="cifar_resnet20: classifier_activation: Keras has no activation 'softmx'"):
+        registry.create_model("cifar_resnet20", classifier_activation="softmx")
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from cifarzoo.models.catalogue import catalogue, identity
 from cifarzoo.models.registry import create_model
 from cifarzoo.pretrained.arrays import layers_with_weights
 from cifarzoo.pretrained.description import Description, description_of, read_description, save_weights
-from cifarzoo.pretrained.loading import copy_backbone, load_file
+from cifarzoo.pretrained.loading import copy_backbone, initialize, load_file
 
 # A value besides the default for every argument that only affects training.
 OTHER_VALUES = {
@@ -203,9 +203,48 @@ def test_networks_of_equal_layers_are_told_apart_by_the_description(tmp_path):
     path = saved(filled("cifar_resnet9"), tmp_path / "a.weights.h5")
     with pytest.raises(WeightsError, match=r"a.weights.h5: contains .*pooling='after'.*, not .*pooling='before'"):
         create_model("cifar_resnet9", pooling="before", load_weights=path)
+    with pytest.raises(WeightsError, match=r"a.weights.h5: contains .*activation='relu'.*, not .*activation='celu'"):
+        create_model("cifar_resnet9", activation="celu", load_weights=path)
     pyramid = saved(filled("cifar_pyramidnet110_a48"), tmp_path / "b.weights.h5")
     with pytest.raises(WeightsError, match="contains .*shake_drop=False.*, not .*shake_drop=True"):
         create_model("cifar_pyramidnet110_a48", shake_drop=True, load_weights=pyramid)
+
+
+def test_arguments_that_are_left_out_are_those_of_the_file(tmp_path):
+    path = saved(filled("cifar_wide_resnet", depth=10, width=1, dropout=0.1, classes=7), tmp_path / "a.weights.h5")
+    assert description_of(create_model("cifar_wide_resnet", load_weights=path)) == read_description(path)
+    again = create_model("cifar_wide_resnet", width=1, classes=3, load_weights=path)
+    assert again.output_shape == (None, 3) and description_of(again).arguments["depth"] == 10
+    with pytest.raises(WeightsError, match="contains .*depth=10, width=1.*, not .*depth=10, width=2"):
+        create_model("cifar_wide_resnet", width=2, load_weights=path)
+    with pytest.raises(WeightsError, match="contains cifar_wide_resnet.*, not cifar_wrn_16_4"):
+        create_model("cifar_wrn_16_4", load_weights=path)
+
+
+def test_a_tag_is_enough():
+    tag = "resnet20_v2_cifar10_brief_s0"
+    expected = {"block_type": "preactivated", "shortcut_type": "A"}
+    model = create_model(tag)
+    assert description_of(model).arguments == expected
+    for other in (cifarzoo.cifar_resnet20(load_weights=tag), cifarzoo.load(tag)):
+        np.testing.assert_array_equal(logits(other), logits(model))
+    fresh = create_model(tag, load_weights=False)
+    assert description_of(fresh).arguments == expected and not np.array_equal(logits(fresh), logits(model))
+    assert create_model(tag, classes=3).output_shape == (None, 3)
+    for build in (create_model, lambda tag, **arguments: cifarzoo.cifar_resnet20(load_weights=tag, **arguments)):
+        with pytest.raises(WeightsError, match=f"{tag}: contains .*'preactivated'.*, not .*'original'"):
+            build(tag, block_type="original")
+    with pytest.raises(WeightsError, match=f"{tag}: contains cifar_resnet20.*, not cifar_resnet32"):
+        cifarzoo.cifar_resnet32(load_weights=tag)
+
+
+def test_missing_weights_name_the_nearest_two():
+    for load_weights in (True, "wrn_28_10_cifar10"):
+        with pytest.raises(WeightsError, match="for cifar_wrn_28_10 there is nothing yet") as failure:
+            cifarzoo.cifar_wrn_28_10(load_weights=load_weights)
+        assert str(failure.value).count("_s0 (") == 2 and "\n" not in str(failure.value)
+    with pytest.raises(WeightsError, match="for cifar_resnet20 there is resnet20_v[12]_.*; resnet20_v[12]_"):
+        cifarzoo.cifar_resnet20(load_weights="resnet20_v2_cifar10_long_s0")
 
 
 def test_another_head_takes_the_backbone(tmp_path, caplog):
@@ -232,6 +271,11 @@ def test_statistics_come_from_the_file_or_are_refused(tmp_path):
     path = saved(filled("cifar_resnet20"), tmp_path / "ten.weights.h5")
     hundred = create_model("cifar_resnet20", classes=100, load_weights=path)
     assert description_of(hundred).statistics == "cifar10"
+    features = create_model("cifar_resnet20", include_top=False, load_weights=saved(hundred, tmp_path / "h.weights.h5"))
+    assert description_of(features).statistics == "cifar10"
+    hundred = saved(filled("cifar_resnet20", classes=100), tmp_path / "hundred.weights.h5")
+    features = create_model("cifar_resnet20", include_top=False, load_weights=hundred)
+    assert description_of(features).statistics == "cifar100"
     description = dataclasses.replace(read_description(path), statistics="cifar100")
     save_weights(filled("cifar_resnet20"), path, description)
     with pytest.raises(WeightsError, match="input normalised by cifar100; asked for input normalised by cifar10"):
@@ -316,12 +360,11 @@ def test_load_says_what_it_cannot(tmp_path):
 # ------------------------------------------------------------------------------------- models of one's own
 
 
-def own_model(name=None):
+def own_model(classes=3):
     import keras
 
-    return keras.Sequential(
-        [keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, name=name), keras.layers.Flatten(), keras.layers.Dense(3)]
-    )
+    layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(classes)]
+    return keras.Sequential(layers)
 
 
 def test_own_models_load_by_order_where_names_differ(tmp_path):
@@ -334,6 +377,56 @@ def test_own_models_load_by_order_where_names_differ(tmp_path):
     np.testing.assert_array_equal(logits(first), logits(second))
     with pytest.raises(WeightsError, match="own.weights.h5: contains my_net.net.*, not cifar_resnet20"):
         create_model("cifar_resnet20", load_weights=path)
+
+
+def test_own_models_start_from_files_of_other_classes(tmp_path, caplog):
+    def named(classes, filters=4):
+        import keras
+
+        layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(filters, 3, name="conv"), keras.layers.Flatten()]
+        return keras.Sequential([*layers, keras.layers.Dense(classes, name="out")])
+
+    first = named(3)
+    save_weights(first, tmp_path / "own.weights.h5", Description(module="my_net", function="net", classes=3))
+    second = named(5)
+    with caplog.at_level(logging.WARNING, "cifarzoo"):
+        initialize(second, tmp_path / "own.weights.h5")
+    assert "own.weights.h5 (3 classes), fresh classifier for 5 classes" in caplog.text
+    np.testing.assert_array_equal(second.layers[0].get_weights()[0], first.layers[0].get_weights()[0])
+    with pytest.raises(
+        WeightsError, match=r"layer conv has shapes \(3, 3, 3, 4\), \(4,\) instead of \(3, 3, 3, 6\), \(6,\)"
+    ):
+        initialize(named(3, filters=6), tmp_path / "own.weights.h5")
+    with pytest.raises(WeightsError, match="own.weights.h5: does not fit .*: the file has no layer conv2d") as failure:
+        initialize(own_model(classes=7), tmp_path / "own.weights.h5")
+    assert "\n" not in str(failure.value)
+
+
+def test_experiments_start_from_tags_and_from_files_of_other_classes(tmp_path, caplog):
+    from cifarzoo.experiment.schema import Experiment
+    from cifarzoo.training.build import build_model
+
+    tag, layer = "resnet20_v2_cifar10_brief_s0", "stage3_block3_conv2"
+    blocks = {"block_type": "preactivated"}
+    trained = cifarzoo.load(tag)
+    path, keras_file = saved(trained, tmp_path / "a.weights.h5"), tmp_path / "a.keras"
+    trained.save(keras_file)
+    for start in (tag, str(path), str(keras_file)):
+        experiment = Experiment(model="cifar_resnet20", model_parameters=blocks, dataset="cifar100", init_weights=start)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "cifarzoo"):
+            model = build_model(experiment, 100, 0)
+        assert "fresh classifier for 100 classes" in caplog.text and model.output_shape == (None, 100)
+        assert description_of(model).statistics == "cifar100"
+        np.testing.assert_array_equal(
+            model.get_layer(layer).get_weights()[0], trained.get_layer(layer).get_weights()[0]
+        )
+        other = experiment.model_copy(update={"model_parameters": {}})
+        with pytest.raises(WeightsError, match="contains|has no layer|does not fit"):
+            build_model(other, 100, 0)
+    experiment = experiment.model_copy(update={"init_weights": "nonsense"})
+    with pytest.raises(WeightsError, match="nonsense: neither a .weights.h5 or .keras file nor published weights"):
+        build_model(experiment, 100, 0)
 
 
 def test_runs_describe_their_weights(tmp_path):

@@ -58,17 +58,34 @@ def _record(aliases, training_only, special_case_of, **others):
 
 
 def find(name: str) -> Record:
-    """Return the record of a model's name or alias.
+    """Return the record of a model's name or alias, in any case, with other separators, and with or without "cifar_".
 
     Raises:
         ModelError: no such model; the message lists the nearest names.
     """
     records = catalogue()
     names = {known: record for record in records.values() for known in (record.name, *record.aliases)}
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=3) or list(records)
-        raise ModelError(f"unknown model {name!r}; did you mean {', '.join(near)}? `cifarzoo list` shows all")
-    return names[name]
+    if name in names:
+        return names[name]
+    for spelling in (_spelling, _letters):
+        meant = [record for known, record in names.items() if spelling(known) == spelling(str(name))]
+        if meant and all(record is meant[0] for record in meant):
+            return meant[0]
+    short = {known.removeprefix("cifar_"): record.name for known, record in names.items()}
+    near = difflib.get_close_matches(str(name).lower().removeprefix("cifar_"), short, n=3, cutoff=0.5)
+    suggestion = f"did you mean {', '.join(dict.fromkeys(short[one] for one in near))}? " if near else ""
+    raise ModelError(f"unknown model {name!r}; {suggestion}`cifarzoo list` shows all")
+
+
+def _spelling(name: str) -> str:
+    """Return a name without case, "cifar_", and the "_bn" that other zoos give their VGGs."""
+    name = name.lower().replace("-", "_").removeprefix("cifar_")
+    return name.removesuffix("_bn") if name.startswith("vgg") else name
+
+
+def _letters(name: str) -> str:
+    """Return its letters and digits."""
+    return _spelling(name).replace("_", "")
 
 
 def call(name: str, arguments: dict[str, Any]) -> str:

@@ -14,45 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from cifarzoo.errors import ModelError
 from cifarzoo.keras_internals.model_building import fast_model_building
-from cifarzoo.keras_internals.model_graph import mark_as_called
+from cifarzoo.models.arguments import COMMON_ARGUMENTS, activation_name, bind, documentation, full_signature
 from cifarzoo.models.catalogue import catalogue, find
 from cifarzoo.pretrained.description import Description, attach_description
 
 if TYPE_CHECKING:
     import keras
-
-COMMON_ARGUMENTS = {
-    "classes": 10,
-    "load_weights": False,
-    "include_top": True,
-    "include_preprocessing": True,
-    "classifier_activation": None,
-    "name": None,
-}
-
-COMMON_DOC = """
-Args:
-    classes: Number of outputs. 100 normalises with CIFAR-100's statistics, anything else with CIFAR-10's, unless the
-        description of a loaded weight file names others.
-    load_weights: False for fresh weights; True for the default published file of this architecture; a tag of the
-        manifest; or the path of a `.weights.h5` or `.keras` file. True with 10 or 100 `classes` needs weights published
-        for that many classes, and raises WeightsError if there are none; with any other number it loads the backbone of
-        either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is fresh
-        then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-    include_top: With False the model ends with the last feature map, before pooling.
-    include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-    classifier_activation: None for logits, else an activation such as "softmax".
-    name: The Keras model's name; by default the factory's.
-
-Returns:
-    A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
-
-Raises:
-    ModelError: an argument does not fit.
-    WeightsError: the weights do not exist, are damaged, or are those of another network.
-
-Reference: {paper} ({year}).
-"""
 
 
 @dataclass(frozen=True)
@@ -89,6 +56,7 @@ def register(
     aliases: tuple[str, ...] = (),
     training_only: tuple[str, ...] = (),
     special_case_of: tuple[str, dict[str, Any]] | None = None,
+    arguments: dict[str, str] | None = None,
 ) -> Callable[[Callable], Callable]:
     """Decorate a factory: make it known by its name and aliases, and give it the common arguments.
 
@@ -102,6 +70,8 @@ def register(
             in these share weights.
         special_case_of: A more general factory and the arguments with which it builds the same network, layer names
             included. Both share weights.
+        arguments: Values and meaning of architecture arguments, for the documentation. Names that this factory does not
+            have are ignored, so that a family has one dictionary.
 
     Raises:
         ModelError: a name is registered already, or `training_only` has a name that is not an argument.
@@ -109,17 +79,17 @@ def register(
 
     def decorate(build: Callable) -> Callable:
         name = build.__name__
-        signature = _full_signature(build)
+        signature = full_signature(build)
         if unknown := set(training_only) - set(signature.parameters):
             raise ModelError(f"{name}: training_only has {', '.join(sorted(unknown))}, which is not an argument")
 
         @functools.wraps(build)
         def factory(*args: Any, **kwargs: Any) -> "keras.Model":
-            return _build(entry, _bind(name, signature, args, kwargs))
+            return _build(entry, *bind(name, signature, args, kwargs))
 
         # What `inspect` shows, which mypy does not know.
         factory.__signature__ = signature  # type: ignore[attr-defined]
-        factory.__doc__ = inspect.cleandoc(str(build.__doc__)) + "\n" + COMMON_DOC.format(paper=paper, year=year)
+        factory.__doc__ = documentation(build, signature, arguments or {}, {"paper": paper, "year": year})
         family = build.__module__.rsplit(".", 1)[-1]
         entry = Entry(name, factory, build, family, paper, year, aliases, training_only, special_case_of)
         for known in (name, *aliases):
@@ -132,53 +102,43 @@ def register(
     return decorate
 
 
-def _bind(name: str, signature: inspect.Signature, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return all arguments of a factory's call by name, defaults filled in."""
-    try:
-        bound = signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise ModelError(f"{name}: {error}; it takes {', '.join(signature.parameters)}") from None
-    bound.apply_defaults()
-    classes = bound.arguments["classes"]
-    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
-        raise ModelError(f"{name}: classes is a positive whole number, got {classes!r}")
-    return dict(bound.arguments)
-
-
-def _full_signature(build: Callable) -> inspect.Signature:
-    own = [p for p in inspect.signature(build).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    common = [
-        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
-        for name, default in COMMON_ARGUMENTS.items()
-    ]
-    return inspect.Signature(own + common)
-
-
-def _build(entry: Entry, arguments: dict[str, Any]) -> "keras.Model":
-    """Return the model of a factory's call."""
-    classes, load_weights = arguments["classes"], arguments.pop("load_weights")
-    usual_statistics = "cifar100" if classes == 100 else "cifar10"
-
-    def fresh(statistics: str = usual_statistics) -> "keras.Model":
-        return _fresh_model(entry, arguments, statistics)
-
+def _build(entry: Entry, arguments: dict[str, Any], explicit: set[str]) -> "keras.Model":
+    """Return the model of a factory's call; weights fill in the arguments that are not `explicit`."""
+    load_weights = arguments.pop("load_weights")
     if load_weights is False:
-        return fresh()
+        return _fresh_model(entry, arguments, _usual_statistics(arguments))
     from cifarzoo.pretrained.loading import load_pretrained
+    from cifarzoo.pretrained.selection import find_source
 
-    return load_pretrained(entry.name, entry.architecture(arguments), classes, load_weights, fresh)
+    source = find_source(entry.name, entry.architecture(arguments), arguments["classes"], load_weights)
+    if load_weights is not True and source.description is not None:
+        left_out = {*entry.architecture({}), "classes"} - explicit
+        arguments |= source.description.arguments_of(entry.name, left_out)
+
+    def fresh(statistics: str | None = None) -> "keras.Model":
+        return _fresh_model(entry, arguments, statistics or _usual_statistics(arguments))
+
+    return load_pretrained(source, fresh)
+
+
+def _usual_statistics(arguments: dict[str, Any]) -> str:
+    """Return the data set whose statistics normalise the input if no weights say otherwise."""
+    return "cifar100" if arguments["classes"] == 100 else "cifar10"
 
 
 def _fresh_model(entry: Entry, arguments: dict[str, Any], statistics: str) -> "keras.Model":
     """Build the model with fresh weights and its description, from all arguments except `load_weights`."""
+    from cifarzoo.keras_internals.model_graph import mark_as_called  # only now: it imports Keras
+
     options = arguments | {"name": arguments["name"] or entry.name, "statistics": statistics}
     try:
+        description = _describe(entry, arguments, statistics)
         with fast_model_building():
             model = entry.build(**options)
     except ModelError as error:
         raise ModelError(f"{entry.name}: {error}") from None
     mark_as_called(model)
-    attach_description(model, _describe(entry, arguments, statistics))
+    attach_description(model, description)
     return model
 
 
@@ -187,7 +147,7 @@ def _describe(entry: Entry, arguments: dict[str, Any], statistics: str) -> Descr
         factory=entry.name,
         arguments=entry.architecture(arguments),
         classes=arguments["classes"] if arguments["include_top"] else None,
-        activation=arguments["classifier_activation"] if arguments["include_top"] else None,
+        activation=activation_name(arguments["classifier_activation"]) if arguments["include_top"] else None,
         statistics=statistics if arguments["include_preprocessing"] else None,
     )
 
@@ -206,7 +166,7 @@ def build_described(description: Description) -> "keras.Model":
     }
     if description.classes is not None:
         arguments["classes"] = description.classes
-    arguments = _bind(entry.name, inspect.signature(entry.factory), (), arguments)
+    arguments, _ = bind(entry.name, inspect.signature(entry.factory), (), arguments)
     del arguments["load_weights"]
     return _fresh_model(entry, arguments, description.statistics or "cifar10")
 
@@ -233,11 +193,25 @@ def get(name: str) -> Entry:
 
 
 def create_model(model: str, /, **arguments: Any) -> "keras.Model":
-    """Build a model by name or alias: `create_model("cifar_resnet20", classes=100)`.
+    """Build a model by name, alias or tag.
+
+        create_model("cifar_resnet20", classes=100)
+        create_model("resnet20_v2_cifar10_brief_s0")  # published weights: their model, with the weights loaded
+
+    Args:
+        model: A name as `list_models` has it, in any case and with or without "cifar_", or a tag of published weights.
+        arguments: Arguments of its factory.
 
     Raises:
         ModelError: no such model, or an argument that its factory does not take.
+        WeightsError: an argument contradicts the tag, or its file is missing or damaged.
     """
+    from cifarzoo.pretrained.manifest import find_entry, manifest
+
+    if entry := find_entry(model, manifest()):
+        return get(entry.model).factory(
+            **entry.architecture | {"classes": entry.classes, "load_weights": model} | arguments
+        )
     return get(model).factory(**arguments)
 
 

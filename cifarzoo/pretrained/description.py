@@ -7,6 +7,7 @@ published files that are older have their description in the manifest, where the
 import json
 import math
 import os
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,21 @@ class Description:
     def identity(self) -> tuple[str, dict[str, Any]] | None:
         """The zoo's network, without its head: see `catalogue.identity`. None for any other network."""
         return None if self.factory is None else identity(self.factory, self.arguments)
+
+    def arguments_of(self, factory: str, names: Collection[str]) -> dict[str, Any]:
+        """Return what the file says about arguments of a factory, which may be more or less general than the file's.
+
+        Args:
+            factory: The factory. If it builds other networks, the file says nothing about its arguments.
+            names: Some of its architecture arguments, and perhaps "classes".
+        """
+        network = self.identity
+        if network is None or network[0] != identity(factory, {})[0]:
+            return {}
+        values = network[1] | self.arguments
+        if self.classes is not None:
+            values["classes"] = self.classes
+        return {name: values[name] for name in names if name in values}
 
     def __str__(self) -> str:
         """Return the call that builds the model."""

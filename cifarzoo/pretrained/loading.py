@@ -6,14 +6,16 @@ dropout fits the network without, and the file of another network does not load 
 
 import logging
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifarzoo.errors import WeightsError, summarize
-from cifarzoo.pretrained.arrays import LayerArrays, assign, mismatch, model_arrays, read_arrays
-from cifarzoo.pretrained.description import Description, describe_entry, description_of, read_description
-from cifarzoo.pretrained.selection import select, weight_file
+from cifarzoo.pretrained.arrays import LayerArrays, assign, layers_with_weights, mismatch, model_arrays, read_arrays
+from cifarzoo.pretrained.description import Description, description_of
+from cifarzoo.pretrained.selection import Source, source_at, source_named
 
 if TYPE_CHECKING:
     import keras
@@ -39,7 +41,7 @@ def load_file(model: "keras.Model", path: str | os.PathLike) -> None:
     if path.name.endswith(".keras"):
         _fill_from_keras_file(model, path)
         return
-    description = describe_file(path)
+    description = source_at(path).description
     if description is None:
         logger.warning("%s: does not say what it contains; only layer names and shapes are compared", path)
     elif expected is not None:
@@ -53,52 +55,65 @@ def load_file(model: "keras.Model", path: str | os.PathLike) -> None:
     fill(model, path, arrays)
 
 
-def load_pretrained(
-    factory: str,
-    arguments: dict[str, Any],
-    classes: int,
-    requested: bool | str | os.PathLike,
-    build: "Callable[..., keras.Model]",
-) -> "keras.Model":
+def load_pretrained(source: Source, build: "Callable[..., keras.Model]") -> "keras.Model":
     """Build a factory's model and load weights into it, as its argument `load_weights` asks.
 
     Args:
-        factory: The factory's name.
-        arguments: Its architecture arguments, defaults filled in.
-        classes: The number of classes that was asked for, also where the model has no top.
-        requested: True, a tag, or a path.
+        source: The weight file.
         build: Function that builds the model; its argument `statistics` is the data set to normalise with.
 
     Returns:
         The model. If the file has another number of classes, or the model no top, only the backbone is the file's.
 
     Raises:
+        WeightsError: the weights are damaged, or are those of another network.
+    """
+    # The factory has no argument for statistics: the input is normalised as it was when the weights were trained.
+    statistics = source.description and source.description.statistics
+    model = build(statistics=statistics) if statistics else build()
+    _fill_from(model, source)
+    return model
+
+
+def initialize(model: "keras.Model", name: str | os.PathLike) -> None:
+    """Load weights to start a training from; the classifier stays fresh if the file's has another number of classes.
+
+    The model may normalise its input by another data set's statistics than the file's; a line of the log says so.
+
+    Args:
+        model: A Keras model: one that a factory built takes the weights of the same network only.
+        name: A tag of published weights, or the path of a `.weights.h5` or `.keras` file.
+
+    Raises:
         WeightsError: the weights do not exist, are damaged, or are those of another network.
     """
-    if requested is not True and not isinstance(requested, (str, os.PathLike)):
-        raise WeightsError(f"{factory}: load_weights is False, True, a tag or a path, got {requested!r}")
-    description: Description | None
-    if requested is True or not is_weight_path(requested):
-        entry = select(factory, arguments, classes, requested if requested is True else str(requested))
-        origin, path, description = entry.tag, weight_file(entry), describe_entry(entry)
-    else:
-        path = Path(requested).expanduser()
-        origin = str(path)
-        if path.name.endswith(".keras"):
-            model = build()
-            _fill_from_keras_file(model, path)
-            return model
-        description = describe_file(path)
+    _fill_from(model, source_named(name), any_statistics=True)
+
+
+def _fill_from(model: "keras.Model", source: Source, any_statistics: bool = False) -> None:
+    """Compare a model with a file, then load all of it, or its backbone."""
+    path, description, expected = source.path, source.description, description_of(model)
+    if path.name.endswith(".keras"):
+        _fill_from_keras_file(model, path, any_statistics)
+        return
     if description is None:
         logger.warning("%s: does not say what it contains; only layer names and shapes are compared", path)
-        model = build()
-    else:
-        # The factory has no argument for statistics: the input is normalised as it was when the weights were trained.
-        model = build(statistics=description.statistics) if description.statistics else build()
-        if (expected := description_of(model)) is not None:
-            _check(path, description, expected)
-    _fill_backbone_or_all(model, origin, path, read_arrays(path))
-    return model
+    elif expected is not None:
+        if any_statistics and None not in (expected.statistics, description.statistics):
+            if expected.statistics != description.statistics:
+                logger.warning(
+                    "%s: input normalised by %s; the weights were trained with %s",
+                    model.name,
+                    expected.statistics,
+                    description.statistics,
+                )
+            expected = replace(expected, statistics=description.statistics)
+        _check(source.origin, description, expected)
+    arrays = read_arrays(path)
+    if (expected is None or expected.factory is None) and not _same_names(model, arrays):
+        _load_in_order(model, path)
+        return
+    _fill_backbone_or_all(model, source.origin, path, arrays)
 
 
 def copy_backbone(source: "keras.Model", target: "keras.Model") -> None:
@@ -107,28 +122,12 @@ def copy_backbone(source: "keras.Model", target: "keras.Model") -> None:
     Raises:
         WeightsError: other layers differ, too.
     """
-    fill(target, source.name, model_arrays(source), with_classifier=False)
+    fill(target, source.name, model_arrays(source), without=(CLASSIFIER,))
 
 
-def is_weight_path(name: str | os.PathLike) -> bool:
-    """Whether a name is that of a file, not a tag."""
-    return str(name).endswith((".h5", ".keras"))
-
-
-def describe_file(path: Path) -> Description | None:
-    """Return the description of a `.weights.h5` file, None if it has none.
-
-    Raises:
-        WeightsError: no such file, a damaged one, or one of another kind.
-    """
-    if not path.name.endswith(".weights.h5"):
-        raise WeightsError(f"{path}: the name of a weight file ends in .weights.h5 or .keras")
-    return read_description(path)
-
-
-def _check(path: Path, description: Description, expected: Description) -> None:
+def _check(origin: str | Path, description: Description, expected: Description) -> None:
     """Raise WeightsError unless the file has the expected backbone, and outputs of the same meaning."""
-    contents = f"{path}: contains {description}"
+    contents = f"{origin}: contains {description}"
     # Of a user's own networks only names and shapes are known, which are compared later.
     is_named = description.factory or description.function
     if is_named and expected.factory and description.identity != expected.identity:
@@ -144,13 +143,12 @@ def _check(path: Path, description: Description, expected: Description) -> None:
         )
 
 
-def fill(model: "keras.Model", path: str | os.PathLike, arrays: LayerArrays, with_classifier: bool = True) -> None:
-    """Copy arrays into a model's layers of the same names, with or without its classifier.
+def fill(model: "keras.Model", path: str | os.PathLike, arrays: LayerArrays, without: Collection[str] = ()) -> None:
+    """Copy arrays into a model's layers of the same names, except those layers that are named by `without`.
 
     Raises:
         WeightsError: names or shapes differ; `path` begins the message.
     """
-    without = () if with_classifier else (CLASSIFIER,)
     if problem := mismatch(model, arrays, without):
         raise WeightsError(f"{path}: does not fit {model.name}: {problem}")
     assign(model, arrays, without)
@@ -158,11 +156,14 @@ def fill(model: "keras.Model", path: str | os.PathLike, arrays: LayerArrays, wit
 
 def _fill_backbone_or_all(model: "keras.Model", origin: str | Path, path: Path, arrays: LayerArrays) -> None:
     """Copy all arrays, or if the classifiers differ, those of the backbone; a line of the log says so."""
-    classifier = next((layer for layer in model.layers if layer.name == CLASSIFIER), None)
-    stored = [array.shape for array in arrays.layers.get(CLASSIFIER, [])]
-    fits = classifier is not None and stored == [tuple(weight.shape) for weight in classifier.weights]
-    fill(model, path, arrays, with_classifier=fits)
-    if classifier is not None and not fits:
+    classifier = _classifier(model)
+    if classifier is None:
+        fill(model, path, arrays, without=(CLASSIFIER,))
+        return
+    stored = [array.shape for array in arrays.layers.get(classifier.name, [])]
+    fits = stored == [tuple(weight.shape) for weight in classifier.weights]
+    fill(model, path, arrays, without=() if fits else (classifier.name,))
+    if not fits:
         logger.warning(
             "%s: backbone from %s (%s), fresh classifier for %d classes",
             model.name,
@@ -172,12 +173,30 @@ def _fill_backbone_or_all(model: "keras.Model", origin: str | Path, path: Path, 
         )
 
 
+def _same_names(model: "keras.Model", arrays: LayerArrays) -> bool:
+    return not arrays.others and set(arrays.layers) == set(layers_with_weights(model))
+
+
+def _classifier(model: "keras.Model") -> "keras.Layer | None":
+    """Return the layer "logits"; in a user's own model, the last layer with weights if it is as wide as the output."""
+    for layer in model.layers:
+        if layer.name == CLASSIFIER:
+            return layer
+    expected = description_of(model)
+    last = next((layer for layer in reversed(model.layers) if layer.weights), None)
+    if (expected is not None and expected.factory) or last is None or last.name not in layers_with_weights(model):
+        return None
+    return last if last.weights[0].shape[-1] == model.output_shape[-1] else None
+
+
 def _load_in_order(model: "keras.Model", path: Path) -> None:
     """Load as Keras does, by layer class and order."""
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings(action="ignore"):  # about layers that do not fit, as the failure says, too
+            model.load_weights(path)
     except Exception as failure:  # h5py and Keras raise OSError, ValueError, KeyError and others
-        raise WeightsError(f"{path}: does not fit {model.name} ({summarize(failure)})") from None
+        problem = mismatch(model, read_arrays(path)) or summarize(failure)
+        raise WeightsError(f"{path}: does not fit {model.name}: {problem}") from None
 
 
 def open_keras_file(path: Path) -> "keras.Model":
@@ -194,15 +213,16 @@ def open_keras_file(path: Path) -> "keras.Model":
         raise WeightsError(f"{path}: not a saved Keras model that opens here ({summarize(failure)})") from None
 
 
-def _fill_from_keras_file(model: "keras.Model", path: Path) -> None:
+def _fill_from_keras_file(model: "keras.Model", path: Path, any_statistics: bool = False) -> None:
     """Copy the weights of a saved model, after comparing what both compute where their heads are the same."""
     source = open_keras_file(path)
     before = [layer for layer in source.layers if layer.name == "normalization"]
     after = [layer for layer in model.layers if layer.name == "normalization"]
-    if after and (not before or not _same_constants(before[0], after[0])):
+    same_input = not after or (bool(before) and _same_constants(before[0], after[0]))
+    if not same_input and not (any_statistics and before):
         raise WeightsError(f"{path}: contains {source.name} with another normalization of the input than {model.name}")
     _fill_backbone_or_all(model, path, path, model_arrays(source))
-    if source.output_shape == model.output_shape and not _same_outputs(source, model):
+    if same_input and source.output_shape == model.output_shape and not _same_outputs(source, model):
         raise WeightsError(
             f"{path}: contains {source.name} with other outputs than {model.name} has: another architecture or "
             "classifier_activation"

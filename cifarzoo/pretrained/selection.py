@@ -1,15 +1,94 @@
-"""From a tag, or a network, to the checked file of published weights."""
+"""From a tag, a path or a network to a checked weight file and its description."""
 
+import difflib
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from cifarzoo.checksum import sha256
 from cifarzoo.errors import WeightsError
 from cifarzoo.models.catalogue import identity
-from cifarzoo.pretrained.description import Description, describe_entry
+from cifarzoo.pretrained.description import Description, describe_entry, read_description
 from cifarzoo.pretrained.files import find, weight_folders
 from cifarzoo.pretrained.manifest import Published, find_entry, manifest
+
+
+@dataclass(frozen=True)
+class Source:
+    """A weight file.
+
+    Attributes:
+        origin: The tag or the path, for messages.
+        path: The file.
+        description: What the file says about itself; None if it says nothing, and for a `.keras` file.
+    """
+
+    origin: str
+    path: Path
+    description: Description | None
+
+
+def find_source(factory: str, arguments: dict[str, Any], classes: int, requested: bool | str | os.PathLike) -> Source:
+    """Return the file that a factory's `load_weights` asks for.
+
+    Args:
+        factory: The factory's name.
+        arguments: Its architecture arguments, for the default file.
+        classes: The number of classes, for the default file.
+        requested: True for the default file of this network, a tag, or a path.
+
+    Raises:
+        WeightsError: there is none, or it is damaged.
+    """
+    if requested is True:
+        return _source_of(select(factory, arguments, classes, True))
+    if not isinstance(requested, (str, os.PathLike)):
+        raise WeightsError(f"{factory}: load_weights is False, True, a tag or a path, got {requested!r}")
+    if is_weight_path(requested):
+        return source_at(Path(requested).expanduser())
+    entry = find_entry(str(requested), manifest())
+    return _source_of(entry or select(factory, arguments, classes, str(requested)))
+
+
+def source_named(name: str | os.PathLike) -> Source:
+    """Return the file of a tag or at a path.
+
+    Raises:
+        WeightsError: there is none, or it is damaged.
+    """
+    if is_weight_path(name):
+        return source_at(Path(name).expanduser())
+    entries = manifest()
+    if entry := find_entry(str(name), entries):
+        return _source_of(entry)
+    raise WeightsError(
+        f"{name}: neither a .weights.h5 or .keras file nor published weights; there are "
+        f"{', '.join(entry.tag for entry in _nearest(entries, str(name)))}; `cifarzoo list --pretrained` shows all"
+    )
+
+
+def _source_of(entry: Published) -> Source:
+    return Source(entry.tag, weight_file(entry), describe_entry(entry))
+
+
+def source_at(path: Path) -> Source:
+    """Return the source of a `.weights.h5` or `.keras` file.
+
+    Raises:
+        WeightsError: no such file, a damaged one, or one of another kind.
+    """
+    if path.name.endswith(".keras"):
+        return Source(str(path), path, None)
+    if not path.name.endswith(".weights.h5"):
+        raise WeightsError(f"{path}: the name of a weight file ends in .weights.h5 or .keras")
+    return Source(str(path), path, read_description(path))
+
+
+def is_weight_path(name: str | os.PathLike) -> bool:
+    """Whether a name is that of a file, not a tag."""
+    return str(name).endswith((".h5", ".keras"))
 
 
 def weight_file(entry: Published) -> Path:
@@ -70,11 +149,23 @@ def select(factory: str, arguments: dict[str, Any], classes: int, requested: Lit
         return fitting[0]
     asked = Description(factory=factory, arguments=arguments, classes=classes)
     problem = "no published weights" if requested is True else f"no weights {requested!r}"
-    same_factory = [entry for entry in entries if entry.identity[0] == network[0]]
+    name = factory if requested is True else requested
+    same_factory = _nearest([entry for entry in entries if entry.identity[0] == network[0]], name)
     raise WeightsError(
         f"{asked}: {problem}; for {factory} there is {_listing(same_factory)}"
-        + ("" if same_factory else f"; for other models {_listing(entries)}")
+        + ("" if same_factory else f"; for other models {_listing(_nearest(entries, name))}")
+        + "; `cifarzoo list --pretrained` shows all"
     )
+
+
+def _nearest(entries: Sequence[Published], name: str) -> list[Published]:
+    """Return the two entries whose model or tag resembles a name most."""
+
+    def distance(entry: Published) -> float:
+        names = (entry.model, entry.tag, *entry.aliases)
+        return -max(difflib.SequenceMatcher(None, name, one, autojunk=False).ratio() for one in names)
+
+    return sorted(entries, key=distance)[:2]
 
 
 def _listing(entries: Sequence[Published]) -> str:

@@ -20,7 +20,7 @@ from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.models import registry
 from cifarzoo.pretrained.description import attach_description, description_of
-from cifarzoo.pretrained.loading import load_file
+from cifarzoo.pretrained.loading import initialize
 from cifarzoo.training.losses import LOSSES
 from cifarzoo.training.optimizer import SGD, Lookahead, MovingAverage
 from cifarzoo.training.parts import Parts
@@ -67,7 +67,8 @@ def build_parts(
 def build_model(experiment: Experiment, classes: int, seed: int) -> keras.Model:
     """Build the model with fresh weights drawn from `seed`, in the experiment's precision.
 
-    With `init_weights` the weights come from that file; `{logdir}` and `{seed}` in its path are filled in.
+    With `init_weights` the weights come from that file or tag; `{logdir}` and `{seed}` in a path are filled in. The
+    classifier stays fresh if the file's has another number of classes.
 
     Raises:
         ExperimentError: the model does not have one output per class, or an argument does not fit.
@@ -84,7 +85,7 @@ def build_model(experiment: Experiment, classes: int, seed: int) -> keras.Model:
         )
     if experiment.init_weights:
         logdir = experiment.train_parameters.logdir
-        load_file(model, Path(experiment.init_weights.replace("{logdir}", logdir).replace("{seed}", str(seed))))
+        initialize(model, experiment.init_weights.replace("{logdir}", logdir).replace("{seed}", str(seed)))
     return model
 
 

@@ -1,0 +1,178 @@
+"""The arguments of factories: those that all of them share, their documentation, and checks of a call."""
+
+import difflib
+import inspect
+import os
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from cifarzoo.errors import ModelError
+
+COMMON_ARGUMENTS: dict[str, Any] = {  # and their defaults
+    "classes": 10,
+    "load_weights": False,
+    "include_top": True,
+    "include_preprocessing": True,
+    "classifier_activation": None,
+    "name": None,
+}
+COMMON_TYPES = {
+    "classes": int,
+    "load_weights": bool | str | os.PathLike | None,
+    "include_top": bool,
+    "include_preprocessing": bool,
+    "classifier_activation": str | Callable | None,
+    "name": str | None,
+}
+
+COMMON_DOC = """\
+    classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        anything else with CIFAR-10's, unless the description of a loaded weight file names others.
+    load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag of
+        the manifest; or the path of a `.weights.h5` or `.keras` file. With a tag or a described file, arguments that
+        you leave out are the file's. True with 10 or 100 `classes` needs weights published for that many classes, and
+        raises WeightsError if there are none; with any other number it loads the backbone of either. With a tag or
+        path of another number of classes, only the backbone is loaded. The classifier is fresh then; without top,
+        there is none. A `.keras` file whose input normalisation differs is refused.
+    include_top: With False the model ends with the last feature map, before pooling.
+    include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside. With
+        False it takes normalised pixels: (pixel - mean) / deviation of the training images.
+    classifier_activation: None for logits, else an activation such as "softmax".
+    name: The Keras model's name; by default the factory's.
+
+Returns:
+    A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+
+Raises:
+    ModelError: an argument does not fit.
+    WeightsError: the weights do not exist, are damaged, or are those of another network.
+
+Reference: {paper} ({year}).
+"""
+
+_LOAD_WEIGHTS = "is called load_weights here: True, a tag or a path (init_weights in an experiment)"
+_SIZE = "does not exist here: images are 32x32x3"
+_DECAY = "does not exist here: weight decay belongs to training (train_parameters.weight_decay in an experiment)"
+_DEPTH = "does not exist here: the name says the size, as in cifar_resnet20 (`cifarzoo list`)"
+
+# Names that other libraries and earlier versions have for arguments, and what to say about them.
+OTHER_NAMES = {
+    **dict.fromkeys(("weights", "pretrained", "checkpoint_path"), _LOAD_WEIGHTS),
+    **dict.fromkeys(("num_classes", "nb_classes", "n_classes", "num_labels"), "is called classes here"),
+    **dict.fromkeys(("input_shape", "input_tensor", "img_size", "image_size", "in_chans", "in_channels"), _SIZE),
+    **dict.fromkeys(("l2_reg", "weight_decay", "kernel_regularizer", "l2"), _DECAY),
+    **dict.fromkeys(("N", "n", "num_blocks", "num_layers", "depth", "cardinality", "width", "K", "k"), _DEPTH),
+    **dict.fromkeys(("activation", "top_activation"), "of the classifier is called classifier_activation here"),
+    **dict.fromkeys(("include_rescaling", "preprocessing"), "is called include_preprocessing here"),
+    "pooling": "does not exist here: with include_top=False the model ends before pooling",
+}
+# The same where the factory has an argument that they mean.
+RENAMED = {
+    "N": ("depth", "6 * N + 4"),
+    "n": ("depth", "6 * n + 4"),
+    "num_layers": ("depth", None),
+    "K": ("width", None),
+    "k": ("width", None),
+    "widen_factor": ("width", None),
+    "dropout_rate": ("dropout", None),
+    "drop_rate": ("dropout", None),
+    "block": ("block_type", None),
+    "shortcut": ("shortcut_type", None),
+}
+
+
+def full_signature(build: Callable) -> inspect.Signature:
+    """Return the signature of the factory that `register` makes of a function: its own arguments, then the common."""
+    own = [p for p in inspect.signature(build).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    common = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=COMMON_TYPES[name])
+        for name, default in COMMON_ARGUMENTS.items()
+    ]
+    return inspect.Signature([*own, *common], return_annotation=inspect.signature(build).return_annotation)
+
+
+def documentation(build: Callable, signature: inspect.Signature, arguments: Mapping[str, str], reference: dict) -> str:
+    """Return a factory's docstring: what `build` says, its own arguments, then the common ones.
+
+    Args:
+        build: The decorated function.
+        signature: The factory's.
+        arguments: Values and meaning of own arguments, by name.
+        reference: Values of `COMMON_DOC`: paper and year.
+    """
+    own = [f"    {name}: {arguments[name]}\n" for name in signature.parameters if name in arguments]
+    return f"{inspect.cleandoc(str(build.__doc__))}\n\nArgs:\n{''.join(own)}{COMMON_DOC.format(**reference)}"
+
+
+def bind(
+    name: str, signature: inspect.Signature, args: tuple, kwargs: dict[str, Any]
+) -> tuple[dict[str, Any], set[str]]:
+    """Check a factory's call.
+
+    NumPy's scalars become Python's numbers, `load_weights=None` becomes False.
+
+    Args:
+        name: The factory's.
+        signature: The factory's.
+        args: The call's positional arguments.
+        kwargs: Its keyword arguments.
+
+    Returns:
+        All arguments by name, defaults filled in; and the names of those that the call has.
+
+    Raises:
+        ModelError: an argument that the factory does not take, or a number of classes that is none.
+    """
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        known = signature.parameters
+        hints = [hint for key in kwargs if key not in known and (hint := _hint(key, known))]
+        raise ModelError(f"{name}: {'; '.join([str(error), 'it takes ' + ', '.join(known), *hints])}") from None
+    explicit = set(bound.arguments)
+    bound.apply_defaults()
+    arguments = {key: _plain(value) for key, value in bound.arguments.items()}
+    classes = arguments["classes"]
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise ModelError(f"{name}: classes is a positive whole number, got {classes!r}")
+    if arguments["load_weights"] is None:  # as `weights=None` is in keras.applications
+        arguments["load_weights"] = False
+    return arguments, explicit
+
+
+def _plain(value: Any) -> Any:
+    """Return a scalar of NumPy as a number of Python."""
+    return value.item() if type(value).__module__ == "numpy" and getattr(value, "shape", None) == () else value
+
+
+def _hint(key: str, known: Collection[str]) -> str | None:
+    """Say what an argument that a factory does not take is called here, if it resembles one."""
+    called, value = RENAMED.get(key, (None, None))
+    if called in known:
+        return f"{key} is called {called} here" + (f": {called} = {value}" if value else "")
+    if key in OTHER_NAMES:
+        return f"{key} {OTHER_NAMES[key]}"
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]}?" if near else None
+
+
+def activation_name(activation: Any) -> str | None:
+    """Return what a weight file's description says about an activation: a name of Keras', or that of a user's function.
+
+    Raises:
+        ModelError: a name that Keras does not have.
+    """
+    if activation is None:
+        return None
+    import keras
+
+    if isinstance(activation, str):
+        try:
+            keras.activations.get(activation)
+        except ValueError:
+            raise ModelError(f"classifier_activation: Keras has no activation {activation!r}") from None
+        return activation
+    name = getattr(activation, "__name__", type(activation).__name__)
+    if getattr(keras.activations, name, None) is activation:
+        return name
+    return f"{activation.__module__}.{name}"
