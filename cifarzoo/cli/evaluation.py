@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,9 @@ from cifarzoo.cli.options import (
 from cifarzoo.cli.output import Column, Format, print_rows
 from cifarzoo.cli.progress import progress_bar
 from cifarzoo.errors import CifarzooError, ExperimentError
+
+if TYPE_CHECKING:
+    from cifarzoo.evaluation.compare import Comparison
 
 commands = typer.Typer()
 
@@ -161,3 +164,87 @@ def report(
 
         path = write_report(run, out, data_dir, images, show)
     print(path)
+
+
+@commands.command()
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Two or more: folder of a run (logdir/run_name/seed0) or of an experiment (logdir/run_name, all its "
+            "seeds), or tag of published weights."
+        ),
+    ],
+    curves: Annotated[
+        Path | None, typer.Option(help="Draw the learning curves to this .svg, .png or .pdf file.")
+    ] = None,
+    form: Format = "",
+    data_dir: DataDir = None,
+    debug: Debug = False,
+) -> None:
+    """Compare trained networks: results over seeds, settings that differ, and a paired test."""
+    from cifarzoo.evaluation import figures
+
+    figures.check()
+    find_modules(Path())
+    with progress_bar() as show:
+        show("start", 0)
+        from cifarzoo.evaluation.compare import compare as compare_runs
+
+        found = compare_runs(runs, data_dir, show)
+    if form == "json":
+        print(json.dumps(found.as_dict(), indent=2))
+    else:
+        _print_comparison(found, form)
+    if curves:
+        logs = {group.name: [subject.log() for subject in group.subjects] for group in found.groups}
+        figures.save(figures.learning_curves(logs), curves)
+
+
+def _as_yaml(value: Any) -> str:
+    """Format the value of a setting on one line, as it stands in an experiment; "" for None."""
+    import yaml
+
+    if value is None:
+        return ""
+    return yaml.safe_dump([value], default_flow_style=True, width=10**6, sort_keys=False).strip()[1:-1]
+
+
+def _print_comparison(found: "Comparison", form: str) -> None:
+    """Print the three tables of a comparison."""
+    columns = [
+        Column("name"),
+        Column("dataset", "data", rank=2),
+        Column("split", rank=3),
+        Column("n", "seeds", "d"),
+        Column("error_mean", "error %", ".2f"),
+        Column("error_std", "±", ".2f"),
+        Column("nll_mean", "NLL", ".4f"),
+        Column("parameters", spec=",d", rank=1),
+        Column("steps", spec=",d", rank=1),
+        Column("minutes_mean", "minutes", ",.1f", rank=1),
+    ]
+    print_rows([group.as_row() for group in found.groups], columns, form, "Results")
+    names = [group.name for group in found.groups]
+    settings = [
+        {"key": key} | {name: _as_yaml(value) for name, value in zip(names, values, strict=True)}
+        for key, values in found.settings
+    ]
+    print()
+    if settings:
+        print_rows(settings, [Column("key", "setting"), *map(Column, names)], form, "Settings that differ")
+    else:
+        print("All settings are the same.")
+    print()
+    columns = [
+        Column("second", "compared with the first"),
+        Column("difference", "error, difference", "+.2f"),
+        Column("low", "95 %: from", "+.2f"),
+        Column("high", "to", "+.2f"),
+        Column("p", spec=".2g"),
+        Column("kind", "test"),
+        Column("n", spec=",d", rank=1),
+    ]
+    print_rows([vars(test) for test in found.tests], columns, form, "Paired tests")
+    for test in found.tests:
+        print(f"\n{test.second}: {test.remark}.")

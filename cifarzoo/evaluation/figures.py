@@ -56,9 +56,15 @@ def learning_curves(
 
     Args:
         logs: Per name of an experiment, the logs of its seeds as `read_table` returns them.
-        columns: One panel each. A panel shows the column and, if there is one, the column of the same name with `val_`
-            before it.
+        columns: One panel each, unless no log has values in it. A panel shows the column and, if there is one, the
+            column of the same name with `val_` before it.
     """
+    with_values = [
+        column
+        for column in columns
+        if any(len(_common_rows(seeds, key)[0]) for seeds in logs.values() for key in (column, f"val_{column}"))
+    ]
+    columns = with_values or columns[:1]
     figure = new_figure(3.9 * len(columns), 3.3)
     for axes, column in zip(np.ravel(figure.subplots(1, len(columns))), columns, strict=True):
         colours = color_cycle()
@@ -84,7 +90,7 @@ def learning_curves(
                     axes.fill_between(epochs, mean - deviation, mean + deviation, color=color, alpha=0.2, lw=0)
         axes.set(xlabel="epoch", ylabel=UNITS.get(column, column), title=TITLES.get(column, column))
         log_if_squashed(axes, drawn)
-        if column != "learning_rate" or len(logs) > 1:
+        if drawn and (column != "learning_rate" or len(logs) > 1):
             axes.legend()
     return figure
 

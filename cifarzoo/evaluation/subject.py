@@ -9,6 +9,7 @@ import numpy as np
 
 from cifarzoo.errors import DataError
 from cifarzoo.evaluation.load_model import LoadedModel, load_published, load_run
+from cifarzoo.experiment.schema import Experiment
 from cifarzoo.pretrained.files import find
 from cifarzoo.pretrained.manifest import Published, find_entry, manifest
 from cifarzoo.runs.folder import RunFolder
@@ -125,7 +126,7 @@ def of_tag(entry: Published) -> Subject:
         split="test",
         metrics=entry.metrics,
         parameters=entry.parameters,
-        config=without_unset(experiment),
+        config=without_unset(Experiment.model_validate(experiment).resolved()),
         trained={key: training.get(key) for key in keys},
         log_path=log_path,
         load=lambda: load_published(entry),
@@ -161,6 +162,8 @@ def without_unset(config: dict[str, Any]) -> dict[str, Any]:
     for key, value in config.items():
         if isinstance(value, dict):
             value = without_unset(value)
+        elif isinstance(value, list):
+            value = [without_unset(item) if isinstance(item, dict) else item for item in value]
         elif key == "init_weights" and value:
             value = Path(value).name
         if key not in MACHINE_KEYS and value is not None and value not in ("", {}, []):

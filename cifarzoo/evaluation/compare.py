@@ -1,0 +1,238 @@
+"""Compare trained networks: their results over seeds, the settings that differ, and how sure the difference is."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cifarzoo.data import load
+from cifarzoo.errors import CifarzooError, DataError
+from cifarzoo.evaluation.evaluate import predict_splits
+from cifarzoo.evaluation.subject import Subject, find_subject, of_run
+from cifarzoo.runs.folder import RunFolder
+
+Progress = Callable[[str, float], None]
+# Settings that name a run and do not shape it.
+NAMES = ("description", "seeds", "train_parameters.run_name")
+
+
+@dataclass(frozen=True)
+class Group:
+    """What one argument of the comparison names: one network, or all seeds of an experiment.
+
+    Attributes:
+        name: The experiment's name or the tag; the folder where the name would be ambiguous.
+        subjects: The networks, one per seed.
+    """
+
+    name: str
+    subjects: list[Subject]
+
+    @property
+    def errors(self) -> dict[int, float]:
+        """The errors in percent by seed."""
+        return {subject.seed: subject.metrics["error"] for subject in self.subjects}
+
+    def as_row(self) -> dict[str, Any]:
+        """Return `name`, `dataset`, `split`, `n`, means over seeds and the sample standard deviation of the error."""
+        first, errors = self.subjects[0], list(self.errors.values())
+        return {
+            "name": self.name,
+            "dataset": first.dataset,
+            "split": first.split,
+            "n": len(errors),
+            "error_mean": statistics.fmean(errors),
+            "error_std": statistics.stdev(errors) if len(errors) > 1 else None,
+            "nll_mean": statistics.fmean(subject.metrics["nll"] for subject in self.subjects),
+            "parameters": first.parameters,
+            "steps": first.trained["steps"],
+            "minutes_mean": statistics.fmean(subject.trained["seconds"] for subject in self.subjects) / 60,
+        }
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A test of whether two networks or experiments have the same error.
+
+    Attributes:
+        first: Name of the first.
+        second: Name of the second.
+        kind: "paired t-test over seeds", "McNemar's test on images", or "none".
+        n: Seeds or images.
+        difference: Mean error of the second minus that of the first, in percentage points.
+        low: Lower end of the difference's 95 % interval, None without one.
+        high: Its upper end.
+        p: Two-sided p-value; None without a test.
+        remark: What the test says, or why there is none.
+    """
+
+    first: str
+    second: str
+    kind: str
+    n: int
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    remark: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The result of `compare`.
+
+    Attributes:
+        groups: In the order of the arguments.
+        settings: Per setting that differs, its key and its value in each group, None where it is not set.
+        tests: Each other group against the first.
+    """
+
+    groups: list[Group]
+    settings: list[tuple[str, list[Any]]]
+    tests: list[PairedTest]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {
+            "groups": [group.as_row() | {"errors": group.errors} for group in self.groups],
+            "settings": [{"key": key, "values": values} for key, values in self.settings],
+            "tests": [asdict(test) for test in self.tests],
+        }
+
+
+def compare(
+    names: Sequence[str], data_dir: str | None = None, progress: Progress = lambda step, done: None
+) -> Comparison:
+    """Compare runs, experiments and published weights.
+
+    With two or more seeds in common, errors are compared by a paired t-test over them. With one network each, their
+    predictions on the images of the split are compared by McNemar's test, for which both predict it again.
+
+    Args:
+        names: Two or more: the folder of a run (logdir/run_name/seed0), that of an experiment with all its seeds
+            (logdir/run_name), or the tag of published weights.
+        data_dir: Folder of the archives, for McNemar's test.
+        progress: Called with what is done next, and the part of all that has been done, from 0 to 1.
+
+    Raises:
+        CifarzooError: fewer than two names, a name that means none of these, or damaged files.
+    """
+    if len(names) < 2:
+        raise DataError("compare: expected two or more runs, experiments or tags")
+    subjects = [_subjects(name) for name in names]
+    titles = [group[0].tag or group[0].name for group in subjects]
+    groups = [
+        Group(title if titles.count(title) == 1 else name, group)
+        for name, title, group in zip(names, titles, subjects, strict=True)
+    ]
+    settings = differing_settings([group[0].config for group in subjects])
+    tests = []
+    for number, other in enumerate(groups[1:]):
+        progress(f"{groups[0].name} and {other.name}", number / (len(groups) - 1))
+        tests.append(_test(groups[0], other, data_dir))
+    return Comparison(groups, settings, tests)
+
+
+def _subjects(name: str) -> list[Subject]:
+    """Return the finished runs that a name means: one, or those of an experiment's folder."""
+    folder = Path(name)
+    if not folder.is_dir() or RunFolder(folder).is_finished:
+        return [find_subject(name)]
+    runs = [run for run in RunFolder.finished_below(folder) if run.path.parent == folder]
+    if not runs:
+        raise DataError(f"{folder}: neither a finished run nor the folder of an experiment with finished seeds")
+    if len({run.results().fingerprint for run in runs}) > 1:
+        raise DataError(f"{folder}: its seeds are runs of different experiments; name one run")
+    return [of_run(run) for run in runs]
+
+
+def differing_settings(configs: Sequence[dict[str, Any]]) -> list[tuple[str, list[Any]]]:
+    """Return the settings that are not the same in all experiments, by dotted key, with their values."""
+    flat = [_flat(config) for config in configs]
+    keys = dict.fromkeys(key for settings in flat for key in settings if key not in NAMES)
+    rows = [(key, [settings.get(key) for settings in flat]) for key in keys]
+    return [(key, values) for key, values in rows if any(value != values[0] for value in values)]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested mappings into one with dotted keys."""
+    result: dict[str, Any] = {}
+    for key, value in tree.items():
+        result |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return result
+
+
+# ------------------------------------------------------------------------------------------------ tests
+
+
+def _test(first: Group, second: Group, data_dir: str | None) -> PairedTest:
+    a, b = first.subjects[0], second.subjects[0]
+    names = first.name, second.name
+    if (a.dataset, a.split) != (b.dataset, b.split):
+        remark = f"measured on different images: {a.split} of {a.dataset}, {b.split} of {b.dataset}"
+        return PairedTest(*names, "none", 0, b.metrics["error"] - a.metrics["error"], None, None, None, remark)
+    common = sorted(first.errors.keys() & second.errors.keys())
+    if len(common) > 1:
+        return paired_t_test(*names, *([group.errors[seed] for seed in common] for group in (first, second)))
+    try:
+        return _test_on_images(*names, a, b, data_dir)
+    except CifarzooError as failure:
+        difference = b.metrics["error"] - a.metrics["error"]
+        return PairedTest(*names, "none", 0, difference, None, None, None, f"predictions cannot be compared: {failure}")
+
+
+def _test_on_images(first: str, second: str, a: Subject, b: Subject, data_dir: str | None) -> PairedTest:
+    dataset = load(a.dataset, data_dir)
+    predictions = [predict_splits(subject.load(), dataset, [a.split]) for subject in (a, b)]
+    labels = predictions[0].labels[a.split]
+    wrong = [each.logits[a.split].argmax(axis=1) != labels for each in predictions]
+    return mcnemar_test(first, second, *wrong)
+
+
+def paired_t_test(first: str, second: str, errors: Sequence[float], others: Sequence[float]) -> PairedTest:
+    """Compare the errors of two experiments by a two-sided t-test of the differences of pairs with the same seed.
+
+    Args:
+        first: Name of the first experiment.
+        second: Name of the second.
+        errors: The errors of the first in percent, two or more.
+        others: Those of the second, in the same order of seeds.
+    """
+    from scipy import stats
+
+    differences = np.subtract(others, errors)
+    kind, n, mean = "paired t-test over seeds", len(differences), float(differences.mean())
+    if np.ptp(differences) < 1e-9:
+        return PairedTest(first, second, kind, n, mean, None, None, None, "the same difference for every seed")
+    result = stats.ttest_rel(others, errors)
+    low, high = (float(end) for end in result.confidence_interval(0.95))
+    remark = "assumes that differences are normally distributed" + ("; few seeds, wide interval" if n < 5 else "")
+    return PairedTest(first, second, kind, n, mean, low, high, float(result.pvalue), remark)
+
+
+def mcnemar_test(first: str, second: str, wrong: np.ndarray, other_wrong: np.ndarray) -> PairedTest:
+    """Compare two networks by the images that only one of them gets wrong (McNemar, 1947; exact binomial test).
+
+    Args:
+        first: Name of the first network.
+        second: Name of the second.
+        wrong: Whether the first is wrong, bool [images].
+        other_wrong: Whether the second is.
+    """
+    from scipy import stats
+
+    only_first, only_second = int(np.sum(wrong & ~other_wrong)), int(np.sum(~wrong & other_wrong))
+    disagreements, n = only_first + only_second, len(wrong)
+    p = float(stats.binomtest(only_first, disagreements).pvalue) if disagreements else 1.0
+    difference = 100 * (only_second - only_first) / n
+    # The standard error of a difference of two proportions of the same images.
+    error = 100 * np.sqrt(disagreements - (only_second - only_first) ** 2 / n) / n
+    remark = (
+        f"{only_first} images only the first gets wrong, {only_second} only the second; this is about these two "
+        "networks: other seeds may differ by more"
+    )
+    low, high = difference - 1.96 * error, difference + 1.96 * error
+    return PairedTest(first, second, "McNemar's test on images", n, difference, float(low), float(high), p, remark)
