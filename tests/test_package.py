@@ -4,12 +4,17 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
+# Extras whose packages depend on the accelerator or come from elsewhere.
+UNCONSTRAINED = {"jax-cuda", "torch", "parity"}
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +93,17 @@ def test_readme_and_ci_run_the_same_tests():
     assert len(commands) == 2 and "--quickstart" in commands[0]
     test_command = commands[1].removeprefix("python3 -m venv .venv && ")
     assert test_command in (ROOT / ".ci" / "run").read_text()
+
+
+def test_constraints_name_every_direct_dependency_within_its_bounds():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    texts = project["dependencies"] + [text for name in extras.keys() - UNCONSTRAINED for text in extras[name]]
+    for requirement in map(Requirement, texts):
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+    assert list(pins) == sorted(pins) == [canonicalize_name(name) for name in pins]
 
 
 def test_setup_py_has_three_lines():
