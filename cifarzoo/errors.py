@@ -18,6 +18,10 @@ class ExperimentError(CifarzooError):
     """The settings of an experiment are invalid or contradict each other."""
 
 
+class MistakesError(ExperimentError):
+    """Several mistakes in one file: a line for each."""
+
+
 class ModelError(CifarzooError, ValueError):
     """A model name or a model argument does not exist or is invalid."""
 
@@ -66,12 +70,14 @@ def set_debug(debug: bool) -> None:
 
 
 def summarize(error: Exception) -> str:
-    """Return one line about an exception.
+    """Return one line about an exception; of a `MistakesError`, one line per mistake.
 
     A `CifarzooError` gives its message, any other exception its type and the first line of its message, and neither
-    has control characters. Under the
-    command line the traceback of the latter is printed with `--debug`, and the line mentions that option without it.
+    has control characters. Under the command line the traceback of the latter is printed with `--debug`, and the line
+    mentions that option without it.
     """
+    if isinstance(error, MistakesError):
+        return "\n".join(one_line(line) for line in str(error).split("\n"))
     if isinstance(error, CifarzooError):
         return one_line(str(error))
     if _debug:

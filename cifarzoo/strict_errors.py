@@ -4,11 +4,12 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from cifarzoo.errors import ExperimentError, MistakesError
 from cifarzoo.strict_yaml import excerpt, quoted
 
 # Mistakes that are reported at once.
@@ -34,8 +35,8 @@ _EXPECTED = {
 }
 
 
-def describe(failure: ValidationError, model: type[BaseModel], document: Any, location: str = "") -> str:
-    """Return the mistakes, one line each, such as "experiments.yaml, document 1: seeds[1]: must be at least 0, got -1".
+def plain_error(failure: ValidationError, model: type[BaseModel], document: Any, location: str = "") -> ExperimentError:
+    """Return an error with one line per mistake: "experiments.yaml, document 1: seeds[1]: must be at least 0, got -1".
 
     Args:
         failure: The error.
@@ -45,15 +46,15 @@ def describe(failure: ValidationError, model: type[BaseModel], document: Any, lo
     """
     start = f"{location}: " if location else ""
     problems = [_problem(problem, model, document) for problem in failure.errors()]
-    lines = [f"{start}{line}" for problem in problems for line in problem.splitlines()]
-    return join(list(dict.fromkeys(lines)))
+    return error_of(f"{start}{line}" for problem in problems for line in problem.splitlines())
 
 
-def join(lines: list[str]) -> str:
-    """Return one message of several lines, without those beyond `MOST_LINES`."""
+def error_of(lines: Iterable[str]) -> ExperimentError:
+    """Return the error that reports the lines, each once and the first `MOST_LINES` of them."""
+    lines = list(dict.fromkeys(lines))
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f"... and {len(lines) - MOST_LINES + 1} more mistakes"]
-    return "\n".join(lines)
+    return MistakesError("\n".join(lines)) if len(lines) > 1 else ExperimentError(*lines)
 
 
 def _problem(problem, model, document):

@@ -9,8 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, PlainSerial
 
 from cifarzoo.augment.base import Entry, Spec, form
 from cifarzoo.augment.spec import PIPELINES, SPECS
-from cifarzoo.errors import ExperimentError
-from cifarzoo.strict_errors import describe
+from cifarzoo.strict_errors import plain_error
 from cifarzoo.strict_model import Strict
 from cifarzoo.strict_yaml import excerpt
 
@@ -76,5 +75,5 @@ def specs_of(augmentation: str | list) -> tuple[Spec, ...]:
     try:
         checked = _Document.model_validate(document).augmentation
     except ValidationError as failure:
-        raise ExperimentError(describe(failure, _Document, document)) from None
+        raise plain_error(failure, _Document, document) from None
     return tuple(SPECS[name]() for name in PIPELINES[checked]) if isinstance(checked, str) else tuple(checked)

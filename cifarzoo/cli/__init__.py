@@ -58,7 +58,7 @@ def _line(failure: Exception) -> str:
     if isinstance(failure, ModuleNotFoundError) and failure.name in ("tensorflow", "jax", "torch"):
         return f"{failure.name} is not installed: pip install {failure.name}, or choose another backend"
     if isinstance(failure, OSError) and failure.filename is not None:
-        return f"{failure.filename}: {failure.strerror}"
+        return one_line(f"{failure.filename}: {failure.strerror}")
     if isinstance(failure, MemoryError):
         return "the memory of this machine is not enough"
     return summarize(failure)
@@ -68,9 +68,10 @@ def _usage(failure: object) -> str:
     """Return one line about a wrong command line."""
     context = getattr(failure, "ctx", None)
     hint = f"; {context.command_path} --help shows what is valid" if context else ""
-    return failure.format_message().rstrip(".") + hint  # type: ignore[attr-defined]
+    return one_line(failure.format_message()).rstrip(".") + hint  # type: ignore[attr-defined]
 
 
 def _end(reason: str, status: int = 1) -> NoReturn:
-    print(f"cifarzoo: error: {one_line(reason)}", file=sys.stderr)
+    for line in reason.split("\n"):
+        print(f"cifarzoo: error: {one_line(line)}", file=sys.stderr)
     sys.exit(status)

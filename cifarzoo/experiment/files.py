@@ -15,7 +15,7 @@ from cifarzoo.experiment.grids import MAX_EXPERIMENTS, expand
 from cifarzoo.experiment.merging import apply_override, merge, shortened
 from cifarzoo.experiment.recipe_files import find_recipe
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.strict_errors import describe, join
+from cifarzoo.strict_errors import error_of, plain_error
 from cifarzoo.strict_yaml import excerpt, parse_all, read_text
 
 QUICKSTART = {
@@ -66,7 +66,7 @@ def read_experiments(path: Path, overrides: Sequence[str] = ()) -> list[Experime
         if len(experiments) > MAX_EXPERIMENTS:
             raise ExperimentError(f"{path}: expected at most {MAX_EXPERIMENTS:,} experiments; split the file")
     if mistakes:
-        raise ExperimentError(join(list(dict.fromkeys(mistakes))))
+        raise error_of(mistakes)
     return experiments
 
 
@@ -114,7 +114,7 @@ def experiment_from(layers: Sequence[dict[str, Any]], source: str, folders: Sequ
     try:
         return Experiment.model_validate(document, context={"source": source, "folders": list(folders)})
     except ValidationError as failure:
-        raise ExperimentError(describe(failure, Experiment, document, source)) from None
+        raise plain_error(failure, Experiment, document, source) from None
 
 
 def _read_document(path: Path, number: int, document: Any, overrides: Sequence[str]) -> list[Experiment]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.strict_errors import describe
+from cifarzoo.strict_errors import plain_error
 from cifarzoo.strict_model import Name, Strict, WholeNumber
 from cifarzoo.strict_yaml import read_mapping
 
@@ -85,7 +85,7 @@ def read_rows(path: Path, logdir: str) -> list[Row]:
     try:
         document = _Document.model_validate(mapping)
     except ValidationError as failure:
-        raise ExperimentError(describe(failure, _Document, mapping, str(path))) from None
+        raise plain_error(failure, _Document, mapping, str(path)) from None
     recipes = {name: _recipe(path, recipe) for name, recipe in document.recipes.items()}
     for name in document.stopgaps:
         _check_recipe(name, recipes, f"{path}: stopgaps")

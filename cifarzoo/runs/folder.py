@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from cifarzoo import strict_yaml
 from cifarzoo.checksum import sha256
@@ -220,7 +219,7 @@ class RunFolder:
 
     def write_config(self, experiment: Experiment) -> None:
         """Write the resolved experiment, which marks the run as started."""
-        atomic.write_text(self.config_path, yaml.safe_dump(experiment.resolved(), sort_keys=False))
+        atomic.write_text(self.config_path, strict_yaml.dump(experiment.resolved()))
 
     def write_results(self, results: Results) -> None:
         """Write the results, which marks the run as finished; write everything else before."""
