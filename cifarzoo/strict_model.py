@@ -49,12 +49,12 @@ def _number(value):
 
 
 def _whole_number(value):
-    if _is_number(value):
-        if isinstance(value, numbers.Integral):
-            return int(value)
-        if float(value).is_integer():
-            return int(float(value))
-    raise ValueError("expected a whole number")
+    number = int(value) if isinstance(value, numbers.Integral) else _number(value) if _is_number(value) else math.nan
+    if isinstance(value, bool) or number != number // 1:
+        raise ValueError("expected a whole number")
+    if abs(number) >= 2**63:
+        raise ValueError("must be less than 2^63")
+    return int(number)
 
 
 def _printable(text):
@@ -88,9 +88,9 @@ def _short(text):
 
 
 Boolean = Annotated[bool, pydantic.Strict()]
-Number = Annotated[float, BeforeValidator(_number, json_schema_input_type=float)]
+Number = Annotated[float, BeforeValidator(_number)]
 PositiveNumber = Annotated[Number, Field(gt=0)]
-WholeNumber = Annotated[int, BeforeValidator(_whole_number, json_schema_input_type=int)]
+WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
 PositiveWholeNumber = Annotated[WholeNumber, Field(gt=0)]
 # A run's or a data set's name, which becomes a part of paths.
 Name = Annotated[str, AfterValidator(_name)]

@@ -83,7 +83,7 @@ def only_matching(experiments: Sequence[Experiment], patterns: Sequence[str], pa
     for pattern in patterns:
         matching = {name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)}
         if not matching:
-            near = difflib.get_close_matches(pattern, names, n=3)
+            near = difflib.get_close_matches(pattern, names, n=2)
             advice = f"; did you mean {' or '.join(near)}?" if near else f", which has {', '.join(names):.200}"
             raise ExperimentError(f"--only {shortened(pattern)}: not in {path}{advice}")
         chosen |= matching

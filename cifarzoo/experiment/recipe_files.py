@@ -60,7 +60,7 @@ def find_recipe(name: Any, folder: Path, location: str) -> tuple[dict[str, Any],
     zoo = zoo_recipes()
     if name in zoo:
         return zoo[name], recipe_folder()
-    searched = " and ".join(str(path) for path in (folder / name, folder / "recipes" / f"{name}.yaml"))
+    searched = f"{folder} and {folder / 'recipes'}"
     raise ExperimentError(
         f"{location}: recipe {excerpt(name)} not found; searched {searched:.200}{_nearest(name, zoo)}"
     )
@@ -113,6 +113,6 @@ def _nearest(name: str, zoo: dict[str, dict[str, Any]]) -> str:
     """Return the end of a message: the recipes of the package that are called almost so, or all of them."""
     names = [*recipe_files(), *zoo]
     plain = re.sub(r"\.ya?ml$", "", name).rpartition("/")[2]
-    if near := difflib.get_close_matches(plain, names, n=3):
+    if near := difflib.get_close_matches(plain, names, n=2):
         return f"; did you mean {' or '.join(near)}?"
     return f"; cifarzoo has {', '.join(recipe_files())}"
