@@ -167,31 +167,44 @@ def parse(text: str, location: str) -> Any:
     return documents[0] if documents else None
 
 
+def shown(path: Path | str) -> str:
+    """Return a path as a message shows it: in quotes only if it is long or has characters that a terminal obeys."""
+    text = str(path)
+    return text if text.isprintable() and len(text) <= 250 else excerpt(text)
+
+
 def existing_file(candidates: Iterable[Path]) -> Path | None:
     """Return the first path that is a regular file, None if there is none; a path that cannot exist is none."""
     return next((path for path in candidates if os.path.isfile(path)), None)
 
 
-def read_text(path: Path, location: str = "") -> str:
+def read_text(path: Path, location: str = "", *, pipe: bool = False) -> str:
     """Return the text of a file.
+
+    Args:
+        path: The file.
+        location: Start of the error message.
+        pipe: Whether it may also be a pipe, which a document must not name: reading it may never end.
 
     Raises:
         ExperimentError: it cannot be read, is not UTF-8 or is longer than `MAX_BYTES`. The message begins with
             `location` and the file's name.
     """
+    if not pipe and existing_file([path]) is None and os.path.exists(path):
+        raise ExperimentError(f"{location}{shown(path)}: cannot be read (not a file)")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise ExperimentError(f"{location}{path}: longer than {MAX_BYTES:,} bytes")
+            raise ExperimentError(f"{location}{shown(path)}: longer than {MAX_BYTES:,} bytes")
         # As text files are read: with any line ending.
         return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
-        raise ExperimentError(f"{location}{path}: cannot be read (not UTF-8 text)") from None
+        raise ExperimentError(f"{location}{shown(path)}: cannot be read (not UTF-8 text)") from None
     except ValueError as failure:
-        raise ExperimentError(f"{location}{excerpt(str(path))}: cannot be read ({failure})") from None
+        raise ExperimentError(f"{location}{shown(path)}: cannot be read ({failure})") from None
     except OSError as failure:
-        raise ExperimentError(f"{location}{path}: cannot be read ({failure.strerror})") from None
+        raise ExperimentError(f"{location}{shown(path)}: cannot be read ({failure.strerror})") from None
 
 
 def read_mapping(path: Path, content: str, location: str = "") -> dict:
@@ -205,7 +218,7 @@ def read_mapping(path: Path, content: str, location: str = "") -> dict:
     Raises:
         ExperimentError: the file cannot be read, is not YAML or holds something else.
     """
-    document = parse(read_text(path, location), f"{location}{path}")
+    document = parse(read_text(path, location), f"{location}{shown(path)}")
     if not isinstance(document, dict):
-        raise ExperimentError(f"{location}{path}: expected a mapping with {content}, got {excerpt(document)}")
+        raise ExperimentError(f"{location}{shown(path)}: expected a mapping with {content}, got {excerpt(document)}")
     return document

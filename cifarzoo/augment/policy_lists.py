@@ -1,12 +1,11 @@
 """Policy lists in Fast AutoAugment's format: the names of their operations, reading and checking. Without Keras."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.strict_yaml import excerpt, existing_file, parse, read_text
+from cifarzoo.strict_yaml import excerpt, parse, read_text, shown
 
 # The operations of policies, as AutoAugment names them.
 GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
@@ -34,18 +33,16 @@ def read_policies(path: str | Path) -> tuple:
     if not isinstance(path, str | Path):
         raise ExperimentError(f"file: expected the path of a policy list, got {excerpt(path)}")
     path = Path(path)
-    if existing_file([path]) is None and os.path.exists(path):
-        raise ExperimentError(f"{path}: cannot be read (not a file)")
     text = read_text(path)
     if path.suffix != ".json":
-        return check_policies(parse(text, str(path)), str(path))
+        return check_policies(parse(text, shown(path)), shown(path))
     try:
         entries = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ExperimentError(f"{path}: not valid JSON at line {error.lineno}: {error.msg}") from None
+        raise ExperimentError(f"{shown(path)}: not valid JSON at line {error.lineno}: {error.msg}") from None
     except (ValueError, RecursionError):
-        raise ExperimentError(f"{path}: not valid JSON: nested too deeply, or a number is too long") from None
-    return check_policies(entries, str(path))
+        raise ExperimentError(f"{shown(path)}: not valid JSON: nested too deeply, or a number is too long") from None
+    return check_policies(entries, shown(path))
 
 
 def check_policies(entries: Any, where: str) -> tuple:

@@ -43,7 +43,7 @@ def read_experiments(path: Path, overrides: Sequence[str] = ()) -> list[Experime
     Raises:
         ExperimentError: the file, documents or keys are wrong; one line per mistake says where and what was expected.
     """
-    documents = parse_all(read_text(path), str(path))
+    documents = parse_all(read_text(path, pipe=True), str(path))
     numbered = [(number, document) for number, document in enumerate(documents, start=1) if document is not None]
     if not numbered:
         raise ExperimentError(f"{path}: no experiment in it; a document needs at least `model: cifar_resnet20`")

@@ -12,7 +12,7 @@ from typing import Any
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.grids import expand
 from cifarzoo.experiment.merging import merge
-from cifarzoo.strict_yaml import excerpt, existing_file, parse_all, read_mapping, read_text
+from cifarzoo.strict_yaml import excerpt, existing_file, parse_all, read_mapping, read_text, shown
 
 CONTENT = "keys of an experiment"
 # What a row says about itself; all its other keys are keys of an experiment.
@@ -50,9 +50,11 @@ def find_recipe(name: Any, folder: Path, location: str) -> tuple[dict[str, Any],
     if path := existing_file(_candidates(name, folders)):
         recipe = read_mapping(path, CONTENT, f"{location}: recipe ")
         if {"recipes", "rows"} <= set(recipe):
-            raise ExperimentError(f"{location}: recipe {path}: it lists rows to train; name one of its recipes or rows")
+            raise ExperimentError(
+                f"{location}: recipe {shown(path)}: it lists rows to train; name one of its recipes or rows"
+            )
         if "recipe" in recipe:
-            raise ExperimentError(f"{location}: recipe {path}: a recipe cannot name another recipe")
+            raise ExperimentError(f"{location}: recipe {shown(path)}: a recipe cannot name another recipe")
         return recipe, path.parent
     file, _, experiment = name.rpartition("/")
     if file and (path := existing_file(_candidates(file, folders))):
@@ -73,12 +75,12 @@ def _candidates(name: str, folders: list[Path]) -> list[Path]:
 def _document(path: Path, name: str, location: str) -> dict[str, Any]:
     """Return the document of a file that describes the experiment of this name, alone or as a point of its grid."""
     documents: dict[str, dict[str, Any]] = {}
-    for document in parse_all(read_text(path, location), f"{location}{path}"):
+    for document in parse_all(read_text(path, location), f"{location}{shown(path)}"):
         if isinstance(document, dict):
-            documents |= {_name_of(point): point for point in expand(document, (), f"{location}{path}")}
+            documents |= {_name_of(point): point for point in expand(document, (), f"{location}{shown(path)}")}
     if name not in documents:
         names = ", ".join(known for known in documents if known)
-        raise ExperimentError(f"{location}{path}: has no experiment {excerpt(name)}; it has {names:.200}")
+        raise ExperimentError(f"{location}{shown(path)}: has no experiment {excerpt(name)}; it has {names:.200}")
     return documents[name]
 
 

@@ -13,7 +13,7 @@ from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.strict_errors import plain_error
 from cifarzoo.strict_model import Name, Strict, WholeNumber
-from cifarzoo.strict_yaml import read_mapping
+from cifarzoo.strict_yaml import excerpt, read_mapping
 
 # Valid names of weights and rows; they become file names.
 TAG = "[A-Za-z0-9][A-Za-z0-9._+-]*"
@@ -65,7 +65,7 @@ class _RowDocument(BaseModel):
 class _Document(Strict):
     """The file."""
 
-    recipes: dict[str, dict[str, Any] | str]
+    recipes: dict[Name, dict[str, Any] | str]
     stopgaps: list[str] = []
     common: dict[str, Any] | None = None
     rows: list[_RowDocument]
@@ -111,7 +111,7 @@ def _recipe(path, recipe):
 
 def _check_recipe(name, recipes, place):
     if name not in recipes:
-        raise ExperimentError(f"{place}: unknown recipe {name!r}; the file has {', '.join(recipes)}")
+        raise ExperimentError(f"{place}: unknown recipe {excerpt(name)}; the file has {', '.join(recipes):.300}")
 
 
 def _row(path, number, row, recipe, seed, recipes, document, logdir):
