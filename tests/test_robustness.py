@@ -31,7 +31,9 @@ def lie():
 READERS = {
     "good": lambda: None,
     "one line": lambda: refuse("x: not a table"),
-    "two lines": lambda: refuse("x: not\\na table"),
+    "two mistakes": lambda: refuse("x: not a table\\nx: not a list"),
+    "an empty line": lambda: refuse("x: not\\n\\na table"),
+    "an escape": lambda: refuse("x: \\x1b[2J"),
     "long line": lambda: refuse("x" * 5000),
     "wrong": lie,
     "bug": lambda: 1 / 0,
@@ -72,7 +74,9 @@ def test_the_sandbox_notices_every_fault(tmp_path):
     assert json.loads(ended.stdout) == {
         "good": ["accepted", False, False],
         "one line": ["refused", False, False],
-        "two lines": ["unclear", False, False],
+        "two mistakes": ["refused", False, False],
+        "an empty line": ["unclear", False, False],
+        "an escape": ["unclear", False, False],
         "long line": ["unclear", False, False],
         "wrong": ["wrong", False, False],
         "bug": ["traceback", False, False],

@@ -5,7 +5,7 @@
 
 The originals are files that the package wrote. Each reader runs in a process of its own with limits on time and memory,
 while an audit hook notes what it executes and what it writes outside the working directory. The exit status is 1 if
-anything but an acceptance or a refusal in one line happened. Linux only. Expected: a quarter of an hour on two cores.
+anything but an acceptance or a clear refusal happened. Linux only. Expected: a quarter of an hour on two cores.
 """
 
 import argparse

@@ -19,8 +19,8 @@ from pathlib import Path
 
 MEGABYTE = 1 << 20
 POLL_SECONDS = 0.2
-# A line that a person can still read.
-LONGEST_LINE = 2000
+# Lines that a person can still read; several mistakes of one file are a line each.
+LONGEST_LINE, MOST_LINES = 2000, 20
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # What hostile input creates in the working directory when it is executed.
 CANARY = "executed"
@@ -58,7 +58,7 @@ class Verdict:
     """What a reader did with one input.
 
     Attributes:
-        kind: "accepted", "refused" (one line), "unclear" (a refusal that is no readable line), "wrong" (accepted with
+        kind: "accepted", "refused" (a line per mistake), "unclear" (an unreadable refusal), "wrong" (accepted with
             values that cannot be right), "traceback" (another exception than a refusal), "hang", or "died".
         message: The line, or what else there is to say.
         seconds: Processor time.
@@ -139,7 +139,7 @@ def judge(read: Callable[[], None], watch: Watch, memory: int, refusals: tuple[t
         read: The reader with its input. It raises Wrong if it has accepted what cannot be right.
         watch: The audit hook.
         memory: Bytes that it may take in addition to what the process has.
-        refusals: The exceptions that are a refusal if their message is one line.
+        refusals: The exceptions that are a refusal.
     """
     before, started = _reset_peak(), time.process_time()
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -151,9 +151,8 @@ def judge(read: Callable[[], None], watch: Watch, memory: int, refusals: tuple[t
         except Wrong as failure:
             verdict = Verdict("wrong", str(failure))
         except refusals as failure:
-            line = str(failure)
-            clear = len(line) <= LONGEST_LINE and not CONTROL.search(line) and line.strip()
-            verdict = Verdict("refused" if clear else "unclear", line[: 2 * LONGEST_LINE])
+            text = str(failure)
+            verdict = Verdict("refused" if _is_clear(text) else "unclear", text[: 2 * LONGEST_LINE])
         except BaseException as failure:
             resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
             place = traceback.extract_tb(failure.__traceback__)
@@ -164,6 +163,14 @@ def judge(read: Callable[[], None], watch: Watch, memory: int, refusals: tuple[t
     verdict.memory = max(0, _status("VmHWM") - before)
     verdict.written, verdict.executed = watch.written, watch.executed
     return verdict
+
+
+def _is_clear(text):
+    """Whether a message is a line per mistake, none too long to read or with control characters."""
+    lines = text.split("\n")
+    return len(lines) <= MOST_LINES and all(
+        line.strip() and len(line) <= LONGEST_LINE and not CONTROL.search(line) for line in lines
+    )
 
 
 def _last_own(place):
