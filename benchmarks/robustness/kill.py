@@ -189,7 +189,7 @@ def attack_training(server, case, kills, folder, draw):
         run = folder / f"run{tally.ends}"
         write_experiment(run, case)
         for _ in range(min(draw.randint(2, 8), kills - sum(tally.kills.values()))):
-            kind = draw.choice(("operation", "operation", "write", "any time", "any time"))
+            kind = draw.choice(("operation", "write", "any time"))
             death = {
                 "operation": Death(operation=draw.randint(1, operations)),
                 "write": Death(byte=draw.randint(1, largest)),
