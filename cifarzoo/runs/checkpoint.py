@@ -27,6 +27,7 @@ class _Meta(BaseModel):
     step: NonNegativeInt
     log_length: NonNegativeInt = 0
     fingerprint: str = ""
+    sources: dict[str, list[str]] = {}
     provenance: dict[str, Any] = {}
     seconds: float = 0.0
     steady: dict[str, float] = {}

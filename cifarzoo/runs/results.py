@@ -23,6 +23,7 @@ class Results(BaseModel):
         seconds: Time in compiled training calls, with compilation and without validation.
         images_per_second: `images` over `seconds`.
         fingerprint: `Experiment.fingerprint` of the experiment.
+        sources: Hashes of what the experiment depends on outside of its document; see `cifarzoo.training.sources`.
         revision: Git revision of the code, None if unknown.
         versions: Package versions.
         backend: Keras' backend.
@@ -46,6 +47,7 @@ class Results(BaseModel):
     seconds: float
     images_per_second: float
     fingerprint: str
+    sources: dict[str, list[str]] = {}
     revision: str | None
     versions: dict[str, str]
     backend: str

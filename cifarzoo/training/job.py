@@ -17,6 +17,7 @@ from cifarzoo.training.engines.batches import check_shares
 from cifarzoo.training.engines.interface import Engine
 from cifarzoo.training.parts import Parts
 from cifarzoo.training.resolve_auto import resolve_auto
+from cifarzoo.training.sources import INITIAL, Sources, hash_weights, sources_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Job:
         parts: What an engine trains with.
         replicas: Number of devices that share a batch.
         is_chief: Whether this process writes the runs' files; other workers only compute.
+        initial_weights: Hash of the weights of the user's own model, None if the experiment names the model.
     """
 
     experiment: Experiment
@@ -40,6 +42,12 @@ class Job:
     parts: Parts
     replicas: int
     is_chief: bool
+    initial_weights: str | None = None
+
+    def sources(self, seed: int) -> Sources:
+        """Hash what a seed's run depends on outside of its document; see `check_sources`."""
+        own = {INITIAL: [self.initial_weights]} if self.initial_weights else {}
+        return own | sources_of(self.experiment, seed)
 
     def folder(self, seed: int) -> RunFolder:
         """Return the folder of a seed's run."""
@@ -94,4 +102,5 @@ def prepare(
     experiment = resolve_auto(experiment, seeds, images)
     plan = Plan(experiment, images)
     parts = build_parts(experiment, dataset, plan, model)
-    return Job(experiment, seeds, dataset, plan, parts, replicas, module.is_chief(experiment.distribution))
+    is_chief, weights = module.is_chief(experiment.distribution), model and hash_weights(model)
+    return Job(experiment, seeds, dataset, plan, parts, replicas, is_chief, weights)

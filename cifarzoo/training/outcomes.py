@@ -1,5 +1,6 @@
 """How the runs of a batch ended, and the table that says so."""
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,3 +58,8 @@ def result_rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:
             }
         rows.append(row)
     return rows
+
+
+def report(line: str) -> None:
+    """Print a line on stderr, not through rich, which would break an error over several lines."""
+    print(line, file=sys.stderr, flush=True)

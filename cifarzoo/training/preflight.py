@@ -1,22 +1,65 @@
 """The check before training: a few steps on a few images, so that a run does not fail hours later."""
 
 import dataclasses
+import json
 
 import numpy as np
 
+from cifarzoo.experiment.schema import Experiment
 from cifarzoo.training import engines
 from cifarzoo.training.agreement import agree_on_run
 from cifarzoo.training.checks import check_model, check_outputs
 from cifarzoo.training.job import Job
+from cifarzoo.training.sources import check_sources
 from cifarzoo.training.try_callbacks import try_callbacks
 from cifarzoo.training.user_callbacks import DIRECTIONS, TRAIN_DIRECTIONS, Callbacks
 
 STEPS = 2
 IMAGES_PER_REPLICA = 5
 
+# Parameters that any positive value makes the same program.
+NUMBERS = ("momentum", "weight_decay", "clip_norm", "sam_rho", "label_smoothing", "ema_decay")
+
+
+def check_folders(job: Job) -> bool:
+    """Check that the runs' folders can be written and hold no other runs, before anything is built.
+
+    Returns:
+        Whether any of the runs has still to be trained.
+
+    Raises:
+        CheckpointError: a folder is in use, cannot be written, or belongs to another experiment. DataError: it is
+            damaged.
+    """
+    folders = [job.folder(seed) for seed in job.seeds]
+    for folder, seed in zip(folders, job.seeds, strict=True):
+        folder.check_belongs_to(job.experiment)
+        check_sources(folder, job.sources(seed))
+    unfinished = [folder for folder in folders if not folder.is_finished]
+    if job.is_chief and unfinished:
+        with unfinished[0].locked():
+            pass
+    return bool(unfinished)
+
+
+def what_a_check_sees(experiment: Experiment) -> str:
+    """Return everything about an experiment on which its check depends, for comparison with others.
+
+    Of settings that are multiplied or compared, only whether they are zero.
+    """
+    document = experiment.resolved()
+    parameters = document["train_parameters"]
+    for key in ("description", "seeds", "skip_error_test"):
+        document.pop(key)
+    for key in ("run_name", "schedule", "lr_reference_batch", "log_interval", "val_interval", "checkpoint_interval"):
+        parameters.pop(key)
+    for key in NUMBERS:
+        parameters[key] = bool(parameters[key])
+    return json.dumps(document, sort_keys=True)
+
 
 def preflight(job: Job, callbacks: Callbacks = ()) -> None:
-    """Lock the folder, build the model, train two steps on five images per replica, predict ten; nothing is kept.
+    """Build the model, train two steps on five images per replica, predict ten; nothing is kept.
 
     Args:
         job: What is to be trained.
@@ -25,9 +68,6 @@ def preflight(job: Job, callbacks: Callbacks = ()) -> None:
     Raises:
         CifarzooError: what would have stopped the run later.
     """
-    if job.is_chief:
-        with job.folder(job.seeds[0]).locked():
-            pass
     workers = engines.current().workers(job.experiment.distribution)
     agree_on_run(workers, job, job.seeds[0], "the check of")
     batch = IMAGES_PER_REPLICA * job.replicas

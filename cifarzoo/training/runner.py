@@ -9,7 +9,7 @@ from cifarzoo.data import Dataset, load
 from cifarzoo.errors import CifarzooError, ExperimentError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.generators import kept_generators
-from cifarzoo.training.outcomes import Outcome
+from cifarzoo.training.outcomes import Outcome, report
 
 if TYPE_CHECKING:
     from cifarzoo.training.engines.channel import Channel
@@ -75,12 +75,13 @@ def run_all(experiments: list[Experiment], callbacks: "Callbacks" = ()) -> list[
     datasets: dict[tuple, Dataset] = {}
     outcomes: dict[tuple[int, int], Outcome] = {}
     batches = []
+    checked: dict[str, str] = {}
     with joined(experiments) as workers:
         for number, experiment in enumerate(experiments):
             if workers.failure:
                 break
             try:
-                batches += [(number, job) for job in _checked_jobs(experiment, datasets, callbacks)]
+                batches += [(number, job) for job in _checked_jobs(experiment, datasets, callbacks, checked, workers)]
             except Exception as failure:  # whatever a user's own module raises stops its own experiment only
                 cause = workers.explain(failure)
                 for seed in experiment.seeds:
@@ -97,10 +98,13 @@ def run_all(experiments: list[Experiment], callbacks: "Callbacks" = ()) -> list[
                 if reason:
                     report(f"{experiment.name}: {reason}")
                     continue
+                finished = {seed for seed in job.seeds if job.folder(seed).is_finished}
                 results = run_together(job, job.seeds, callbacks, stop)
                 for seed, result in zip(job.seeds, results, strict=True):
-                    outcomes[number, seed] = Outcome.of(experiment, seed, result)
-                    _report_failure(outcomes[number, seed])
+                    outcome = outcomes[number, seed] = Outcome.of(experiment, seed, result)
+                    _report_failure(outcome)
+                    if seed in finished and not outcome.error:
+                        report(f"{experiment.name}, seed {seed}: finished before, not trained again")
     return [
         outcomes.get((number, seed)) or Outcome(experiment, seed, error=reason or FAILED, state="not started")
         for number, experiment in enumerate(experiments)
@@ -121,15 +125,32 @@ def _reason_not_to_begin(workers: "Channel", experiment: Experiment, is_asked: b
     return "not started, as the batch was stopped; the same command resumes it" if stops else None
 
 
-def _checked_jobs(experiment: Experiment, datasets: dict[tuple, Dataset], callbacks: "Callbacks") -> "list[Job]":
-    """Return one job for each set of seeds that train together, the first of them checked."""
+def _checked_jobs(
+    experiment: Experiment,
+    datasets: dict[tuple, Dataset],
+    callbacks: "Callbacks",
+    checked: dict[str, str],
+    workers: "Channel",
+) -> "list[Job]":
+    """Return one job for each set of seeds that train together, the first of them checked.
+
+    What has finished is not checked again, nor is what differs from an experiment before it in numbers only.
+
+    Args:
+        experiment: The experiment.
+        datasets: Those that have been loaded.
+        callbacks: The user's callbacks.
+        checked: Names of the experiments that have been checked, by what their checks depend on.
+        workers: The channel to other workers, which check together.
+    """
     from cifarzoo.hardware import slow_precision
     from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
     from cifarzoo.training import engines
+    from cifarzoo.training.agreement import any_says
     from cifarzoo.training.build import no_exit
     from cifarzoo.training.checks import average_warning
     from cifarzoo.training.job import prepare
-    from cifarzoo.training.preflight import preflight
+    from cifarzoo.training.preflight import check_folders, preflight, what_a_check_sees
 
     # First of all: a multi-worker strategy must exist before TensorFlow runs anything, including TFDS.
     engines.current().join_cluster(experiment.distribution)
@@ -145,11 +166,19 @@ def _checked_jobs(experiment: Experiment, datasets: dict[tuple, Dataset], callba
     ]
     if warning := average_warning(jobs[0].experiment, jobs[0].plan):
         report(warning)
-    if not experiment.skip_error_test:
-        started = time.perf_counter()
-        with without_tensorflow(), no_exit(experiment.model):
-            preflight(jobs[0], callbacks)
-        report(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
+    to_train = [check_folders(job) for job in jobs]
+    (is_due,) = any_says(workers, f"the check of {experiment.name}", any(to_train) and not experiment.skip_error_test)
+    if not is_due:
+        return jobs
+    seen = what_a_check_sees(jobs[0].experiment)
+    if seen in checked:
+        report(f"{experiment.name}: check passed with that of {checked[seen]}")
+        return jobs
+    started = time.perf_counter()
+    with without_tensorflow(), no_exit(experiment.model):
+        preflight(jobs[0], callbacks)
+    checked[seen] = experiment.name
+    report(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
     return jobs
 
 
@@ -158,8 +187,3 @@ def _report_failure(outcome: Outcome) -> None:
         report(outcome.error)
     elif outcome.error:
         report(f"{outcome.experiment.location}: failed: {outcome.error}")
-
-
-def report(line: str) -> None:
-    """Print a line on stderr, not through rich, which would break an error over several lines."""
-    print(line, file=sys.stderr, flush=True)

@@ -28,9 +28,9 @@ from cifarzoo.training.build import build_model
 from cifarzoo.training.checks import average_warning
 from cifarzoo.training.engines.cluster import has_workers
 from cifarzoo.training.job import prepare
+from cifarzoo.training.outcomes import report
 from cifarzoo.training.own_model import hashes_of, own_model_of, precision_of
-from cifarzoo.training.preflight import preflight
-from cifarzoo.training.runner import report
+from cifarzoo.training.preflight import check_folders, preflight
 from cifarzoo.training.trainer import run
 from cifarzoo.training.user_callbacks import check_callbacks
 
@@ -140,11 +140,12 @@ def train(
     with workers.working():
         is_finished, has_started = folder.is_finished, folder.checkpoint_path.exists()
         agree_on_run(workers, job, seed, "the folder of", finished=is_finished, started=has_started)
-        if is_finished:
-            report(f"{folder}: this run has finished; these are its results")
-        elif check and not has_started:
+        if check and not has_started and not is_finished:
+            check_folders(job)
             preflight(job, callbacks)
         results = run(job, seed, callbacks)
+        if is_finished:
+            report(f"{folder}: finished before, not trained again; these are its results")
     trained = own_model
     if trained is None:
         finished = job.experiment.model_copy(update={"init_weights": None, "precision": "float32"})

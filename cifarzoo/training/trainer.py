@@ -34,6 +34,8 @@ from cifarzoo.training.engines.channel import WorkerError
 from cifarzoo.training.engines.interface import EngineGroup
 from cifarzoo.training.job import Job
 from cifarzoo.training.meters import Meters
+from cifarzoo.training.outcomes import report
+from cifarzoo.training.sources import check_sources
 from cifarzoo.training.stopping import Interrupted, StopRequest
 from cifarzoo.training.user_callbacks import CallbackFailed, Callbacks, UserCallbacks
 
@@ -215,10 +217,13 @@ class Run:
         """Build the engine, restore the checkpoint if there is one; take over finished results."""
         job, folder = self.job, self.folder
         folder.check_belongs_to(job.experiment)
+        self._sources = job.sources(self.seed)
+        for line in check_sources(folder, self._sources):
+            report(line)
         is_finished = folder.is_finished
         saved = None if is_finished else folder.load_checkpoint()
         step = saved[1]["step"] if saved else 0
-        agree_on_run(self.workers, job, self.seed, finished=is_finished, step=step)
+        agree_on_run(self.workers, job, self.seed, finished=is_finished, step=step, sources=self._sources)
         if is_finished:
             self.end(folder.results())
             return
@@ -240,6 +245,7 @@ class Run:
         self.engine.restore(arrays)
         self.step = meta["step"]
         self._meters.restore(meta)
+        self._sources |= meta.get("sources", {})  # with which the run began
         self._provenance = joined(meta["provenance"], self._provenance)
         return meta["log_length"]
 
@@ -426,6 +432,7 @@ class Run:
             "step": self.step,
             "log_length": self._log.flush() if self._log else 0,
             "fingerprint": self.job.experiment.fingerprint(),
+            "sources": self._sources,
             "provenance": self._provenance,
         } | self._meters.state()
         self.folder.save_checkpoint(state, meta, is_next=with_others)
@@ -448,6 +455,7 @@ class Run:
             fingerprint=experiment.fingerprint(),
             **{experiment.val_split: self._validate()},
             **self._provenance,
+            **({"sources": self._sources} if self._sources else {}),
         )
         if self.job.is_chief:
             without_optimizer = self._user.without_optimizer() if self._user else contextlib.nullcontext()
