@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from cifarzoo.training.user_callbacks import Callbacks
 
 
-FAILED = "not started, as another one failed, which ends a batch of several workers; the same commands resume it"
-
-
 def set_backend(experiments: list[Experiment]) -> None:
     """Make Keras start on the backend that the experiments name; call it before anything imports Keras.
 
@@ -89,7 +86,7 @@ def run_all(experiments: list[Experiment], callbacks: "Callbacks" = ()) -> list[
                 error = outcomes[number, experiment.seeds[0]].error or ""
                 report(f"{experiment.location}: check failed: {error}")
                 workers.fail(f"{experiment.name}: check failed: {error}")
-        reason = None
+        reason = _failure_of_all(workers)
         with StopRequest().on_signals() as stop:
             for number, job in batches:
                 experiment = experiments[number]
@@ -106,7 +103,7 @@ def run_all(experiments: list[Experiment], callbacks: "Callbacks" = ()) -> list[
                     if seed in finished and not outcome.error:
                         report(f"{experiment.name}, seed {seed}: finished before, not trained again")
     return [
-        outcomes.get((number, seed)) or Outcome(experiment, seed, error=reason or FAILED, state="not started")
+        outcomes.get((number, seed)) or Outcome(experiment, seed, error=reason, state="not started")
         for number, experiment in enumerate(experiments)
         for seed in experiment.seeds
     ]
@@ -116,13 +113,18 @@ def _reason_not_to_begin(workers: "Channel", experiment: Experiment, is_asked: b
     """Return why no further run starts on any worker: one has been asked to stop, or one failed."""
     from cifarzoo.training.agreement import any_says
 
-    if workers.failure:
-        return FAILED
     try:
         (stops,) = any_says(workers, f"the beginning of {experiment.name}", is_asked)
-    except CifarzooError as failure:
-        return f"not started: {failure}"
+    except CifarzooError:
+        return _failure_of_all(workers)
     return "not started, as the batch was stopped; the same command resumes it" if stops else None
+
+
+def _failure_of_all(workers: "Channel") -> str | None:
+    """Return what a failure, of this or another worker, means for the runs that have not started."""
+    if workers.failure is None:
+        return None
+    return f"not started, as a failure ends a batch of several workers ({workers.failure})"
 
 
 def _checked_jobs(

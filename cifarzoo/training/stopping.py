@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+from typing import Any
 
 from cifarzoo.errors import TrainingError
 
@@ -19,22 +20,38 @@ class StopRequest:
 
     def __init__(self):
         self.signal = None
+        self._was_elsewhere = False
+
+    def note_elsewhere(self) -> None:
+        """Note that another worker was asked to stop, and this process stops with it.
+
+        The same request may reach this process later, even when the batch has ended; it then does nothing.
+        """
+        self._was_elsewhere = self.signal is None
 
     @contextlib.contextmanager
     def on_signals(self):
         """While active, Ctrl-C and SIGTERM stop at the end of the compiled call; a second one stops at once."""
+        handlers: list[tuple[int, Any]] = []
+        is_active = True
+
+        def restore():
+            for number, handler in handlers:
+                signal.signal(number, handler)
 
         def ask_to_stop(number, frame):
             if self.signal:
                 raise KeyboardInterrupt
             self.signal = number
+            if not is_active:
+                restore()
 
-        try:
+        # Outside the main thread it cannot be done; whoever started the thread must handle signals.
+        with contextlib.suppress(ValueError):
             handlers = [(number, signal.signal(number, ask_to_stop)) for number in (signal.SIGINT, signal.SIGTERM)]
-        except ValueError:  # not the main thread: whoever started it must handle signals
-            handlers = []
         try:
             yield self
         finally:
-            for number, handler in handlers:
-                signal.signal(number, handler)
+            is_active = False
+            if self.signal or not self._was_elsewhere:
+                restore()

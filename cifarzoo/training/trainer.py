@@ -93,7 +93,7 @@ def run_together(
             one.attempt(one.lock)
         if job.is_chief and len(runs) > 1:
             runs[0].attempt(finish_saving, [one.folder for one in runs if one.outcome is None])
-        _agree(runs, f"the start of {job.experiment.name}", True)
+        _agree(runs, f"the start of {job.experiment.name}")
         for one in runs:
             one.attempt(one.start)
         while training := [one for one in runs if one.outcome is None]:
@@ -117,7 +117,8 @@ def run_together(
             for one, own_sums in zip(together, sums, strict=True):
                 one.attempt(one.after_call, end, own_sums, seconds)
             is_asked = stop.signal is not None or (deadline is not None and time.monotonic() > deadline)
-            _conclude_call(together, end, is_asked)
+            if _conclude_call(together, end, is_asked) and not is_asked:
+                stop.note_elsewhere()
         return [one.outcome for one in runs if one.outcome is not None]
 
 
@@ -148,13 +149,16 @@ def _agree(runs: "Sequence[Run]", topic: str, *answers: bool) -> list[bool]:
         return list(answers)
 
 
-def _conclude_call(runs: "Sequence[Run]", end: int, is_asked: bool) -> None:
+def _conclude_call(runs: "Sequence[Run]", end: int, is_asked: bool) -> bool:
     """Agree with the other workers on what follows a compiled call; then save, stop or finish.
 
     Args:
         runs: Those that the call trained.
         end: Number of steps done after it.
         is_asked: Whether this process has been asked to stop.
+
+    Returns:
+        Whether any worker has been asked to stop.
     """
     wishes = [one.outcome is None and one.engine.model.stop_training for one in runs]
     stops, *finish = _agree(runs, f"step {end} of {runs[0].job.experiment.name}", is_asked, *wishes)
@@ -170,6 +174,7 @@ def _conclude_call(runs: "Sequence[Run]", end: int, is_asked: bool) -> None:
                 one.attempt(one.folder.accept_next_checkpoint)
     for one in runs:
         one.attempt(one.stop_or_finish, stops)
+    return stops
 
 
 class Run:

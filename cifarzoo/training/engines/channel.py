@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-from cifarzoo.errors import ExperimentError, TrainingError
+from cifarzoo.errors import CifarzooError, ExperimentError, TrainingError
 
 TIMEOUT = "CIFARZOO_WORKER_TIMEOUT"
 # How long a worker that another one's failure has reached may take to notice, before its process ends.
@@ -67,7 +68,8 @@ class Channel:
         self._turn = 0  # number of exchanges so far
         self._received: dict[int, dict[int, Any]] = {}  # turn -> worker -> message
         self._replies: dict[int, dict[str, Any]] = {}  # turn -> the chief's reply
-        self._depth = 0  # of `working`
+        self._depth = 0  # of `working`; 0 from the moment when everybody has reached its end
+        self._is_last = False  # whether the current exchange is that end
         self._failure: str | None = None  # why the workers cannot continue together
         self._noticed = False  # whether the main thread has raised it
         self._left: set[int] = set()
@@ -77,6 +79,9 @@ class Channel:
                 threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
             threading.Thread(target=self._beat, daemon=True).start()
             atexit.register(self._leave)
+            if self.index:
+                # When the chief dies, JAX prints a C++ stack within 5 ms, the time that Python lets a busy thread run.
+                sys.setswitchinterval(0.0005)
 
     # ------------------------------------------------------------------------------------------------ for the run
 
@@ -92,12 +97,14 @@ class Channel:
         try:
             yield
             if self._depth == 1 and self._failure is None:
+                self._is_last = True
                 self.exchange("the end")  # nobody leaves while another one may still need it
+            else:
+                self._depth -= 1
         except BaseException as failure:
+            self._depth -= 1
             self.fail(str(failure) or type(failure).__name__)
             raise
-        finally:
-            self._depth -= 1
 
     def exchange(self, topic: str, value: Any = None) -> list[Any]:
         """Send a value to all workers, and return the values of all, by worker; blocks until every worker has sent one.
@@ -110,6 +117,7 @@ class Channel:
             WorkerError: another worker failed, left, or is elsewhere.
         """
         if self.count == 1:
+            self._conclude()
             return [value]
         if self._failure is not None:
             self._noticed = True
@@ -133,6 +141,7 @@ class Channel:
             self._tell_all({"turn": self._turn, "error": error})
             self._raise(error)
         values = [one["value"] for one in messages]
+        self._conclude()
         self._tell_all({"turn": self._turn, "values": values})
         return values
 
@@ -147,7 +156,7 @@ class Channel:
 
     def explain(self, failure: Exception) -> Exception:
         """Return the cause of an exception in a reduction: another worker's failure, or the exception itself."""
-        if self.count == 1 or isinstance(failure, TrainingError):
+        if self.count == 1 or isinstance(failure, CifarzooError):
             return failure
         with self._news:  # a backend may notice before the message arrives, or a few signs of life are missing
             self._news.wait_for(lambda: self._failure is not None, timeout=4 * BEAT_SECONDS)
@@ -172,6 +181,11 @@ class Channel:
                     raise WorkerError(self._failure)
                 self._news.wait()
         return found
+
+    def _conclude(self):
+        """End `working` if the exchange that has succeeded is its last; nobody has been able to leave before."""
+        if self._is_last:
+            self._depth, self._is_last = 0, False
 
     def _everybody(self):
         received = self._received.get(self._turn, {})
@@ -207,14 +221,13 @@ class Channel:
             silence = f"has been silent for {self._timeout:.0f} s"
         except (OSError, EOFError):
             silence = "is gone"
-        with self._news:
-            was_expected = worker in self._left or self._failure is not None or not self._depth
+        with self._news:  # so that the main thread neither continues nor reports a consequence
+            if worker not in self._left and self._failure is None and self._depth:
+                line = f"worker {worker} {silence}; start all workers again to resume"
+                self._tell_all({"failed": worker, "reason": line}, but=worker)
+                end_process(line)
             self._left.add(worker)
             self._news.notify_all()
-        if not was_expected:
-            line = f"worker {worker} {silence}; start all workers again to resume"
-            self._tell_all({"failed": worker, "reason": line}, but=worker)
-            end_process(line)
 
     def _handle(self, worker, message):
         with self._news:
@@ -233,6 +246,8 @@ class Channel:
                 self._received.setdefault(message["turn"], {})[worker] = message
             elif "turn" in message:
                 self._replies[message["turn"]] = message
+                if "values" in message:
+                    self._conclude()
             self._news.notify_all()
         if "failed" in message and not self.index:
             self._tell_all(message, but=worker)
@@ -252,6 +267,8 @@ class Channel:
 
     def _leave(self):
         """Say goodbye; after a failure, end the process here, because the backend would wait for the other workers."""
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the process is ending already
         if self._failure is None:
             self._tell_all({"left": self.index})
             return

@@ -41,12 +41,13 @@ def join_cluster(distribution: str) -> None:
 def _from_chief(strategy, values):
     """Reduce an int32 array over the workers to the chief's, which is the first replica."""
 
-    def reduce():
+    def of_first():
         replica = tf.distribute.get_replica_context()
         is_first = tf.equal(tf.cast(replica.replica_id_in_sync_group, tf.int32), 0)
         return replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.where(is_first, values, 0))
 
-    return strategy.experimental_local_results(strategy.run(reduce))[0].numpy()
+    reduce = tf.function(lambda: strategy.run(of_first), autograph=False)
+    return strategy.experimental_local_results(reduce())[0].numpy()
 
 
 def workers(distribution: str) -> Channel:
