@@ -63,7 +63,7 @@ def _problem(problem, model, document):
     context = {key: _plain(value) for key, value in problem.get("ctx", {}).items()}
     key, is_index = "".join(path).removeprefix("."), bool(path) and path[-1].startswith("[")
     if kind == "extra_forbidden":
-        return f"{key}: unknown key; {_advice(problem['loc'][-1], section, model)}"
+        return f"{key}: unknown key; {advice(problem['loc'][-1], section, model)}"
     if kind == "missing" and is_index:  # of a tuple
         return f"{''.join(path[:-1]).removeprefix('.')}: too few values, got {excerpt(received)}"
     if kind == "missing":
@@ -145,8 +145,14 @@ def _tags(kind):
     return (kind.__name__, *(() if field is None else (field.default,)))
 
 
-def _advice(key, section, root):
-    """Say what to write instead of an unknown key."""
+def advice(key: Any, section: list[type[BaseModel]], root: type[BaseModel]) -> str:
+    """Say what to write instead of an unknown key.
+
+    Args:
+        key: The key.
+        section: The models whose keys are valid there.
+        root: The model of the whole document.
+    """
     names = list(dict.fromkeys(field for model in section for field in (*model.model_fields, *_further_keys(model))))
     hints = {hinted: hint for model in section for hinted, hint in getattr(model, "hints", {}).items()}
     homes, word = _homes(root), str(key)

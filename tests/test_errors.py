@@ -2,8 +2,8 @@
 
 import pytest
 
-from cifarzoo import errors
-from cifarzoo.errors import ModelError, set_debug, summarize
+from cifarzoo import cli, errors
+from cifarzoo.errors import MistakesError, ModelError, set_debug, summarize
 
 FOREIGN = RuntimeError("\na mistake\nin two lines")
 
@@ -18,6 +18,15 @@ def test_our_own_errors_keep_their_message():
         if debug is not None:
             set_debug(debug)
         assert summarize(ModelError("depth is 20, got 21")) == "depth is 20, got 21"
+
+
+def test_several_mistakes_have_a_line_each(capsys):
+    several = MistakesError("a.yaml: lr\x1b: unknown key\na.yaml: seeds: expected a list, got 3")
+    with pytest.raises(SystemExit):
+        cli._end(summarize(several))
+    assert capsys.readouterr().err == (
+        "cifarzoo: error: a.yaml: lr\\x1b: unknown key\ncifarzoo: error: a.yaml: seeds: expected a list, got 3\n"
+    )
 
 
 def test_python_callers_see_no_command_line_option(capsys):

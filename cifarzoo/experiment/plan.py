@@ -19,8 +19,8 @@ class Plan:
         log, val, checkpoint: Steps between two logs, validations and checkpoints.
 
     Raises:
-        ExperimentError: parts of the schedule contradict each other, progressive resizing or Lookahead does not fit
-            into the run's length, or a batch has more images than there are.
+        ExperimentError: parts of the schedule contradict each other, it has more steps than int32 counts, or
+            progressive resizing or Lookahead does not fit into the run's length.
         TrainingError: the schedule has no step.
     """
 
@@ -31,10 +31,6 @@ class Plan:
         self._schedule, self._rate_factor = parameters.resolved_schedule(), parameters.rate_factor
         self.images = images
         self.batch_size = parameters.batch_size
-        if self.batch_size > images:
-            raise ExperimentError(
-                f"{location}: train_parameters.batch_size: at most the {images} training images, got {self.batch_size}"
-            )
         try:
             self.total = self._schedule.total(self._lengths)
         except ValueError as failure:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.files import experiment_from
@@ -45,6 +45,13 @@ class Row:
     remark: str = ""
 
 
+# The name of a file of recipes, or keys of an experiment.
+_Recipe = Annotated[
+    Annotated[str, Tag("file")] | Annotated[dict[str, Any], Tag("keys")],
+    Discriminator(lambda value: "file" if isinstance(value, str) else "keys"),
+]
+
+
 class _RowDocument(BaseModel):
     """A row in the file; all further keys are keys of an experiment."""
 
@@ -65,7 +72,7 @@ class _RowDocument(BaseModel):
 class _Document(Strict):
     """The file."""
 
-    recipes: dict[Name, dict[str, Any] | str]
+    recipes: dict[Name, _Recipe]
     stopgaps: list[str] = []
     common: dict[str, Any] | None = None
     rows: list[_RowDocument]

@@ -1,6 +1,5 @@
 """Train from Python: `cifarzoo.train` takes a name or your own model, and a name or your own arrays."""
 
-import difflib
 import operator
 import os
 import re
@@ -22,6 +21,7 @@ from cifarzoo.experiment.schema import Experiment, TrainParameters
 from cifarzoo.keras_internals.generators import kept_generators
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.results import Results
+from cifarzoo.strict_errors import advice
 from cifarzoo.training import engines
 from cifarzoo.training.agreement import agree_on_run
 from cifarzoo.training.build import build_model
@@ -165,9 +165,8 @@ def _sections(changes: dict[str, Any], own_model: bool) -> dict[str, Any]:
             raise ExperimentError(f"cifarzoo.train: {key}: {reason}")
         section = parameters if key in TrainParameters.model_fields else document
         if section is document and key not in Experiment.model_fields:
-            names = [*Experiment.model_fields, *TrainParameters.model_fields]
-            near = difflib.get_close_matches(key, names, n=3) or names
-            raise ExperimentError(f"cifarzoo.train: {key}: unknown key; did you mean {', '.join(near)}?")
+            instead = advice(key, [Experiment, TrainParameters], Experiment)
+            raise ExperimentError(f"cifarzoo.train: {key}: unknown key; {instead}")
         section[key] = value
     return document | ({"train_parameters": parameters} if parameters else {})
 
