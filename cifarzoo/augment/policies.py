@@ -5,12 +5,13 @@ A policy applies a few operations (`cifarzoo.augment.operations`) in a row, draw
 
 from functools import lru_cache, singledispatch
 
+import numpy as np
 from keras import ops
 from keras.backend import standardize_dtype
 
 from cifarzoo.augment import spec
 from cifarzoo.augment.base import CIFAR10_MEAN
-from cifarzoo.augment.operations import Operation, apply, table
+from cifarzoo.augment.operations import GEOMETRIC, Operation, apply, table
 from cifarzoo.augment.policy_lists import ABSOLUTE
 
 # AutoAugment, https://arxiv.org/abs/1805.09501, appendix, Table 7: the policy found on reduced CIFAR-10.
@@ -170,18 +171,12 @@ def _(policy: spec.PolicyList, slot: int, width: int):
 def apply_policy(policy: spec.Policy, images, labels, draws, dataset):
     """Apply a policy to a batch; the result is uint8, cast to the type of the images."""
     _, height, width, _ = images.shape
-    choices = [operations(policy, slot, width) for slot in range(1 if policy.independent_slots else policy.slots)]
-    count = len(choices[0])
-    parameters = _kernel_parameters(sum(choices, ()), height, width)
+    parameters = _kernel_parameters(_all_operations(policy, width), height, width)
     numbers = ops.reshape(draws.uniform(4 * policy.slots), (-1, policy.slots, 4))
     fill = dataset.colour(policy.fill)
 
     def fill_slot(slot, x):
-        drawn = ops.take(numbers, slot, axis=1)
-        choice = drawn[:, 0] if policy.independent_slots else numbers[:, 0, 0]
-        number = ops.minimum(ops.cast(choice * count, "int32"), count - 1)
-        number = number if policy.independent_slots else number + slot * count
-        applied = drawn[:, 1] < ops.take(ops.convert_to_tensor(parameters.probabilities), number)
+        number, applied, drawn = _drawn(policy, numbers, slot, parameters.probabilities)
         mirrored = 2 * number + ops.cast(drawn[:, 2] < 0.5, "int32")
         rows = ops.where(applied, mirrored, 2 * len(parameters.probabilities))
         return apply(x, rows, drawn[:, 2:], parameters, fill, CIFAR10_MEAN)
@@ -189,6 +184,45 @@ def apply_policy(policy: spec.Policy, images, labels, draws, dataset):
     # A loop, although a short one, compiles the kernels once instead of once per slot.
     x = ops.fori_loop(0, policy.slots, fill_slot, _whole_numbers(images))
     return ops.cast(x, images.dtype), labels
+
+
+def drawn_operations(policy: spec.Policy, draws, width: int) -> list[list[tuple[str, float]]]:
+    """Return which operations a policy applies to each image, in order, as names and values.
+
+    Args:
+        policy: The policy.
+        draws: Its random numbers, as `apply_policy` takes them.
+        width: Width of the images in pixels.
+    """
+    choices = _all_operations(policy, width)
+    numbers = ops.reshape(draws.uniform(4 * policy.slots), (-1, policy.slots, 4))
+    result: list[list[tuple[str, float]]] = [[] for _ in range(len(numbers))]
+    for slot in range(policy.slots):
+        drawn = _drawn(policy, numbers, slot, np.array([choice.probability for choice in choices], "float32"))
+        for applied_to_image, number, applied, uniform in zip(
+            result, *(ops.convert_to_numpy(part) for part in drawn), strict=True
+        ):
+            name, _, value = choices[number]
+            if applied:
+                applied_to_image.append((name, -value if name in GEOMETRIC and uniform[2] < 0.5 else value))
+    return result
+
+
+def _all_operations(policy, width):
+    """Return the operations that a policy chooses from: those of all slots one after the other, if these differ."""
+    slots = range(1 if policy.independent_slots else policy.slots)
+    return sum((operations(policy, slot, width) for slot in slots), ())
+
+
+def _drawn(policy, numbers, slot, probabilities):
+    """Return what a slot draws per image: the operation's number, whether it is applied, and the slot's numbers."""
+    count = len(probabilities) if policy.independent_slots else len(probabilities) // policy.slots
+    drawn = ops.take(numbers, slot, axis=1)
+    choice = drawn[:, 0] if policy.independent_slots else numbers[:, 0, 0]
+    number = ops.minimum(ops.cast(choice * count, "int32"), count - 1)
+    number = number if policy.independent_slots else number + slot * count
+    applied = drawn[:, 1] < ops.take(ops.convert_to_tensor(probabilities), number)
+    return number, applied, drawn
 
 
 def _whole_numbers(images):

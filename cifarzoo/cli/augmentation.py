@@ -1,5 +1,6 @@
 """The command that previews augmentations."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -14,18 +15,23 @@ commands = typer.Typer()
 def augment(
     preview: Annotated[str, typer.Option(help="A named pipeline, or a list in YAML.")],
     out: Annotated[Path, typer.Argument(help="The PNG file to write.")],
-    dataset: Annotated[str, typer.Option(help="cifar10, cifar100 or synthetic.")] = "synthetic",
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="cifar10, cifar100 or synthetic. Default: cifar10 if $CIFARZOO_DATA is set, else synthetic."),
+    ] = None,
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
-    """Draw a gallery of augmented training images."""
+    """Draw a gallery of augmented training images, with captions."""
     from cifarzoo.augment.preview import draw_gallery
     from cifarzoo.data import load
     from cifarzoo.data.statistics import mean_colour
     from cifarzoo.strict_yaml import parse
 
-    data = load(dataset, data_dir)
+    name = dataset or ("cifar10" if data_dir or os.environ.get("CIFARZOO_DATA") else "synthetic")
+    data = load(name, data_dir)
     images, labels = data.train.images[:8], data.train.labels[:8]
     augmentation = parse(preview, "--preview")
-    draw_gallery(augmentation, images, labels, out, classes=data.classes, fill=mean_colour(dataset))
+    fill, names = mean_colour(name), data.class_names
+    draw_gallery(augmentation, images, labels, out, classes=data.classes, fill=fill, class_names=names)
     print(out)
