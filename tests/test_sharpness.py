@@ -263,7 +263,7 @@ def test_command_on_a_published_model(tmp_path, backend):
     """From name to JSON; `test_backends_agree` compares the values."""
     arguments = ["--argument", "block_type=original", "--argument", "shortcut_type=A", "--dataset", "synthetic"]
     found = run("sharpness", "cifar_resnet20", *arguments, "--batch-size", 40, "--chunk", 20, "--measure",
-                "hessian_trace", "--max-products", 2, "--json", cwd=tmp_path,
+                "hessian_trace", "--max-products", 2, "--format", "json", cwd=tmp_path,
                 KERAS_BACKEND=backend, JAX_PLATFORMS="cpu")  # fmt: skip
     assert found.returncode == 0, found.stderr
     (row,) = json.loads(found.stdout)

@@ -83,7 +83,7 @@ class Column:
             return ""
         if callable(self.spec):
             return self.spec(value)
-        if self.spec and isinstance(value, int | float):
+        if self.spec and isinstance(value, int | float) and not isinstance(value, bool):
             if plain:
                 return str(value) if isinstance(value, int) else f"{value:.6g}"
             return format(value / self.unit if self.unit != 1 else value, self.spec)
@@ -92,25 +92,29 @@ class Column:
         return printable(str(value))
 
 
-def columns_of(rows: Sequence[dict[str, Any]], without: Sequence[str] = ()) -> list[Column]:
+def columns_of(rows: Sequence[dict[str, Any]], without: Sequence[str] = (), digits: str = "") -> list[Column]:
     """Return a column for every key of the rows, which need not have the same keys.
 
     Args:
         rows: Numbers and text.
         without: Keys that only JSON shows.
+        digits: Format of floating-point numbers; by default three to five digits.
     """
     keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in without]
+
+    def cell(value: Any) -> str:
+        if not isinstance(value, float):
+            return printable(str(value))
+        return format(value, digits) if digits else _number(value)
+
     # The first keeps its place; from the right, the others give way to a narrow terminal.
     return [
-        Column(key, spec=_number, numeric=any(isinstance(row.get(key), int | float) for row in rows), rank=rank)
+        Column(key, spec=cell, numeric=any(isinstance(row.get(key), int | float) for row in rows), rank=rank)
         for rank, key in enumerate(keys)
     ]
 
 
-def _number(value: Any) -> str:
-    """Format floating-point numbers with three to five digits."""
-    if not isinstance(value, float):
-        return printable(str(value))
+def _number(value: float) -> str:
     if value and not 0.1 <= abs(value) < 1e6:
         return f"{value:.3g}"
     return f"{value:.{4 if abs(value) < 10 else 3}f}"

@@ -1,6 +1,5 @@
 """The command that measures the curvature of the loss."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from cifarzoo.cli.options import (
     find_modules,
     refuse,
 )
+from cifarzoo.cli.output import Format, columns_of, print_rows
 from cifarzoo.errors import ModelError
 
 commands = typer.Typer()
@@ -69,7 +69,7 @@ def sharpness(
         ),
     ] = None,
     data_dir: DataDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    form: Format = "",
     debug: Debug = False,
 ) -> None:
     """Measure the curvature of the loss: traces of Hessian, Fisher and NTK, largest eigenvalue, epsilon-sharpness."""
@@ -114,6 +114,6 @@ def sharpness(
             **common,
         )
     # Print first: if the file cannot be written, the numbers are not lost.
-    print(json.dumps(rows, indent=2) if as_json else curvature.format_rows(rows, ".4f" if compat else ".6g"))
+    print_rows(rows, columns_of(rows, digits=".4f" if compat else ".6g"), form)
     if out is not None:
         curvature.write_rows(rows, out, ".4f" if compat else "")

@@ -11,6 +11,8 @@ import os
 import sys
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+# Of a warning about distribution strategies that no user of the runner can follow.
+ADVICE = "eagerly has significant overhead currently"
 
 
 def debugging() -> bool:
@@ -74,6 +76,9 @@ class QuietLoader:
 
 
 def _loaded():
+    import logging
+
     from cifarzoo.keras_internals.quiet_devices import hide_search
 
     hide_search()
+    logging.getLogger("tensorflow").addFilter(lambda record: ADVICE not in record.getMessage())
