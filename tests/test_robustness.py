@@ -91,6 +91,12 @@ def test_the_sandbox_notices_every_fault(tmp_path):
     }
 
 
+def test_readers_withstand_a_few_mutated_inputs():
+    ended = run(FOLDER / "mutate.py", "--inputs", 28, "--without-keras", "--jobs", 1)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "| all | 3" in ended.stdout or "| all | 2" in ended.stdout
+
+
 @pytest.mark.slow
 def test_killed_runs_end_as_if_nobody_had_stopped_them():
     ended = run(FOLDER / "kill.py", "--kills", 3, "--case", "tensorflow")

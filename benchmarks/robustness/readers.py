@@ -411,7 +411,7 @@ def read_folder(changed, originals):
 # ----------------------------------------------------------------------------------------------------- commands
 
 NAMES = [
-    *("cifar_resnet20", "resnet20", "x" * 300, "a\0b", "\x1b]0;x\a", "[/x]", "..", "/", "/dev/null", "fifo", "folder"),
+    *("cifar_resnet20", "resnet20", "x" * 300, "a\0b", "\x1b]0;x\a", "[/x]", "..", "/dev/null", "fifo", "folder"),
     *("", "-", "--", "*", "[", "~", "x.weights.h5", "x.keras", "runs/tiny/seed0", "hostile_module", "\udcff", "é"),
     "x" * 5000,
 ]
@@ -470,8 +470,12 @@ def make_command(random, originals, names=tuple(COMMANDS)):
 
 
 def make_quick_command(random, originals):
-    """The same for the commands that need no Keras."""
-    return make_command(random, originals, QUICK_COMMANDS)
+    """The same for the commands that need no Keras, often with something that exists as the first argument."""
+    words = make_command(random, originals, QUICK_COMMANDS)
+    if random.random() < 0.5:
+        existing = (originals.folder / "runs", originals.run, originals.run / "final.weights.h5", "cifar_resnet20")
+        words.insert(1, str(random.choice(existing)))
+    return words
 
 
 class Refused(Exception):
