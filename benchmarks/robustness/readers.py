@@ -173,15 +173,12 @@ def make_results(random, originals):
 
 
 def read_results(data, originals):
-    """Read the results of a run, and make tables of them."""
-    from cifarzoo.runs.tables import format_rows, summarize
-
+    """Read the results of a run, and print tables of them."""
     run = _run_with("results.json", data, originals)
     try:
         run.results()
-        rows = summarize([Path("runs")])
         for form in ("markdown", "tsv", "json"):
-            format_rows(rows, form)
+            command(["table", "runs", "--format", form])
     finally:
         _restore("results.json")
 
@@ -196,14 +193,11 @@ def make_log(random, originals):
 
 
 def read_log(data, originals):
-    """Read a log, convert it, and make a table of its last rows."""
-    from cifarzoo.evaluation.cifar_jax import format_log
-    from cifarzoo.runs.tables import format_rows, summarize_file
-
+    """Read a log, convert it, and print a table of its last row."""
     run = _run_with("log.tsv", data, originals)
     try:
-        format_rows(summarize_file([Path("runs")], "log.tsv"), "markdown")
-        format_log(run.log_path)
+        command(["table", "runs", "--file", "log.tsv"])
+        command(["log", str(run)])
     finally:
         _restore("log.tsv")
 
@@ -487,7 +481,7 @@ def read_command(words, originals):
     command(words, {"CIFARZOO_WEIGHTS": str(originals.folder / "weights"), "CIFARZOO_DATA": "data", "KERAS_HOME": "."})
 
 
-def command(words, environment):
+def command(words, environment=()):
     """Run the command line in this process; raises Refused with what a refusal prints.
 
     Raises:
