@@ -72,9 +72,10 @@ def train(
         find_modules(file.resolve().parent)
     runner.set_backend(experiments)
     if dry_run:
-        from cifarzoo.training.estimate import print_plan
+        from cifarzoo.training.dry_run import print_plan
 
-        print_plan(experiments)
+        if print_plan(experiments):
+            raise typer.Exit(1)
         return
     if eval_:
         from cifarzoo.evaluation.evaluate import evaluate_runs

@@ -1,5 +1,7 @@
 """Checks of a built model against its experiment, each of which would otherwise fail late or train something else."""
 
+import math
+
 import keras
 import numpy as np
 
@@ -55,10 +57,12 @@ def average_warning(experiment: Experiment, plan: Plan) -> str | None:
     share = decay**plan.total
     if share <= MAX_INITIAL_SHARE:
         return None
+    longest = MAX_INITIAL_SHARE ** (1 / plan.total)
+    digits = 1 - math.floor(math.log10(1 - longest))
     return (
         f"{experiment.location}: train_parameters.ema_decay: {decay} over {plan.total} steps leaves {100 * share:.2g} "
         "% of the initial weights in the average, which is measured in the end; "
-        f"{MAX_INITIAL_SHARE ** (1 / plan.total):.3g} leaves 1 %"
+        f"{longest:.{digits}f} leaves 1 %"
     )
 
 

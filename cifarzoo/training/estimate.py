@@ -1,29 +1,33 @@
-"""Estimate what experiments cost: resolved description, arithmetic, and time from short probes of this machine."""
+"""Estimate what training costs on this machine: arithmetic, and time from short probes."""
 
 import dataclasses
 import functools
+import json
 import time
 from typing import NamedTuple
 
 import numpy as np
-import yaml
 
 from cifarzoo.data import load
 from cifarzoo.data.dataset import info
 from cifarzoo.experiment.files import quickstart_experiment
 from cifarzoo.experiment.resizing import FULL_SIZE
-from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
 from cifarzoo.models.macs import macs
 from cifarzoo.training import engines
 from cifarzoo.training.build import build_model
 from cifarzoo.training.engines.cluster import is_described
 from cifarzoo.training.job import Job, prepare
+from cifarzoo.training.resolve_auto import on_accelerator
 
 # Steps of a probe's calls, each timed without compilation, which is in the first; calls that would take too long are
 # left out.
 PROBE_CALLS = (1, 1, 8, 100)
 PROBE_SECONDS = 5.0
+
+# Operations of one timed prediction, and how many of them there are.
+CPU_PREDICTION, ACCELERATOR_PREDICTION = 1e10, 1e12
+PREDICTIONS = 3
 
 
 class Pace(NamedTuple):
@@ -75,43 +79,79 @@ def probe(precision: str, distribution: str = "auto") -> float:
 
     In a multi-worker run, it is the rate of this worker.
     """
-    distribution = _without_others(distribution)
+    job = _resnet20(precision, distribution)
+    return job.experiment.operations(macs(_fresh_model(job, 0)), job.plan.batch_size) / measure_pace(job).step
+
+
+def _resnet20(precision: str, distribution: str) -> Job:
+    """Return a job of ResNet-20 with 128 images per device."""
+    distribution = without_others(distribution)
     replicas = engines.current().replica_count(distribution)
     experiment = quickstart_experiment([f"precision={precision}", f"distribution={distribution}"])
     batch_size = experiment.train_parameters.batch_size * replicas
     parameters = experiment.train_parameters.model_copy(update={"batch_size": batch_size})
-    job = prepare(experiment.model_copy(update={"train_parameters": parameters}), info("synthetic"))
-    return experiment.operations(macs(_fresh_model(job, 0)), batch_size) / measure_pace(job).step
+    return prepare(experiment.model_copy(update={"train_parameters": parameters}), info("synthetic"))
 
 
-def _without_others(distribution):
+class Cost(NamedTuple):
+    """What a network costs: multiply-accumulates per image, weights, operations per second of its training."""
+
+    macs: int
+    parameters: int
+    rate: float
+
+
+class Costs:
+    """Measures what networks cost on this machine; equal networks are built once.
+
+    A whole training step of a large network takes minutes to compile. Therefore the rate of training is estimated: the
+    network's rate of prediction, times the ratio of the two rates of ResNet-20.
+    """
+
+    def __init__(self):
+        self._costs: dict[str, Cost] = {}
+        self._ratios: dict[tuple[str, str], float] = {}
+
+    def of(self, job: Job) -> Cost:
+        """Return the cost of a job's network.
+
+        Raises:
+            CifarzooError: the network cannot be built. Other exceptions: of a user's own module.
+        """
+        experiment = job.experiment
+        network = [experiment.module, experiment.model, experiment.model_parameters, job.dataset.classes]
+        device = experiment.precision, experiment.distribution
+        key = json.dumps([network, device], sort_keys=True)
+        if key not in self._costs:
+            if device not in self._ratios:
+                self._ratios[device] = probe(*device) / _measure_prediction(_resnet20(*device)).rate
+            cost = _measure_prediction(job)
+            self._costs[key] = cost._replace(rate=cost.rate * self._ratios[device])
+        return self._costs[key]
+
+
+def _measure_prediction(job: Job) -> Cost:
+    """Measure a network, with the operations per second of its prediction as the rate, in a few seconds."""
+    parts = dataclasses.replace(job.parts, build_model=functools.partial(_fresh_model, job))
+    dataset = load("synthetic")
+    dataset = dataclasses.replace(dataset, class_names=tuple(map(str, range(job.dataset.classes))))
+    with without_tensorflow():
+        model = _fresh_model(job, 0)
+        multiply_accumulates, parameters = macs(model), model.count_params()
+        del model
+        per_call = ACCELERATOR_PREDICTION if on_accelerator(job.experiment) else CPU_PREDICTION
+        images = int(np.clip(per_call / (2 * multiply_accumulates), 16, dataset.size("test")))
+        few = dataclasses.replace(dataset, test=dataset.test.take(slice(images)))
+        engine = engines.current().create_engine(parts, few, 0)
+        engine.predict("test")  # compiles
+        seconds = []
+        for _ in range(PREDICTIONS):
+            started = time.perf_counter()
+            engine.predict("test")
+            seconds.append(time.perf_counter() - started)
+    return Cost(multiply_accumulates, parameters, 2 * multiply_accumulates * images / min(seconds))
+
+
+def without_others(distribution):
     """Leave other workers out: a probe must not wait for them."""
     return "none" if distribution == "multi_worker" or (distribution == "auto" and is_described()) else distribution
-
-
-def print_plan(experiments: list[Experiment]) -> None:
-    """Print every experiment with all defaults filled in, its steps, arithmetic and estimated time.
-
-    The time is that of the arithmetic at ResNet-20's rate. Networks differ in what they reach of a device: on
-    processors by a factor of about two, and narrow ones are far slower than wide ones on accelerators.
-    """
-    rates = {}
-    for experiment in experiments:
-        distribution = _without_others(experiment.distribution)
-        job = prepare(experiment.model_copy(update={"distribution": distribution}), info(experiment.dataset))
-        plan, precision = job.plan, job.experiment.precision
-        model = _fresh_model(job, experiment.seeds[0])
-        images = plan.total * plan.batch_size
-        operations = experiment.operations(macs(model), plan.full_size_images())
-        device = precision, distribution
-        if device not in rates:
-            rates[device] = probe(*device)
-        hours = operations / rates[device] / 3600
-        resolved = job.experiment.model_copy(update={"distribution": experiment.distribution}).resolved()
-        print("---\n" + yaml.safe_dump(resolved, sort_keys=False), end="")
-        print(
-            f"# {experiment.name}: {len(experiment.seeds)} run(s) of {plan.total:,} steps = {images:,} images "
-            f"({images / plan.images:.1f} epochs), {model.count_params():,} parameters\n"
-            f"# {operations / 1e15:.3g} PFLOP per run; about {hours:.2g} h each at the "
-            f"{rates[device] / 1e9:,.0f} GFLOP/s that ResNet-20 reaches here in {precision}"
-        )

@@ -1,0 +1,121 @@
+"""Print what `cifarzoo train` would do: resolved settings, steps, arithmetic and hours. Needs no data set."""
+
+import sys
+from typing import Any
+
+import yaml
+
+from cifarzoo.data.dataset import info
+from cifarzoo.errors import summarize
+from cifarzoo.experiment.schedules import Duration
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.training.checks import average_warning
+from cifarzoo.training.estimate import Cost, Costs, without_others
+from cifarzoo.training.job import Job, prepare
+
+
+def print_plan(experiments: list[Experiment]) -> int:
+    """Print every experiment with all defaults filled in, its steps, arithmetic and estimated time, and the total time.
+
+    Settings that several experiments share are printed once. An experiment that cannot be built is one line on stderr,
+    and the others follow.
+
+    Returns:
+        The number of experiments that cannot be built.
+    """
+    costs = Costs()
+    planned: list[tuple[Experiment, Job, Cost]] = []
+    for experiment in experiments:
+        distribution = without_others(experiment.distribution)
+        try:
+            job = prepare(experiment.model_copy(update={"distribution": distribution}), info(experiment.dataset))
+            planned.append((experiment, job, costs.of(job)))
+        except Exception as failure:  # of a user's own module, too
+            reason = summarize(failure).removeprefix(f"{experiment.location}: ")
+            print(f"{experiment.location}: {reason}", file=sys.stderr, flush=True)
+    documents = [
+        job.experiment.model_copy(update={"distribution": experiment.distribution}).resolved()
+        for experiment, job, _ in planned
+    ]
+    shared = _shared(documents) if len(documents) > 1 else {}
+    if shared:
+        print(f"# Settings that all {len(documents)} experiments share:\n{_yaml(shared)}", end="")
+    total = 0.0
+    for (experiment, job, cost), document in zip(planned, documents, strict=True):
+        own = _without(document, shared)
+        print(f"---\n{_yaml(own) if own else ''}{_describe(experiment, job, cost)}")
+        total += len(experiment.seeds) * _hours(job, cost)
+    runs = sum(len(experiment.seeds) for experiment, *_ in planned)
+    if runs > 1:
+        print(f"# total: {runs} runs, about {_duration(total)} one after another")
+    return len(experiments) - len(planned)
+
+
+def _hours(job: Job, cost: Cost) -> float:
+    return job.experiment.operations(cost.macs, job.plan.full_size_images()) / cost.rate / 3600
+
+
+def _describe(experiment: Experiment, job: Job, cost: Cost) -> str:
+    """Describe an experiment in comments of YAML."""
+    plan, seeds = job.plan, len(experiment.seeds)
+    images = plan.total * plan.batch_size
+    operations = job.experiment.operations(cost.macs, plan.full_size_images())
+    size = (
+        f"{experiment.name}: {seeds} run{'s' * (seeds > 1)} of {plan.total:,} steps = {images:,} images "
+        f"({images / plan.images:.1f} epochs), {cost.parameters:,} parameters"
+    )
+    time = (
+        f"{operations / 1e15:.3g} PFLOP per run; about {_duration(_hours(job, cost))} each at {cost.rate / 1e9:,.0f} "
+        f"GFLOP/s, estimated here in {job.experiment.precision}"
+    )
+    lines = [size, time]
+    if warning := average_warning(experiment, plan):
+        lines.append("warning: " + warning.removeprefix(f"{experiment.location}: "))
+    return "\n".join(f"# {line}" for line in lines)
+
+
+def _duration(hours: float) -> str:
+    """Write a duration in hours with two digits, from two days on also in days."""
+    text = f"{hours:,.0f} h" if hours >= 10 else f"{hours:.2g} h" if hours >= 0.1 else f"{60 * hours:.2g} min"
+    return f"{text} ({hours / 24:,.0f} days)" if hours >= 48 else text
+
+
+def _yaml(document: dict[str, Any]) -> str:
+    """Write YAML with one line per setting, so that a grid stays readable."""
+    return yaml.safe_dump(
+        _brief(document), sort_keys=False, allow_unicode=True, default_flow_style=None, width=sys.maxsize
+    )
+
+
+def _brief(tree: Any) -> Any:
+    """Leave out the units in which a duration is not given."""
+    if isinstance(tree, list):
+        return [_brief(item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if set(tree) == set(Duration.model_fields):
+        return {unit: value for unit, value in tree.items() if value is not None}
+    return {key: _brief(value) for key, value in tree.items()}
+
+
+def _shared(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the keys, and the keys of sections, that have the same value in all documents."""
+    first, *others = documents
+    shared = {}
+    for key, value in first.items():
+        if all(key in other and other[key] == value for other in others):
+            shared[key] = value
+        elif all(isinstance(other.get(key), dict) for other in documents):
+            shared[key] = _shared([document[key] for document in documents])
+    return shared
+
+
+def _without(document: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    """Return what a document has in addition to the shared settings."""
+    own = {}
+    for key, value in document.items():
+        if key not in shared:
+            own[key] = value
+        elif value != shared[key]:
+            own[key] = _without(value, shared[key])
+    return own

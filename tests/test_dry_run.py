@@ -1,0 +1,76 @@
+"""What `cifarzoo train --dry-run` prints: needs no data, goes on after errors, builds equal networks once."""
+
+import pytest
+import yaml
+
+from cifarzoo.experiment.files import read_experiments
+from cifarzoo.training import dry_run, estimate
+from cifarzoo.training.estimate import Cost
+
+GRID = """
+model: cifar_resnet20
+data_dir: /no/such/folder
+grid:
+  train_parameters.weight_decay: [1.0e-4, 2.0e-4, 3.0e-4, 4.0e-4, 5.0e-4]
+  train_parameters.batch_size: [32, 64, 128, 256]
+  train_parameters.momentum: [0.5, 0.8, 0.9, 0.95, 0.99]
+"""
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """The networks whose cost is measured, each in 10 GFLOP per image at 1 TFLOP/s."""
+    seen = []
+
+    def measure(job):
+        seen.append(job.experiment.model)
+        estimate._fresh_model(job, 0)
+        return Cost(10**10 // 6, 271_098, 1e12)
+
+    monkeypatch.setattr(estimate, "_measure_prediction", measure)
+    monkeypatch.setattr(estimate, "probe", lambda *device: 1e12)
+    return seen
+
+
+def plan(tmp_path, capsys, text):
+    (tmp_path / "e.yaml").write_text(text, encoding="utf-8")
+    failures = dry_run.print_plan(read_experiments(tmp_path / "e.yaml"))
+    out, err = capsys.readouterr()
+    return failures, out, err
+
+
+def test_a_grid_shows_shared_settings_once_and_builds_its_network_once(tmp_path, capsys, built):
+    failures, out, err = plan(tmp_path, capsys, GRID)
+    assert not failures and not err
+    assert built == ["cifar_resnet20", "cifar_resnet20"]  # once for the ratio of the two rates
+    assert len(out.splitlines()) < 600
+    first, *others = yaml.safe_load_all(out)
+    assert first["train_parameters"]["schedule"]["boundaries"][0] == {"steps": 400}
+    assert len(others) == 100
+    assert "model" not in others[7]
+    assert {"weight_decay", "batch_size", "momentum", "run_name"} <= set(others[7]["train_parameters"])
+    # 64,000 steps of 120 images on average, 1e10 operations each
+    assert out.splitlines()[-1] == "# total: 100 runs, about 2,133 h (89 days) one after another"
+
+
+def test_errors_name_the_document_and_the_others_follow(tmp_path, capsys, built):
+    text = (
+        "model: cifar_resnet32\nmodel_parameters: {depth: 3}\n---\nmodel: net\nmodule: no_such_module\n---\n"
+        "model: cifar_resnet20\nseeds: [0, 1]\ntrain_parameters: {ema_decay: 0.99999}\n"
+    )
+    failures, out, err = plan(tmp_path, capsys, text)
+    assert failures == 2 and len(err.splitlines()) == 2
+    assert "e.yaml, document 1 (cifar_resnet32): " in err and "depth" in err
+    assert "e.yaml, document 2 (net): module: cannot import 'no_such_module'" in err
+    assert "# cifar_resnet20: 2 runs of 64,000 steps = 8,192,000 images (163.8 epochs), 271,098 parameters\n" in out
+    assert "about 23 h each at 1,000 GFLOP/s" in out
+    assert "warning: train_parameters.ema_decay: 0.99999 over 64000 steps leaves 53 % of the initial weights" in out
+    assert "0.999928 leaves 1 %" in out
+    assert out.splitlines()[-1] == "# total: 2 runs, about 46 h one after another"
+
+
+@pytest.mark.parametrize(
+    "hours, text", [(0.01, "0.6 min"), (0.25, "0.25 h"), (9.94, "9.9 h"), (13, "13 h"), (1344, "1,344 h (56 days)")]
+)
+def test_durations(hours, text):
+    assert dry_run._duration(hours) == text
