@@ -1,6 +1,8 @@
+import io
 import os
 import pickle
 import shutil
+import tarfile
 import time
 from pathlib import Path
 
@@ -259,6 +261,27 @@ def test_broken_tars(tar_bytes, tmp_path):
             assert str(tar) in str(error), what
         else:
             pytest.fail(f"{what} was taken for an archive")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"GNU.sparse.map": ""},
+        {"GNU.sparse.map": "1e5"},
+        {"GNU.sparse.size": "9" * 30},
+        {"GNU.sparse.realsize": "x" * 1000},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
+    ],
+)
+def test_a_tar_with_a_damaged_pax_header(tmp_path, headers):
+    tar = tmp_path / "cifar-10-binary.tar.gz"
+    with tarfile.open(tar, "w:gz", format=tarfile.PAX_FORMAT) as file:
+        member = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
+        member.size, member.pax_headers = 5, headers
+        file.addfile(member, io.BytesIO(b"12345"))
+    with pytest.raises(DataError, match="found a truncated or corrupt file") as error:
+        load("cifar10", tmp_path)
+    assert len(str(error.value)) < 400
 
 
 def test_a_tar_without_a_file_or_with_a_short_one(tmp_path):

@@ -242,10 +242,11 @@ def _tar_contents(form: Form, path: Path) -> Callable[[str], bytes]:
                     contents[name] = file.read()
             while stream.read(1 << 20):
                 pass
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+    # tarfile lets through what int() and unpacking raise at the values of a damaged PAX header.
+    except (OSError, EOFError, ValueError, OverflowError, zlib.error, tarfile.TarError) as error:
         raise DataError(
             f"{path}: expected a complete {form.tar}, found a truncated or corrupt file "
-            f"({type(error).__name__}: {error})"
+            f"({type(error).__name__}: {error!s:.100})"
         ) from None
     if missing := [name for name in counts if name not in contents]:
         raise DataError(f"{path}: expected {form.folder}/ with {', '.join(counts)}; {', '.join(missing)} is missing")
