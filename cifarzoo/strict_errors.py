@@ -156,6 +156,7 @@ def advice(key: Any, section: list[type[BaseModel]], root: type[BaseModel]) -> s
     names = list(dict.fromkeys(field for model in section for field in (*model.model_fields, *_further_keys(model))))
     hints = {hinted: hint for model in section for hinted, hint in getattr(model, "hints", {}).items()}
     homes, word = _homes(root), str(key)
+    names = [name for name in names if name != word]
     if word in hints:
         return hints[word]
     if near := difflib.get_close_matches(word, names, n=2, cutoff=0.75):

@@ -179,6 +179,7 @@ def test_plain_data_is_read_as_it_was_dumped():
             [],
             ["grid: expected at most 1,000 combinations, got more than 10^12"],
         ),
+        ("grid: {" + ", ".join(f"a{i}: [1]" for i in range(60)) + "}", [], ["grid: expected at most 50 keys, got 60"]),
         ("grid: {" + "a." * 100 + "b: [1]}", [], ["grid.'a.a."]),
     ],
 )
@@ -226,6 +227,17 @@ def test_mistakes_of_all_documents_are_reported_together(tmp_path):
 def test_a_file_has_at_most_a_thousand_experiments(tmp_path):
     documents = "---\n".join(f"model: m{number}\n" for number in range(1001))
     assert mistakes(tmp_path, documents) == ["/batch.yaml: expected at most 1,000 experiments; split the file"]
+
+
+def test_points_of_a_grid_share_long_lists_of_policies(tmp_path):
+    policies = "[" + "[[Invert, 0.1, 0.7], [Contrast, 0.2, 0.6]], " * 100 + "]"
+    grid = "grid: {train_parameters.momentum: [0.1, 0.2], augmentation: {a: [flip], b: &b [{policies: {policies: PP}}], c: *b}}"
+    (tmp_path / "a.yaml").write_text("model: a\n" + grid.replace("PP", policies))
+    experiments = read_experiments(tmp_path / "a.yaml")
+    assert [one.name for one in experiments][:3] == ["a-momentum_0.1-a", "a-momentum_0.1-b", "a-momentum_0.1-c"]
+    assert experiments[1].augmentation[0] is experiments[2].augmentation[0] is experiments[4].augmentation[0]
+    (tmp_path / "a.yaml").write_text(dump(experiments[4].resolved()))
+    assert read_experiments(tmp_path / "a.yaml")[0].fingerprint() == experiments[4].fingerprint()
 
 
 def test_durations_as_text_and_whole_numbers_as_floats(tmp_path):

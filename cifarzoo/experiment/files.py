@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cifarzoo.augment.base import Spec
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.grids import MAX_EXPERIMENTS, expand
 from cifarzoo.experiment.merging import apply_override, merge, shortened
@@ -129,4 +130,12 @@ def _read_document(path: Path, number: int, document: Any, overrides: Sequence[s
         document, folders = merge(recipe, document), [path.parent, folder]
     for override in overrides:
         apply_override(document, override)
-    return [experiment_from([expanded], source, folders) for expanded in expand(document, overrides, source)]
+    experiments = []
+    checked: dict[int, str | list[Spec]] = {}  # lists of policies are long: the points of a grid share those checked
+    for point in expand(document, overrides, source):
+        written = id(point.get("augmentation"))
+        if "augmentation" in point and written in checked:
+            point = point | {"augmentation": checked[written]}
+        experiments.append(experiment_from([point], source, folders))
+        checked[written] = experiments[-1].augmentation
+    return experiments

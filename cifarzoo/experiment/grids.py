@@ -15,6 +15,7 @@ from cifarzoo.strict_yaml import excerpt, quoted
 VARIANT = "variant"
 # Experiments of one file: more would take longer to read than a person waits, and centuries to train.
 MAX_EXPERIMENTS = 1_000
+MAX_KEYS = 50
 
 
 def expand(document: dict, overrides: Sequence[str], location: str) -> list[dict]:
@@ -26,7 +27,7 @@ def expand(document: dict, overrides: Sequence[str], location: str) -> list[dict
         location: Start of the error messages.
 
     Raises:
-        ExperimentError: the grid is wrong, has more than `MAX_EXPERIMENTS` points, or an override sets one of its keys.
+        ExperimentError: the grid is wrong, too large (`MAX_KEYS`, `MAX_EXPERIMENTS`), or an override sets one of its keys.
     """
     document = dict(document)
     grid = document.pop("grid", None)
@@ -34,6 +35,8 @@ def expand(document: dict, overrides: Sequence[str], location: str) -> list[dict
         return [document]
     if not isinstance(grid, dict) or not grid:
         raise ExperimentError(f"{location}: grid: expected keys with their values, got {excerpt(grid)}")
+    if len(grid) > MAX_KEYS:
+        raise ExperimentError(f"{location}: grid: expected at most {MAX_KEYS} keys, got {len(grid):,}")
     axes = [_named_values(key, values, location) for key, values in grid.items()]
     if (points := math.prod(map(len, axes))) > MAX_EXPERIMENTS:
         count = f"{points:,}" if points < 10**12 else "more than 10^12"
