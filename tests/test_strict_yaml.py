@@ -231,7 +231,8 @@ def test_a_file_has_at_most_a_thousand_experiments(tmp_path):
 
 def test_points_of_a_grid_share_long_lists_of_policies(tmp_path):
     policies = "[" + "[[Invert, 0.1, 0.7], [Contrast, 0.2, 0.6]], " * 100 + "]"
-    grid = "grid: {train_parameters.momentum: [0.1, 0.2], augmentation: {a: [flip], b: &b [{policies: {policies: PP}}], c: *b}}"
+    augmentations = "{a: [flip], b: &b [{policies: {policies: PP}}], c: *b}"
+    grid = f"grid: {{train_parameters.momentum: [0.1, 0.2], augmentation: {augmentations}}}"
     (tmp_path / "a.yaml").write_text("model: a\n" + grid.replace("PP", policies))
     experiments = read_experiments(tmp_path / "a.yaml")
     assert [one.name for one in experiments][:3] == ["a-momentum_0.1-a", "a-momentum_0.1-b", "a-momentum_0.1-c"]

@@ -27,7 +27,7 @@ def expand(document: dict, overrides: Sequence[str], location: str) -> list[dict
         location: Start of the error messages.
 
     Raises:
-        ExperimentError: the grid is wrong, too large (`MAX_KEYS`, `MAX_EXPERIMENTS`), or an override sets one of its keys.
+        ExperimentError: the grid is wrong or too large, or an override sets one of its keys.
     """
     document = dict(document)
     grid = document.pop("grid", None)
