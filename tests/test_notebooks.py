@@ -20,7 +20,7 @@ def test_a_notebook_runs_from_its_kept_measurements(name, tmp_path, monkeypatch)
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"], outputs
-    pictures = list((tmp_path / "docs/figures").glob(f"{name}_*.png"))
+    pictures = list((tmp_path / "docs/figures").glob(f"{name}_*.svg"))
     assert pictures
     # What lies in docs/ is what this notebook draws.
-    assert {p.name for p in pictures} == {p.name for p in (ROOT / "docs/figures").glob(f"{name}_*.png")}
+    assert {p.name for p in pictures} == {p.name for p in (ROOT / "docs/figures").glob(f"{name}_*.svg")}

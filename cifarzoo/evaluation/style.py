@@ -29,7 +29,7 @@ PACKAGES = ("matplotlib", "PIL", "adjustText", "scipy", "jinja2")
 # A curve whose largest value is this many times its median leaves the rest on the floor of a linear axis.
 SQUASHED = 15
 
-# Matplotlib's parameters; a notebook may use them with `plt.rcParams |= LIGHT`.
+# Matplotlib's parameters; a notebook may use them with `plt.rcParams.update(LIGHT)`.
 LIGHT: dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#8a8f98",
@@ -140,12 +140,13 @@ def color_cycle() -> Iterator[str]:
     return (step["color"] for step in cycle)
 
 
-def log_axis(axes: Any, name: str) -> None:
+def log_axis(axes: Any, name: str, most: int = 7) -> None:
     """Make an axis logarithmic, with a few plain numbers at its ticks; call this once everything is drawn.
 
     Args:
         axes: Matplotlib's axes.
         name: "x" or "y".
+        most: How many numbers have room.
     """
     from matplotlib import ticker
 
@@ -153,11 +154,14 @@ def log_axis(axes: Any, name: str) -> None:
     low, high = getattr(axes, f"get_{name}lim")()
     axis = getattr(axes, f"{name}axis")
     if high / low < 8:  # less than a decade has too few powers of ten, or none
-        axis.set_major_locator(ticker.MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-    elif high / low < 300:
-        axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.set_major_locator(ticker.MaxNLocator(min(4, most), steps=[1, 2, 2.5, 5, 10]))
     else:
-        axis.set_major_locator(ticker.LogLocator(numticks=7))
+        powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+        for factors in ((1, 2, 5), (1, 3), (1,)):
+            ticks = np.outer(powers, factors)
+            if np.sum((ticks >= low) & (ticks <= high)) <= most:
+                break
+        axis.set_major_locator(ticker.LogLocator(subs=factors, numticks=most))
     axis.set_major_formatter(lambda value, _: short_number(value))
     axis.set_minor_formatter(ticker.NullFormatter())
     if high / low < 8:
