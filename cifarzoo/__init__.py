@@ -6,6 +6,7 @@ Importing this package imports neither Keras nor TensorFlow; the first use of a 
 """
 
 import os
+import sys
 from importlib.util import find_spec
 
 from cifarzoo._version import __version__ as __version__
@@ -15,6 +16,11 @@ from cifarzoo.keras_internals.quiet_start import install as _hide_start_up_messa
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _hide_start_up_messages()
+
+if "ipykernel" in sys.modules:
+    from cifarzoo.notebook import log_on_stdout as _log_on_stdout
+
+    _log_on_stdout()
 
 # Keras' own default, TensorFlow, would end in its traceback.
 if not find_spec("tensorflow") and find_spec("jax"):
@@ -28,6 +34,11 @@ FUNCTIONS = {
     "load": ("cifarzoo.models.load", "load"),
     "load_data": ("cifarzoo.data", "load"),
     "Dataset": ("cifarzoo.data", "Dataset"),
+    "Experiment": ("cifarzoo.experiment.schema", "Experiment"),
+    "read_experiments": ("cifarzoo.experiment.files", "read_experiments"),
+    "run_all": ("cifarzoo.training.runner", "run_all"),
+    "evaluate": ("cifarzoo.evaluation.evaluate", "evaluate_named"),
+    "save_weights": ("cifarzoo.pretrained.description", "save_weights"),
     "train": ("cifarzoo.training.train", "train"),
 }
 

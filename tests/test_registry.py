@@ -3,6 +3,8 @@
 import dataclasses
 import inspect
 import json
+import re
+import typing
 
 import numpy as np
 import pytest
@@ -23,6 +25,21 @@ def test_every_factory_has_a_real_signature_and_documentation():
         assert entry.factory.__doc__ and f"Reference: {entry.paper} ({entry.year})." in entry.factory.__doc__
         assert entry.factory.__name__ == name
         assert entry.year >= 2014
+
+
+def test_own_arguments_come_first_with_their_meaning():
+    for name, entry in registry.entries().items():
+        lines = entry.factory.__doc__.splitlines()
+        arguments = lines[lines.index("Args:") + 1 :]
+        documented = [line.split(":")[0].strip() for line in arguments if line.startswith("    ") and line[4] != " "]
+        parameters = inspect.signature(entry.factory).parameters
+        assert documented[: len(parameters)] == list(parameters), name
+        for parameter in parameters.values():
+            assert parameter.annotation is not parameter.empty, (name, parameter)
+            if isinstance(parameter.default, str):  # a choice: its values are in the text
+                pattern = rf"^    {parameter.name}: (.*(?:\n        .*)*)"
+                (text,) = re.findall(pattern, entry.factory.__doc__, re.MULTILINE)
+                assert all(f'"{value}"' in text for value in typing.get_args(parameter.annotation)), (name, text)
 
 
 def test_patterns():
@@ -104,9 +121,8 @@ def test_arguments_of_other_libraries(model, argument, hint):
     message = f"{model}: got an unexpected keyword argument '{argument}'; it takes .*{hint}"
     with pytest.raises(ModelError, match=message):
         registry.create_model(model, **{argument: 10})
-    experiment = Experiment(model=model, model_parameters={argument: 10}, dataset="synthetic")
-    with pytest.raises(ModelError, match=message):
-        build_model(experiment, 10, 0)
+    with pytest.raises(ValueError, match=f"{argument}[':].*(write|choose|exist|called|pooling|size|did you mean)"):
+        build_model(Experiment(model=model, model_parameters={argument: 10}, dataset="synthetic"), 10, 0)
 
 
 def test_numbers_of_numpy():

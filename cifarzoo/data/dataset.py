@@ -11,6 +11,7 @@ from cifarzoo.data.classes import CLASS_NAMES, classes_of
 from cifarzoo.data.splits import IMAGES, SPLITS, published_split
 from cifarzoo.data.statistics import mean_colour
 from cifarzoo.errors import DataError
+from cifarzoo.notebook import html_pairs
 
 SYNTHETIC_IMAGES = {"train": 10_000, "test": 2_000, "train45k": 9_000, "validation": 1_000}
 
@@ -31,6 +32,9 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"<Split: {len(self):,} images>"
 
     def take(self, indices: np.ndarray | slice) -> "Split":
         """Return the images at these indices: a copy, or a view for a slice."""
@@ -79,6 +83,18 @@ class Dataset:
     coarse_class_names: tuple[str, ...] | None
     train: Split
     test: Split
+
+    def __repr__(self) -> str:
+        """Return one line, which notebooks and the interpreter show."""
+        return (
+            f"<Dataset {self.name}: {len(self.train):,} training and {len(self.test):,} test images, "
+            f"{self.classes} classes>"
+        )
+
+    def _repr_html_(self) -> str:
+        names = ", ".join(self.class_names[:20]) + (", ..." if self.classes > 20 else "")
+        counts = {"training images": len(self.train), "test images": len(self.test), "classes": self.classes}
+        return html_pairs({key: f"{count:,}" for key, count in counts.items()} | {"names": names}, self.name)
 
     @classmethod
     def from_arrays(

@@ -4,6 +4,7 @@ import copy
 import difflib
 import fnmatch
 import functools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ QUICKSTART = {
 }
 
 
-def read_experiments(path: Path, overrides: Sequence[str] = ()) -> list[Experiment]:
+def read_experiments(path: str | os.PathLike, overrides: Sequence[str] = ()) -> list[Experiment]:
     """Read the experiments of a YAML file: one per document, or one per combination of the values of its `grid`.
 
     Args:
@@ -44,6 +45,7 @@ def read_experiments(path: Path, overrides: Sequence[str] = ()) -> list[Experime
     Raises:
         ExperimentError: the file, documents or keys are wrong; one line per mistake says where and what was expected.
     """
+    path = Path(path)
     documents = parse_all(read_text(path, pipe=True), str(path))
     numbered = [(number, document) for number, document in enumerate(documents, start=1) if document is not None]
     if not numbered:

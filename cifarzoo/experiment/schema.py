@@ -6,9 +6,11 @@ names the file, the document and the key.
 """
 
 import hashlib
+import html
 import json
 from typing import Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import Discriminator, Field, PrivateAttr, Tag, model_validator
 
 from cifarzoo.augment.base import form
@@ -212,6 +214,20 @@ class Experiment(Strict):
     def model_post_init(self, context: Any) -> None:
         """Keep the file and document that the experiment was read from: `source` of the validation's context."""
         self._source = (context or {}).get("source", "")
+
+    def __repr__(self) -> str:
+        """Return one line, which notebooks and the interpreter show."""
+        seeds = f"seeds {', '.join(map(str, self.seeds))}" if len(self.seeds) > 1 else f"seed {self.seeds[0]}"
+        name = f"{self.module}.{self.model}" if self.module else self.model
+        return f"<Experiment {self.name}: {name} on {self.dataset}, {seeds}>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """Return the document for a notebook, without keys that it leaves out."""
+        keys = self.model_dump(mode="json", exclude_unset=True)
+        document = yaml.safe_dump(keys, sort_keys=False, default_flow_style=None, width=100)
+        return f"<div><b>{html.escape(self.name)}</b><pre>{html.escape(document)}</pre></div>"
 
     @property
     def location(self) -> str:

@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import os
+import textwrap
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -28,15 +29,15 @@ COMMON_TYPES = {
 COMMON_DOC = """\
     classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
         anything else with CIFAR-10's, unless the description of a loaded weight file names others.
-    load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag of
-        the manifest; or the path of a `.weights.h5` or `.keras` file. With a tag or a described file, arguments that
-        you leave out are the file's. True with 10 or 100 `classes` needs weights published for that many classes, and
-        raises WeightsError if there are none; with any other number it loads the backbone of either. With a tag or
-        path of another number of classes, only the backbone is loaded. The classifier is fresh then; without top,
-        there is none. A `.keras` file whose input normalisation differs is refused.
+    load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
+        of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
+        its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
+        that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
+        of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
+        fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
     include_top: With False the model ends with the last feature map, before pooling.
-    include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside. With
-        False it takes normalised pixels: (pixel - mean) / deviation of the training images.
+    include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
+        With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
     classifier_activation: None for logits, else an activation such as "softmax".
     name: The Keras model's name; by default the factory's.
 
@@ -100,7 +101,11 @@ def documentation(build: Callable, signature: inspect.Signature, arguments: Mapp
         arguments: Values and meaning of own arguments, by name.
         reference: Values of `COMMON_DOC`: paper and year.
     """
-    own = [f"    {name}: {arguments[name]}\n" for name in signature.parameters if name in arguments]
+    own = [
+        textwrap.fill(f"{name}: {arguments[name]}\n", 116, initial_indent=" " * 4, subsequent_indent=" " * 8) + "\n"
+        for name in signature.parameters
+        if name in arguments
+    ]
     return f"{inspect.cleandoc(str(build.__doc__))}\n\nArgs:\n{''.join(own)}{COMMON_DOC.format(**reference)}"
 
 

@@ -11,7 +11,7 @@ The shortcut has no parameters: average pooling where the stride is 2, then appe
 branch of block l with probability 1 - l / (2 N).
 """
 
-from typing import Unpack
+from typing import Literal, Unpack
 
 import keras
 from keras import layers
@@ -24,6 +24,13 @@ from cifarzoo.models.resnet import blocks_per_stage
 
 HAN_2016 = "Deep Pyramidal Residual Networks"
 YAMADA_2018 = "ShakeDrop Regularization for Deep Residual Learning"
+
+Mask = Literal["image", "batch"]
+
+ARGUMENTS = {
+    "shake_drop": "Whether ShakeDrop scales the branches at random in training, and by their mean at inference.",
+    "shake_drop_mask": 'Whether ShakeDrop chooses the branches to shake for each "image" or once per "batch".',
+}
 
 # Probability of keeping the branch of the last block.
 FINAL_KEEP = 0.5
@@ -86,44 +93,58 @@ def pyramidnet(depth, alpha, bottleneck, shake_drop, shake_drop_mask, **options:
     return keras.Model(inputs, head(x, options), name=options["name"])
 
 
-@register(HAN_2016, 2016, training_only=("shake_drop_mask",))
-def cifar_pyramidnet110_a48(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
+@register(HAN_2016, 2016, training_only=("shake_drop_mask",), arguments=ARGUMENTS)
+def cifar_pyramidnet110_a48(
+    shake_drop: bool = False, shake_drop_mask: Mask = "image", **options: Unpack[ModelOptions]
+) -> keras.Model:
     """PyramidNet-110, alpha 48, with basic blocks."""
     return pyramidnet(110, 48, False, shake_drop, shake_drop_mask, **options)
 
 
-@register(HAN_2016, 2016, training_only=("shake_drop_mask",))
-def cifar_pyramidnet110_a84(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
+@register(HAN_2016, 2016, training_only=("shake_drop_mask",), arguments=ARGUMENTS)
+def cifar_pyramidnet110_a84(
+    shake_drop: bool = False, shake_drop_mask: Mask = "image", **options: Unpack[ModelOptions]
+) -> keras.Model:
     """PyramidNet-110, alpha 84, with basic blocks."""
     return pyramidnet(110, 84, False, shake_drop, shake_drop_mask, **options)
 
 
-@register(HAN_2016, 2016, training_only=("shake_drop_mask",))
-def cifar_pyramidnet110_a270(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
+@register(HAN_2016, 2016, training_only=("shake_drop_mask",), arguments=ARGUMENTS)
+def cifar_pyramidnet110_a270(
+    shake_drop: bool = False, shake_drop_mask: Mask = "image", **options: Unpack[ModelOptions]
+) -> keras.Model:
     """PyramidNet-110, alpha 270, with basic blocks."""
     return pyramidnet(110, 270, False, shake_drop, shake_drop_mask, **options)
 
 
-@register(HAN_2016, 2016, training_only=("shake_drop_mask",))
-def cifar_pyramidnet164_a270(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
+@register(HAN_2016, 2016, training_only=("shake_drop_mask",), arguments=ARGUMENTS)
+def cifar_pyramidnet164_a270(
+    shake_drop: bool = False, shake_drop_mask: Mask = "image", **options: Unpack[ModelOptions]
+) -> keras.Model:
     """PyramidNet-164, alpha 270, with bottleneck blocks."""
     return pyramidnet(164, 270, True, shake_drop, shake_drop_mask, **options)
 
 
-@register(HAN_2016, 2016, training_only=("shake_drop_mask",))
-def cifar_pyramidnet200_a240(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
+@register(HAN_2016, 2016, training_only=("shake_drop_mask",), arguments=ARGUMENTS)
+def cifar_pyramidnet200_a240(
+    shake_drop: bool = False, shake_drop_mask: Mask = "image", **options: Unpack[ModelOptions]
+) -> keras.Model:
     """PyramidNet-200, alpha 240, with bottleneck blocks."""
     return pyramidnet(200, 240, True, shake_drop, shake_drop_mask, **options)
 
 
-@register(HAN_2016, 2016, training_only=("shake_drop_mask",))
-def cifar_pyramidnet236_a220(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
+@register(HAN_2016, 2016, training_only=("shake_drop_mask",), arguments=ARGUMENTS)
+def cifar_pyramidnet236_a220(
+    shake_drop: bool = False, shake_drop_mask: Mask = "image", **options: Unpack[ModelOptions]
+) -> keras.Model:
     """PyramidNet-236, alpha 220, with bottleneck blocks."""
     return pyramidnet(236, 220, True, shake_drop, shake_drop_mask, **options)
 
 
-@register(HAN_2016, 2016, training_only=("shake_drop_mask",))
-def cifar_pyramidnet272_a200(shake_drop=False, shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
+@register(HAN_2016, 2016, training_only=("shake_drop_mask",), arguments=ARGUMENTS)
+def cifar_pyramidnet272_a200(
+    shake_drop: bool = False, shake_drop_mask: Mask = "image", **options: Unpack[ModelOptions]
+) -> keras.Model:
     """PyramidNet-272, alpha 200, with bottleneck blocks."""
     return pyramidnet(272, 200, True, shake_drop, shake_drop_mask, **options)
 
@@ -133,8 +154,9 @@ def cifar_pyramidnet272_a200(shake_drop=False, shake_drop_mask="image", **option
     2018,
     aliases=("pyramid",),
     training_only=("shake_drop_mask",),
+    arguments=ARGUMENTS,
     special_case_of=("cifar_pyramidnet272_a200", {"shake_drop": True}),
 )
-def cifar_shakedrop_pyramidnet272_a200(shake_drop_mask="image", **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_shakedrop_pyramidnet272_a200(shake_drop_mask: Mask = "image", **options: Unpack[ModelOptions]) -> keras.Model:
     """PyramidNet-272, alpha 200, with bottleneck blocks and ShakeDrop."""
     return pyramidnet(272, 200, True, True, shake_drop_mask, **options)

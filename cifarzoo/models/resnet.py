@@ -15,7 +15,7 @@ The shortcut is the first operand of every sum: Keras maps a graph by recursing 
 branches of the deepest networks it would overflow Python's stack. This order is part of the weight files' format.
 """
 
-from typing import Unpack
+from typing import Literal, Unpack
 
 import keras
 from keras import layers
@@ -26,6 +26,16 @@ from cifarzoo.models.registry import register
 
 HE_2015 = "Deep Residual Learning for Image Recognition"
 HE_2016 = "Identity Mappings in Deep Residual Networks"
+
+BlockType = Literal["original", "preactivated"]
+ShortcutType = Literal["A", "B"]
+
+ARGUMENTS = {
+    "block_type": '"original" (2015), in which BatchNormalization and ReLU follow the convolutions, or "preactivated" '
+    "(2016), in which they precede them.",
+    "shortcut_type": 'Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" '
+    "is a 1x1 convolution.",
+}
 
 
 def zero_padding_shortcut(x, filters, stride, name):
@@ -131,43 +141,53 @@ def resnet(depth, block_type, shortcut_type, bottleneck=False, **options: Unpack
     return keras.Model(inputs, head(x, options), name=options["name"])
 
 
-@register(HE_2015, 2015)
-def cifar_resnet20(block_type="original", shortcut_type="A", **options: Unpack[ModelOptions]) -> keras.Model:
+@register(HE_2015, 2015, arguments=ARGUMENTS)
+def cifar_resnet20(
+    block_type: BlockType = "original", shortcut_type: ShortcutType = "A", **options: Unpack[ModelOptions]
+) -> keras.Model:
     """ResNet-20, with three basic blocks per stage."""
     return resnet(20, block_type, shortcut_type, **options)
 
 
-@register(HE_2015, 2015)
-def cifar_resnet32(block_type="original", shortcut_type="A", **options: Unpack[ModelOptions]) -> keras.Model:
+@register(HE_2015, 2015, arguments=ARGUMENTS)
+def cifar_resnet32(
+    block_type: BlockType = "original", shortcut_type: ShortcutType = "A", **options: Unpack[ModelOptions]
+) -> keras.Model:
     """ResNet-32, with five basic blocks per stage."""
     return resnet(32, block_type, shortcut_type, **options)
 
 
-@register(HE_2015, 2015)
-def cifar_resnet44(block_type="original", shortcut_type="A", **options: Unpack[ModelOptions]) -> keras.Model:
+@register(HE_2015, 2015, arguments=ARGUMENTS)
+def cifar_resnet44(
+    block_type: BlockType = "original", shortcut_type: ShortcutType = "A", **options: Unpack[ModelOptions]
+) -> keras.Model:
     """ResNet-44, with seven basic blocks per stage."""
     return resnet(44, block_type, shortcut_type, **options)
 
 
-@register(HE_2015, 2015)
-def cifar_resnet56(block_type="original", shortcut_type="A", **options: Unpack[ModelOptions]) -> keras.Model:
+@register(HE_2015, 2015, arguments=ARGUMENTS)
+def cifar_resnet56(
+    block_type: BlockType = "original", shortcut_type: ShortcutType = "A", **options: Unpack[ModelOptions]
+) -> keras.Model:
     """ResNet-56, with nine basic blocks per stage."""
     return resnet(56, block_type, shortcut_type, **options)
 
 
-@register(HE_2015, 2015)
-def cifar_resnet110(block_type="preactivated", shortcut_type="B", **options: Unpack[ModelOptions]) -> keras.Model:
+@register(HE_2015, 2015, arguments=ARGUMENTS)
+def cifar_resnet110(
+    block_type: BlockType = "preactivated", shortcut_type: ShortcutType = "B", **options: Unpack[ModelOptions]
+) -> keras.Model:
     """ResNet-110, with eighteen basic blocks per stage; pre-activated by default."""
     return resnet(110, block_type, shortcut_type, **options)
 
 
-@register(HE_2016, 2016)
-def cifar_resnet164(shortcut_type="B", **options: Unpack[ModelOptions]) -> keras.Model:
+@register(HE_2016, 2016, arguments=ARGUMENTS)
+def cifar_resnet164(shortcut_type: ShortcutType = "B", **options: Unpack[ModelOptions]) -> keras.Model:
     """ResNet-164, with eighteen pre-activated bottleneck blocks per stage."""
     return resnet(164, "preactivated", shortcut_type, bottleneck=True, **options)
 
 
-@register(HE_2016, 2016)
-def cifar_resnet1001(shortcut_type="B", **options: Unpack[ModelOptions]) -> keras.Model:
+@register(HE_2016, 2016, arguments=ARGUMENTS)
+def cifar_resnet1001(shortcut_type: ShortcutType = "B", **options: Unpack[ModelOptions]) -> keras.Model:
     """ResNet-1001, with 111 pre-activated bottleneck blocks per stage."""
     return resnet(1001, "preactivated", shortcut_type, bottleneck=True, **options)

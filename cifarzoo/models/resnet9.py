@@ -8,7 +8,7 @@ Convolution-BatchNormalization-ReLU throughout, with 2x2 max pooling after each 
 pairs, global max pooling, and a linear layer without bias whose logits are multiplied by 0.125.
 """
 
-from typing import NamedTuple, Unpack
+from typing import Literal, NamedTuple, Unpack
 
 import keras
 from keras import layers, ops
@@ -28,6 +28,17 @@ from cifarzoo.models.registry import register
 from cifarzoo.models.whitening import whitening
 
 PAGE_2018 = "How to Train Your ResNet (cifar10-fast)"
+
+ARGUMENTS = {
+    "stem": '"conv", or "whitening": fixed filters that whiten the 3x3 patches of the training images, followed by a '
+    "1x1 convolution.",
+    "activation": '"relu", or "celu", which is smooth (alpha 0.3).',
+    "pooling": '"after" BatchNormalization and the activation, or "before", so that BatchNormalization normalises a '
+    "quarter of the values.",
+    "ghost_batch_size": "Number of images that BatchNormalization takes its statistics over while training, such as "
+    "32; None for the whole batch.",
+    "scale": "Whether BatchNormalization has its gamma. Without, the logits are multiplied by 0.0625 instead of 0.125.",
+}
 
 LOGIT_SCALE = 0.125
 # For BatchNormalization without gamma.
@@ -75,17 +86,18 @@ def residual_pair(x, filters, tricks, name):
     return layers.Add(name=f"{name}_add")([x, y])
 
 
-@register(PAGE_2018, 2018, training_only=("ghost_batch_size",))
+@register(PAGE_2018, 2018, training_only=("ghost_batch_size",), arguments=ARGUMENTS)
 def cifar_resnet9(
-    stem="conv", activation="relu", pooling="after", ghost_batch_size=None, scale=True, **options: Unpack[ModelOptions]
+    stem: Literal["conv", "whitening"] = "conv",
+    activation: Literal["relu", "celu"] = "relu",
+    pooling: Literal["after", "before"] = "after",
+    ghost_batch_size: int | None = None,
+    scale: bool = True,
+    **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """ResNet-9 as in cifar10-fast's `dawn.py`.
 
-    The arguments are tricks from the last part of the series. `stem="whitening"` starts with fixed filters that whiten
-    the 3x3 patches of the training images, followed by a 1x1 convolution. `activation="celu"` is smooth (alpha 0.3).
-    `pooling="before"` pools before BatchNormalization, which then normalises a quarter of the values.
-    `ghost_batch_size=32` computes BatchNormalization's statistics over groups of 32 images. `scale=False` omits its
-    gamma and multiplies the logits by 0.0625.
+    The arguments are tricks from the last part of the series.
     """
     for argument, value, valid in (
         ("stem", stem, ("conv", "whitening")),

@@ -23,7 +23,7 @@ Training computes every block for every image; `cifarzoo.models.skipping` runs a
 blocks. Every block is a nested model, so that it can be called on just the images that need it.
 """
 
-from typing import Unpack
+from typing import Literal, Unpack
 
 import keras
 from keras import layers, ops
@@ -47,6 +47,17 @@ from cifarzoo.models.resnet import blocks_per_stage, projection_shortcut
 WANG_2017 = "SkipNet: Learning Dynamic Routing in Convolutional Networks"
 
 TRAINING_ONLY = ("computation_cost", "stage")
+
+Gate = Literal["recurrent", "feed_forward"]
+Stage = Literal["supervised", "reinforce"]
+
+ARGUMENTS = {
+    "gate": 'What decides whether a block runs: "recurrent", an LSTM that all blocks share, or "feed_forward", '
+    "convolutions of its own.",
+    "computation_cost": "The loss has this much added for every gate that is open, at least 0.",
+    "stage": 'How the gates are trained: "supervised", by straight-through estimates, or "reinforce", by sampling, '
+    "from weights of the first.",
+}
 
 EMBEDDING = 10
 
@@ -248,33 +259,45 @@ def pyramid_skipnet(
     return keras.Model(inputs, gates.head(x, options), name=options["name"])
 
 
-@register(WANG_2017, 2017, training_only=TRAINING_ONLY)
+@register(WANG_2017, 2017, training_only=TRAINING_ONLY, arguments=ARGUMENTS)
 def cifar_skipnet38(
-    gate="recurrent", computation_cost=0.0, stage="supervised", **options: Unpack[ModelOptions]
+    gate: Gate = "recurrent",
+    computation_cost: float = 0.0,
+    stage: Stage = "supervised",
+    **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """ResNet-38 with recurrent or feed-forward gates that skip blocks."""
     return skipnet(38, gate, computation_cost, stage, **options)
 
 
-@register(WANG_2017, 2017, training_only=TRAINING_ONLY)
+@register(WANG_2017, 2017, training_only=TRAINING_ONLY, arguments=ARGUMENTS)
 def cifar_skipnet74(
-    gate="recurrent", computation_cost=0.0, stage="supervised", **options: Unpack[ModelOptions]
+    gate: Gate = "recurrent",
+    computation_cost: float = 0.0,
+    stage: Stage = "supervised",
+    **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """ResNet-74 with recurrent or feed-forward gates that skip blocks."""
     return skipnet(74, gate, computation_cost, stage, **options)
 
 
-@register(WANG_2017, 2017, training_only=TRAINING_ONLY)
+@register(WANG_2017, 2017, training_only=TRAINING_ONLY, arguments=ARGUMENTS)
 def cifar_skipnet110(
-    gate="recurrent", computation_cost=0.0, stage="supervised", **options: Unpack[ModelOptions]
+    gate: Gate = "recurrent",
+    computation_cost: float = 0.0,
+    stage: Stage = "supervised",
+    **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """ResNet-110 with recurrent or feed-forward gates that skip blocks."""
     return skipnet(110, gate, computation_cost, stage, **options)
 
 
-@register(WANG_2017, 2017, aliases=("pyramid_skip",), training_only=TRAINING_ONLY)
+@register(WANG_2017, 2017, aliases=("pyramid_skip",), training_only=TRAINING_ONLY, arguments=ARGUMENTS)
 def cifar_pyramid_skipnet272_a200(
-    gate="recurrent", computation_cost=1e-4, stage="supervised", **options: Unpack[ModelOptions]
+    gate: Gate = "recurrent",
+    computation_cost: float = 1e-4,
+    stage: Stage = "supervised",
+    **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """PyramidNet-272, alpha 200, with ShakeDrop and with gates in its second and third stage."""
     return pyramid_skipnet(272, 200, gate, computation_cost, stage, **options)

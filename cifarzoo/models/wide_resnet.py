@@ -19,6 +19,12 @@ from cifarzoo.models.registry import register
 
 ZAGORUYKO_2016 = "Wide Residual Networks"
 
+ARGUMENTS = {
+    "depth": "Number of weighted layers, 6 n + 4 for n blocks per stage: 10, 16, 22, 28, ...",
+    "width": "Factor of the channels: 1 is a ResNet's 16, 32, 64.",
+    "dropout": "Rate of the dropout between the convolutions of a block, from 0 to below 1; the paper's is 0.3.",
+}
+
 
 def wide_block(x, filters, stride, dropout, name):
     """Apply BN-ReLU-conv twice, with dropout after the second ReLU, and add the shortcut."""
@@ -57,8 +63,10 @@ def wide_resnet(depth, width, dropout, **options: Unpack[ModelOptions]) -> keras
     return keras.Model(inputs, head(x, options), name=options["name"])
 
 
-@register(ZAGORUYKO_2016, 2016, training_only=("dropout",))
-def cifar_wide_resnet(depth=28, width=10, dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+@register(ZAGORUYKO_2016, 2016, training_only=("dropout",), arguments=ARGUMENTS)
+def cifar_wide_resnet(
+    depth: int = 28, width: int = 10, dropout: float = 0.0, **options: Unpack[ModelOptions]
+) -> keras.Model:
     """WRN-`depth`-`width`; the paper uses dropout 0.3, but none in most of its tables."""
     return wide_resnet(depth, width, dropout, **options)
 
@@ -68,9 +76,10 @@ def cifar_wide_resnet(depth=28, width=10, dropout=0.0, **options: Unpack[ModelOp
     2016,
     aliases=("WRN_16_4", "cifar_WRN_16_4"),
     training_only=("dropout",),
+    arguments=ARGUMENTS,
     special_case_of=("cifar_wide_resnet", {"depth": 16, "width": 4}),
 )
-def cifar_wrn_16_4(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_wrn_16_4(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """WRN-16-4."""
     return wide_resnet(16, 4, dropout, **options)
 
@@ -80,9 +89,10 @@ def cifar_wrn_16_4(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     2016,
     aliases=("WRN_16_8", "cifar_WRN_16_8"),
     training_only=("dropout",),
+    arguments=ARGUMENTS,
     special_case_of=("cifar_wide_resnet", {"depth": 16, "width": 8}),
 )
-def cifar_wrn_16_8(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_wrn_16_8(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """WRN-16-8."""
     return wide_resnet(16, 8, dropout, **options)
 
@@ -92,9 +102,10 @@ def cifar_wrn_16_8(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     2016,
     aliases=("WRN_26_10", "cifar_WRN_26_10"),
     training_only=("dropout",),
+    arguments=ARGUMENTS,
     special_case_of=("cifar_wide_resnet", {"depth": 22, "width": 10}),
 )
-def cifar_wrn_26_10(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_wrn_26_10(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """WRN-22-10 as the paper counts: three blocks per stage, with the shortcuts counted as layers.
 
     The `wrn26_10` of the Flax example has four blocks per stage, so it is WRN-28-10.
@@ -107,9 +118,10 @@ def cifar_wrn_26_10(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model
     2016,
     aliases=("wrn26_10", "WRN_28_10", "cifar_WRN_28_10"),
     training_only=("dropout",),
+    arguments=ARGUMENTS,
     special_case_of=("cifar_wide_resnet", {"depth": 28, "width": 10}),
 )
-def cifar_wrn_28_10(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_wrn_28_10(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """WRN-28-10."""
     return wide_resnet(28, 10, dropout, **options)
 
@@ -119,9 +131,10 @@ def cifar_wrn_28_10(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model
     2016,
     aliases=("WRN_40_2", "cifar_WRN_40_2"),
     training_only=("dropout",),
+    arguments=ARGUMENTS,
     special_case_of=("cifar_wide_resnet", {"depth": 40, "width": 2}),
 )
-def cifar_wrn_40_2(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_wrn_40_2(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """WRN-40-2."""
     return wide_resnet(40, 2, dropout, **options)
 
@@ -131,9 +144,10 @@ def cifar_wrn_40_2(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     2016,
     aliases=("WRN_40_4", "cifar_WRN_40_4"),
     training_only=("dropout",),
+    arguments=ARGUMENTS,
     special_case_of=("cifar_wide_resnet", {"depth": 40, "width": 4}),
 )
-def cifar_wrn_40_4(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_wrn_40_4(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """WRN-40-4."""
     return wide_resnet(40, 4, dropout, **options)
 
@@ -143,8 +157,9 @@ def cifar_wrn_40_4(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     2016,
     aliases=("WRN_40_8", "cifar_WRN_40_8"),
     training_only=("dropout",),
+    arguments=ARGUMENTS,
     special_case_of=("cifar_wide_resnet", {"depth": 40, "width": 8}),
 )
-def cifar_wrn_40_8(dropout=0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_wrn_40_8(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """WRN-40-8."""
     return wide_resnet(40, 8, dropout, **options)

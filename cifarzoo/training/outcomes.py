@@ -1,11 +1,11 @@
 """How the runs of a batch ended, and the table that says so."""
 
-import sys
 from dataclasses import dataclass
 from typing import Any
 
 from cifarzoo.errors import summarize
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.notebook import html_table, say
 from cifarzoo.runs.results import Results
 from cifarzoo.training.stopping import Interrupted
 
@@ -28,6 +28,13 @@ class Outcome:
     error: str | None = None
     state: str = "finished"
 
+    def __repr__(self) -> str:
+        """Return one line, which notebooks and the interpreter show."""
+        return f"<{self.experiment.name} seed{self.seed}: {self.error or self.state}{_measured(self.results)}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(_shown([self]))
+
     @classmethod
     def of(cls, experiment: Experiment, seed: int, result: Results | Exception) -> "Outcome":
         """The outcome of a run that returned or raised `result`."""
@@ -36,6 +43,28 @@ class Outcome:
         line = summarize(result).removeprefix(f"{experiment.location}: ")
         line += "".join(f" ({note})" for note in getattr(result, "__notes__", ()))
         return cls(experiment, seed, error=line, state="stopped" if isinstance(result, Interrupted) else "failed")
+
+
+class Outcomes(list[Outcome]):
+    """The outcomes of a batch; a notebook shows them as a table."""
+
+    def _repr_html_(self) -> str:
+        return html_table(_shown(self), "Runs")
+
+
+def _shown(outcomes: list[Outcome]) -> list[dict[str, Any]]:
+    """Return the rows of a notebook's table, with units, and with the reason if a run has not finished."""
+    rows = []
+    for outcome, row in zip(outcomes, result_rows(outcomes), strict=True):
+        error, minutes = row.pop("error", None), row.pop("minutes", None)
+        row |= {"error %": None if error is None else f"{error:.2f}", "loss": row.pop("nll", None)}
+        row |= {"minutes": None if minutes is None else f"{minutes:.1f}"}
+        rows.append(row | ({"reason": outcome.error} if outcome.error else {}))
+    return rows
+
+
+def _measured(results: Results | None) -> str:
+    return f", {results.split} error {results.metrics['error']:.2f} %" if results else ""
 
 
 def result_rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:
@@ -61,5 +90,5 @@ def result_rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:
 
 
 def report(line: str) -> None:
-    """Print a line on stderr, not through rich, which would break an error over several lines."""
-    print(line, file=sys.stderr, flush=True)
+    """Print a line, not through rich, which would break an error over several lines."""
+    say(line)

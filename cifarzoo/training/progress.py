@@ -19,19 +19,12 @@ from rich.text import Text
 
 from cifarzoo.errors import printable
 from cifarzoo.experiment.plan import Plan
+from cifarzoo.notebook import in_notebook
 
 # Seconds between two updates of a notebook's output, each of which the browser draws.
 NOTEBOOK_INTERVAL = 0.25
 LONGEST_NAME = 32
 SHORTEST_BAR = 10
-
-
-def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
-    if "IPython" not in sys.modules:
-        return False
-    shell = sys.modules["IPython"].get_ipython()
-    return shell is not None and hasattr(shell, "kernel")
 
 
 def shortened(name: str, length: int) -> str:
@@ -196,13 +189,14 @@ class _Notebook:
         self._handle, self._updated = None, 0.0
 
     def show(self, state, last=False):
-        from IPython.display import HTML, display
+        from IPython.display import display
 
+        shown = {"text/html": state.as_html(), "text/plain": f"{state.title}: step {state.step}/{state.total}"}
         now = time.perf_counter()
         if self._handle is None:
-            self._handle = display(HTML(state.as_html()), display_id=True)
+            self._handle = display(shown, raw=True, display_id=True)
         elif last or now - self._updated > NOTEBOOK_INTERVAL:
-            self._handle.update(HTML(state.as_html()))
+            self._handle.update(shown, raw=True)
         else:
             return
         self._updated = now

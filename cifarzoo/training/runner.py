@@ -9,7 +9,7 @@ from cifarzoo.data import Dataset, load
 from cifarzoo.errors import CifarzooError, ExperimentError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.generators import kept_generators
-from cifarzoo.training.outcomes import Outcome, report
+from cifarzoo.training.outcomes import Outcome, Outcomes, report
 
 if TYPE_CHECKING:
     from cifarzoo.training.engines.channel import Channel
@@ -102,11 +102,11 @@ def run_all(experiments: list[Experiment], callbacks: "Callbacks" = ()) -> list[
                     _report_failure(outcome)
                     if seed in finished and not outcome.error:
                         report(f"{experiment.name}, seed {seed}: finished before, not trained again")
-    return [
+    return Outcomes(
         outcomes.get((number, seed)) or Outcome(experiment, seed, error=reason, state="not started")
         for number, experiment in enumerate(experiments)
         for seed in experiment.seeds
-    ]
+    )
 
 
 def _reason_not_to_begin(workers: "Channel", experiment: Experiment, is_asked: bool) -> str | None:

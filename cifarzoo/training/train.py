@@ -19,6 +19,7 @@ from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.recipes import training_settings
 from cifarzoo.experiment.schema import Experiment, TrainParameters
 from cifarzoo.keras_internals.generators import kept_generators
+from cifarzoo.notebook import html_pairs
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.results import Results
 from cifarzoo.strict_errors import advice
@@ -63,6 +64,24 @@ class TrainedRun:
     model: keras.Model
     results: Results
     folder: RunFolder
+
+    def __repr__(self) -> str:
+        """Return one line, which notebooks and the interpreter show."""
+        metrics = self.results.metrics
+        return f"<TrainedRun {self.folder}: {self.results.split} error {metrics['error']:.2f} %>"
+
+    def _repr_html_(self) -> str:
+        results = self.results
+        pairs = {
+            "model": self.model.name,
+            "data": results.dataset,
+            f"{results.split} error": f"{results.metrics['error']:.2f} %",
+            f"{results.split} loss": f"{results.metrics['nll']:.3f}",
+            "steps": f"{results.steps:,}",
+            "minutes": f"{results.seconds / 60:.1f} on {results.device}",
+            "folder": str(self.folder),
+        }
+        return html_pairs(pairs, results.name)
 
 
 @kept_generators()
