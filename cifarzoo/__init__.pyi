@@ -1402,11 +1402,9 @@ def cifar_skipnet38(
     """ResNet-38 with recurrent or feed-forward gates that skip blocks.
 
     Args:
-        gate: What decides whether a block runs: "recurrent", an LSTM that all blocks share, or "feed_forward",
-            convolutions of its own.
+        gate: Decides whether a block runs: "recurrent" (one LSTM) or "feed_forward" (convolutions per block).
         computation_cost: The loss has this much added for every gate that is open, at least 0.
-        stage: How the gates are trained: "supervised", by straight-through estimates, or "reinforce", by sampling, from
-            weights of the first.
+        stage: Trains gates by straight-through estimates, "supervised", or after that by sampling, "reinforce".
         classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
@@ -1445,11 +1443,9 @@ def cifar_skipnet74(
     """ResNet-74 with recurrent or feed-forward gates that skip blocks.
 
     Args:
-        gate: What decides whether a block runs: "recurrent", an LSTM that all blocks share, or "feed_forward",
-            convolutions of its own.
+        gate: Decides whether a block runs: "recurrent" (one LSTM) or "feed_forward" (convolutions per block).
         computation_cost: The loss has this much added for every gate that is open, at least 0.
-        stage: How the gates are trained: "supervised", by straight-through estimates, or "reinforce", by sampling, from
-            weights of the first.
+        stage: Trains gates by straight-through estimates, "supervised", or after that by sampling, "reinforce".
         classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
@@ -1488,11 +1484,9 @@ def cifar_skipnet110(
     """ResNet-110 with recurrent or feed-forward gates that skip blocks.
 
     Args:
-        gate: What decides whether a block runs: "recurrent", an LSTM that all blocks share, or "feed_forward",
-            convolutions of its own.
+        gate: Decides whether a block runs: "recurrent" (one LSTM) or "feed_forward" (convolutions per block).
         computation_cost: The loss has this much added for every gate that is open, at least 0.
-        stage: How the gates are trained: "supervised", by straight-through estimates, or "reinforce", by sampling, from
-            weights of the first.
+        stage: Trains gates by straight-through estimates, "supervised", or after that by sampling, "reinforce".
         classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
@@ -1531,11 +1525,9 @@ def cifar_pyramid_skipnet272_a200(
     """PyramidNet-272, alpha 200, with ShakeDrop and with gates in its second and third stage.
 
     Args:
-        gate: What decides whether a block runs: "recurrent", an LSTM that all blocks share, or "feed_forward",
-            convolutions of its own.
+        gate: Decides whether a block runs: "recurrent" (one LSTM) or "feed_forward" (convolutions per block).
         computation_cost: The loss has this much added for every gate that is open, at least 0.
-        stage: How the gates are trained: "supervised", by straight-through estimates, or "reinforce", by sampling, from
-            weights of the first.
+        stage: Trains gates by straight-through estimates, "supervised", or after that by sampling, "reinforce".
         classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag

@@ -216,15 +216,13 @@ class Experiment(Strict):
         self._source = (context or {}).get("source", "")
 
     def __repr__(self) -> str:
-        """Return one line, which notebooks and the interpreter show."""
-        seeds = f"seeds {', '.join(map(str, self.seeds))}" if len(self.seeds) > 1 else f"seed {self.seeds[0]}"
+        seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
         name = f"{self.module}.{self.model}" if self.module else self.model
         return f"<Experiment {self.name}: {name} on {self.dataset}, {seeds}>"
 
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        """Return the document for a notebook, without keys that it leaves out."""
         keys = self.model_dump(mode="json", exclude_unset=True)
         document = yaml.safe_dump(keys, sort_keys=False, default_flow_style=None, width=100)
         return f"<div><b>{html.escape(self.name)}</b><pre>{html.escape(document)}</pre></div>"

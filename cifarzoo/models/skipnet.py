@@ -52,11 +52,9 @@ Gate = Literal["recurrent", "feed_forward"]
 Stage = Literal["supervised", "reinforce"]
 
 ARGUMENTS = {
-    "gate": 'What decides whether a block runs: "recurrent", an LSTM that all blocks share, or "feed_forward", '
-    "convolutions of its own.",
+    "gate": 'Decides whether a block runs: "recurrent" (one LSTM) or "feed_forward" (convolutions per block).',
     "computation_cost": "The loss has this much added for every gate that is open, at least 0.",
-    "stage": 'How the gates are trained: "supervised", by straight-through estimates, or "reinforce", by sampling, '
-    "from weights of the first.",
+    "stage": 'Trains gates by straight-through estimates, "supervised", or after that by sampling, "reinforce".',
 }
 
 EMBEDDING = 10
