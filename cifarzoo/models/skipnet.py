@@ -47,7 +47,6 @@ from cifarzoo.models.resnet import blocks_per_stage, projection_shortcut
 WANG_2017 = "SkipNet: Learning Dynamic Routing in Convolutional Networks"
 
 TRAINING_ONLY = ("computation_cost", "stage")
-
 Gate = Literal["recurrent", "feed_forward"]
 Stage = Literal["supervised", "reinforce"]
 
@@ -58,7 +57,6 @@ ARGUMENTS = {
 }
 
 EMBEDDING = 10
-
 # All gates start open, because an untrained network that skips at random learns little.
 OPEN_BIAS = 2.0
 
