@@ -5,14 +5,15 @@ states of random generators play no part.
 """
 
 import dataclasses
+import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
-from cifarzoo.errors import WeightsError, summarize
+from cifarzoo.errors import WeightsError
+from cifarzoo.pretrained.hdf5 import child, open_bounded
 
 if TYPE_CHECKING:
     import keras
@@ -36,36 +37,49 @@ def read_arrays(path: Path) -> LayerArrays:
     """Read a `.weights.h5` file.
 
     Raises:
-        WeightsError: the file is damaged, or is no Keras weight file.
+        WeightsError: the file is damaged, is no Keras weight file, claims more than it can hold, or holds other than
+            finite real numbers.
     """
-    layers: dict[str, list[np.ndarray]] = {}
-    names: set[str] = set()
-
-    def visit(name: str, node: Any) -> None:
-        if isinstance(node, h5py.Dataset) and "/seed_generator/" not in f"/{name}":
-            names.add(f"/{name}")
-
-    try:
-        with h5py.File(path) as file:
-            file.visititems(visit)
-            _collect(file, "", layers, names)
-    except (OSError, KeyError, ValueError, RuntimeError) as failure:
-        raise WeightsError(f"{path}: not a Keras weight file, or damaged ({summarize(failure)})") from None
-    return LayerArrays(layers, tuple(sorted(names)))
+    with open_bounded(path) as (file, names):
+        layers: dict[str, list[np.ndarray]] = {}
+        others = {name for name in names if not re.search("/seed_generator/|^/optimizer/", name)}
+        _collect(file, "", layers, names, others)
+        for name in others:
+            _values(file[name], name, names)
+        return LayerArrays(layers, tuple(sorted(others)))
 
 
-def _collect(group: Any, prefix: str, layers: dict[str, list[np.ndarray]], names: set[str]) -> None:
-    """Move the arrays of a model's layers, and of the models among them, to `layers`; take them out of `names`."""
-    for node in group.get("layers", {}).values():
-        variables = node.get("vars")
+def _collect(group: Any, prefix: str, layers: dict[str, list[np.ndarray]], names: set[str], others: set[str]) -> None:
+    """Move the arrays of a model's layers, and of the models among them, to `layers`; take them out of `others`."""
+    parent = group.get("layers")
+    for key in parent or ():
+        node = child(parent, key)
+        variables = child(node, "vars")
         name = None if variables is None else variables.attrs.get("name")
         if name is None:
             continue
         if "layers" in node:
-            _collect(node, f"{prefix}{name}/", layers, names)
+            _collect(node, f"{prefix}{name}/", layers, names, others)
         elif len(variables):
-            layers[f"{prefix}{name}"] = [variables[str(i)][()] for i in range(len(variables))]
-            names -= {f"{variables.name}/{i}" for i in range(len(variables))}
+            arrays = [child(variables, str(number)) for number in range(len(variables))]
+            layers[f"{prefix}{name}"] = [_values(array, f"layer {prefix}{name}", names) for array in arrays]
+            others -= {array.name for array in arrays}
+
+
+def _values(node: Any, where: str, names: set[str]) -> np.ndarray:
+    """Return the numbers of an array in the file.
+
+    Raises:
+        WeightsError: it is no array, holds something other than real numbers, or a number that is not finite.
+    """
+    if node is None or node.name not in names:
+        raise WeightsError(f"{where} has a variable that is no array of its own")
+    if node.dtype.kind not in "fiu":
+        raise WeightsError(f"{where} has {node.dtype!s:.80} weights; expected real numbers")
+    values = node[()]
+    if not np.isfinite(values).all():
+        raise WeightsError(f"{where} has weights that are not finite")
+    return values
 
 
 def model_arrays(model: "keras.Model") -> LayerArrays:
@@ -96,17 +110,16 @@ def layers_with_weights(model: "keras.Model") -> "dict[str, keras.Layer]":
 def mismatch(model: "keras.Model", arrays: LayerArrays, without: Collection[str] = ()) -> str | None:
     """Return why a file's arrays do not fit a model, or None if they do.
 
-    The reasons are layer names, shapes, and weights that are not finite.
+    The reasons are layer names, shapes, integers in place of floats, and weights that are not finite.
 
     Args:
         model: The model.
         arrays: The file's arrays.
         without: Paths of layers that are not compared.
     """
+    layers = layers_with_weights(model)
     expected = {
-        path: [tuple(weight.shape) for weight in layer.weights]
-        for path, layer in layers_with_weights(model).items()
-        if path not in without
+        path: [tuple(weight.shape) for weight in layer.weights] for path, layer in layers.items() if path not in without
     }
     stored = {path: [array.shape for array in arrays.layers[path]] for path in arrays.layers if path not in without}
     if absent := next((path for path in expected if path not in stored), None):
@@ -116,9 +129,21 @@ def mismatch(model: "keras.Model", arrays: LayerArrays, without: Collection[str]
     for path, shapes in expected.items():
         if stored[path] != shapes:
             return f"layer {path} has shapes {_text(stored[path])} instead of {_text(shapes)}"
-        if not all(np.isfinite(array).all() for array in arrays.layers[path]):
-            return f"layer {path} has weights that are not finite"
+        for weight, array in zip(layers[path].weights, arrays.layers[path], strict=True):
+            if ("float" in str(weight.dtype)) != _holds_floats(array):
+                return f"layer {path} has {array.dtype} weights instead of {weight.dtype}"
+            if not np.isfinite(array).all():
+                return f"layer {path} has weights that are not finite"
     return None
+
+
+def _holds_floats(array: np.ndarray) -> bool:
+    return "float" in array.dtype.name  # bfloat16 is no NumPy kind of its own
+
+
+def integers(arrays: LayerArrays) -> str | None:
+    """Return the path of a layer whose weights are integers, or None if all weights are floats."""
+    return next((path for path, weights in arrays.layers.items() if not all(map(_holds_floats, weights))), None)
 
 
 def _text(shapes: Iterable[tuple[int, ...]]) -> str:

@@ -16,8 +16,10 @@ from cifarzoo._version import __version__
 from cifarzoo.checksum import sha256
 from cifarzoo.errors import WeightsError
 from cifarzoo.models.catalogue import call, identity
+from cifarzoo.pretrained.hdf5 import open_bounded
 from cifarzoo.pretrained.manifest import Published, manifest
 from cifarzoo.runs import atomic
+from cifarzoo.typed_record import check_types
 
 if TYPE_CHECKING:
     import keras
@@ -162,16 +164,11 @@ def read_description(path: str | os.PathLike) -> Description | None:
     Raises:
         WeightsError: there is no such file, or it is damaged.
     """
-    import h5py
-
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: no such weight file")
-    try:
-        with h5py.File(path) as file:
-            text = file.attrs.get(ATTRIBUTE)
-    except OSError as failure:
-        raise WeightsError(f"{path}: not an HDF5 file, or damaged ({failure})") from None
+    with open_bounded(path) as (file, _):
+        text = file.attrs.get(ATTRIBUTE)
     if text is not None:
         return _parse(path, text)
     by_hash = {entry.sha256: entry for entry in manifest()}
@@ -182,7 +179,11 @@ def read_description(path: str | os.PathLike) -> Description | None:
 def _parse(path: str | os.PathLike, text: str) -> Description:
     try:
         document = json.loads(text)
+        if not isinstance(document, dict):
+            raise TypeError(f"got {document!r:.80}")
         # A newer version may say more.
-        return Description(**{f.name: document[f.name] for f in fields(Description) if f.name in document})
-    except (ValueError, TypeError) as failure:
-        raise WeightsError(f"{path}: the attribute {ATTRIBUTE!r} is not a description ({failure})") from None
+        description = Description(**{f.name: document[f.name] for f in fields(Description) if f.name in document})
+        check_types(description)
+        return description
+    except (ValueError, TypeError, RecursionError) as failure:
+        raise WeightsError(f"{path}: the attribute {ATTRIBUTE!r} is not a description ({failure!s:.200})") from None

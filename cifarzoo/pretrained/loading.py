@@ -13,8 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifarzoo.errors import WeightsError, summarize
-from cifarzoo.pretrained.arrays import LayerArrays, assign, layers_with_weights, mismatch, model_arrays, read_arrays
+from cifarzoo.pretrained.arrays import (
+    LayerArrays,
+    assign,
+    integers,
+    layers_with_weights,
+    mismatch,
+    model_arrays,
+    read_arrays,
+)
 from cifarzoo.pretrained.description import Description, description_of
+from cifarzoo.pretrained.hdf5 import check_saved_model
 from cifarzoo.pretrained.selection import Source, source_at, source_named
 
 if TYPE_CHECKING:
@@ -50,6 +59,8 @@ def load_file(model: "keras.Model", path: str | os.PathLike) -> None:
             raise WeightsError(f"{path}: contains {description}, not {expected}")
     arrays = read_arrays(path)
     if (expected is None or expected.factory is None) and mismatch(model, arrays):
+        if (layer := integers(arrays)) and all("float" in str(weight.dtype) for weight in model.weights):
+            raise WeightsError(f"{path}: does not fit {model.name}: layer {layer} holds integers")
         _load_in_order(model, path)
         return
     fill(model, path, arrays)
@@ -202,15 +213,22 @@ def _load_in_order(model: "keras.Model", path: Path) -> None:
 def open_keras_file(path: Path) -> "keras.Model":
     """Return the model of a `.keras` file, as Keras' safe mode opens it."""
     import keras
+    import numpy as np
 
     import cifarzoo.layers  # noqa: F401  registers the layers that the file may hold
 
     if not path.is_file():
         raise WeightsError(f"{path}: no such saved model")
     try:
-        return keras.saving.load_model(path, compile=False)
+        with open(path, "rb") as file:
+            check_saved_model(file)
+        model = keras.saving.load_model(path, compile=False)
     except Exception as failure:  # Keras raises whatever the file's content led to
         raise WeightsError(f"{path}: not a saved Keras model that opens here ({summarize(failure)})") from None
+    for name, weights in model_arrays(model).layers.items():
+        if not all(np.isfinite(values).all() for values in weights):
+            raise WeightsError(f"{path}: layer {name} has weights that are not finite")
+    return model
 
 
 def _fill_from_keras_file(model: "keras.Model", path: Path, any_statistics: bool = False) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from cifarzoo.errors import WeightsError
 from cifarzoo.models.catalogue import identity
 from cifarzoo.pretrained.files import weight_folders
+from cifarzoo.typed_record import check_types
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,18 @@ def read_manifest(path: Path) -> list[Published]:
         WeightsError: the file cannot be read or is not a manifest.
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        return [Published(**entry | {"aliases": tuple(entry.get("aliases", ()))}) for entry in entries]
-    except (OSError, ValueError, TypeError, AttributeError) as failure:
-        raise WeightsError(f"{path}: not a manifest of this version of cifarzoo ({failure})") from None
+        entries = [_entry(document) for document in json.loads(path.read_text(encoding="utf-8"))]
+        for entry in entries:
+            check_types(entry)
+        return entries
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as failure:
+        raise WeightsError(f"{path}: not a manifest of this version of cifarzoo ({failure!s:.300})") from None
+
+
+def _entry(document: Any) -> Published:
+    if not isinstance(document, dict):
+        raise TypeError(f"an entry is {document!r:.80}")
+    return Published(**document | {"aliases": tuple(document.get("aliases", ()))})
 
 
 def find_entry(tag: str, entries: list[Published]) -> Published | None:

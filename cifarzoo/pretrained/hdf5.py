@@ -1,0 +1,103 @@
+"""Open HDF5 files from anywhere in bounded memory.
+
+An HDF5 file can claim arrays of terabytes, keep them in other files, and link to anything, and reading believes it all.
+Here the file is looked through before any value is read.
+"""
+
+import contextlib
+import io
+import math
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from cifarzoo.errors import WeightsError, summarize
+
+# Keras does not compress weights. Compressed files may expand to this many bytes, or so many times their size.
+ALWAYS_ALLOWED = 2**24
+EXPANSION = 20
+WEIGHTS_MEMBER = "model.weights.h5"
+
+
+@contextlib.contextmanager
+def open_bounded(path: Path) -> Iterator[tuple[Any, set[str]]]:
+    """Open a weight file after checking what it claims.
+
+    Yields:
+        The `h5py.File`, and the full names of its arrays; none of them is reached through a link.
+
+    Raises:
+        WeightsError: the file is damaged, is no Keras weight file, or claims more than it can hold. Also for what h5py
+            raises in the block, and with the path before what the block raises itself.
+    """
+    import h5py  # not above: listing models imports this package, and is to cost no NumPy
+
+    try:
+        with h5py.File(path) as file:
+            yield file, checked_arrays(file, path.stat().st_size)
+    except WeightsError as failure:
+        raise WeightsError(f"{path}: {failure}") from None
+    except Exception as failure:  # h5py passes on whatever a damaged file led to
+        raise WeightsError(f"{path}: not an HDF5 file, or damaged ({summarize(failure)})") from None
+
+
+def checked_arrays(file: Any, size: int) -> set[str]:
+    """Return the full names of the arrays in a file of `size` bytes.
+
+    Raises:
+        WeightsError: the arrays claim more than a file of this size can hold, or are kept in other files.
+    """
+    import h5py
+
+    names: set[str] = set()
+    claimed = 0
+
+    def visit(name: str, node: Any) -> None:
+        nonlocal claimed
+        if not isinstance(node, h5py.Dataset):
+            return
+        if node.is_virtual or node.external:
+            raise WeightsError(f"/{name} is kept in another file")
+        # Reading a part of a chunk reads all of it.
+        numbers = max(math.prod(node.shape or (0,)), math.prod(node.chunks or (0,)))
+        claimed += numbers * node.dtype.itemsize
+        if claimed > max(ALWAYS_ALLOWED, EXPANSION * size):
+            raise WeightsError(f"/{name} claims the shape {node.shape!s:.80} in a file of {size:,} bytes")
+        names.add(f"/{name}")
+
+    file.visititems(visit)
+    return names
+
+
+def child(group: Any, name: str) -> Any:
+    """Return what a group holds under a name, None if it holds nothing.
+
+    Raises:
+        WeightsError: it holds a link to somewhere else.
+    """
+    import h5py
+
+    if name not in group:
+        return None
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise WeightsError(f"{group.name}/{name} is a link")
+    return group[name]
+
+
+def check_saved_model(file: IO[bytes]) -> None:
+    """Check the weights inside a `.keras` file before Keras reads them.
+
+    Raises:
+        WeightsError: they claim more than the file can hold. Exception: the file is damaged.
+    """
+    import h5py
+
+    size = file.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
+        claimed = sum(member.file_size for member in archive.infolist())
+        if claimed > max(ALWAYS_ALLOWED, EXPANSION * size):
+            raise WeightsError(f"it claims {claimed:,} bytes in {size:,}")
+        if WEIGHTS_MEMBER in archive.namelist():
+            with h5py.File(io.BytesIO(archive.read(WEIGHTS_MEMBER))) as weights:
+                checked_arrays(weights, max(size, archive.getinfo(WEIGHTS_MEMBER).file_size))
