@@ -1,6 +1,7 @@
 """The command that shows a model, published weights, a weight file or the folder of a run."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,7 +47,7 @@ def show(
         _show_published(entry, form)
     elif model.endswith(".h5"):
         _show_file(model, form)
-    elif Path(model).is_dir():
+    elif os.path.isdir(model):  # which, unlike Path.is_dir, takes a name that is too long
         _show_run(Path(model), form)
     else:
         _show_model(find(model), entries, form)
