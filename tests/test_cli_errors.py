@@ -36,11 +36,15 @@ LONG = "a" * 300
         (["evaluate", "cifar_resnet20", "--weights", LONG], "", 1),
         (["evaluate", "cifar_resnet20", "--argument", f"classes=0x{'f' * 4000}"], "", 1),
         (["evaluate", "cifar_resnet20", "--argument", "name=[1]"], "", 1),
-        (["evaluate", "cifar_resnet20", "--argument", "classes=10000000000000"], "", 1),
+        pytest.param(
+            ["evaluate", "cifar_resnet20", "--argument", "classes=10000000000000"], "", 1, marks=pytest.mark.slow
+        ),
         (["train", f"{LONG}.yaml"], "", 1),
+        (["train"], "or try cifarzoo train --quickstart", 1),
     ],
 )
-def test_every_mistake_is_one_line(monkeypatch, capsys, arguments, message, status):
+def test_every_mistake_is_one_line(tmp_path, monkeypatch, capsys, arguments, message, status):
+    monkeypatch.chdir(tmp_path)
     found, out, errors = run_cli(monkeypatch, capsys, *arguments)
     assert found == status and out == ""
     (line,) = errors
@@ -69,6 +73,16 @@ def test_interruptions_are_one_line(monkeypatch, capsys):
 
     monkeypatch.setattr(application, "command", interrupted)
     assert run_cli(monkeypatch, capsys, "list") == (130, "", ["cifarzoo: error: interrupted"])
+
+
+def test_a_name_that_the_terminal_cannot_show_is_no_error(tmp_path):
+    (tmp_path / "config.yaml").write_text("model: cifar_resnet20\ndescription: Größe\n", encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, "-m", "cifarzoo", "show", tmp_path],
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+    )
+    assert result.returncode == 0 and rb"description: Gr\xf6\xdfe" in result.stdout, result.stderr
 
 
 def test_a_reader_that_stops_reading_is_no_error(tmp_path):

@@ -252,11 +252,13 @@ def test_published_resnet20_has_the_same_error_on_every_path(tmp_path):
     for name, (backend, what) in PATHS.items():
         if backend == "torch" and not has_torch():
             continue
-        arguments = ["-m", "cifarzoo", "evaluate", what, "--dataset", "cifar10", "--json"]
+        arguments = ["-m", "cifarzoo", "evaluate", what, "--dataset", "cifar10", "--format", "json"]
         found[name] = json.loads(start(*arguments, backend=backend))
         print(name, {key: found[name][key] for key in ("error", "nll", "ece", "images_per_second")})
     start("-c", TWO_REPLICAS)
-    found["two replicas"] = json.loads(start("-m", "cifarzoo", "evaluate", "--from-logits", "two.npz", "--json"))
+    found["two replicas"] = json.loads(
+        start("-m", "cifarzoo", "evaluate", "--from-logits", "two.npz", "--format", "json")
+    )
     print("two replicas", {key: found["two replicas"][key] for key in ("error", "nll", "ece")})
     for name, metrics in found.items():
         assert metrics["n"] == 10000 and metrics["error"] == pytest.approx(published["error"], abs=1e-9), name

@@ -63,7 +63,7 @@ def test_a_file_of_logits_gives_the_same_numbers(model, tmp_path, monkeypatch, c
     direct = predictions.describe()
     direct.pop("images_per_second")
     assert load_predictions(tmp_path / "out.npz").describe() == direct
-    options = ["--confusion", tmp_path / "confusion.png", "--json"]
+    options = ["--confusion", tmp_path / "confusion.png", "--format", "json"]
     status, out, _ = run_cli(monkeypatch, capsys, "evaluate", "--from-logits", tmp_path / "out.npz", *options)
     assert status == 0 and json.loads(out) == direct
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")

@@ -122,7 +122,7 @@ def test_the_queue_trains_publishes_and_then_has_nothing_left(filled):
     assert str(described) == "cifar_resnet20(block_type='original', shortcut_type='A', classes=10)"
     assert (described.dataset, described.statistics) == ("synthetic", "cifar10")
     evaluated = subprocess.run(
-        [sys.executable, "-m", "cifarzoo", "evaluate", "cifar_resnet20", "--json"],
+        [sys.executable, "-m", "cifarzoo", "evaluate", "cifar_resnet20", "--format", "json"],
         cwd=folder,
         capture_output=True,
         text=True,

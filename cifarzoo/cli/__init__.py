@@ -21,6 +21,8 @@ def main() -> NoReturn:
     if debug:
         quiet_start.uninstall()
     set_debug(debug)
+    if hasattr(sys.stdout, "reconfigure"):  # a name that the terminal cannot show must not end a command
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         from cifarzoo.cli.application import command
 

@@ -53,11 +53,9 @@ def evaluate(
     confusion: Annotated[Path | None, typer.Option(help="Draw the confusion matrix: .svg, .png or .pdf.")] = None,
     form: Format = "",
     data_dir: DataDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
     debug: Debug = False,
 ) -> None:
     """Measure error, likelihood and calibration on a split."""
-    form = "json" if as_json else form
     if bool(model) + all_ + (from_logits is not None) != 1:
         raise ExperimentError("evaluate: expected exactly one of a model (or several), --all and --from-logits FILE")
     if all_:

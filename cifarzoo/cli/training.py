@@ -7,8 +7,10 @@ import typer
 
 from cifarzoo.cli.options import Debug, find_modules, refuse
 from cifarzoo.cli.output import Column, Format, columns_of, print_rows
+from cifarzoo.errors import ExperimentError
 
 commands = typer.Typer()
+DEFAULT_FILE = Path("experiments.yaml")
 
 # Of the table at the end of `cifarzoo train`.
 RESULT_COLUMNS = [
@@ -41,7 +43,7 @@ SUMMARY_COLUMNS = [
 @commands.command()
 def train(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="Experiments, one per YAML document.")] = Path("experiments.yaml"),
+    file: Annotated[Path, typer.Argument(help="Experiments, one per YAML document.")] = DEFAULT_FILE,
     only: Annotated[
         list[str], typer.Option(help="Name of an experiment, or a pattern like '*-mixup'. Repeatable.")
     ] = [],  # noqa: B006
@@ -66,6 +68,11 @@ def train(
         refuse(context, "--quickstart", "file only")
     if dry_run:
         refuse(context, "--dry-run", "eval_")
+    if file == DEFAULT_FILE and not quickstart and not file.exists():
+        raise ExperimentError(
+            f"{file}: there is no such file here; name another (docs/experiments.md says what goes into it), or try "
+            "cifarzoo train --quickstart"
+        )
     experiments = [quickstart_experiment(set_)] if quickstart else read_experiments(file, set_)
     experiments = only_matching(experiments, only, file)
     if any(experiment.module for experiment in experiments):
