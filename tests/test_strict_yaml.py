@@ -137,6 +137,11 @@ def test_plain_data_is_read_as_it_was_dumped():
                 "train_parameters.schedule.points[2]: expected at most 2 value(s), got [3, 1, 2]",
             ],
         ),
+        (
+            "train_split: train45k\ntrain_parameters: {batch_size: 45001}",
+            [],
+            ["train_parameters.batch_size: 45001 is more than the 45000 training images of cifar10"],
+        ),
         ("train_parameters: {log_interval: yes}", [], ["train_parameters.log_interval: expected a duration"]),
         (
             "augmentation: [{policies: {file: /dev/zero}}]",

@@ -18,7 +18,7 @@ from cifarzoo.experiment.merging import apply_override, merge, shortened
 from cifarzoo.experiment.recipe_files import find_recipe
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.strict_errors import error_of, plain_error
-from cifarzoo.strict_yaml import excerpt, parse_all, read_text
+from cifarzoo.strict_yaml import excerpt, parse_all, read_text, shown
 
 QUICKSTART = {
     "model": "cifar_resnet20",
@@ -46,10 +46,10 @@ def read_experiments(path: str | os.PathLike, overrides: Sequence[str] = ()) -> 
         ExperimentError: the file, documents or keys are wrong; one line per mistake says where and what was expected.
     """
     path = Path(path)
-    documents = parse_all(read_text(path, pipe=True), str(path))
+    documents = parse_all(read_text(path, pipe=True), shown(path))
     numbered = [(number, document) for number, document in enumerate(documents, start=1) if document is not None]
     if not numbered:
-        raise ExperimentError(f"{path}: no experiment in it; a document needs at least `model: cifar_resnet20`")
+        raise ExperimentError(f"{shown(path)}: no experiment in it; a document needs at least `model: cifar_resnet20`")
     experiments: list[Experiment] = []
     mistakes: list[str] = []
     first_uses: dict[tuple[str, str], int] = {}
@@ -59,7 +59,7 @@ def read_experiments(path: str | os.PathLike, overrides: Sequence[str] = ()) -> 
                 run = (experiment.train_parameters.logdir, experiment.name)
                 if run in first_uses:
                     raise ExperimentError(
-                        f"{path}, document {number}: the run {run[1]!r} in {run[0]!r} is also that of document "
+                        f"{shown(path)}, document {number}: the run {run[1]!r} in {run[0]!r} is also that of document "
                         f"{first_uses[run]}; set train_parameters.run_name"
                     )
                 first_uses[run] = number
@@ -67,7 +67,7 @@ def read_experiments(path: str | os.PathLike, overrides: Sequence[str] = ()) -> 
         except ExperimentError as failure:
             mistakes += str(failure).splitlines()
         if len(experiments) > MAX_EXPERIMENTS:
-            raise ExperimentError(f"{path}: expected at most {MAX_EXPERIMENTS:,} experiments; split the file")
+            raise ExperimentError(f"{shown(path)}: expected at most {MAX_EXPERIMENTS:,} experiments; split the file")
     if mistakes:
         raise error_of(mistakes)
     return experiments
@@ -88,7 +88,7 @@ def only_matching(experiments: Sequence[Experiment], patterns: Sequence[str], pa
         if not matching:
             near = difflib.get_close_matches(pattern, names, n=2)
             advice = f"; did you mean {' or '.join(near)}?" if near else f", which has {', '.join(names):.200}"
-            raise ExperimentError(f"--only {shortened(pattern)}: not in {path}{advice}")
+            raise ExperimentError(f"--only {shortened(pattern)}: not in {shown(path)}{advice}")
         chosen |= matching
     return [experiment for experiment in experiments if experiment.name in chosen]
 
@@ -121,7 +121,7 @@ def experiment_from(layers: Sequence[dict[str, Any]], source: str, folders: Sequ
 
 
 def _read_document(path: Path, number: int, document: Any, overrides: Sequence[str]) -> list[Experiment]:
-    source = f"{path}, document {number}"
+    source = f"{shown(path)}, document {number}"
     if not isinstance(document, dict):
         raise ExperimentError(f"{source}: expected a mapping with `model`, got {excerpt(document)}")
     if {"recipes", "rows"} <= set(document):

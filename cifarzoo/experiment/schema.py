@@ -16,6 +16,7 @@ from pydantic import Discriminator, Field, PrivateAttr, Tag, model_validator
 from cifarzoo.augment.base import form
 from cifarzoo.augment.entries import Augmentation
 from cifarzoo.data.classes import CLASS_NAMES
+from cifarzoo.data.dataset import info
 from cifarzoo.experiment.hints import HINTS, SEED_ARGUMENTS
 from cifarzoo.experiment.resizing import ImageSizes, ResizingStage
 from cifarzoo.experiment.schedules import AnySchedule, Length, Lengths, Stepped
@@ -199,6 +200,15 @@ class Experiment(Strict):
     def _dataset_exists(self) -> Self:
         if self.dataset not in CLASS_NAMES and not (self.in_memory and self.in_memory.dataset):
             raise ValueError(f"dataset: expected {', '.join(CLASS_NAMES)}, got {self.dataset!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _batch_fits(self) -> Self:
+        batch_size = self.train_parameters.batch_size
+        if self.dataset in CLASS_NAMES and batch_size > (images := info(self.dataset).size(self.train_split)):
+            raise ValueError(
+                f"train_parameters.batch_size: {batch_size} is more than the {images} training images of {self.dataset}"
+            )
         return self
 
     @model_validator(mode="after")
