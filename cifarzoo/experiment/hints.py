@@ -22,6 +22,10 @@ HINTS = {
     "weights": "write init_weights: a file of weights to start from",
 }
 
+# Names that cifar-vs-tensorflow2 uses for the zoo's own module, and for arguments that have another name here.
+SEED_MODULES = {"cifarzoo", "cifarzoo.models", "Models.Resnets", "Models.VGG", "Models.VGGs"}
+SEED_MODEL_PARAMETERS = {"shortcut_mode": "shortcut_type"}
+
 # Arguments of the models of cifar-vs-tensorflow2 that have another name or place here.
 SEED_ARGUMENTS = {
     "l2_reg": _DECAY,

@@ -17,7 +17,7 @@ from cifarzoo.augment.base import form
 from cifarzoo.augment.entries import Augmentation
 from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.data.dataset import info
-from cifarzoo.experiment.hints import HINTS, SEED_ARGUMENTS
+from cifarzoo.experiment.hints import HINTS, SEED_ARGUMENTS, SEED_MODEL_PARAMETERS, SEED_MODULES
 from cifarzoo.experiment.resizing import ImageSizes, ResizingStage
 from cifarzoo.experiment.schedules import AnySchedule, Length, Lengths, Stepped
 from cifarzoo.strict_model import (
@@ -35,11 +35,6 @@ from cifarzoo.strict_model import (
 
 # The losses to train with and to measure sharpness of; `cifarzoo.training.losses` defines them.
 LossName = Literal["cross_entropy", "squared"]
-
-# Names that cifar-vs-tensorflow2 uses for the zoo's own module, and for keys that have another name here.
-SEED_MODULES = {"cifarzoo", "cifarzoo.models", "Models.Resnets", "Models.VGG", "Models.VGGs"}
-SEED_MODEL_PARAMETERS = {"shortcut_mode": "shortcut_type"}
-
 
 # Steps per compiled call if neither the experiment nor the device says how many.
 LONGEST_CALL = 50
@@ -197,13 +192,9 @@ class Experiment(Strict):
         return self
 
     @model_validator(mode="after")
-    def _dataset_exists(self) -> Self:
+    def _dataset_exists_and_fills_a_batch(self) -> Self:
         if self.dataset not in CLASS_NAMES and not (self.in_memory and self.in_memory.dataset):
             raise ValueError(f"dataset: expected {', '.join(CLASS_NAMES)}, got {self.dataset!r}")
-        return self
-
-    @model_validator(mode="after")
-    def _batch_fits(self) -> Self:
         batch_size = self.train_parameters.batch_size
         if self.dataset in CLASS_NAMES and batch_size > (images := info(self.dataset).size(self.train_split)):
             raise ValueError(
