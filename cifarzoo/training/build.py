@@ -143,7 +143,8 @@ def model_factory(experiment: Experiment):
     """
     if experiment.in_memory and experiment.in_memory.model:
         raise ExperimentError(
-            f"{experiment.location}: the model was passed to cifarzoo.train from Python, so only Python can build it"
+            f"{experiment.location}: the model was passed to cifarzoo.train from Python, so only Python can build it; "
+            "load the run's final.weights.h5 into it there"
         )
     if experiment.module is None:
         for key in experiment.model_parameters:
