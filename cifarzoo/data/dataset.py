@@ -196,7 +196,7 @@ def _check_name(name: str) -> None:
     if name not in CLASS_NAMES:
         raise DataError(
             f"data set {name!r} does not exist; the data sets are {', '.join(CLASS_NAMES)}. Arrays that were passed to "
-            "cifarzoo.train exist only in Python: predict them with cifarzoo.load(FILE), results.json has their test error"
+            "cifarzoo.train exist only in Python: predict them with cifarzoo.load(FILE)"
         )
 
 

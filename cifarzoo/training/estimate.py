@@ -105,8 +105,8 @@ class Costs:
     """Measures what networks cost on this machine; equal networks are built once.
 
     A whole training step of a large network takes minutes to compile. Therefore the rate of training is estimated: the
-    network's rate of prediction, times the ratio of the two rates of ResNet-20. On two cores this was within 15 % of the
-    rate of training for ResNet-20, WRN-16-4, VGG-11 and ResNet-9.
+    network's rate of prediction, times the ratio of the two rates of ResNet-20. On two cores this was within 15 % of
+    the rate of training for ResNet-20, WRN-16-4, VGG-11 and ResNet-9.
     """
 
     def __init__(self):
