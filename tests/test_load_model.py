@@ -94,3 +94,15 @@ def test_a_published_file_is_known_by_its_tag_and_by_its_hash(tmp_path, monkeypa
         loaded = load_model(name)
         assert (loaded.source, loaded.train_split) == ("fresh", "train"), name
         np.testing.assert_allclose(predict(loaded.model, images), predict(model, images), atol=1e-5)
+
+
+def test_weights_of_another_network_are_refused_by_name(tmp_path):
+    """ResNet-20's two kinds of blocks have the same shapes."""
+    path = tmp_path / "a.weights.h5"
+    cifar_resnet20().save_weights(path)  # says nothing about itself
+    for described in (False, True):
+        if described:
+            save_weights(cifar_resnet20(), path)
+        with pytest.raises(WeightsError, match="a.weights.h5: (does not fit|contains) .*"):
+            load_model("cifar_resnet20", str(path), {"block_type": "preactivated"})
+        assert load_model("ResNet20", str(path), {}).model.name == "cifar_resnet20"
