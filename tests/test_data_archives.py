@@ -1,3 +1,4 @@
+import hashlib
 import io
 import os
 import pickle
@@ -19,7 +20,7 @@ from cifar_archives import (
     write_tar,
 )
 
-from cifarzoo.data import archives, load
+from cifarzoo.data import archives, load, published_records
 from cifarzoo.errors import DataError
 
 
@@ -364,3 +365,46 @@ def test_the_real_archive_as_pickles_gives_the_same_arrays(real, tmp_path, proto
     pickled = load("cifar10", tmp_path)
     for ours, theirs in ((whole.train, pickled.train), (whole.test, pickled.test)):
         assert np.array_equal(ours.images, theirs.images) and np.array_equal(ours.labels, theirs.labels)
+
+
+def test_records_other_than_the_published_are_named(made_up, tmp_path, caplog):
+    link(tmp_path, "cifar-100-binary", made_up)
+    load("cifar100", tmp_path)
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.split(": holds other images or labels than the published cifar100")[0] for line in lines] == [
+        str(tmp_path / "cifar-100-binary" / name) for name in ("train.bin", "test.bin")
+    ]
+
+
+@needs_data
+def test_a_flipped_bit_is_noticed(real, tmp_path, caplog):
+    folder = real / "cifar-10-batches-bin"
+    path = tmp_path / folder.name
+    path.mkdir()
+    for file in folder.glob("*.bin"):
+        (path / file.name).symlink_to(file)
+    load("cifar10", tmp_path)
+    assert not caplog.records  # as published
+    data = bytearray((folder / "data_batch_2.bin").read_bytes())
+    data[1_000_000] ^= 4
+    (path / "data_batch_2.bin").unlink()
+    (path / "data_batch_2.bin").write_bytes(data)
+    load("cifar10", tmp_path)
+    assert [record.getMessage().partition(": ")[0] for record in caplog.records] == [str(path / "data_batch_2.bin")]
+
+
+def test_checksums_do_not_depend_on_the_order_of_records(monkeypatch):
+    pixels, labels = planes(made_up_images(50, 1)), made_up_labels(50, 1, 10)
+    records = [bytes([label]) + row.tobytes() for label, row in zip(labels, pixels, strict=True)]
+    digests = sorted(hashlib.sha256(record).digest() for record in records)
+    expected = {"cifar10": {"test_batch": hashlib.sha256(b"".join(digests)).hexdigest()}}
+    monkeypatch.setattr(published_records, "CHECKSUMS", expected)
+    order = np.random.RandomState(0).permutation(50)
+    assert published_records.is_published("cifar10", "test_batch.bin", pixels[order], [labels[order]])
+    assert not published_records.is_published("cifar10", "test_batch", pixels[order], [labels])
+
+
+def test_an_enormous_label_is_one_line(made_up, tmp_path):
+    labels = [0] * 9_999 + [10**5000]
+    path = link(tmp_path, "cifar-10-batches-py", made_up, data_batch_1=batch(labels=labels))
+    fails("cifar10", tmp_path, path / "data_batch_1", "found a number of 4153 hexadecimal digits in record 9,999")

@@ -197,6 +197,49 @@ def test_publication_stopped_at_any_file_is_made_whole_by_the_next(filled, tmp_p
 
 
 @pytest.mark.slow
+def test_every_file_is_on_the_disk_before_the_manifest_names_it(filled, tmp_path, monkeypatch):
+    """After a loss of power, the disk has what was flushed, in the order of the calls."""
+    from cifarzoo.publishing.publish import publish
+
+    weights, run = copy_of(filled, tmp_path)
+    calls, replace, fsync = [], os.replace, os.fsync
+
+    def record_replace(source, target):
+        calls.append(("rename", os.path.basename(target), os.stat(source).st_ino))
+        replace(source, target)
+
+    def record_fsync(descriptor):
+        calls.append(("flush", None, os.fstat(descriptor).st_ino))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "replace", record_replace)
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    entry = publish(run, few_images(), weights, "flushed", "brief")
+    renamed = [name for kind, name, _ in calls if kind == "rename"]
+    named = [entry.file, entry.golden, "flushed.log.tsv"]
+    assert renamed[:4] == [*named, "manifest.json"]
+    folder = weights.path.stat().st_ino
+    for name in renamed[:4]:
+        (position,) = (number for number, call in enumerate(calls) if call[:2] == ("rename", name))
+        assert calls[position - 1] == ("flush", None, calls[position][2])  # its content before its name
+        assert calls[position + 1] == ("flush", None, folder)  # and its name before the next file
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+    # The same command completes what was interrupted, and another run's tag stays taken.
+    (weights.path / "flushed.md").unlink()
+    (tmp_path / "RESULTS.md").unlink()
+    assert publish(run, few_images(), weights, "flushed", "brief") == entry
+    assert (weights.path / "flushed.md").is_file() and (tmp_path / "RESULTS.md").is_file()
+    other = RunFolder(shutil.copytree(run.path, tmp_path / "run"))
+    other.results_path.write_text(other.results_path.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(WeightsError, match="flushed: published already; choose another tag"):
+        publish(other, few_images(), weights, "flushed", "brief")
+    (weights.path / entry.file).write_bytes(b"")
+    with pytest.raises(WeightsError, match="flushed: published already"):
+        publish(run, few_images(), weights, "flushed", "brief")
+
+
+@pytest.mark.slow
 def test_a_readme_without_a_place_is_refused_before_anything_is_published(filled, tmp_path):
     from cifarzoo.publishing.publish import publish
 

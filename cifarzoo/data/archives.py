@@ -7,6 +7,7 @@ Canonical order is the order of the records, starting with `data_batch_1`.
 """
 
 import gzip
+import logging
 import os
 import pickle
 import tarfile
@@ -19,7 +20,10 @@ from typing import Any
 import numpy as np
 
 from cifarzoo.data.pickles import read_batch
+from cifarzoo.data.published_records import is_published
 from cifarzoo.errors import DataError
+
+logger = logging.getLogger("cifarzoo")
 
 PIXELS = 3 * 32 * 32
 CLASSES = {"cifar10": {"label": 10}, "cifar100": {"coarse label": 20, "fine label": 100}}
@@ -155,6 +159,13 @@ def _split(form: Form, path: Path, contents: Callable[[str], bytes], files: dict
         for (kind, classes), column in zip(CLASSES[form.dataset].items(), columns, strict=True):
             _check_labels(where, kind, column, classes)
             labels[kind][first : first + count] = column
+        if not is_published(form.dataset, name, rows, columns):
+            # A warning, as a data set of one's own in this form is no error.
+            logger.warning(
+                "%s: holds other images or labels than the published %s; unless that is intended, unpack it again",
+                where,
+                form.dataset,
+            )
         images[first : first + count] = rows.reshape(count, 3, 32, 32).transpose(0, 2, 3, 1)
         first += count
     return Records(images, labels)
@@ -191,7 +202,9 @@ def _pickled_labels(where: str | Path, batch: dict[str, Any], key: str, count: i
 def _check_labels(where: str | Path, kind: str, column: np.ndarray, classes: int) -> None:
     wrong = np.flatnonzero((column < 0) | (column >= classes))
     if wrong.size:
-        actual = f"{column[wrong[0]]} in record {wrong[0]:,}"
+        value = column[wrong[0]]
+        digits = len(f"{int(value):x}")  # a decimal number of thousands of digits is an error in Python
+        actual = f"{value if digits < 100 else f'a number of {digits} hexadecimal digits'} in record {wrong[0]:,}"
         raise DataError(f"{where}: expected every {kind} to be from 0 to {classes - 1}, found {actual}")
 
 

@@ -3,6 +3,7 @@
 The published error is measured here, once, on all test images, from the very file that is published.
 """
 
+import json
 import re
 import shutil
 import tempfile
@@ -28,6 +29,7 @@ from cifarzoo.pretrained.manifest import Published, find_entry
 from cifarzoo.publishing.half_precision import errors_agree, halve
 from cifarzoo.publishing.wanted import TAG
 from cifarzoo.publishing.weights_folder import WeightsFolder
+from cifarzoo.runs import atomic
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.results import Results
 
@@ -58,6 +60,8 @@ def publish(
 ) -> Published:
     """Publish a finished run.
 
+    The same call completes a publication that was interrupted. Nothing is written to the run's folder.
+
     Args:
         run: Its folder.
         dataset: What it was trained on; the test split is evaluated.
@@ -68,7 +72,7 @@ def publish(
         remark: What a reader of the error must know, if anything.
 
     Returns:
-        The new manifest entry.
+        The manifest entry, new unless this run was published under this tag before.
 
     Raises:
         WeightsError: the run is not finished or was stopped early, was trained on part of the training images or from
@@ -76,33 +80,40 @@ def publish(
         DataError, ExperimentError: the run's configuration is damaged.
     """
     experiment, results = _checked(run, dataset, tag)
+    training = {"experiment": _without_paths(experiment.resolved())}
+    training |= {key: getattr(results, key) for key in TRAINING_KEYS}
     with weights.locked(), tempfile.TemporaryDirectory() as temporary:
-        if find_entry(tag, weights.entries()):
-            raise WeightsError(f"{tag}: published already; choose another tag")
+        if published := find_entry(tag, weights.entries()):
+            if not _is_whole(published, training, weights):
+                raise WeightsError(f"{tag}: published already; choose another tag")
+            weights.write_pages_locked()  # which a publication that was killed has not written
+            return published
         loaded = load_run(run)
         registered = registry.get(experiment.model)
         architecture = registered.architecture(experiment.model_parameters)
         source, metrics = _smallest(run.final_weights(), Path(temporary), loaded, dataset)
         file = weights.weight_file(tag, source.stat().st_size)
-        shutil.copyfile(source, file)
-        write_description(
-            file,
-            Description(
-                factory=registered.name,
-                arguments=architecture,
-                classes=dataset.classes,
-                statistics=statistics_of(dataset.name),
-                dataset=dataset.name,
-            ),
-        )
-
+        # The manifest names these files, so they are on the disk before it is.
+        with atomic.replacing(file) as part:
+            shutil.copyfile(source, part)
+            write_description(
+                part,
+                Description(
+                    factory=registered.name,
+                    arguments=architecture,
+                    classes=dataset.classes,
+                    statistics=statistics_of(dataset.name),
+                    dataset=dataset.name,
+                ),
+            )
         load_file(loaded.model, file)
         images = load("synthetic").test.images[:GOLDEN_IMAGES]
-        np.savez_compressed(weights.golden_file(tag), images=images, logits=predict(loaded.model, images))
-        shutil.copyfile(run.log_path, weights.log_file(tag))
+        with atomic.replacing(weights.golden_file(tag)) as part:
+            np.savez_compressed(part, images=images, logits=predict(loaded.model, images))
+        with atomic.replacing(weights.log_file(tag)) as part:
+            shutil.copyfile(run.log_path, part)
 
         mean, std = channel_statistics(dataset.name)
-        training = {key: getattr(results, key) for key in TRAINING_KEYS}
         entry = Published(
             tag=tag,
             model=registered.name,
@@ -116,10 +127,18 @@ def publish(
             macs=macs(loaded.model),
             preprocessing={"mean": mean, "std": std},
             metrics=metrics,
-            training={"recipe": recipe, "experiment": _without_paths(experiment.resolved()), **training},
+            training={"recipe": recipe} | training,
             remark=remark,
         )
         return weights.add(entry, preference)
+
+
+def _is_whole(entry: Published, training: dict[str, Any], weights: WeightsFolder) -> bool:
+    """Whether an entry is of the very run that `training` describes, and its weight file is whole."""
+    recorded = {key: value for key, value in entry.training.items() if key != "recipe"}
+    file = weights.weight_file(entry.tag, entry.bytes)
+    same_run = json.dumps(recorded, sort_keys=True) == json.dumps(training, sort_keys=True)
+    return same_run and file.is_file() and sha256(file) == entry.sha256
 
 
 def _checked(run: RunFolder, dataset: Dataset, tag: str) -> tuple[Experiment, Results]:

@@ -125,7 +125,11 @@ class WeightsFolder:
             WeightsError: there is no manifest, or the README lacks the table's marks; nothing is written then.
         """
         with self.locked():
-            _write_changed(self._pages(self.entries()))
+            self.write_pages_locked()
+
+    def write_pages_locked(self) -> None:
+        """Do what `write_pages` does in a folder that is locked already."""
+        _write_changed(self._pages(self.entries()))
 
     def _write(self, entries):
         """Write the manifest, then the pages; both are complete in memory before the first is written."""
