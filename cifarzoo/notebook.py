@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cifarzoo.errors import printable
+
 
 def in_notebook() -> bool:
     """Whether this process is the kernel of a notebook."""
@@ -17,7 +19,7 @@ def in_notebook() -> bool:
 
 def say(line: str) -> None:
     """Print a line for the user: on stdout in a notebook, elsewhere on stderr."""
-    print(line, file=sys.stdout if in_notebook() else sys.stderr, flush=True)
+    print(printable(line), file=sys.stdout if in_notebook() else sys.stderr, flush=True)
 
 
 def html_table(rows: Iterable[Mapping[str, Any]], title: str = "") -> str:
