@@ -75,6 +75,16 @@ def test_metrics_are_those_of_the_logits(model):
     assert metrics["error"] == pytest.approx(100 * np.mean(logits.argmax(1) != dataset.test.labels))
 
 
+def test_progress_follows_the_images(model):
+    steps = []
+    loaded = LoadedModel(model, "cifar10", "tiny")
+    splits = ["test", "train"]
+    predict_splits(loaded, small_dataset(), splits, batch_size=100, progress=lambda *step: steps.append(step))
+    shares = [share * (200 + TEST_IMAGES) for _, share in steps]
+    assert shares == pytest.approx([0, 100, 200, 200, 200 + TEST_IMAGES / 2, 200 + TEST_IMAGES])
+    assert steps[0][0] == "train images, tiny" and steps[-1][0] == "test images, tiny"
+
+
 def test_scaled_images_are_warned_about(model, caplog):
     dataset = small_dataset()
     scaled = dataclasses.replace(dataset, test=Split(dataset.test.images / 255, dataset.test.labels))

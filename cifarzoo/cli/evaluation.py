@@ -1,7 +1,9 @@
 """Commands that measure trained networks."""
 
 import json
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,6 +94,11 @@ def evaluate(
         figures.save(figures.confusion_matrix(metrics["confusion"], list(metrics["class_error"])), confusion)
 
 
+def _print_text(text: str, form: str) -> None:
+    """Print a paragraph, on a terminal in lines of its width."""
+    print(textwrap.fill(text, shutil.get_terminal_size().columns) if form == "table" else text)
+
+
 def _print_metrics(metrics: dict[str, Any], form: str) -> None:
     """Print the metrics of a split: for people in the parts of a page, as TSV and CSV in one row."""
     from cifarzoo.evaluation.text import METRIC_LABELS, as_markdown, as_rows, heading, temperature_note
@@ -110,7 +117,9 @@ def _print_metrics(metrics: dict[str, Any], form: str) -> None:
             print()
         rows = [{"metric": label, "value": value} for label, value in as_rows(metrics)]
         print_rows(rows, [Column("metric"), Column("value", numeric=True)], form, heading(metrics))
-        print(f"\n{temperature_note(metrics)}\n")
+        print()
+        _print_text(temperature_note(metrics), form)
+        print()
         classes = [{"class": name, "error": error} for name, error in metrics["class_error"].items()]
         print_rows(classes, [Column("class"), Column("error", "error %", ".2f")], form)
 
@@ -245,4 +254,5 @@ def _print_comparison(found: "Comparison", form: str) -> None:
     ]
     print_rows([vars(test) for test in found.tests], columns, form, "Paired tests")
     for test in found.tests:
-        print(f"\n{test.second}: {test.remark}.")
+        print()
+        _print_text(f"{test.second}: {test.remark}.", form)

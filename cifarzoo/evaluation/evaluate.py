@@ -33,21 +33,44 @@ Progress = Callable[[str, float], None]
 ROUNDING = 2e-4
 
 
-def predict(model: keras.Model, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
+def predict(
+    model: keras.Model,
+    images: np.ndarray,
+    batch_size: int = 500,
+    progress: Callable[[float], None] | None = None,
+) -> np.ndarray:
     """Return the logits of all images, float32 [n, classes].
 
     An incomplete last batch is padded with its last image. So nothing compiles twice, and every replica of a model
     under a `tf.distribute` strategy gets work.
+
+    Args:
+        model: Takes these images.
+        images: [n, height, width, 3].
+        batch_size: Images per prediction call.
+        progress: Called after each batch with the part of all that has been done.
     """
     count = len(images)
     if missing := -count % min(batch_size, count):
         images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+    callbacks = []
+    if progress:
+        batches = -(-len(images) // batch_size)
+        callbacks = [
+            keras.callbacks.LambdaCallback(on_predict_batch_end=lambda batch, logs: progress((batch + 1) / batches))
+        ]
     with full_float32():
-        return np.asarray(model.predict(images, batch_size=batch_size, verbose=0), np.float32)[:count]
+        logits = model.predict(images, batch_size=batch_size, verbose=0, callbacks=callbacks)
+    return np.asarray(logits, np.float32)[:count]
 
 
 def evaluate(
-    loaded: LoadedModel, dataset: Dataset, split: str = "test", batch_size: int = 500, flip: bool = False
+    loaded: LoadedModel,
+    dataset: Dataset,
+    split: str = "test",
+    batch_size: int = 500,
+    flip: bool = False,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[dict, np.ndarray]:
     """Measure a model on a split. Images that look scaled already are reported by a warning in the log.
 
@@ -57,6 +80,7 @@ def evaluate(
         split: Name of the split.
         batch_size: Images per prediction call.
         flip: Average the logits of each image and its mirror image (test-time augmentation).
+        progress: Called after each batch with the part of all that has been done; with `flip` that of the first half.
 
     Returns:
         The metrics of `classification_metrics` plus `images_per_second`, and logits float32 [n, classes]. For a model
@@ -73,7 +97,7 @@ def evaluate(
     first = predict(loaded.model, arrays.images[:batch_size], batch_size)  # compile before the clock starts
     _check_logits(loaded, first)
     started = time.perf_counter()
-    logits = predict(loaded.model, arrays.images, batch_size)
+    logits = predict(loaded.model, arrays.images, batch_size, progress)
     if flip:
         logits = (logits + predict(loaded.model, arrays.images[:, :, ::-1], batch_size)) / 2
     seconds = time.perf_counter() - started
@@ -127,7 +151,7 @@ def predict_splits(
         splits: Names of the splits.
         batch_size: Images per prediction call.
         flip: See `evaluate`.
-        progress: Called before each split.
+        progress: Called with the split being predicted, and the part of all images that has been.
 
     Raises:
         DataError: as `evaluate`.
@@ -136,13 +160,19 @@ def predict_splits(
     predictions = Predictions(loaded.source, dataset.name, train_split, class_names=tuple(dataset.class_names))
     logits, labels = predictions.logits, predictions.labels
     splits = sorted(splits, key=lambda name: name != "train")
+    sizes = [dataset.size(split) for split in splits]
     for number, split in enumerate(splits):
-        progress(f"{loaded.source}: {split} images", number / len(splits))
+        before, size = sum(sizes[:number]), sizes[number]
+
+        def show(done: float, split: str = split, before: int = before, size: int = size) -> None:
+            progress(f"{split} images, {loaded.source}", (before + done * size) / sum(sizes))
+
+        show(0)
         if split == "validation" and "train" in logits:
             _, indices = published_split(dataset.train.labels)
             logits[split], labels[split] = logits["train"][indices], labels["train"][indices]
             continue
-        metrics, logits[split] = evaluate(loaded, dataset, split, batch_size, flip)
+        metrics, logits[split] = evaluate(loaded, dataset, split, batch_size, flip, show)
         labels[split] = dataset.split(split).labels
         predictions.measured[split] = {
             key: metrics[key] for key in ("images_per_second", *GATE_LABELS) if key in metrics
@@ -270,7 +300,12 @@ def evaluate_published(
     for number, entry in enumerate(entries):
         progress(f"{entry.tag} ({number + 1} of {len(entries)})", number / len(entries))
         try:
-            metrics, _ = evaluate(load_published(entry), datasets[entry.dataset])
+            begun, text = number / len(entries), f"{entry.tag} ({number + 1} of {len(entries)})"
+            metrics, _ = evaluate(
+                load_published(entry),
+                datasets[entry.dataset],
+                progress=lambda done, begun=begun, text=text: progress(text, begun + done / len(entries)),  # type: ignore[misc]
+            )
         except CifarzooError as failure:
             yield entry, None, str(failure)
             continue

@@ -35,8 +35,8 @@ LINE, PLANE = np.linspace(-1, 1, 21), np.linspace(-1, 1, 9)
 CONFIDENT, PAIRS, EXAMPLES = 16, 4, 8  # images and pairs of classes among the mistakes
 # What a reader calls the splits.
 SPLIT_NAMES = {"train": "training", "train45k": "training", "validation": "validation", "test": "test"}
-# What has been done, as a share of the time without slices, when each part begins.
-LOADED, PREDICTED, DRAWN = 0.05, 0.15, 0.8
+# What has been done, as a share of the time without slices, when predictions and pictures begin.
+LOADED, DRAWN = 0.05, 0.8
 
 Progress = Callable[[str, float], None]
 
@@ -76,8 +76,12 @@ def write_report(
     loaded = subject.load()
     dataset = load(subject.dataset, data_dir)
     share = 0.2 if images else 1.0  # of the time, without slices
-    progress(f"predict {len(dataset.split(subject.split)):,} images", LOADED * share)
-    predictions = predict_splits(loaded, dataset, sorted({subject.split, "validation"}))
+    predictions = predict_splits(
+        loaded,
+        dataset,
+        sorted({subject.split, "validation"}),
+        progress=lambda step, done: progress(step, (LOADED + (DRAWN - LOADED) * done) * share),
+    )
     progress("draw the pictures", DRAWN * share)
     content = _content(subject, history, predictions, dataset)
     out = out or (Path(f"{subject.tag}.html") if subject.tag else RunFolder(name).report_path)
