@@ -15,8 +15,9 @@ from tiny_models import tiny_cnn
 
 from cifarzoo.data import Split, load
 from cifarzoo.errors import DataError
-from cifarzoo.evaluation.evaluate import differences, evaluate, predict, predict_splits
+from cifarzoo.evaluation.evaluate import evaluate, predict, predict_splits
 from cifarzoo.evaluation.load_model import LoadedModel
+from cifarzoo.evaluation.published import differences
 from cifarzoo.evaluation.text import as_rows
 
 ROOT = Path(__file__).parent.parent

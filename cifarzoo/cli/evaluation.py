@@ -126,7 +126,7 @@ def _print_metrics(metrics: dict[str, Any], form: str) -> None:
 
 def _evaluate_all(dataset: str | None, data_dir: str | None, form: str) -> None:
     """Print one row per published file; raise a CifarzooError if any differs from the manifest."""
-    from cifarzoo.evaluation.evaluate import evaluate_published
+    from cifarzoo.evaluation.published import evaluate_published
     from cifarzoo.evaluation.text import METRIC_LABELS
 
     rows: list[dict[str, Any]] = []

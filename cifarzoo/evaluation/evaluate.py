@@ -1,8 +1,8 @@
-"""Measure a model on the splits of a data set; measure finished runs and published files again."""
+"""Measure a model, or an ensemble, on the splits of a data set; measure finished runs again."""
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import keras
@@ -11,26 +11,21 @@ import numpy as np
 from cifarzoo.data import Dataset, load
 from cifarzoo.data.pixels import scaling_problem
 from cifarzoo.data.splits import published_split
-from cifarzoo.errors import CifarzooError, DataError
+from cifarzoo.errors import DataError
 from cifarzoo.evaluation.ensemble import ensemble
-from cifarzoo.evaluation.load_model import LoadedModel, load_model, load_published, load_run
+from cifarzoo.evaluation.load_model import LoadedModel, load_model, load_run
 from cifarzoo.evaluation.predictions import Predictions
-from cifarzoo.evaluation.text import GATE_LABELS, METRIC_LABELS
+from cifarzoo.evaluation.text import GATE_LABELS
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.hardware import full_float32
 from cifarzoo.metrics import are_probabilities, classification_metrics
 from cifarzoo.models.skipping import computation_metrics, has_gates
-from cifarzoo.pretrained.manifest import Published, manifest
 from cifarzoo.runs.folder import RunFolder
 
 logger = logging.getLogger("cifarzoo")
 
 # Called with what is done next, and the part of all that has been done, from 0 to 1.
 Progress = Callable[[str, float], None]
-
-# How much NLL, Brier score and ECE may differ between devices: float32 changes likelihoods a little, and may swap two
-# nearly equal logits of an image.
-ROUNDING = 2e-4
 
 
 def predict(
@@ -274,49 +269,3 @@ def evaluate_runs(experiments: Iterable[Experiment]) -> list[dict]:
             row |= {f"{split}_{key}": metrics[key] for key in ("error", "nll")}
         rows.append(row)
     return rows
-
-
-def evaluate_published(
-    dataset_name: str | None = None, data_dir: str | None = None, progress: Progress = lambda step, done: None
-) -> Iterator[tuple[Published, dict | None, str]]:
-    """Measure every published file on the test images again and compare it with the manifest.
-
-    Args:
-        dataset_name: Only files of this data set. Default: all.
-        data_dir: Folder of the archives.
-        progress: Called before each file.
-
-    Yields:
-        Per file: its manifest entry, its metrics (None if it cannot be evaluated), and one line that says what differs,
-        "" if nothing does (see `differences`).
-
-    Raises:
-        DataError: no file of this data set, or no archive of it.
-    """
-    entries = [entry for entry in manifest() if dataset_name in (None, entry.dataset)]
-    if not entries:
-        raise DataError(f"no published weights for the data set {dataset_name!r}")
-    datasets = {name: load(name, data_dir) for name in {entry.dataset for entry in entries}}
-    for number, entry in enumerate(entries):
-        progress(f"{entry.tag} ({number + 1} of {len(entries)})", number / len(entries))
-        try:
-            begun, text = number / len(entries), f"{entry.tag} ({number + 1} of {len(entries)})"
-            metrics, _ = evaluate(
-                load_published(entry),
-                datasets[entry.dataset],
-                progress=lambda done, begun=begun, text=text: progress(text, begun + done / len(entries)),  # type: ignore[misc]
-            )
-        except CifarzooError as failure:
-            yield entry, None, str(failure)
-            continue
-        yield entry, metrics, differences(metrics, entry.metrics)
-
-
-def differences(metrics: dict, published: dict) -> str:
-    """List the metrics that differ from the manifest's by more than one image or `ROUNDING`; "" if none does."""
-    lines = [f"{metrics['n']} images instead of {published['n']}"] if metrics["n"] != published["n"] else []
-    for key, label in METRIC_LABELS.items():
-        tolerance = 100 / published["n"] if key.endswith("error") else ROUNDING
-        if not abs(metrics[key] - published[key]) <= tolerance * (1 + 1e-6):  # also where one is NaN
-            lines.append(f"{label} {metrics[key]:.6g} instead of {published[key]:.6g}")
-    return ", ".join(lines)
