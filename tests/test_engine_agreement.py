@@ -1,7 +1,10 @@
 """Both engines train every family alike: 50 float64 steps from the same weights, randomness fixed."""
 
+import json
+
 import numpy as np
 import pytest
+from model_cases import run_python
 from test_engine_tensorflow import document, finish, start
 
 from cifarzoo.runs.folder import RunFolder
@@ -33,22 +36,50 @@ MODELS = {
     "pyramid_skipnet": ("tiny_pyramid_skipnet", {}),
 }
 
+# Model -> largest difference between the gradients of the first step.
+FIRST_STEP = {"smooth_resnet20": 1e-5, "cifar_resnet20": 2e-3, "smooth_resnet110": 1e-5}
+
 LARGE = ["resnet110", "resnet18", "resnet9", "resnet9_whitening", "airbench94", "vgg11"]
+
+
+# Builds all networks in one process. Keras numbers layers without a name through within a process, unless it forgets.
+BUILD = """
+import json, sys
+import keras
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.training.build import build_model
+for path, document in json.loads(sys.argv[1]).items():
+    keras.backend.clear_session()
+    build_model(Experiment.model_validate(document), 10, 0).save_weights(path)
+"""
+
+
+@pytest.fixture(scope="module")
+def first_weights(tmp_path_factory):
+    """The files of initial weights by the networks' names."""
+    folder = tmp_path_factory.mktemp("first")
+    networks = MODELS | {name: (name, {}) for name in FIRST_STEP}
+    documents = {
+        str(folder / f"{name}.weights.h5"): document(
+            folder,
+            module="fixed_models",
+            model=model,
+            model_parameters=arguments,
+            precision="float32" if name in FIRST_STEP else "float64",
+        )
+        for name, (model, arguments) in networks.items()
+    }
+    run_python(BUILD, json.dumps(documents))
+    return dict(zip(networks, documents, strict=True))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
-def test_both_engines_give_the_same_losses(name, tmp_path):
+def test_both_engines_give_the_same_losses(name, first_weights, tmp_path):
     model, arguments = MODELS[name]
-    changes = {
-        "module": "fixed_models",
-        "model": model,
-        "model_parameters": arguments,
-    }
+    changes = {"module": "fixed_models", "model": model, "model_parameters": arguments}
+    changes["init_weights"] = first_weights[name]
     parameters = {"batch_size": 2 if name in LARGE else 8, "ema_decay": 0}
-    first = parameters | {"schedule": {"kind": "constant", "learning_rate": 1e-9, "duration": 1}}
-    finish(start(document(tmp_path / "start", **changes, train_parameters=first)))
-    changes["init_weights"] = str(tmp_path / f"start/{model}/seed0/final.weights.h5")
     # In steep landscapes a large rate is chaos, in which the last bit grows to the first within 50 steps: ResNeXt's
     # losses differ by 1e-14 after 16 steps at 0.001, and by 1e-3 after 24.
     peak = {"resnext29_2x4d": 0.0001}.get(name, 0.001 if name in LARGE else 0.01)
@@ -69,10 +100,8 @@ def test_both_engines_give_the_same_losses(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("model", "tolerance"), [("smooth_resnet20", 1e-5), ("cifar_resnet20", 2e-3), ("smooth_resnet110", 1e-5)]
-)
-def test_first_step_in_float32(model, tolerance, tmp_path):
+@pytest.mark.parametrize(("model", "tolerance"), FIRST_STEP.items())
+def test_first_step_in_float32(model, tolerance, first_weights, tmp_path):
     """The loss to 1e-5, and gradients, which are the velocities after one step without decay, by their norm: of all
     together, and ten times as much of each tensor, but of the smallest.
 
@@ -81,8 +110,7 @@ def test_first_step_in_float32(model, tolerance, tmp_path):
     changes = {"module": "fixed_models", "model": model, "precision": "float32"}
     parameters = {"batch_size": 16, "weight_decay": 0, "ema_decay": 0, "val_interval": 1, "checkpoint_interval": 1}
     parameters |= {"schedule": {"kind": "constant", "learning_rate": 1e-9, "duration": 1}}
-    finish(start(document(tmp_path / "start", **changes, train_parameters=parameters)))
-    changes["init_weights"] = str(tmp_path / f"start/{model}/seed0/final.weights.h5")
+    changes["init_weights"] = first_weights[model]
     losses, gradients = {}, {}
     for engine, environment in ENGINES.items():
         description = document(tmp_path / engine, **changes, train_parameters=parameters)
