@@ -1,7 +1,11 @@
 """Fixtures that are slow to make and shared by several test files."""
 
+import os
+
 import pytest
 from small_zoo import ROWS, fill_zoo
+
+CACHED_FROM = "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS"
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +18,15 @@ def filled(tmp_path_factory):
     first = fill_zoo(folder, "--budget", "1h")
     assert first.returncode == 0, first.stderr[-3000:]
     return folder, first.stdout
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_programs(tmp_path_factory):
+    """Keep what XLA compiles for one test, mostly in processes of its own, for the others that run the same program."""
+    kept = {name: os.environ.get(name) for name in ("JAX_COMPILATION_CACHE_DIR", CACHED_FROM)}
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")), CACHED_FROM: "0.2"}
+    yield
+    for name, value in kept.items():
+        os.environ.pop(name)
+        if value is not None:
+            os.environ[name] = value

@@ -105,10 +105,8 @@ def two_workers():
             s.bind(("127.0.0.1", 0))
             ports.append(s.getsockname()[1])
     workers = [f"127.0.0.1:{port}" for port in ports]
-    return [
-        {"TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})}
-        for index in range(2)
-    ]
+    tasks = [{"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}} for index in range(2)]
+    return [{"TF_CONFIG": json.dumps(task), "JAX_ENABLE_COMPILATION_CACHE": "false"} for task in tasks]
 
 
 @pytest.mark.slow

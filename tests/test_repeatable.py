@@ -101,7 +101,9 @@ def assert_repeatable_on(backend, folder, augmentation, **parameters):
 
 @pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 @pytest.mark.slow
-def test_with_everything_at_once(tmp_path, backend):
+def test_with_everything_at_once(tmp_path, backend, monkeypatch):
+    """On JAX every run compiles its own program."""
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
     parameters = {
         "accumulate": 2,
         "sam_rho": 0.05,

@@ -234,6 +234,7 @@ def run_scenarios(folder, backend):
     """Run all scenarios on a backend, in a process of their own; returns what each did, by its name."""
     here = Path(__file__).parent
     environment = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment |= {"JAX_ENABLE_COMPILATION_CACHE": "false"}
     environment = os.environ | environment | {"PYTHONPATH": f"{here.parent}:{here}"}
     command = [sys.executable, __file__, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1200)
