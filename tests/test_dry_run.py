@@ -42,7 +42,7 @@ def plan(tmp_path, capsys, text):
 def test_a_grid_shows_shared_settings_once_and_builds_its_network_once(tmp_path, capsys, built):
     failures, out, err = plan(tmp_path, capsys, GRID)
     assert not failures and not err
-    assert built == ["cifar_resnet20", "cifar_resnet20"]  # once for the ratio of the two rates
+    assert built == ["cifar_resnet20"]
     assert len(out.splitlines()) < 600
     first, *others = yaml.safe_load_all(out)
     assert first["train_parameters"]["schedule"]["boundaries"][0] == {"steps": 400}

@@ -110,7 +110,7 @@ class Costs:
     """
 
     def __init__(self):
-        self._costs: dict[str, Cost] = {}
+        self._predictions: dict[str, Cost] = {}
         self._ratios: dict[tuple[str, str], float] = {}
 
     def of(self, job: Job) -> Cost:
@@ -119,16 +119,20 @@ class Costs:
         Raises:
             CifarzooError: the network cannot be built. Other exceptions: of a user's own module.
         """
+        device = job.experiment.precision, job.experiment.distribution
+        cost = self._prediction(job)
+        if device not in self._ratios:
+            self._ratios[device] = probe(*device) / self._prediction(_resnet20(*device)).rate
+        return cost._replace(rate=cost.rate * self._ratios[device])
+
+    def _prediction(self, job: Job) -> Cost:
+        """Return the cost of a job's network, with its rate of prediction."""
         experiment = job.experiment
         network = [experiment.module, experiment.model, experiment.model_parameters, job.dataset.classes]
-        device = experiment.precision, experiment.distribution
-        key = json.dumps([network, device], sort_keys=True)
-        if key not in self._costs:
-            if device not in self._ratios:
-                self._ratios[device] = probe(*device) / _measure_prediction(_resnet20(*device)).rate
-            cost = _measure_prediction(job)
-            self._costs[key] = cost._replace(rate=cost.rate * self._ratios[device])
-        return self._costs[key]
+        key = json.dumps([network, experiment.precision, experiment.distribution], sort_keys=True)
+        if key not in self._predictions:
+            self._predictions[key] = _measure_prediction(job)
+        return self._predictions[key]
 
 
 def _measure_prediction(job: Job) -> Cost:

@@ -21,8 +21,12 @@ IMAGES_PER_REPLICA = 5
 NUMBERS = ("momentum", "weight_decay", "clip_norm", "sam_rho", "label_smoothing", "ema_decay")
 
 
-def check_folders(job: Job) -> bool:
-    """Check that the runs' folders can be written and hold no other runs, before anything is built.
+def check_folders(job: Job, lock: bool = True) -> bool:
+    """Check that the runs' folders hold no other runs and can be written, before anything is built.
+
+    Args:
+        job: What is to be trained.
+        lock: Whether to try to lock the first folder.
 
     Returns:
         Whether any of the runs has still to be trained.
@@ -36,7 +40,7 @@ def check_folders(job: Job) -> bool:
         folder.check_belongs_to(job.experiment)
         check_sources(folder, job.sources(seed))
     unfinished = [folder for folder in folders if not folder.is_finished]
-    if job.is_chief and unfinished:
+    if lock and job.is_chief and unfinished:
         with unfinished[0].locked():
             pass
     return bool(unfinished)

@@ -168,7 +168,7 @@ def _checked_jobs(
     ]
     if warning := average_warning(jobs[0].experiment, jobs[0].plan):
         report(warning)
-    to_train = [check_folders(job) for job in jobs]
+    to_train = [check_folders(job, lock=job is jobs[0] and not experiment.skip_error_test) for job in jobs]
     (is_due,) = any_says(workers, f"the check of {experiment.name}", any(to_train) and not experiment.skip_error_test)
     if not is_due:
         return jobs
