@@ -171,9 +171,8 @@ def describe(folder):
     return contents
 
 
-def attack_training(server, case, kills, folder, draw):
-    """Kill runs of a case until `kills` processes have died, and compare every run that ends."""
-    tally = Tally()
+def attack_training(server, case, kills, folder, draw, tally):
+    """Kill runs of a case until `kills` processes have died, and compare every run that ends; counts in `tally`."""
     reference = folder / "undisturbed"
     write_experiment(reference, case)
     began = time.monotonic()
@@ -181,7 +180,7 @@ def attack_training(server, case, kills, folder, draw):
     seconds = time.monotonic() - began
     if any(statuses):
         tally.faults.append(f"the undisturbed run ended with {statuses}: {last_line(reference)}")
-        return tally
+        return
     operations = int(count_path(reference).read_text(encoding="utf-8"))
     largest = max(path.stat().st_size for path in reference.rglob("*.npz"))
     expected = describe(reference)
@@ -208,7 +207,6 @@ def attack_training(server, case, kills, folder, draw):
         else:
             tally.faults += differences(f"run{tally.ends}", describe(run), expected)
         shutil.rmtree(run)
-    return tally
 
 
 def differences(name, contents, expected):
@@ -226,14 +224,13 @@ def last_line(folder):
 # ----------------------------------------------------------------------------------------------------- publishing
 
 
-def attack_publication(server, kills, folder, draw):
-    """Kill publications before file operations, from the first to the last, and complete them."""
-    tally = Tally()
+def attack_publication(server, kills, folder, tally):
+    """Kill publications before file operations, from the first to the last, and complete them; counts in `tally`."""
     (folder / "experiment.yaml").write_text(PUBLISHED, encoding="utf-8")
     status = Command(server, ["train", "experiment.yaml"], folder).wait(LIMIT)
     if status:
         tally.faults.append(f"the run ended with {status}: {last_line(folder)}")
-        return tally
+        return
     words = ["publish", str(folder / "runs" / "small" / "seed0"), "tag", "--weights", "weights", "--recipe", "small"]
 
     def publish(name, death=None):
@@ -253,7 +250,7 @@ def attack_publication(server, kills, folder, draw):
     status, reference = publish("undisturbed")
     if status:
         tally.faults.append(f"the undisturbed publication ended with {status}: {last_line(reference)}")
-        return tally
+        return
     operations = int(count_path(reference).read_text(encoding="utf-8"))
     expected = contents(reference)
     for number in range(kills):
@@ -271,7 +268,6 @@ def attack_publication(server, kills, folder, draw):
         else:
             tally.faults += differences(f"{name}, killed before operation {operation}", contents(place), expected)
         shutil.rmtree(place)
-    return tally
 
 
 # ----------------------------------------------------------------------------------------------------- the table
@@ -306,19 +302,20 @@ def main():
     shares = {name: CASES[name].share if name in CASES else PUBLICATION_SHARE for name in names}
     tallies, began = {}, time.monotonic()
     servers = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):  # prints what there is
         for name in names:
             kills = max(1, round(options.kills * shares[name] / sum(shares.values())))
-            draw = random.Random(f"{options.seed} {name}")
             backend = CASES[name].backend if name in CASES else "tensorflow"
             servers[backend] = servers.get(backend) or Server(backend)
             place = Path(folder) / name.replace(" ", "_").replace(",", "")
             place.mkdir()
+            tally = tallies[name] = Tally()
             if name in CASES:
-                tallies[name] = attack_training(servers[backend], CASES[name], kills, place, draw)
+                draw = random.Random(f"{options.seed} {name}")
+                attack_training(servers[backend], CASES[name], kills, place, draw, tally)
             else:
-                tallies[name] = attack_publication(servers[backend], kills, place, draw)
-            for fault in tallies[name].faults:
+                attack_publication(servers[backend], kills, place, tally)
+            for fault in tally.faults:
                 print(f"{name}: {fault}", file=sys.stderr, flush=True)
         for server in servers.values():
             server.close()

@@ -9,6 +9,7 @@ anything but an acceptance or a clear refusal happened. Linux only. Expected: a 
 """
 
 import argparse
+import contextlib
 import os
 import pickle
 import random
@@ -157,10 +158,11 @@ def main():
             Path("fallen_input").write_bytes(received if isinstance(received, bytes) else pickle.dumps(received))
         verdicts = {name: [] for name in counts}
         work = serve(originals, options.seed, options.memory)
-        for task, verdict in sandbox.run_all(tasks, work, options.jobs, SECONDS):
-            verdicts[task[0]].append(verdict)
-            if not is_good(verdict):
-                show(task, verdict)
+        with contextlib.suppress(KeyboardInterrupt):  # prints what there is
+            for task, verdict in sandbox.run_all(tasks, work, options.jobs, SECONDS):
+                verdicts[task[0]].append(verdict)
+                if not is_good(verdict):
+                    show(task, verdict)
     print_table(counts, verdicts)
     print(f"\nseed {options.seed}, {(time.monotonic() - started) / 60:.1f} min, Python {sys.version.split()[0]}")
     sys.exit(not all(is_good(verdict) for those in verdicts.values() for verdict in those))
