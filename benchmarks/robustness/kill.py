@@ -295,6 +295,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", action="append", choices=[*CASES, PUBLICATION], help="only this case; repeatable")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: prints what there is
     names = options.case or [*CASES, PUBLICATION]
     if importlib.util.find_spec("jax") is None:
         names = [name for name in names if not name.startswith("jax")]
@@ -302,7 +303,7 @@ def main():
     shares = {name: CASES[name].share if name in CASES else PUBLICATION_SHARE for name in names}
     tallies, began = {}, time.monotonic()
     servers = {}
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):  # prints what there is
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):
         for name in names:
             kills = max(1, round(options.kills * shares[name] / sum(shares.values())))
             backend = CASES[name].backend if name in CASES else "tensorflow"

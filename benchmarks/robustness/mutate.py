@@ -15,6 +15,7 @@ import pickle
 import random
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -138,6 +139,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--memory", type=int, default=MEMORY, help="bytes that a reader may take")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: prints what there is
     readers = [BY_NAME[name] for name in options.reader or BY_NAME]
     if options.without_keras:
         readers = [reader for reader in readers if not reader.needs_keras]
@@ -158,7 +160,7 @@ def main():
             Path("fallen_input").write_bytes(received if isinstance(received, bytes) else pickle.dumps(received))
         verdicts = {name: [] for name in counts}
         work = serve(originals, options.seed, options.memory)
-        with contextlib.suppress(KeyboardInterrupt):  # prints what there is
+        with contextlib.suppress(KeyboardInterrupt):
             for task, verdict in sandbox.run_all(tasks, work, options.jobs, SECONDS):
                 verdicts[task[0]].append(verdict)
                 if not is_good(verdict):
