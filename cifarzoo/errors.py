@@ -6,8 +6,12 @@ import traceback
 class CifarzooError(Exception):
     """A problem that the user can fix: bad input, a missing file, an interrupted run.
 
-    The message is one line: what was received, what is valid, and where.
+    The message is one line: what was received, what is valid, and where. What a damaged file put into it, such as
+    control characters or a name of 60,000 letters, is escaped or cut.
     """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class DataError(CifarzooError):
@@ -20,6 +24,9 @@ class ExperimentError(CifarzooError):
 
 class MistakesError(ExperimentError):
     """Several mistakes in one file: a line for each."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(one_line, Exception.__str__(self).split("\n")))
 
 
 class ModelError(CifarzooError, ValueError):

@@ -211,6 +211,7 @@ def batch(**changes):
         ({"labels": [-1] + [0] * 9_999}, ["found -1 in record 0"]),
         ({"labels": [0] * 9_999 + [10]}, ["found 10 in record 9,999"]),
         ({"labels": [2**70] + [0] * 9_999}, [f"found {2**70} in record 0"]),
+        ({"labels": [0, 10**5000] + [0] * 9_998}, ["found a number of 4153 hexadecimal digits in record 1"]),
     ],
 )
 def test_a_pickle_with_wrong_contents(made_up, tmp_path, changes, words):

@@ -29,6 +29,13 @@ def test_several_mistakes_have_a_line_each(capsys):
     )
 
 
+def test_messages_are_readable_in_python_too():
+    """A name in a damaged file may hold escapes, or 60,000 letters."""
+    assert str(ModelError("a\x1b]0;x\a\nb")) == "a\\x1b]0;x\\x07\\nb"
+    assert len(str(ModelError("x" * 60_000))) == errors.LONGEST_LINE
+    assert str(MistakesError("a: wrong\x1b\nb: wrong")) == "a: wrong\\x1b\nb: wrong"
+
+
 def test_python_callers_see_no_command_line_option(capsys):
     assert summarize(FOREIGN) == "RuntimeError: a mistake"
     assert summarize(KeyError()) == "KeyError: no message"

@@ -127,7 +127,7 @@ class Watch:
                 self.executed.append("code in the input")
             for name in set(sys.modules) - modules:
                 file = getattr(sys.modules[name], "__file__", None) or ""
-                if os.path.realpath(file).startswith(self.folder + os.sep):
+                if os.path.realpath(file).startswith(self.folder + os.sep) and os.path.exists(file):
                     self.executed.append(f"import {name}")
                     del sys.modules[name]
 

@@ -1,4 +1,7 @@
-"""Networks that train in milliseconds a step; experiments name this file as their `module`."""
+"""Networks that train in milliseconds a step; experiments name this file as their `module`.
+
+Layers have names, which a weight file holds: those that Keras makes up count the models that a process has built.
+"""
 
 import keras
 from keras import layers
@@ -6,10 +9,11 @@ from keras import layers
 
 def linear(classes=10, hidden=8):
     """A layer with BatchNormalization and dropout on the mean colour."""
-    inputs = keras.Input((32, 32, 3))
-    x = layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 64, offset=-2)(inputs))
-    x = layers.Dropout(0.2)(layers.BatchNormalization(momentum=0.9)(layers.Dense(hidden)(x)))
-    return keras.Model(inputs, layers.Dense(classes, name="logits")(x))
+    inputs = keras.Input((32, 32, 3), name="image")
+    x = layers.Rescaling(1 / 64, offset=-2, name="scale")(inputs)
+    x = layers.Dense(hidden, name="hidden")(layers.GlobalAveragePooling2D(name="pool")(x))
+    x = layers.Dropout(0.2, name="dropout")(layers.BatchNormalization(momentum=0.9, name="norm")(x))
+    return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="linear")
 
 
 def all_random(classes=10):
@@ -17,10 +21,11 @@ def all_random(classes=10):
     from cifarzoo.layers import ShakeDrop
     from cifarzoo.models.shake_shake import shake_shake_block
 
-    inputs = keras.Input((32, 32, 3))
-    x = layers.AveragePooling2D(4)(layers.Rescaling(1 / 64, offset=-2)(inputs))
+    inputs = keras.Input((32, 32, 3), name="image")
+    x = layers.AveragePooling2D(4, name="shrink")(layers.Rescaling(1 / 64, offset=-2, name="scale")(inputs))
     x = layers.Conv2D(8, 3, padding="same", name="stem")(x)
     x = shake_shake_block(x, 8, 2, "shake_shake")
-    x = layers.Add()([x, ShakeDrop(0.5, "image")(layers.Conv2D(8, 3, padding="same")(x))])
-    x = layers.Dropout(0.3)(layers.GlobalAveragePooling2D()(layers.BatchNormalization(momentum=0.9)(x)))
-    return keras.Model(inputs, layers.Dense(classes, name="logits")(x))
+    branch = ShakeDrop(0.5, "image", name="shake_drop")(layers.Conv2D(8, 3, padding="same", name="branch")(x))
+    x = layers.BatchNormalization(momentum=0.9, name="norm")(layers.Add(name="sum")([x, branch]))
+    x = layers.Dropout(0.3, name="dropout")(layers.GlobalAveragePooling2D(name="pool")(x))
+    return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="all_random")
