@@ -1,5 +1,6 @@
 """The command line as a user runs it, each command in a process of its own."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -71,6 +72,8 @@ def test_a_run_explains_itself(batch):
     assert rows[0][:2] == ["step", "epoch"] and [row[0] for row in rows[1:]] == ["10", "20"]
     results = json.loads((run_folder / "results.json").read_text())
     assert results["versions"]["keras"] and results["device"]
+    weights = (run_folder / "final.weights.h5").read_bytes()
+    assert results["weights_sha256"] == hashlib.sha256(weights).hexdigest()
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import io
 import os
@@ -409,3 +410,17 @@ def test_an_enormous_label_is_one_line(made_up, tmp_path):
     labels = [0] * 9_999 + [10**5000]
     path = link(tmp_path, "cifar-10-batches-py", made_up, data_batch_1=batch(labels=labels))
     fails("cifar10", tmp_path, path / "data_batch_1", "found a number of 4153 hexadecimal digits in record 9,999")
+
+
+@pytest.mark.parametrize("member", ["readme.html", "cifar-10-batches-bin/data_batch_1.bin", "after"])
+def test_an_archive_that_expands_without_end(tmp_path, member):
+    """A page of zeros, a batch of zeros, or zeros after the archive's end."""
+    form = archives.FORMS[0]
+    small = archives.Form(form.dataset, form.folder, form.tar, True, {"data_batch_1.bin": 1}, {"test_batch.bin": 1})
+    path, zeros = tmp_path / form.tar, bytes(2**21)
+    if member == "after":
+        path.write_bytes(gzip.compress(zeros, 1))
+    else:
+        write_tar(path, {member: zeros})
+    with pytest.raises(DataError, match="four times the length of the official archive|expected 3,073 bytes"):
+        archives.read(small, path)

@@ -131,6 +131,16 @@ def test_a_half_done_row_goes_first_and_takes_what_is_left(tmp_path, monkeypatch
         assert queue.seconds(row) == pytest.approx(seconds, abs=1)
 
 
+@pytest.mark.parametrize("meta", ["3", '"x"', "[]", '{"step": "many"}', '{"step": 3, "steady": 1}', "{}"])
+def test_a_bad_checkpoint_does_not_end_the_queue(tmp_path, monkeypatch, meta):
+    queue = queue_of(tmp_path, FOUR, monkeypatch)
+    run = tmp_path / "runs/b_cifar10_brief/seed0"
+    run.mkdir(parents=True)
+    np.savez(run / "checkpoint.npz", __meta__=np.array(meta))
+    assert tags(queue.open_rows()) == ["a_long", "b_seed", "a_brief", "b_brief"]
+    assert all(queue.rough_seconds(row) > 60 for row in queue.open_rows())
+
+
 def test_a_row_is_trained_until_there_is_just_time_to_publish_it(tmp_path, monkeypatch):
     """What fits ends in time for its publication, what does not is only saved; checkpoints are a minute apart."""
     from cifarzoo.experiment.schedules import Duration

@@ -234,6 +234,21 @@ def _folder_contents(form: Form, folder: Path) -> Callable[[str], bytes]:
     return contents
 
 
+class _LimitedGzip(gzip.GzipFile):
+    """A file that expands to at most `limit` bytes: a small archive can expand to any length."""
+
+    def __init__(self, path: Path, limit: int):
+        super().__init__(path, "rb")
+        self._left = limit
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise OSError("it expands to more than four times the length of the official archive")
+        return data
+
+
 def _tar_contents(form: Form, path: Path) -> Callable[[str], bytes]:
     """Return the same function for a .tar.gz, read into memory in one pass without looking at other members.
 
@@ -244,7 +259,7 @@ def _tar_contents(form: Form, path: Path) -> Callable[[str], bytes]:
     names = {f"{form.folder}/{name}": name for name in counts}
     contents = {}
     try:
-        with gzip.open(path) as stream:
+        with _LimitedGzip(path, 4 * sum(counts.values()) * form.record) as stream:
             with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20) as tar:
                 for member in tar:
                     name = names.get(member.name.removeprefix("./"))
