@@ -144,6 +144,17 @@ def test_the_weights_in_a_saved_model_are_checked_before_keras_reads_them(tmp_pa
         check_saved_model(file)
 
 
+def test_a_heap_over_which_hdf5_would_loop_forever(tmp_path):
+    path = weight_file(tmp_path / "x.weights.h5")
+    data = bytearray(path.read_bytes())
+    start = data.index(b"GCOL")
+    data[start + 16 : start + 32] = bytes(16)
+    path.write_bytes(data)
+    for read in (read_arrays, read_description):
+        with pytest.raises(WeightsError, match="x.weights.h5: damaged: the heap at byte .* has an object of 0 bytes"):
+            read(path)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_mutated_weight_files_are_one_line(tmp_path, seed):
     rng, path = random.Random(seed), tmp_path / "x.weights.h5"

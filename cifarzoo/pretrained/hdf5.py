@@ -34,6 +34,7 @@ def open_bounded(path: Path) -> Iterator[tuple[Any, set[str]]]:
     import h5py  # not above: listing models imports this package, and is to cost no NumPy
 
     try:
+        _check_heaps(path.read_bytes())
         with h5py.File(path) as file:
             yield file, checked_arrays(file, path.stat().st_size)
     except WeightsError as failure:
@@ -70,6 +71,30 @@ def checked_arrays(file: Any, size: int) -> set[str]:
     return names
 
 
+def _check_heaps(data: bytes) -> None:
+    """Check the heaps that hold text: HDF5 1.14 loops forever over one with an object of no length.
+
+    The format: "GCOL", version 1, three zeros, the heap's length in 8 bytes; then objects: 16 bytes (index, references,
+    zeros, length in 8 bytes) and the content, padded to 8 bytes. Object 0 is what is left, its header included.
+
+    Raises:
+        WeightsError: an object is longer than its heap, or has no length.
+    """
+    signature = b"GCOL\x01\0\0\0"
+    start = data.find(signature)
+    while start >= 0:
+        end = start + int.from_bytes(data[start + 8 : start + 16], "little")
+        position = start + 16
+        while position + 16 <= min(end, len(data)):
+            index = int.from_bytes(data[position : position + 2], "little")
+            length = int.from_bytes(data[position + 8 : position + 16], "little")
+            step = 16 + (length + 7) // 8 * 8 if index else length
+            if not step or step > end - position:
+                raise WeightsError(f"damaged: the heap at byte {start:,} has an object of {length:,} bytes")
+            position += step
+        start = data.find(signature, start + 8)
+
+
 def child(group: Any, name: str) -> Any:
     """Return what a group holds under a name, None if it holds nothing.
 
@@ -99,5 +124,7 @@ def check_saved_model(file: IO[bytes]) -> None:
         if claimed > max(ALWAYS_ALLOWED, EXPANSION * size):
             raise WeightsError(f"it claims {claimed:,} bytes in {size:,}")
         if WEIGHTS_MEMBER in archive.namelist():
-            with h5py.File(io.BytesIO(archive.read(WEIGHTS_MEMBER))) as weights:
+            data = archive.read(WEIGHTS_MEMBER)
+            _check_heaps(data)
+            with h5py.File(io.BytesIO(data)) as weights:
                 checked_arrays(weights, max(size, archive.getinfo(WEIGHTS_MEMBER).file_size))
