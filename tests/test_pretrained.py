@@ -40,7 +40,7 @@ def folder(tmp_path, monkeypatch):
         parameters=model.count_params(),
         macs=40_551_040,
         preprocessing={},
-        metrics={},
+        metrics={"error": 8.0},
         training={},
     )
     (tmp_path / "manifest.json").write_text(json.dumps([dataclasses.asdict(entry)]))

@@ -98,6 +98,12 @@ def test_readers_withstand_a_few_mutated_inputs():
 
 
 @pytest.mark.slow
+def test_weight_files_and_saved_models_withstand_a_few_mutations():
+    ended = run(FOLDER / "mutate.py", "--inputs", 12, "--reader", "x.weights.h5", "--reader", "x.keras", "--jobs", 1)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.slow
 def test_killed_runs_end_as_if_nobody_had_stopped_them():
     ended = run(FOLDER / "kill.py", "--kills", 3, "--case", "tensorflow")
     assert ended.returncode == 0, ended.stdout + ended.stderr

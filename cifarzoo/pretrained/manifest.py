@@ -98,6 +98,7 @@ def read_manifest(path: Path) -> list[Published]:
         entries = [_entry(document) for document in json.loads(path.read_text(encoding="utf-8"))]
         for entry in entries:
             check_types(entry)
+            _check_contents(entry)
         return entries
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as failure:
         raise WeightsError(f"{path}: not a manifest of this version of cifarzoo ({failure!s:.300})") from None
@@ -107,6 +108,14 @@ def _entry(document: Any) -> Published:
     if not isinstance(document, dict):
         raise TypeError(f"an entry is {document!r:.80}")
     return Published(**document | {"aliases": tuple(document.get("aliases", ()))})
+
+
+def _check_contents(entry: Published) -> None:
+    """Raise ValueError unless an entry has what every list of published files shows."""
+    if "error" not in entry.metrics:
+        raise ValueError(f"{entry.tag}: metrics.error is missing")
+    if not isinstance(versions := entry.training.get("versions", {}), dict):
+        raise ValueError(f"{entry.tag}: training.versions is a mapping, got {versions!r:.80}")
 
 
 def find_entry(tag: str, entries: list[Published]) -> Published | None:
