@@ -106,7 +106,8 @@ def test_kinds_of_probabilities():
 
 
 @pytest.mark.parametrize(
-    "decay, steps, share", [(0.999, 120, "89 %"), (0.99, 400, "1.8 %"), (0.99, 600, None), (0, 9, None)]
+    "decay, steps, share",
+    [(0.999, 120, "89 %"), (0.999, 4, "100 %"), (0.99, 400, "1.8 %"), (0.99, 600, None), (0, 9, None)],
 )
 def test_a_moving_average_longer_than_the_run(decay, steps, share):
     schedule = {"kind": "constant", "learning_rate": 0.1, "duration": steps}

@@ -58,9 +58,10 @@ def average_warning(experiment: Experiment, plan: Plan) -> str | None:
     if share <= MAX_INITIAL_SHARE:
         return None
     longest = MAX_INITIAL_SHARE ** (1 / plan.total)
+    percent = f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.2g}"
     digits = 1 - math.floor(math.log10(1 - longest))
     return (
-        f"{experiment.location}: train_parameters.ema_decay: {decay} over {plan.total} steps leaves {100 * share:.2g} "
+        f"{experiment.location}: train_parameters.ema_decay: {decay} over {plan.total} steps leaves {percent} "
         "% of the initial weights in the average, which is measured in the end; "
         f"{longest:.{digits}f} leaves 1 %"
     )
