@@ -18,8 +18,8 @@ HINTS = {
     "ema": "write train_parameters.ema_decay",
     "gpus": "write distribution: mirrored, or leave it out: all devices are used",
     "loss_function": "write train_parameters.loss",
-    "pretrained": "write init_weights: a file of weights to start from",
-    "weights": "write init_weights: a file of weights to start from",
+    "pretrained": "write init_weights: a tag or file of weights to start from",
+    "weights": "write init_weights: a tag or file of weights to start from",
 }
 
 # Names that cifar-vs-tensorflow2 uses for the zoo's own module, and for arguments that have another name here.
