@@ -71,7 +71,7 @@ def test_a_single_process_has_nobody_to_ask():
     assert alone.failure is None and alone.exchange("there") == [None]
 
 
-def test_engine_workers_at_different_places_all_stop(connect):
+def test_workers_at_different_places_all_stop(connect):
     (chief, worker), _ = connect(2)
     found = at_once(lambda: chief.exchange("step 8 of a"), lambda: worker.exchange("step 8 of b"))
     for failure in found:
