@@ -11,8 +11,9 @@ import pytest
 from mutations import mutated
 
 from cifarzoo import npz
-from cifarzoo.errors import CheckpointError, CifarzooError, DataError
+from cifarzoo.errors import CheckpointError, CifarzooError, DataError, WeightsError
 from cifarzoo.evaluation.predictions import load_predictions
+from cifarzoo.pretrained.manifest import manifest_path, read_manifest
 from cifarzoo.runs import checkpoint
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.tables import read_table
@@ -227,3 +228,19 @@ def test_mutated_files_are_one_line(tmp_path, seed):
                 read()
             except CifarzooError as failure:
                 assert "\n" not in str(failure) and len(str(failure)) < 1000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"tag": 3}, {"metrics": {"error": "low"}}, {"bytes": "many"}, {"aliases": 3}, {"unknown": 1}, {"training": []}],
+)
+def test_manifests_with_other_types(tmp_path, change):
+    (entry,) = json.loads(manifest_path().read_text(encoding="utf-8"))[:1]
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps([entry]), encoding="utf-8")
+    assert read_manifest(path)[0].tag == entry["tag"]
+    for content in (json.dumps([entry | change]), "[3]", "3", "[" * 100_000, "\x00"):
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(WeightsError, match="manifest.json: not a manifest of this version of cifarzoo") as caught:
+            read_manifest(path)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
