@@ -246,7 +246,10 @@ class _Worker:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _stat(self) -> list[str]:
-        text = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8")
+        try:
+            text = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8")
+        except OSError:  # it has died, which the pipe tells next
+            return ["Z", *["0"] * 20]
         return text.rpartition(")")[2].split()
 
     def end(self):
