@@ -4,6 +4,7 @@ import os
 from typing import TypedDict, cast
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from cifarzoo.data.statistics import channel_statistics
@@ -33,8 +34,9 @@ def image_input(options: ModelOptions):
         mean, std = channel_statistics(input_statistics(options))
         # Not Normalization, whose constants tf2onnx turns into further inputs of an exported model.
         x = layers.Rescaling(
-            [1 / value for value in std],
-            [-value / deviation for value, deviation in zip(mean, std, strict=True)],
+            # In float32, to which TensorFlow rounds lists, so that float64 has the same numbers on every backend.
+            np.array([1 / value for value in std], np.float32).tolist(),
+            np.array([-value / deviation for value, deviation in zip(mean, std, strict=True)], np.float32).tolist(),
             # At least float32: bfloat16 keeps only 8 bits of (pixel - mean).
             dtype=variable_dtype(),
             name="normalization",
