@@ -1,5 +1,6 @@
 """What the workers of a multi-worker run tell each other, without a backend: two or three channels in one process."""
 
+import sys
 import threading
 import time
 from multiprocessing import Pipe
@@ -24,15 +25,21 @@ def ended(monkeypatch):
 @pytest.fixture
 def connect(ended):
     """A function that connects the channels of some workers; the connections are closed at the end."""
-    pipes = []
+    pipes, channels = [], []
+    interval = sys.getswitchinterval()
 
     def connect(count):
         pairs = {worker: Pipe() for worker in range(1, count)}
         pipes.extend(end for pair in pairs.values() for end in pair)
         chief = Channel(0, count, {worker: pair[0] for worker, pair in pairs.items()})
-        return [chief, *(Channel(worker, count, {0: pair[1]}) for worker, pair in pairs.items())], pairs
+        workers = [chief, *(Channel(worker, count, {0: pair[1]}) for worker, pair in pairs.items())]
+        channels.extend(workers)
+        return workers, pairs
 
     yield connect
+    for channel in channels:
+        channel._depth = 0  # otherwise its threads, which outlive the test, would end this process
+    sys.setswitchinterval(interval)
     for end in pipes:
         end.close()
 
