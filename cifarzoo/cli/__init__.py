@@ -1,6 +1,6 @@
 """The command line `cifarzoo`: one module per group of commands, one function per command.
 
-`main` is imported before anything else, so that Ctrl-C and every failure end in one line from the first moment on.
+Import `main` before anything else, so that Ctrl-C and failures end in one line even during imports.
 """
 
 import os
@@ -14,14 +14,14 @@ from cifarzoo.keras_internals import quiet_start
 def main() -> NoReturn:
     """Run the command line and exit.
 
-    The status is 0, 1 after an error, 2 if the command line is wrong, 130 after Ctrl-C. An error is one line on stderr;
-    `--debug` and `CIFARZOO_DEBUG=1` show its traceback and what TensorFlow prints at its start.
+    The status is 0 on success, 1 after an error, 2 if the command line is wrong, and 130 after Ctrl-C. An error is one
+    line on stderr; `--debug` and `CIFARZOO_DEBUG=1` show its traceback and TensorFlow's start-up messages.
     """
     debug = "--debug" in sys.argv or quiet_start.debugging()
     if debug:
         quiet_start.uninstall()
     set_debug(debug)
-    if hasattr(sys.stdout, "reconfigure"):  # a name that the terminal cannot show must not end a command
+    if hasattr(sys.stdout, "reconfigure"):  # escape names that the terminal cannot show instead of failing
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         from cifarzoo.cli.application import command
@@ -31,9 +31,9 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         status = 130
     except Exception as failure:
-        if nobody_reads():
+        if _stdout_is_closed():
             sys.exit(1)
-        if hasattr(failure, "format_message"):  # of the library that parses the command line
+        if hasattr(failure, "format_message"):  # a usage error found by the command-line parser
             _end(_usage(failure), 2)
         if debug:
             raise
@@ -43,8 +43,8 @@ def main() -> NoReturn:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def nobody_reads() -> bool:
-    """Whether standard output goes to a process that has ended, such as `head`; drops what is left to write then."""
+def _stdout_is_closed() -> bool:
+    """Whether the reader of stdout, such as `head`, has closed the pipe; if so, discard the remaining output."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -56,18 +56,18 @@ def nobody_reads() -> bool:
 
 
 def _line(failure: Exception) -> str:
-    """Return one line about an exception that no command has handled."""
+    """Describe an unhandled exception in one line."""
     if isinstance(failure, ModuleNotFoundError) and failure.name in ("tensorflow", "jax", "torch"):
         return f"{failure.name} is not installed: pip install {failure.name}, or choose another backend"
     if isinstance(failure, OSError) and failure.filename is not None:
         return one_line(f"{failure.filename}: {failure.strerror}")
     if isinstance(failure, MemoryError):
-        return "the memory of this machine is not enough"
+        return "out of memory"
     return summarize(failure)
 
 
 def _usage(failure: object) -> str:
-    """Return one line about a wrong command line."""
+    """Describe a wrong command line in one line."""
     context = getattr(failure, "ctx", None)
     hint = f"; {context.command_path} --help shows what is valid" if context else ""
     return one_line(failure.format_message()).rstrip(".") + hint  # type: ignore[attr-defined]

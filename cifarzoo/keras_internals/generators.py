@@ -1,4 +1,4 @@
-"""Leave the random generators of the caller as they were, which `keras.utils.set_random_seed` sets anew."""
+"""Restore the caller's random generators, which `keras.utils.set_random_seed` reseeds."""
 
 import contextlib
 import random
@@ -16,7 +16,7 @@ KERAS_ATTRIBUTES = ("global_random_seed", "global_seed_generator")
 def kept_generators():
     """On exit, restore the global generators of Python, NumPy, Keras and TensorFlow.
 
-    Keras and TensorFlow have no public way to read theirs; where this version keeps them elsewhere, they stay reseeded.
+    Keras and TensorFlow have no public way to read theirs. If a version stores them differently, they stay reseeded.
     """
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     keras = _keras_generators()
@@ -35,7 +35,7 @@ def kept_generators():
 
 
 def _keras_generators() -> dict[str, Any]:
-    """Return Keras' global seed and generator, which a Keras that has not been imported does not have."""
+    """Return Keras' global seed and generator; both are None if Keras has not been imported."""
     if "keras" not in sys.modules:
         return dict.fromkeys(KERAS_ATTRIBUTES)
     with contextlib.suppress(ImportError, AttributeError):
@@ -51,7 +51,7 @@ def _tensorflow_context():
 
 
 def _tensorflow_generator() -> tuple[Any, Any] | None:
-    """Return the global seed of TensorFlow and its generator of operations' seeds; None if it has not been imported."""
+    """Return TensorFlow's global seed and its generator of operation seeds; None if it has not been imported."""
     if "tensorflow" not in sys.modules:
         return None
     try:

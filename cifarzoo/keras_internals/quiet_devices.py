@@ -1,6 +1,6 @@
-"""Let TensorFlow look for devices without its message that there are no CUDA drivers, or that they do not work.
+"""Let TensorFlow look for devices without its message that CUDA drivers are missing or do not work.
 
-It looks when it is first asked for devices or runs its first operation, wherever that is.
+It looks when it first lists devices or runs its first operation.
 """
 
 import functools
@@ -19,13 +19,13 @@ def _module():
 
 @internal("a quiet search for devices", without="TensorFlow's messages about CUDA are shown")
 def supported() -> bool:
-    """Whether TensorFlow still has the functions that are redirected here."""
+    """Whether TensorFlow still has the functions in `SEARCHES`."""
     return all(callable(getattr(_module(), name)) for name in SEARCHES)
 
 
 def hide_search() -> None:
-    """Redirect the first call of each function that looks for devices, and restore the function then."""
-    if not supported():  # the messages themselves say so
+    """Silence the first call of each function that looks for devices; the call restores the function."""
+    if not supported():  # no warning: TensorFlow's own messages then appear
         return
     module = _module()
     for name in SEARCHES:

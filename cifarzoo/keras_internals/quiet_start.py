@@ -1,22 +1,22 @@
-"""Import TensorFlow without its messages about oneDNN, CUDA and absl, which say nothing that a user can act on.
+"""Import TensorFlow without its messages about oneDNN, CUDA and absl, on which a user cannot act.
 
-TensorFlow 2.21 prints up to nine lines before it reads `TF_CPP_MIN_LOG_LEVEL`, straight to file descriptor 2 and thus
-also into notebooks. `install` redirects that descriptor while TensorFlow is imported, by whomever, and while it first
-looks for devices (`quiet_devices`). `CIFARZOO_DEBUG=1` and `--debug` show everything.
+TensorFlow 2.21 prints up to nine lines before it reads `TF_CPP_MIN_LOG_LEVEL`. They go straight to file descriptor 2,
+and so appear in notebooks, too. `install` redirects that descriptor while any module imports TensorFlow, and while
+TensorFlow first looks for devices (`quiet_devices`). `CIFARZOO_DEBUG=1` and `--debug` show everything.
 
-`import cifarzoo` imports this module, so it imports next to nothing itself.
+`import cifarzoo` imports this module, so it imports almost nothing itself.
 """
 
 import os
 import sys
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-# Of a warning about distribution strategies that no user of the runner can follow.
+# Part of a warning about distribution strategies on which users of the runner cannot act.
 ADVICE = "eagerly has significant overhead currently"
 
 
 def debugging() -> bool:
-    """Whether `CIFARZOO_DEBUG` asks to see everything; "" and "0" do not."""
+    """Whether `CIFARZOO_DEBUG` is set to anything except "" and "0"."""
     return os.environ.get("CIFARZOO_DEBUG", "0") not in ("", "0")
 
 
@@ -24,7 +24,7 @@ def install() -> None:
     """Hide TensorFlow's start-up messages from now on, unless `CIFARZOO_DEBUG` is set."""
     if debugging():
         return
-    os.environ.setdefault(LEVEL, "2")  # for what it logs later
+    os.environ.setdefault(LEVEL, "2")  # hides what TensorFlow logs later
     if "tensorflow" in sys.modules:
         _loaded()
     elif not any(isinstance(finder, QuietFinder) for finder in sys.meta_path):
@@ -32,14 +32,14 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Let TensorFlow say everything; works until it is imported."""
-    os.environ["CIFARZOO_DEBUG"] = "1"  # for processes that this one starts
+    """Show TensorFlow's messages again; has an effect only before TensorFlow is imported."""
+    os.environ["CIFARZOO_DEBUG"] = "1"  # for child processes
     os.environ.pop(LEVEL, None)
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, QuietFinder)]
 
 
 class QuietFinder:
-    """Finds TensorFlow where the other finders do, and gives it a loader that redirects file descriptor 2."""
+    """Finds TensorFlow through the other finders, and wraps its loader to redirect file descriptor 2."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):
@@ -57,7 +57,7 @@ class QuietFinder:
 
 
 class QuietLoader:
-    """Runs a module with another loader, quietly, and then leaves the module to it."""
+    """Runs a module quietly with another loader, and then restores that loader."""
 
     def __init__(self, loader):
         self._loader = loader

@@ -1,4 +1,4 @@
-"""Redirect file descriptor 2, where native libraries log, and drop the lines of their logs."""
+"""Redirect file descriptor 2, to which native libraries log, and drop their log lines."""
 
 import contextlib
 import faulthandler
@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 
-# A line of absl's log or of TensorFlow's own, below "fatal", and the two lines without their form.
+# Log lines of absl and TensorFlow below "fatal", and two messages that do not have their format.
 CHATTER = re.compile(
     rb"[IWE]\d{4} \d\d:\d\d:[\d.]+ +\d+ \S+:\d+\] |\d{4}-\d\d-\d\d \d\d:\d\d:[\d.]+: [IWE] \S+:\d+\] "
     rb"|WARNING: All log messages before absl::InitializeLog\(\)|To enable the following instructions: "
@@ -19,10 +19,10 @@ _depth = 0
 
 @contextlib.contextmanager
 def quiet():
-    """Redirect file descriptor 2 in the context, and write at its end what is no chatter; after an exception, all.
+    """Redirect file descriptor 2 in the context, then write everything except chatter; after an exception, everything.
 
-    Threads share the descriptor, so what others write meanwhile is delayed, never lost. Where the process crashes,
-    Python's fault handler says where.
+    Threads share the descriptor, so the output of other threads is delayed, never lost. If the process crashes,
+    Python's fault handler prints the traceback.
     """
     global _depth
     with _lock:
@@ -48,7 +48,7 @@ class _Redirection:
 
     @classmethod
     def start(cls):
-        """Redirect; returns None where there is no such descriptor or nowhere to write."""
+        """Redirect; return None if the descriptor is closed or no temporary file can be created."""
         _flush()
         try:
             saved = os.dup(2)
@@ -66,7 +66,7 @@ class _Redirection:
         return redirection
 
     def end(self, everything):
-        """Restore the descriptor and write what was kept."""
+        """Restore the descriptor and write the lines to keep."""
         _flush()
         os.dup2(self._saved, 2)
         if self._handles_faults:
@@ -76,13 +76,13 @@ class _Redirection:
             file.seek(0)
             lines = file.read().splitlines(keepends=True)
         kept = b"".join(line for line in lines if everything or not CHATTER.match(line))
-        with contextlib.suppress(OSError):  # nobody reads
+        with contextlib.suppress(OSError):  # the reader has closed the pipe
             while kept:
                 kept = kept[os.write(2, kept) :]
 
 
 def _flush():
-    """Flush what Python holds back for file descriptor 2."""
+    """Flush Python's buffers for file descriptor 2."""
     for stream in (sys.stderr, sys.__stderr__):
         with contextlib.suppress(OSError, ValueError):  # broken, closed
             if stream:

@@ -1,6 +1,6 @@
-"""What the workers of a multi-worker run agree on before they train together: the experiments, the data, the step.
+"""Check that the workers of a multi-worker run agree before they train together: on experiments, data and step.
 
-With a single process nothing is hashed or exchanged.
+A single process hashes and exchanges nothing.
 """
 
 import contextlib
@@ -19,34 +19,34 @@ from cifarzoo.training.engines.channel import Channel, WorkerError
 from cifarzoo.training.engines.cluster import has_workers
 from cifarzoo.training.job import Job
 
-# Where the hosts keep their files may differ. Everything else of a document has to be the same.
+# Keys that may differ between hosts. The logdir may, too; everything else in a document must be the same.
 OF_THE_HOST = {"data_dir", "description"}
 
 
 def agree(workers: Channel, topic: str, facts: dict[str, Any]) -> None:
-    """Check that all workers have the same facts; blocks until every worker has sent its own.
+    """Check that all workers have the same facts; wait until every worker has sent its own.
 
     Args:
-        workers: The channel to them.
+        workers: The channel to the workers.
         topic: What the facts are about, in words.
         facts: Nested plain data.
 
     Raises:
-        WorkerError: they differ, and the message names the first difference; or another worker failed.
+        WorkerError: the facts differ (the message names the first difference), or another worker failed.
     """
-    chief, *others = (_flat(one) for one in workers.exchange(topic, facts))
-    for worker, facts_there in enumerate(others, 1):
-        for key in chief | facts_there:
-            if chief.get(key) != facts_there.get(key):
+    chief, *others = map(_flat, workers.exchange(topic, facts))
+    for worker, other in enumerate(others, 1):
+        for key in chief | other:
+            if chief.get(key) != other.get(key):
                 raise WorkerError(
                     f"the workers do not agree on {topic}: {key}: {_brief(chief.get(key))} on worker 0, "
-                    f"{_brief(facts_there.get(key))} on worker {worker}; give all workers the same files, options and "
+                    f"{_brief(other.get(key))} on worker {worker}; give all workers the same files, options and "
                     "logdir, and start them again"
                 )
 
 
 def any_says(workers: Channel, topic: str, *answers: bool) -> list[bool]:
-    """Return, for every question, whether any worker answers yes."""
+    """Return for each question whether any worker answers yes."""
     return [any(column) for column in zip(*workers.exchange(topic, list(map(bool, answers))), strict=True)]
 
 
@@ -59,14 +59,15 @@ def agree_on_experiments(workers: Channel, experiments: Sequence[Experiment]) ->
 
 @contextlib.contextmanager
 def joined(experiments: Sequence[Experiment]) -> Iterator[Channel]:
-    """Join the other workers if any experiment has them, and check that all have the same experiments.
+    """Join the other workers if any experiment uses several, and check that all have the same experiments.
 
-    Comes before anything runs on a device. Meanwhile the workers need each other; see `Channel.working`.
+    Call this before anything runs on a device. Inside the block the workers depend on each other; see
+    `Channel.working`.
 
     Raises:
         WorkerError: the experiments differ. ExperimentError: see `EngineModule.join_cluster`.
     """
-    distributions = [one.distribution for one in experiments if has_workers(one.distribution)]
+    distributions = [experiment.distribution for experiment in experiments if has_workers(experiment.distribution)]
     if not distributions:
         yield Channel()
         return
@@ -82,11 +83,11 @@ def agree_on_run(workers: Channel, job: Job, seed: int, what: str = "the run of"
     """Check that all workers are about to train, or check, the same run on the same data; see `agree`.
 
     Args:
-        workers: The channel to them.
+        workers: The channel to the workers.
         job: What they are about to train.
-        seed: Which of its seeds.
-        what: What they are about to do, in words that a name can follow.
-        progress: How far the run is.
+        seed: One of the job's seeds.
+        what: What they are about to do, for messages; the experiment's name follows.
+        progress: The progress of the run, compared as well.
     """
     if workers.count == 1:
         return

@@ -67,8 +67,8 @@ def build_parts(
 def build_model(experiment: Experiment, classes: int, seed: int) -> keras.Model:
     """Build the model with fresh weights drawn from `seed`, in the experiment's precision.
 
-    With `init_weights` the weights come from that file or tag; `{logdir}` and `{seed}` in a path are filled in. The
-    classifier stays fresh if the file's has another number of classes.
+    With `init_weights` the weights come from that file or tag; `{logdir}` and `{seed}` in a path are filled in. If the
+    file's number of classes differs, the classifier stays fresh.
 
     Raises:
         ExperimentError: the model does not have one output per class, or an argument does not fit.
@@ -90,10 +90,10 @@ def build_model(experiment: Experiment, classes: int, seed: int) -> keras.Model:
 
 
 def check_is_functional(model: object, source: str) -> None:
-    """Check that a model is one that the engines can train: functional or Sequential, built, with one input.
+    """Check that the engines can train a model: it is functional or Sequential, built, and has one input.
 
     Raises:
-        ModelError: it is not.
+        ModelError: the model is of another kind.
     """
     if not isinstance(model, keras.Model):
         raise ModelError(f"{source}: returns {type(model).__name__}, not a Keras model")
@@ -106,10 +106,10 @@ def check_is_functional(model: object, source: str) -> None:
 
 @contextlib.contextmanager
 def no_exit(source: str) -> Iterator[None]:
-    """While active, `sys.exit` in code of the user's does not end the process, and with it a whole batch.
+    """Inside the block, keep `sys.exit` in the user's code from ending the process and with it a whole batch.
 
     Raises:
-        ModelError: it was called.
+        ModelError: `sys.exit` was called.
     """
     try:
         yield

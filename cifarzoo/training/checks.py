@@ -12,9 +12,9 @@ from cifarzoo.keras_internals.model_graph import all_layers, any_image_size, out
 from cifarzoo.layers import PolicyGradient
 from cifarzoo.metrics import are_probabilities
 
-# Of the initial weights in a moving average at the end of training.
+# Largest share of the initial weights in a moving average at the end of training that gives no warning.
 MAX_INITIAL_SHARE = 0.01
-# Fewer outputs than this may be between 0 and 1 by chance.
+# With fewer outputs, all may lie between 0 and 1 by chance.
 ENOUGH_OUTPUTS = 20
 
 
@@ -35,14 +35,14 @@ def check_model(experiment: Experiment, model: keras.Model, images_at_once: int)
 
 
 def check_outputs(experiment: Experiment, outputs: np.ndarray) -> None:
-    """Check that a model returns logits. Probabilities would pass a second softmax in the loss, and train badly.
+    """Check that a model returns logits. The loss would apply a second softmax to probabilities, and training suffer.
 
     Args:
         experiment: The experiment.
         outputs: The outputs for some images, float [images, classes].
 
     Raises:
-        ModelError: they are probabilities, of a softmax or of sigmoids.
+        ModelError: the outputs are probabilities, of a softmax or of sigmoids.
     """
     if kind := kind_of_probabilities(outputs):
         raise ModelError(
@@ -62,13 +62,13 @@ def average_warning(experiment: Experiment, plan: Plan) -> str | None:
     digits = 1 - math.floor(math.log10(1 - longest))
     return (
         f"{experiment.location}: train_parameters.ema_decay: {decay} over {plan.total} steps leaves {percent} "
-        "% of the initial weights in the average, which is measured in the end; "
+        "% of the initial weights in the average, which is what is evaluated; "
         f"{longest:.{digits}f} leaves 1 %"
     )
 
 
 def kind_of_probabilities(outputs: np.ndarray) -> str:
-    """Return "softmax" or "sigmoid" if outputs, float [images, classes], look like those of one, else ""."""
+    """Return "softmax" or "sigmoid" if outputs, float [images, classes], look like its probabilities, else ""."""
     if are_probabilities(outputs):
         return "softmax"
     inside = ((outputs > 0) & (outputs < 1)).all()

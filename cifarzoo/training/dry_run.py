@@ -17,8 +17,8 @@ from cifarzoo.training.job import Job, prepare
 def print_plan(experiments: list[Experiment]) -> int:
     """Print every experiment with all defaults filled in, its steps, arithmetic and estimated time, and the total time.
 
-    Settings that several experiments share are printed once. An experiment that cannot be built is one line on stderr,
-    and the others follow.
+    Settings that all experiments share are printed once. An experiment that cannot be built gives one line on stderr;
+    the others are printed.
 
     Returns:
         The number of experiments that cannot be built.
@@ -30,7 +30,7 @@ def print_plan(experiments: list[Experiment]) -> int:
         try:
             job = prepare(experiment.model_copy(update={"distribution": distribution}), info(experiment.dataset))
             planned.append((experiment, job, costs.of(job)))
-        except Exception as failure:  # of a user's own module, too
+        except Exception as failure:  # a user's own module may raise anything
             reason = summarize(failure).removeprefix(f"{experiment.location}: ")
             print(f"{experiment.location}: {reason}", file=sys.stderr, flush=True)
     documents = [
@@ -56,7 +56,7 @@ def _hours(job: Job, cost: Cost) -> float:
 
 
 def _describe(experiment: Experiment, job: Job, cost: Cost) -> str:
-    """Describe an experiment in comments of YAML."""
+    """Describe an experiment in YAML comments."""
     plan, seeds = job.plan, len(experiment.seeds)
     images = plan.total * plan.batch_size
     operations = job.experiment.operations(cost.macs, plan.full_size_images())
@@ -75,7 +75,7 @@ def _describe(experiment: Experiment, job: Job, cost: Cost) -> str:
 
 
 def _duration(hours: float) -> str:
-    """Write a duration in hours with two digits, from two days on also in days."""
+    """Format a duration with two digits; from two days, also in days."""
     text = f"{hours:,.0f} h" if hours >= 10 else f"{hours:.2g} h" if hours >= 0.1 else f"{60 * hours:.2g} min"
     return f"{text} ({hours / 24:,.0f} days)" if hours >= 48 else text
 
@@ -88,7 +88,7 @@ def _yaml(document: dict[str, Any]) -> str:
 
 
 def _brief(tree: Any) -> Any:
-    """Leave out the units in which a duration is not given."""
+    """Omit the units of a duration that are not set."""
     if isinstance(tree, list):
         return [_brief(item) for item in tree]
     if not isinstance(tree, dict):
@@ -111,7 +111,7 @@ def _shared(documents: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _without(document: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
-    """Return what a document has in addition to the shared settings."""
+    """Return the settings of a document that are not shared."""
     own = {}
     for key, value in document.items():
         if key not in shared:

@@ -25,7 +25,7 @@ from cifarzoo.training.resolve_auto import on_accelerator
 PROBE_CALLS = (1, 1, 8, 100)
 PROBE_SECONDS = 5.0
 
-# Operations of one timed prediction, and how many of them there are.
+# Operations of one timed prediction, and the number of predictions.
 CPU_PREDICTION, ACCELERATOR_PREDICTION = 1e10, 1e12
 PREDICTIONS = 3
 
@@ -94,7 +94,7 @@ def _resnet20(precision: str, distribution: str) -> Job:
 
 
 class Cost(NamedTuple):
-    """What a network costs: multiply-accumulates per image, weights, operations per second of its training."""
+    """What a network costs: multiply-accumulates per image, number of weights, operations per second in training."""
 
     macs: int
     parameters: int
@@ -104,9 +104,9 @@ class Cost(NamedTuple):
 class Costs:
     """Measures what networks cost on this machine; equal networks are built once.
 
-    A whole training step of a large network takes minutes to compile. Therefore the rate of training is estimated: the
-    network's rate of prediction, times the ratio of the two rates of ResNet-20. On two cores this was within 15 % of
-    the rate of training for ResNet-20, WRN-16-4, VGG-11 and ResNet-9.
+    The training step of a large network takes minutes to compile, so the training rate is estimated: the network's
+    prediction rate times ResNet-20's ratio of training to prediction rate. On two cores the estimates for ResNet-20,
+    WRN-16-4, VGG-11 and ResNet-9 were within 15 % of the measured training rates.
     """
 
     def __init__(self):
@@ -117,7 +117,7 @@ class Costs:
         """Return the cost of a job's network.
 
         Raises:
-            CifarzooError: the network cannot be built. Other exceptions: of a user's own module.
+            CifarzooError: the network cannot be built. A user's own module may raise any exception.
         """
         device = job.experiment.precision, job.experiment.distribution
         cost = self._prediction(job)
@@ -126,7 +126,7 @@ class Costs:
         return cost._replace(rate=cost.rate * self._ratios[device])
 
     def _prediction(self, job: Job) -> Cost:
-        """Return the cost of a job's network, with its rate of prediction."""
+        """Return the cost of a job's network, with the prediction rate as its rate."""
         experiment = job.experiment
         network = [experiment.module, experiment.model, experiment.model_parameters, job.dataset.classes]
         key = json.dumps([network, experiment.precision, experiment.distribution], sort_keys=True)
@@ -136,7 +136,7 @@ class Costs:
 
 
 def _measure_prediction(job: Job) -> Cost:
-    """Measure a network, with the operations per second of its prediction as the rate, in a few seconds."""
+    """Measure a network in a few seconds; the rate is that of its prediction, in operations per second."""
     parts = dataclasses.replace(job.parts, build_model=functools.partial(_fresh_model, job))
     dataset = load("synthetic")
     dataset = dataclasses.replace(dataset, class_names=tuple(map(str, range(job.dataset.classes))))
@@ -158,5 +158,5 @@ def _measure_prediction(job: Job) -> Cost:
 
 
 def without_others(distribution):
-    """Leave other workers out: a probe must not wait for them."""
+    """Return a distribution without other workers: a probe must not wait for them."""
     return "none" if distribution == "multi_worker" or (distribution == "auto" and is_described()) else distribution

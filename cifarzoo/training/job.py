@@ -26,7 +26,7 @@ class Job:
 
     Attributes:
         experiment: The experiment with its `precision` and `steps_per_call` settled.
-        seeds: Those that train together, a part of the experiment's.
+        seeds: The experiment's seeds that train together.
         dataset: The arrays, or only their sizes where nothing is to be trained.
         plan: The lengths of a run in steps.
         parts: What an engine trains with.
@@ -45,7 +45,7 @@ class Job:
     initial_weights: str | None = None
 
     def sources(self, seed: int) -> Sources:
-        """Hash what a seed's run depends on outside of its document; see `check_sources`."""
+        """Hash what a seed's run depends on outside its document; see `check_sources`."""
         own = {INITIAL: [self.initial_weights]} if self.initial_weights else {}
         return own | sources_of(self.experiment, seed)
 

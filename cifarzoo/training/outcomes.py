@@ -53,7 +53,7 @@ class Outcomes(list[Outcome]):
 
 
 def _shown(outcomes: list[Outcome]) -> list[dict[str, Any]]:
-    """Return the rows of a notebook's table, with units, and with the reason if a run has not finished."""
+    """Return the rows of a notebook's table, with units, and the reason for a run that has not finished."""
     rows = []
     for outcome, row in zip(outcomes, result_rows(outcomes), strict=True):
         error, minutes = row.pop("error", None), row.pop("minutes", None)
@@ -68,7 +68,7 @@ def _measured(results: Results | None) -> str:
 
 
 def result_rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:
-    """Return one row per run of a batch: errors in percent, losses in nats; what an unfinished run lacks is None."""
+    """Return one row per run of a batch: errors in percent, losses in nats, None for values of unfinished runs."""
     rows = []
     for outcome in outcomes:
         row: dict[str, Any] = {
@@ -90,5 +90,5 @@ def result_rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:
 
 
 def report(line: str) -> None:
-    """Print a line, not through rich, which would break an error over several lines."""
+    """Print a line for the user. Not through rich, which would wrap an error over several lines."""
     say(line)

@@ -15,7 +15,7 @@ from cifarzoo.models import registry
 from cifarzoo.training.build import check_is_functional, no_exit
 from cifarzoo.training.checks import kind_of_probabilities
 
-# From which outputs are computed, to see whether they are probabilities.
+# Images for which outputs are computed, to see whether they are probabilities.
 IMAGES = 10
 
 

@@ -17,7 +17,7 @@ from cifarzoo.training.user_callbacks import DIRECTIONS, TRAIN_DIRECTIONS, Callb
 STEPS = 2
 IMAGES_PER_REPLICA = 5
 
-# Parameters that any positive value makes the same program.
+# Parameters of which all positive values compile to the same program.
 NUMBERS = ("momentum", "weight_decay", "clip_norm", "sam_rho", "label_smoothing", "ema_decay")
 
 
@@ -29,11 +29,11 @@ def check_folders(job: Job, lock: bool = True) -> bool:
         lock: Whether to try to lock the first folder.
 
     Returns:
-        Whether any of the runs has still to be trained.
+        Whether any of the runs is not finished.
 
     Raises:
-        CheckpointError: a folder is in use, cannot be written, or belongs to another experiment. DataError: it is
-            damaged.
+        CheckpointError: a folder is in use, cannot be written, or belongs to another experiment. DataError: a folder
+            is damaged.
     """
     folders = [job.folder(seed) for seed in job.seeds]
     for folder, seed in zip(folders, job.seeds, strict=True):
@@ -47,9 +47,9 @@ def check_folders(job: Job, lock: bool = True) -> bool:
 
 
 def what_a_check_sees(experiment: Experiment) -> str:
-    """Return everything about an experiment on which its check depends, for comparison with others.
+    """Return the settings on which the check of an experiment depends, as text to compare with other experiments.
 
-    Of settings that are multiplied or compared, only whether they are zero.
+    Of numbers in `NUMBERS`, only whether they are zero counts.
     """
     document = experiment.resolved()
     parameters = document["train_parameters"]
@@ -67,10 +67,10 @@ def preflight(job: Job, callbacks: Callbacks = ()) -> None:
 
     Args:
         job: What is to be trained.
-        callbacks: The user's callbacks, of which copies are called.
+        callbacks: The user's callbacks; the check calls copies of them.
 
     Raises:
-        CifarzooError: what would have stopped the run later.
+        CifarzooError: an error that would have stopped the run later.
     """
     workers = engines.current().workers(job.experiment.distribution)
     agree_on_run(workers, job, job.seeds[0], "the check of")

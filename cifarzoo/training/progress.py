@@ -1,7 +1,7 @@
-"""Show how far a run is: a bar on a terminal or in a notebook, and elsewhere one plain line per log interval.
+"""Show a run's progress: a bar on a terminal or in a notebook, otherwise one plain line per log interval.
 
-The bar has two lines. Both fit a terminal of 60 columns or more, since the run's name gives way first and the training
-loss second.
+The bar has two lines. Both fit a terminal of 60 columns or more: the run's name is shortened first, then the training
+loss.
 """
 
 import html
@@ -21,14 +21,14 @@ from cifarzoo.errors import printable
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.notebook import in_notebook
 
-# Seconds between two updates of a notebook's output, each of which the browser draws.
+# Minimum seconds between two updates of a notebook's output, each of which the browser redraws.
 NOTEBOOK_INTERVAL = 0.25
 LONGEST_NAME = 32
 SHORTEST_BAR = 10
 
 
 def shortened(name: str, length: int) -> str:
-    """Shorten a name in its middle, as its end tells apart the runs of a grid."""
+    """Shorten a name in the middle, because the runs of a grid differ at the end."""
     if len(name) <= length:
         return name
     end = 2 * (length - 1) // 3
@@ -37,15 +37,15 @@ def shortened(name: str, length: int) -> str:
 
 @dataclass
 class State:
-    """What is known about a run while it trains.
+    """The progress of a run while it trains.
 
     Attributes:
         title: Name of the run and its seed.
-        total: Its steps.
+        total: Steps of the whole run.
         step: Steps done.
         logs: The callback's latest logs.
         left: Seconds left, if known.
-        validation: The last validation's error in percent, and the step that it was measured at.
+        validation: The last validation's error in percent, and its step.
     """
 
     title: str
@@ -61,7 +61,7 @@ class State:
         return f"{self.logs['images_per_second']:,.0f} images/s" if self.logs else "compiling"
 
     def status(self) -> str:
-        """The rate, the validation error with its step unless that is the current one, and the training loss."""
+        """The rate, the validation error (with its step if that is earlier), and the training loss."""
         parts = [self.rate]
         if self.validation:
             error, step = self.validation
@@ -71,7 +71,7 @@ class State:
         return "  ".join(parts)
 
     def __rich_console__(self, console: rich.console.Console, options: rich.console.ConsoleOptions) -> Any:
-        """Draw two lines: name, bar, step and time left; then the rest."""
+        """Draw two lines: name, bar, step and time left; then the status."""
         cells = [f"{self.step:>{len(str(self.total))}}/{self.total}", f"{clock(self.left):>7} left"]
         room = options.max_width - sum(len(cell) + 2 for cell in cells) - 2
         name = shortened(printable(self.title), max(8, min(LONGEST_NAME, room - SHORTEST_BAR)))
@@ -96,7 +96,7 @@ class Progress(keras.callbacks.Callback):
     Args:
         title: Name of the run and its seed.
         plan: Its plan.
-        first_step: The step from which it starts or resumes.
+        first_step: The step at which it starts or resumes.
     """
 
     def __init__(self, title: str, plan: Plan, first_step: int):
@@ -116,10 +116,10 @@ class Progress(keras.callbacks.Callback):
         """Move the bar, or print a line if one is due."""
         state, step, now = self._state, batch + 1, time.perf_counter()
         started, first = self._start
-        # By arithmetic rather than steps, because those on small images are quick.
+        # Estimated from full-size images rather than steps, because steps on small images are faster.
         images_left = self._plan.full_size_images
         state.left = (now - started) * images_left(step) / (images_left(first) - images_left(step))
-        if first == self._first_step:  # the first call compiles, which the others do not repeat
+        if first == self._first_step:  # leave out the first call, which compiles
             self._start = now, step
         state.step, state.logs = step, dict(logs)
         if "val_error" in logs:
@@ -151,7 +151,7 @@ class _Lines:
 
 
 class _Terminal:
-    """Bars at the bottom of a terminal, one for each run that trains side by side."""
+    """Bars at the bottom of a terminal, one for each of the runs that train side by side."""
 
     _running: list[State] = []
     _live: rich.live.Live | None = None
@@ -183,7 +183,7 @@ class _Terminal:
 
 
 class _Notebook:
-    """An output of a notebook's cell that is updated in place."""
+    """An output of a notebook cell, updated in place."""
 
     def __init__(self):
         self._handle, self._updated = None, 0.0

@@ -54,8 +54,8 @@ def run_all(experiments: list[Experiment], callbacks: "Callbacks" = ()) -> list[
         One outcome per run, in order. An experiment that fails its check is not trained; the others are.
 
     Raises:
-        ExperimentError: their `backend` is another than Keras runs on, or they name several; or there are callbacks,
-            which follow one run at a time, and an experiment trains several seeds at once.
+        ExperimentError: their `backend` is not the one that Keras runs on, or they name several; or there are
+            callbacks, which follow one run at a time, and an experiment trains several seeds at once.
     """
     set_backend(experiments)
     if callbacks and (several := [e for e in experiments if e.seeds_at_once > 1]):
@@ -90,7 +90,7 @@ def run_all(experiments: list[Experiment], callbacks: "Callbacks" = ()) -> list[
         with StopRequest().on_signals() as stop:
             for number, job in batches:
                 experiment = experiments[number]
-                # Perhaps in the last moments of a run that has finished.
+                # The request to stop may have arrived just as the previous run finished.
                 reason = reason or _reason_not_to_begin(workers, experiment, stop.signal is not None)
                 if reason:
                     report(f"{experiment.name}: {reason}")
@@ -110,7 +110,7 @@ def run_all(experiments: list[Experiment], callbacks: "Callbacks" = ()) -> list[
 
 
 def _reason_not_to_begin(workers: "Channel", experiment: Experiment, is_asked: bool) -> str | None:
-    """Return why no further run starts on any worker: one has been asked to stop, or one failed."""
+    """Return why no further run starts on any worker: a worker was asked to stop, or failed. None to continue."""
     from cifarzoo.training.agreement import any_says
 
     try:
@@ -121,7 +121,7 @@ def _reason_not_to_begin(workers: "Channel", experiment: Experiment, is_asked: b
 
 
 def _failure_of_all(workers: "Channel") -> str | None:
-    """Return what a failure, of this or another worker, means for the runs that have not started."""
+    """Return why runs do not start after a failure of this or another worker; None without a failure."""
     if workers.failure is None:
         return None
     return f"not started, as a failure ends a batch of several workers ({workers.failure})"
@@ -134,16 +134,16 @@ def _checked_jobs(
     checked: dict[str, str],
     workers: "Channel",
 ) -> "list[Job]":
-    """Return one job for each set of seeds that train together, the first of them checked.
+    """Return one job for each set of seeds that train together, after checking the first job.
 
-    What has finished is not checked again, nor is what differs from an experiment before it in numbers only.
+    A finished experiment is not checked, nor is one that differs from an earlier experiment only in numbers.
 
     Args:
         experiment: The experiment.
-        datasets: Those that have been loaded.
+        datasets: The data sets loaded so far; a new one is added.
         callbacks: The user's callbacks.
-        checked: Names of the experiments that have been checked, by what their checks depend on.
-        workers: The channel to other workers, which check together.
+        checked: Names of the experiments checked so far, by what their checks depend on.
+        workers: The channel to other workers, which run the check together.
     """
     from cifarzoo.hardware import slow_precision
     from cifarzoo.keras_internals.without_tensorflow import without_tensorflow

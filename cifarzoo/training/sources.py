@@ -1,6 +1,6 @@
-"""Hash what a run depends on outside of its document: the source of its own module, and the weights it starts from.
+"""Hash what a run depends on outside its document: the source of its own module, and the weights it starts from.
 
-A run stores these hashes. With others it is neither resumed nor taken for the result.
+A run stores these hashes. If they change, the run is neither resumed nor returned as the result.
 """
 
 import ast
@@ -17,26 +17,26 @@ from cifarzoo.errors import CheckpointError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs.folder import RunFolder
 
-# Hashes by name. A source has two, of its text and of its code without comments, and one of them has to be the same.
+# Hashes by name. A source has two: of its text, and of its code without comments. One of them must match.
 Sources = dict[str, list[str]]
 
 INITIAL = "initial weights"
 
 
 def sources_of(experiment: Experiment, seed: int) -> Sources:
-    """Hash the files that an experiment's run depends on, as far as they exist.
+    """Hash those files that exist of the ones that an experiment's run depends on.
 
-    These are its `init_weights`, its `module`, and what that imports from the folder it lies in. Installed packages are
-    not among them; their versions are part of a run's results.
+    These are its `init_weights`, its `module`, and what the module imports from its own folder. Installed packages are
+    not included; a run's results have their versions.
     """
-    found = {}
+    hashes = {}
     if experiment.init_weights and (path := init_weights_path(experiment, seed)).is_file():
         with path.open("rb") as file:
-            found["init_weights"] = [hashlib.file_digest(file, "sha256").hexdigest()]
+            hashes["init_weights"] = [hashlib.file_digest(file, "sha256").hexdigest()]
     for path, root in _module_files(experiment.module) if experiment.module else ():
         text = path.read_bytes().replace(b"\r\n", b"\n")
-        found[path.relative_to(root).as_posix()] = [_digest(text), _digest(_code(text))]
-    return found
+        hashes[path.relative_to(root).as_posix()] = [_digest(text), _digest(_code(text))]
+    return hashes
 
 
 def init_weights_path(experiment: Experiment, seed: int) -> Path:
@@ -55,10 +55,14 @@ def hash_weights(model: keras.Model) -> str:
 
 
 def check_sources(folder: RunFolder, now: Sources) -> list[str]:
-    """Check that what a folder's run began with, if it has begun, is what the experiment names today.
+    """Check that the sources of a run have not changed since it began.
+
+    Args:
+        folder: The run's folder; a run that has not begun passes.
+        now: The present hashes.
 
     Returns:
-        Lines to report: the user's own model had other weights in the beginning.
+        Lines to report: the weights of the user's own model were different when the run began.
 
     Raises:
         CheckpointError: a file has changed. DataError: the results are damaged.
@@ -79,7 +83,7 @@ def check_sources(folder: RunFolder, now: Sources) -> list[str]:
 
 
 def _module_files(name: str) -> list[tuple[Path, Path]]:
-    """Return the source of a module and of what it imports from the same folder, each with that folder."""
+    """Return the source files of a module and of what it imports from its own folder, each with that folder."""
     top = name.partition(".")[0]
     spec = importlib.util.find_spec(top)
     if spec is None or not spec.origin or spec.origin in ("built-in", "frozen"):
@@ -91,7 +95,7 @@ def _module_files(name: str) -> list[tuple[Path, Path]]:
     finder = modulefinder.ModuleFinder(path=[str(root)])
     try:
         finder.import_hook(name)
-    except (ImportError, SyntaxError):  # building the model says what is wrong
+    except (ImportError, SyntaxError):  # building the model reports the error
         return []
     names = [getattr(module, "__file__", None) for module in finder.modules.values()]
     paths = {Path(name).resolve() for name in names if name}

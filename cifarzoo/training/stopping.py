@@ -20,14 +20,14 @@ class StopRequest:
 
     def __init__(self):
         self.signal = None
-        self._was_elsewhere = False
+        self._stops_with_others = False
 
-    def note_elsewhere(self) -> None:
-        """Note that another worker was asked to stop, and this process stops with it.
+    def note_other_worker(self) -> None:
+        """Record that another worker was asked to stop, and that this process stops with it.
 
-        The same request may reach this process later, even when the batch has ended; it then does nothing.
+        The signal may still reach this process later, even after the end of the batch; it is then ignored.
         """
-        self._was_elsewhere = self.signal is None
+        self._stops_with_others = self.signal is None
 
     @contextlib.contextmanager
     def on_signals(self):
@@ -46,12 +46,12 @@ class StopRequest:
             if not is_active:
                 restore()
 
-        # Outside the main thread it cannot be done; whoever started the thread must handle signals.
+        # Only the main thread can do this; code that runs a batch in another thread must handle signals itself.
         with contextlib.suppress(ValueError):
             handlers = [(number, signal.signal(number, ask_to_stop)) for number in (signal.SIGINT, signal.SIGTERM)]
         try:
             yield self
         finally:
             is_active = False
-            if self.signal or not self._was_elsewhere:
+            if self.signal or not self._stops_with_others:
                 restore()

@@ -52,12 +52,12 @@ def run(
     Args:
         job: What to train.
         seed: One of its seeds.
-        callbacks: Keras callbacks in addition to the run's own. `on_train_batch_end` comes once per compiled call (with
+        callbacks: Keras callbacks in addition to the run's own. `on_train_batch_end` runs once per compiled call (with
             the number of its last step), `on_epoch_end` once per validation, `on_train_end` after the final weights are
-            written. The model has the current weights whenever they are called, and in `on_epoch_end`, as in
-            `on_train_end` of a run that has finished, those that are measured, which may be averages.
-            `model.optimizer` shows the schedule's learning rate. No checkpoint holds what callbacks remember.
-        stop: Of a batch of runs; by default Ctrl-C and SIGTERM stop this one.
+            written. The model has its current weights, except in `on_epoch_end` and in `on_train_end` of a finished
+            run: there it has the measured weights, which may be averages. `model.optimizer` shows the schedule's
+            learning rate. Checkpoints do not store the state of callbacks.
+        stop: The stop request of a batch of runs; by default Ctrl-C and SIGTERM stop this run.
         deadline: `time.monotonic()` at which to stop; None for never.
 
     Raises:
@@ -89,37 +89,37 @@ def run_together(
         groups: dict[tuple[int, ...], EngineGroup] = {}
         workers = runs[0].workers
         stack.enter_context(workers.working())
-        for one in runs:
-            one.attempt(one.lock)
+        for run in runs:
+            run.attempt(run.lock)
         if job.is_chief and len(runs) > 1:
-            runs[0].attempt(finish_saving, [one.folder for one in runs if one.outcome is None])
+            runs[0].attempt(finish_saving, [run.folder for run in runs if run.outcome is None])
         _agree(runs, f"the start of {job.experiment.name}")
-        for one in runs:
-            one.attempt(one.start)
-        while training := [one for one in runs if one.outcome is None]:
+        for run in runs:
+            run.attempt(run.start)
+        while training := [run for run in runs if run.outcome is None]:
             # A seed that was resumed from an earlier step than the others catches up alone.
-            step = min(one.step for one in training)
-            together = [one for one in training if one.step == step]
+            step = min(run.step for run in training)
+            together = [run for run in training if run.step == step]
             end = job.plan.next_end(step)
-            for one in together:
-                one.attempt(one.before_call)
-            if not (together := [one for one in together if one.outcome is None]):
+            for run in together:
+                run.attempt(run.before_call)
+            if not (together := [run for run in together if run.outcome is None]):
                 continue
             started = time.perf_counter()
             try:
                 with no_exit(together[0].job.experiment.model):
                     sums = _train(together, step, end, groups)
             except Exception as failure:
-                for one in together:
-                    one.end(failure)
+                for run in together:
+                    run.end(failure)
                 continue
             seconds = (time.perf_counter() - started) / len(together)  # each run's share of the device
-            for one, own_sums in zip(together, sums, strict=True):
-                one.attempt(one.after_call, end, own_sums, seconds)
+            for run, own_sums in zip(together, sums, strict=True):
+                run.attempt(run.after_call, end, own_sums, seconds)
             is_asked = stop.signal is not None or (deadline is not None and time.monotonic() > deadline)
             if _conclude_call(together, end, is_asked) and not is_asked:
-                stop.note_elsewhere()
-        return [one.outcome for one in runs if one.outcome is not None]
+                stop.note_other_worker()
+        return [run.outcome for run in runs if run.outcome is not None]
 
 
 def _train(
@@ -129,23 +129,23 @@ def _train(
     plan = runs[0].job.plan
     rates = plan.rates(step, end)
     first, count = step * plan.batch_size, (end - step) * plan.batch_size
-    indices = [stream_indices(one.seed, plan.images, first, count).reshape(-1, plan.batch_size) for one in runs]
+    indices = [stream_indices(run.seed, plan.images, first, count).reshape(-1, plan.batch_size) for run in runs]
     if len(runs) == 1:
         return [runs[0].engine.train(step, indices[0], rates)]
-    seeds = tuple(one.seed for one in runs)
+    seeds = tuple(run.seed for run in runs)
     if seeds not in groups:
-        groups[seeds] = engines.current().create_group([one.engine for one in runs])
+        groups[seeds] = engines.current().create_group([run.engine for run in runs])
     return groups[seeds].train(step, np.stack(indices), rates)
 
 
 def _agree(runs: "Sequence[Run]", topic: str, *answers: bool) -> list[bool]:
-    """Return, for every question, whether any worker answers yes; end the runs if the workers cannot agree."""
+    """Return for each question whether any worker answers yes; end the runs if the workers cannot agree."""
     try:
         return any_says(runs[0].workers, topic, *answers)
     except WorkerError as failure:
-        for one in runs:
-            if one.outcome is None:
-                one.end(failure)
+        for run in runs:
+            if run.outcome is None:
+                run.end(failure)
         return list(answers)
 
 
@@ -153,27 +153,27 @@ def _conclude_call(runs: "Sequence[Run]", end: int, is_asked: bool) -> bool:
     """Agree with the other workers on what follows a compiled call; then save, stop or finish.
 
     Args:
-        runs: Those that the call trained.
+        runs: The runs that the call trained.
         end: Number of steps done after it.
         is_asked: Whether this process has been asked to stop.
 
     Returns:
         Whether any worker has been asked to stop.
     """
-    wishes = [one.outcome is None and one.engine.model.stop_training for one in runs]
+    wishes = [run.outcome is None and run.engine.model.stop_training for run in runs]
     stops, *finish = _agree(runs, f"step {end} of {runs[0].job.experiment.name}", is_asked, *wishes)
-    for one, finishes in zip(runs, finish, strict=True):
-        if one.outcome is None:
-            one.engine.model.stop_training = finishes
+    for run, finishes in zip(runs, finish, strict=True):
+        if run.outcome is None:
+            run.engine.model.stop_training = finishes
     plan = runs[0].job.plan
     if stops or plan.is_due(plan.checkpoint, end):
-        for one in runs:
-            one.attempt(one.save, len(runs) > 1)
-        for one in runs:
-            if len(runs) > 1 and one.job.is_chief:
-                one.attempt(one.folder.accept_next_checkpoint)
-    for one in runs:
-        one.attempt(one.stop_or_finish, stops)
+        for run in runs:
+            run.attempt(run.save, len(runs) > 1)
+        for run in runs:
+            if len(runs) > 1 and run.job.is_chief:
+                run.attempt(run.folder.accept_next_checkpoint)
+    for run in runs:
+        run.attempt(run.stop_or_finish, stops)
     return stops
 
 
@@ -197,8 +197,8 @@ class Run:
         self.outcome: Results | Exception | None = None
         self._user_callbacks = list(callbacks)
         self.workers = engines.current().workers(job.experiment.distribution)
-        self._callbacks: Any = None  # a CallbackList of the run's own while training
-        self._user: UserCallbacks | None = None  # while training, if there are any
+        self._callbacks: Any = None  # a CallbackList of the run's own callbacks, only while training
+        self._user: UserCallbacks | None = None  # only while training, and if the user has callbacks
         self._log: Log | None = None  # the chief's
         self._lock = contextlib.ExitStack()
         self._meters = Meters(job.plan)
@@ -211,15 +211,12 @@ class Run:
     # ------------------------------------------------------------------------------------------------ start and end
 
     def lock(self) -> None:
-        """Lock the folder, which the chief does for all workers, unless it cannot change any more.
-
-        The folder of a finished run may be on a medium that cannot be written.
-        """
+        """Lock the folder, as the chief, unless the run is finished: its folder may be read-only."""
         if self.job.is_chief and not self.folder.is_finished:
             self._lock.enter_context(self.folder.locked())
 
     def start(self) -> None:
-        """Build the engine, restore the checkpoint if there is one; take over finished results."""
+        """Build the engine and restore the checkpoint, if any; a finished run ends with its stored results."""
         job, folder = self.job, self.folder
         folder.check_belongs_to(job.experiment)
         self._sources = job.sources(self.seed)
@@ -250,14 +247,14 @@ class Run:
         self.engine.restore(arrays)
         self.step = meta["step"]
         self._meters.restore(meta)
-        self._sources |= meta.get("sources", {})  # with which the run began
+        self._sources |= meta.get("sources", {})  # keep those with which the run began
         self._provenance = joined(meta["provenance"], self._provenance)
         return meta["log_length"]
 
     def _begin_callbacks(self, log_length: int) -> None:
         job, plan = self.job, self.job.plan
         own = default_callbacks(self.folder, job.experiment, plan, self.step, log_length) if job.is_chief else []
-        self._log = next((one for one in own if isinstance(one, Log)), None)
+        self._log = next((callback for callback in own if isinstance(callback, Log)), None)
         self._callbacks = keras.callbacks.CallbackList(own, model=self.engine.model)
         (self._is_watched,) = any_says(self.workers, f"{self}: callbacks", bool(self._user_callbacks))
         self._trainable = len(self.engine.model.trainable_variables)
@@ -305,7 +302,7 @@ class Run:
             if callbacks:
                 callbacks.on_train_end()
             if user:
-                # A run that failed may have lost its averages along with the rest of its state.
+                # A failed run may have lost its averages with the rest of its state.
                 finished = isinstance(self.outcome, Results)
                 with self._measured_weights() if finished else contextlib.nullcontext():
                     user.call("on_train_end", steps=self.step)
@@ -326,7 +323,7 @@ class Run:
         Args:
             end: Number of steps done after it.
             sums: Sums of loss, error and gradient norm over its steps.
-            seconds: What it took.
+            seconds: Its duration.
         """
         plan = self.job.plan
         rate = float(plan.rates(end - 1, end)[0])
@@ -350,7 +347,7 @@ class Run:
             self._meters.clear()
 
     def stop_or_finish(self, stops: bool) -> None:
-        """Stop, saved, or write the results if the run is done."""
+        """End the run if it was asked to stop (it is saved already) or is done."""
         total = self.job.plan.total
         if stops and self.step < total:
             how = "stopped and saved" if self.job.is_chief else "stopped, as all workers did,"
@@ -367,7 +364,7 @@ class Run:
                 user.call("on_epoch_end", (end - 1) // self.job.plan.val, logs, steps=end)
 
     def _measured_weights(self) -> contextlib.AbstractContextManager[Any]:
-        """While active, the model holds the weights that are measured and saved in the end."""
+        """Inside the block, the model holds the weights that are measured and finally saved."""
         return self.engine.averaged_weights() if self.job.parts.averaging else contextlib.nullcontext()
 
     def _finish_if_done(self) -> None:
@@ -424,7 +421,7 @@ class Run:
     # ------------------------------------------------------------------------------------------------ on disk
 
     def save(self, with_others: bool = False) -> None:
-        """Write the checkpoint; one of several seeds is accepted only when those of all are written."""
+        """Write the checkpoint; with several seeds, it is accepted only when all have written theirs."""
         state = self.engine.state()
         if not all(np.isfinite(array).all() for array in state.values()):
             raise TrainingError(

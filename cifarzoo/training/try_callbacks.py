@@ -19,29 +19,30 @@ from cifarzoo.errors import ExperimentError, summarize
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.training.user_callbacks import CallbackFailed, Callbacks, UserCallbacks
 
-# They only read what surrounds them.
+# Types of surrounding objects that a callback can only read.
 SAFE = (ModuleType, FunctionType, BuiltinFunctionType, type, str, bytes, int, float, complex, tuple, frozenset, Path)
-# Keras' own callbacks that send something to a server.
+# Keras' own callbacks that send data to a server.
 SENDS = (keras.callbacks.RemoteMonitor,)
 
 
 def try_callbacks(callbacks: Callbacks, model: keras.Model, plan: Plan, logs: dict[str, float]) -> None:
-    """Call every hook once, as if the training consisted of one validation; the user's own objects stay as they are.
+    """Call every hook once, as if training consisted of one validation; the user's own objects do not change.
 
-    Deep copies are called, with a temporary folder as the working directory, without output, and with
-    `params["check"]` set. Left out are callbacks that could leave a trace: those of other packages, which log to their
-    own server; those that cannot be copied; and those that refer to a list or another object of the code around them.
+    The hooks of deep copies run in a temporary working directory, without output, and with `params["check"]` set.
+    Callbacks that could have side effects are skipped: those of other packages, which may log to their own server;
+    those that cannot be copied; and those that refer to a list or another mutable object of the surrounding code.
 
     Args:
-        callbacks: The user's callbacks, which `check_callbacks` has checked.
-        model: A model to show them, which may be changed.
+        callbacks: The user's callbacks, already checked by `check_callbacks`.
+        model: The model to pass to the callbacks, which may change it.
         plan: The run's plan.
         logs: The logs of a validation.
 
     Raises:
         ExperimentError: a callback raised an exception or called `sys.exit`.
     """
-    copies = [one for callback in callbacks if leaves_no_trace(callback) and (one := _copy(callback)) is not None]
+    copies = [_copy(callback) for callback in callbacks if leaves_no_trace(callback)]
+    copies = [duplicate for duplicate in copies if duplicate is not None]
     if not copies:
         return
     epoch, step = 0, 1
@@ -54,22 +55,22 @@ def try_callbacks(callbacks: Callbacks, model: keras.Model, plan: Plan, logs: di
         "on_train_end": (),
     }
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        for one in copies:
-            _redirect(one, folder)
+        for duplicate in copies:
+            _redirect(duplicate, folder)
         with _inside(folder), contextlib.redirect_stdout(io.StringIO()):
             user = UserCallbacks(copies, model, plan, check=True)
             try:
                 for hook, arguments in hooks.items():
                     user.call(hook, *arguments, steps=step)
             except CallbackFailed as failed:
-                place = getattr(failed.failure, "__notes__", [""])[-1]
-                raise ExperimentError(f"callbacks: {summarize(failed.failure)} ({place})") from failed.failure
+                note = getattr(failed.failure, "__notes__", [""])[-1]
+                raise ExperimentError(f"callbacks: {summarize(failed.failure)} ({note})") from failed.failure
             finally:
                 del model.optimizer
 
 
 def leaves_no_trace(callback: keras.callbacks.Callback) -> bool:
-    """Whether calling a copy of a callback changes nothing outside of the copy and its files."""
+    """Whether calling a copy of a callback changes nothing except the copy and its files."""
     if isinstance(callback, SENDS):
         return False
     kind = type(callback)
@@ -78,14 +79,14 @@ def leaves_no_trace(callback: keras.callbacks.Callback) -> bool:
         return not any(_reaches_out(function) for function in functions)
     if _is_installed(kind):
         return False
-    classes = [one for one in kind.__mro__ if not one.__module__.startswith("keras.") and one is not object]
-    functions = [value for one in classes for value in vars(one).values() if isinstance(value, FunctionType)]
+    classes = [base for base in kind.__mro__ if not base.__module__.startswith("keras.") and base is not object]
+    functions = [value for base in classes for value in vars(base).values() if isinstance(value, FunctionType)]
     functions += [value for value in vars(callback).values() if isinstance(value, FunctionType)]
-    return not any(_is_installed(one) for one in classes) and not any(map(_reaches_out, functions))
+    return not any(map(_is_installed, classes)) and not any(map(_reaches_out, functions))
 
 
 def _reaches_out(function: FunctionType) -> bool:
-    """Whether a function refers to objects outside of itself that it could change."""
+    """Whether a function refers to outside objects that it could change."""
     used = inspect.getclosurevars(function)
     outside = [*used.nonlocals.values(), *used.globals.values()]
     return _assigns_outside(function.__code__) or any(
@@ -98,7 +99,7 @@ def _assigns_outside(code: CodeType) -> bool:
 
 
 def _is_installed(kind: type) -> bool:
-    """Whether a class belongs to an installed package, which its authors test."""
+    """Whether a class belongs to an installed package."""
     path = getattr(sys.modules.get(kind.__module__), "__file__", None)
     folders = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
     return path is not None and any(Path(path).is_relative_to(folder) for folder in folders)
@@ -107,12 +108,12 @@ def _is_installed(kind: type) -> bool:
 def _copy(callback: Any) -> Any:
     try:
         return copy.deepcopy(callback)
-    except Exception:  # it holds a file, a lock, a connection
+    except Exception:  # a file, lock or connection in it cannot be copied
         return None
 
 
 def _redirect(callback: Any, folder: str) -> None:
-    """Let a copy of one of Keras' callbacks write below the folder."""
+    """Redirect the files of a copy of a Keras callback into the folder."""
     for name in ("filepath", "filename", "log_dir"):
         path = getattr(callback, name, None)
         if isinstance(path, str) and os.path.isabs(path) and type(callback).__module__.startswith("keras."):

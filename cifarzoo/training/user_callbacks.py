@@ -1,4 +1,4 @@
-"""The user's Keras callbacks: what they may expect of the model, which of them cannot work here, and calls to them."""
+"""The user's Keras callbacks: the optimizer that they see, checks that they can work here, and calls to them."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from cifarzoo.experiment.plan import Plan
 
 Callbacks = Sequence[keras.callbacks.Callback]
 
-# Quantities in the logs of `on_epoch_end`, and whether less or more of them is better.
+# Quantities in the logs of `on_epoch_end`, and whether lower or higher is better.
 DIRECTIONS = {
     "loss": "min",
     "error": "min",
@@ -28,7 +28,7 @@ DIRECTIONS = {
 TRAIN_DIRECTIONS = {"train_loss": "min", "train_error": "min"}
 
 SCHEDULE_DECIDES = "the schedule alone sets the learning rate; describe it in train_parameters.schedule"
-# Callbacks that would do nothing here, or undo what a run does itself.
+# Callbacks that would have no effect here, or interfere with what a run does itself.
 REFUSED = {
     keras.callbacks.ReduceLROnPlateau: SCHEDULE_DECIDES,
     keras.callbacks.LearningRateScheduler: SCHEDULE_DECIDES,
@@ -39,7 +39,7 @@ REFUSED = {
 
 
 class CallbackFailed(Exception):
-    """A user's callback raised `failure`, which ends the run as it is."""
+    """A user's callback raised `failure`; the run ends with that exception."""
 
     def __init__(self, failure: Exception):
         super().__init__(str(failure))
@@ -47,20 +47,20 @@ class CallbackFailed(Exception):
 
 
 class ScheduledRate(keras.optimizers.SGD):
-    """What `model.optimizer` is during a run: it shows the step and the schedule's rate, and updates nothing.
+    """The `model.optimizer` of a run: shows the step and the schedule's rate, and updates nothing.
 
-    `learning_rate` and `iterations` can be read as those of any Keras optimizer. As with a Keras optimizer that has a
+    `learning_rate` and `iterations` can be read as in any Keras optimizer. As with a Keras optimizer that has a
     schedule, the rate cannot be assigned.
     """
 
     def show(self, rate: float, step: int) -> None:
-        """Set what callbacks read."""
+        """Set the rate and the step that callbacks read."""
         keras.optimizers.SGD.learning_rate.fset(self, rate)
         self.iterations.assign(step)
 
     @keras.optimizers.SGD.learning_rate.setter
     def learning_rate(self, value):
-        """Refuse: training would not follow."""
+        """Raise TypeError, as training would ignore the rate."""
         raise TypeError(f"model.optimizer.learning_rate cannot be assigned: {SCHEDULE_DECIDES}")
 
     def save_own_variables(self, store):
@@ -68,14 +68,14 @@ class ScheduledRate(keras.optimizers.SGD):
 
 
 def check_callbacks(callbacks: Callbacks, train_metrics: bool = False) -> None:
-    """Check that callbacks can work under this loop, and let those that monitor a quantity know its direction.
+    """Check that callbacks can work in this loop, and tell those that monitor a quantity its direction.
 
     Args:
         callbacks: The user's callbacks.
         train_metrics: Whether validations also measure the training images.
 
     Raises:
-        ExperimentError: one of them cannot; the message names it and says why.
+        ExperimentError: a callback cannot work; the message names it and says why.
     """
     known = DIRECTIONS | (TRAIN_DIRECTIONS if train_metrics else {})
     only_keras = True
@@ -90,7 +90,7 @@ def check_callbacks(callbacks: Callbacks, train_metrics: bool = False) -> None:
         monitor = _monitored(callback)
         if monitor is None:
             continue
-        if monitor not in known and only_keras:  # others may add quantities to the logs
+        if monitor not in known and only_keras:  # a user's own callback may add quantities to the logs
             raise ExperimentError(
                 f"callbacks: {name}: monitor: {monitor!r} is not measured; on_epoch_end has {', '.join(known)}"
             )
@@ -135,11 +135,11 @@ class UserCallbacks:
         Args:
             hook: Its name, such as "on_epoch_end".
             arguments: Its arguments.
-            steps: Number of steps done. `model.optimizer` shows the rate of the last one, or that of the first step
-                before it.
+            steps: Number of steps done. `model.optimizer` shows the rate of the last one; before the first step, the
+                rate of that.
 
         Raises:
-            CallbackFailed: a callback raised an exception, which names the callback in its notes. TrainingError: it
+            CallbackFailed: a callback raised an exception; its notes name the callback. TrainingError: a callback
                 called `sys.exit`.
         """
         last = max(0, steps - 1)
@@ -154,17 +154,17 @@ class UserCallbacks:
 
     def _name_of(self, failure: BaseException) -> str:
         """Return the class of the callback in which an exception was raised."""
-        name, place = "callback", failure.__traceback__
-        while place:
-            owner = place.tb_frame.f_locals.get("self")
+        name, traceback = "callback", failure.__traceback__
+        while traceback:
+            owner = traceback.tb_frame.f_locals.get("self")
             if any(owner is callback for callback in self._list.callbacks):
                 name = type(owner).__name__
-            place = place.tb_next
+            traceback = traceback.tb_next
         return name
 
     @contextlib.contextmanager
     def without_optimizer(self) -> Iterator[None]:
-        """While active, the model has no optimizer: the run's files are the same with and without callbacks."""
+        """Remove the model's optimizer inside the block, so that the run's files do not depend on callbacks."""
         del self._model.optimizer
         try:
             yield

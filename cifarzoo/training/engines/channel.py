@@ -1,10 +1,10 @@
-"""Messages between the workers of a multi-worker run, beside the reductions of the backend.
+"""Messages between the workers of a multi-worker run, apart from the backend's reductions.
 
-A reduction combines whatever the processes happen to send next, so workers that are not at the same place of the same
-run mix their gradients, and one that waits for a dead worker waits forever. Over this channel the workers say where
-they are (`Channel.exchange`), that they failed (`Channel.fail`), and every second that they are alive. It is the same
-for all backends: TCP connections of `multiprocessing.connection` between the chief and every other worker, with JSON
-messages. `cifarzoo.training.engines.connect` makes the connections.
+A reduction combines whatever the processes happen to send next: workers at different steps or in different runs mix
+their gradients, and a worker that waits for a dead one waits forever. Over this channel, workers compare their position
+(`Channel.exchange`), report failures (`Channel.fail`) and send a heartbeat every second. It works alike for all
+backends: TCP connections (`multiprocessing.connection`) between the chief and every other worker carry JSON messages.
+`cifarzoo.training.engines.connect` opens them.
 """
 
 import atexit
@@ -22,7 +22,7 @@ from typing import Any
 from cifarzoo.errors import CifarzooError, ExperimentError, TrainingError
 
 TIMEOUT = "CIFARZOO_WORKER_TIMEOUT"
-# How long a worker that another one's failure has reached may take to notice, before its process ends.
+# Seconds that a worker's main thread has to notice the failure of another worker before its process ends.
 GRACE_SECONDS = 15
 BEAT_SECONDS = 1
 
@@ -32,10 +32,10 @@ class WorkerError(TrainingError):
 
 
 def timeout_seconds() -> float:
-    """Return after how many seconds of silence a worker counts as gone: `CIFARZOO_WORKER_TIMEOUT`, by default 60.
+    """Return the seconds of silence after which a worker counts as dead: `CIFARZOO_WORKER_TIMEOUT`, by default 60.
 
     Raises:
-        ExperimentError: it is no number of at least 1.
+        ExperimentError: the value is not a number of at least 1.
     """
     text = os.environ.get(TIMEOUT, "60")
     try:
@@ -48,12 +48,12 @@ def timeout_seconds() -> float:
 
 
 class Channel:
-    """Connects this process to the other workers of its cluster; with one process, it does nothing.
+    """Connects this process to the other workers of its cluster; does nothing if there is only one process.
 
     Args:
-        index: Which worker this process is; 0 is the chief.
+        index: Index of this process among the workers; 0 is the chief.
         count: Number of workers.
-        connections: To every other worker, by index, on the chief; to the chief on every other worker.
+        connections: By worker. The chief has a connection to every other worker, each of these one to the chief.
 
     Attributes:
         index, count: See above.
@@ -68,8 +68,8 @@ class Channel:
         self._turn = 0  # number of exchanges so far
         self._received: dict[int, dict[int, Any]] = {}  # turn -> worker -> message
         self._replies: dict[int, dict[str, Any]] = {}  # turn -> the chief's reply
-        self._depth = 0  # of `working`; 0 from the moment when everybody has reached its end
-        self._is_last = False  # whether the current exchange is that end
+        self._depth = 0  # nesting of `working` blocks; 0 once all workers have reached the end of the outermost
+        self._is_last = False  # whether the current exchange is at that end
         self._failure: str | None = None  # why the workers cannot continue together
         self._noticed = False  # whether the main thread has raised it
         self._left: set[int] = set()
@@ -80,25 +80,25 @@ class Channel:
             threading.Thread(target=self._beat, daemon=True).start()
             atexit.register(self._leave)
             if self.index:
-                # When the chief dies, JAX prints a C++ stack within 5 ms, the time that Python lets a busy thread run.
+                # If the chief dies, JAX prints a C++ stack within 5 ms, Python's default switch interval. React sooner.
                 sys.setswitchinterval(0.0005)
 
     # ------------------------------------------------------------------------------------------------ for the run
 
     @property
     def failure(self) -> str | None:
-        """Why the workers cannot continue together, None if they can."""
+        """Why the workers cannot continue together; None if they can."""
         return self._failure
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """While active, this process needs the others: an exception that leaves the block is a failure of all."""
+        """Run a block in which the workers depend on each other: an exception that leaves it fails all workers."""
         self._depth += 1
         try:
             yield
             if self._depth == 1 and self._failure is None:
                 self._is_last = True
-                self.exchange("the end")  # nobody leaves while another one may still need it
+                self.exchange("the end")  # no worker leaves while another may still need it
             else:
                 self._depth -= 1
         except BaseException as failure:
@@ -107,14 +107,14 @@ class Channel:
             raise
 
     def exchange(self, topic: str, value: Any = None) -> list[Any]:
-        """Send a value to all workers, and return the values of all, by worker; blocks until every worker has sent one.
+        """Exchange values: wait until every worker has sent its own, and return all of them in the order of workers.
 
         Args:
-            topic: Where this process is, in words; it must be the same on all.
+            topic: The point that this process has reached, in words; it must be the same on all workers.
             value: Plain data (JSON).
 
         Raises:
-            WorkerError: another worker failed, left, or is elsewhere.
+            WorkerError: another worker failed, left, or is at a different point.
         """
         if self.count == 1:
             self._conclude()
@@ -123,7 +123,7 @@ class Channel:
             self._noticed = True
             raise WorkerError(self._failure)
         self._turn += 1
-        value = json.loads(json.dumps(value))  # as the others get it
+        value = json.loads(json.dumps(value))  # equal to what the other workers receive
         message = {"turn": self._turn, "topic": topic, "value": value}
         if self.index:
             self._send(0, message)
@@ -133,20 +133,20 @@ class Channel:
             return reply["values"]
         others = self._wait(self._everybody)
         messages = [message, *(others[worker] for worker in range(1, self.count))]
-        strangers = [worker for worker, one in enumerate(messages) if one["topic"] != topic]
-        if strangers:
-            worker = strangers[0]
-            error = f"the workers are not at the same place: worker 0 at {topic}, worker {worker} at "
+        mismatched = [worker for worker, message in enumerate(messages) if message["topic"] != topic]
+        if mismatched:
+            worker = mismatched[0]
+            error = f"the workers are out of step: worker 0 at {topic}, worker {worker} at "
             error += f"{messages[worker]['topic']}; start all workers again with the same files"
             self._tell_all({"turn": self._turn, "error": error})
             self._raise(error)
-        values = [one["value"] for one in messages]
+        values = [message["value"] for message in messages]
         self._conclude()
         self._tell_all({"turn": self._turn, "values": values})
         return values
 
     def fail(self, reason: str) -> None:
-        """Tell the other workers that this one cannot continue; does nothing where they know or are the reason."""
+        """Tell the other workers that this one cannot continue, unless a failure is known already."""
         with self._news:
             if self.count == 1 or self._failure is not None:
                 self._noticed = True
@@ -158,7 +158,7 @@ class Channel:
         """Return the cause of an exception in a reduction: another worker's failure, or the exception itself."""
         if self.count == 1 or isinstance(failure, CifarzooError):
             return failure
-        with self._news:  # a backend may notice before the message arrives, or a few signs of life are missing
+        with self._news:  # a backend may notice before the message arrives or enough heartbeats are missing
             self._news.wait_for(lambda: self._failure is not None, timeout=4 * BEAT_SECONDS)
             silent = [worker for worker, at in self._heard.items() if time.monotonic() - at > 3 * BEAT_SECONDS]
             if self._failure is None and silent:
@@ -171,19 +171,19 @@ class Channel:
     # ------------------------------------------------------------------------------------------------ waiting
 
     def _wait(self, arrived: Callable[[], Any]) -> Any:
-        """Wait until `arrived` returns something, which it returns."""
+        """Wait until `arrived` returns a result other than None, and return it."""
         with self._news:
-            while (found := arrived()) is None:
+            while (result := arrived()) is None:
                 if self._failure is None and self._left:
                     self._failure = f"worker {min(self._left)} has ended; start all workers again to resume"
                 if self._failure is not None:
                     self._noticed = True
                     raise WorkerError(self._failure)
                 self._news.wait()
-        return found
+        return result
 
     def _conclude(self):
-        """End `working` if the exchange that has succeeded is its last; nobody has been able to leave before."""
+        """End `working` if its last exchange has succeeded; no worker could leave before."""
         if self._is_last:
             self._depth, self._is_last = 0, False
 
@@ -199,7 +199,7 @@ class Channel:
     # ------------------------------------------------------------------------------------------------ messages
 
     def _send(self, worker, message):
-        with contextlib.suppress(OSError), self._sending[worker]:  # its listener notices that it is gone
+        with contextlib.suppress(OSError), self._sending[worker]:  # `_listen` notices a lost connection
             self._connections[worker].send_bytes(json.dumps(message).encode())
 
     def _tell_all(self, message, but=None):
@@ -208,7 +208,7 @@ class Channel:
                 self._send(worker, message)
 
     def _beat(self):
-        """Send a sign of life, often enough."""
+        """Send heartbeats, several per timeout."""
         while True:
             time.sleep(min(BEAT_SECONDS, self._timeout / 4))
             self._tell_all({})
@@ -221,7 +221,7 @@ class Channel:
             silence = f"has been silent for {self._timeout:.0f} s"
         except (OSError, EOFError):
             silence = "is gone"
-        with self._news:  # so that the main thread neither continues nor reports a consequence
+        with self._news:  # keeps the main thread from continuing, and from reporting a follow-up error
             if worker not in self._left and self._failure is None and self._depth:
                 line = f"worker {worker} {silence}; start all workers again to resume"
                 self._tell_all({"failed": worker, "reason": line}, but=worker)
@@ -255,7 +255,7 @@ class Channel:
     # ------------------------------------------------------------------------------------------------ the end
 
     def _end_unless_noticed(self):
-        """End the process after a while, if the main thread waits for a worker that no longer takes part."""
+        """End the process after a while if its main thread still waits for a worker that has failed or left."""
 
         def end():
             if self._depth and not self._noticed:
@@ -266,13 +266,13 @@ class Channel:
         timer.start()
 
     def _leave(self):
-        """Say goodbye; after a failure, end the process here, because the backend would wait for the other workers."""
+        """Announce a normal end; after a failure, end the process here, as the backend would wait for other workers."""
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the process is ending already
         if self._failure is None:
             self._tell_all({"left": self.index})
             return
-        if not self.index:  # a backend ends the other processes when the chief does
+        if not self.index:  # the chief leaves last, because its end makes a backend kill the other processes
             with self._news:
                 self._news.wait_for(lambda: len(self._left) == self.count - 1, timeout=GRACE_SECONDS)
         sys.stdout.flush()
@@ -281,6 +281,6 @@ class Channel:
 
 
 def end_process(line: str | None) -> None:
-    """End the process at once: the main thread waits in the backend, which nothing interrupts."""
+    """End the process at once: the main thread waits in the backend and cannot be interrupted."""
     print(line, file=sys.stderr, flush=True)
     os._exit(1)

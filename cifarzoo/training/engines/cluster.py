@@ -26,7 +26,7 @@ def is_described() -> bool:
 
 
 def has_workers(distribution: str) -> bool:
-    """Whether a run of this `distribution` takes several processes."""
+    """Whether a run with this `distribution` uses several processes."""
     return distribution == "multi_worker" or (distribution == "auto" and is_described())
 
 

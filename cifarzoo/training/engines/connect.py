@@ -18,7 +18,7 @@ KEY_BYTES = 32
 
 @contextlib.contextmanager
 def joining(cluster: Cluster) -> Iterator[None]:
-    """While active, the process ends with a line if the other workers do not join in time."""
+    """Inside the block, end the process with an error line if the other workers do not join in time."""
     seconds = 5 * timeout_seconds()
     line = (
         f"not all of the {len(cluster.addresses)} workers of TF_CONFIG ({', '.join(cluster.addresses)}) have joined "
@@ -41,8 +41,8 @@ def connect(cluster: Cluster, from_chief: Callable[[np.ndarray], np.ndarray]) ->
 
     Args:
         cluster: The workers.
-        from_chief: Reduces an int32 array over the workers to that of the chief: its port, and the key with which the
-            two ends of a connection authenticate each other.
+        from_chief: Returns the chief's int32 array on every worker. It carries the chief's port and the key with which
+            both ends of a connection authenticate each other.
     """
     global _channel
     if _channel is not None:
@@ -58,12 +58,12 @@ def connect(cluster: Cluster, from_chief: Callable[[np.ndarray], np.ndarray]) ->
         with Listener(("", 0), backlog=count, authkey=key) as listener:
             from_chief(np.array([listener.address[1], *key], np.int32))
             while len(connections) < count - 1:
-                with contextlib.suppress(AuthenticationError, OSError, EOFError):  # of a stranger who tries the port
+                with contextlib.suppress(AuthenticationError, OSError, EOFError):  # not a worker of this run
                     connection = listener.accept()
                     connections[json.loads(connection.recv_bytes())] = connection
     _channel = Channel(index, count, connections)
 
 
 def current(with_workers: bool) -> Channel:
-    """Return the channel to the other workers, or, for a run without any, one that does nothing."""
+    """Return the channel to the other workers; for a run on one process, a channel that does nothing."""
     return _channel if with_workers and _channel is not None else Channel()

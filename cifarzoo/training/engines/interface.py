@@ -59,9 +59,9 @@ class Engine(Protocol):
         ...
 
     def averaged_weights(self) -> contextlib.AbstractContextManager[keras.Model]:
-        """While active, the model holds the averaged weights; without averaging, the current ones.
+        """Inside the block, the model holds the averaged weights; without averaging, the current ones.
 
-        A value that is assigned to one of the model's weights meanwhile replaces both the average and the trained one.
+        A value assigned to one of the model's weights inside the block replaces both its average and its trained value.
         """
         ...
 
@@ -103,7 +103,7 @@ class EngineModule(Protocol):
         ...
 
     def workers(self, distribution: str) -> Channel:
-        """Return the channel to the other workers, which does nothing in a run of one process."""
+        """Return the channel to the other workers; it does nothing in a run of one process."""
         ...
 
     def replica_count(self, distribution: str) -> int:

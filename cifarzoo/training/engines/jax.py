@@ -48,7 +48,7 @@ def _join():
     cluster = read_cluster()
     seconds = round(timeout_seconds())
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # Limits beyond the channel's, because JAX ends the process with a C++ stack when one of its own passes.
+    # Longer than the channel's timeouts, because JAX ends the process with a C++ stack at its own timeouts.
     limits: dict[str, Any] = {"initialization_timeout": 10 * seconds, "heartbeat_timeout_seconds": 10 * seconds}
     with connect.joining(cluster):
         jax.distributed.initialize(cluster.addresses[0], len(cluster.addresses), cluster.index, **limits)
@@ -184,7 +184,7 @@ class JaxEngine:
 
     @contextlib.contextmanager
     def averaged_weights(self):
-        """While active, the model holds the averaged weights; see `Engine.averaged_weights`."""
+        """Inside the block, the model holds the averaged weights; see `Engine.averaged_weights`."""
         self._adopt_assignments()
         self.sync_model()
         if not self._state.averages:

@@ -39,7 +39,7 @@ def join_cluster(distribution: str) -> None:
 
 
 def _from_chief(strategy, values):
-    """Reduce an int32 array over the workers to the chief's, which is the first replica."""
+    """Return the chief's int32 array on every worker; the chief is the first replica."""
 
     def of_first():
         replica = tf.distribute.get_replica_context()
@@ -194,7 +194,7 @@ class TensorFlowEngine:
 
     @contextlib.contextmanager
     def averaged_weights(self):
-        """While active, the model holds the averaged weights; see `Engine.averaged_weights`."""
+        """Inside the block, the model holds the averaged weights; see `Engine.averaged_weights`."""
         averages = self._variables.averages
         shown = [average.numpy() for average in averages]
         weights = [v.numpy() for v in self.model.weights] if averages else []
