@@ -1,4 +1,4 @@
-"""All commands as one application, with flags that look like flags in the help."""
+"""All commands as one application, whose help shows flags without a type."""
 
 from typing import Annotated, Any
 
@@ -29,16 +29,16 @@ def cifarzoo(
 
 
 def command() -> Any:
-    """Return the application as a command, to be called."""
+    """Return the application as a command that can be called."""
     root = typer.main.get_command(app)
     _hide_types_of_flags(root, typer.Context(root, help_option_names=HELP["help_option_names"]))
     return root
 
 
-def _hide_types_of_flags(one: Any, context: Any) -> None:
-    """Show `--flip` in the help rather than `--flip <bool>`."""
-    for parameter in one.get_params(context):
+def _hide_types_of_flags(group: Any, context: Any) -> None:
+    """Show `--flip` in the help instead of `--flip <bool>`."""
+    for parameter in group.get_params(context):
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""
-    for child in getattr(one, "commands", {}).values():
+    for child in getattr(group, "commands", {}).values():
         _hide_types_of_flags(child, typer.Context(child, parent=context))

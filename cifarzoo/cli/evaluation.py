@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 MODEL_HELP = (
-    "Name of a model, tag or file of published weights, .keras file, or folder of a run. Of several, the mean of their "
-    "probabilities is measured."
+    "Name of a model, tag or file of published weights, .keras file, or folder of a run. Several are measured as an "
+    "ensemble, by the mean of their probabilities."
 )
 
 
@@ -95,12 +95,12 @@ def evaluate(
 
 
 def _print_text(text: str, form: str) -> None:
-    """Print a paragraph, on a terminal in lines of its width."""
+    """Print a paragraph, wrapped at the width of a terminal."""
     print(textwrap.fill(text, shutil.get_terminal_size().columns) if form == "table" else text)
 
 
 def _print_metrics(metrics: dict[str, Any], form: str) -> None:
-    """Print the metrics of a split: for people in the parts of a page, as TSV and CSV in one row."""
+    """Print the metrics of a split: as TSV and CSV in one row, otherwise in sections for people."""
     from cifarzoo.evaluation.text import METRIC_LABELS, as_markdown, as_rows, heading, temperature_note
 
     columns = [Column(key, label, ".2f" if "%" in label else ".4f") for key, label in METRIC_LABELS.items()]
@@ -198,18 +198,18 @@ def compare(
         show("start", 0)
         from cifarzoo.evaluation.compare import compare as compare_runs
 
-        found = compare_runs(runs, data_dir, show)
+        comparison = compare_runs(runs, data_dir, show)
     if form == "json":
-        print(json.dumps(found.as_dict(), indent=2))
+        print(json.dumps(comparison.as_dict(), indent=2))
     else:
-        _print_comparison(found, form)
+        _print_comparison(comparison, form)
     if curves:
-        logs = {group.name: [subject.log() for subject in group.subjects] for group in found.groups}
+        logs = {group.name: [subject.log() for subject in group.subjects] for group in comparison.groups}
         figures.save(figures.learning_curves(logs), curves)
 
 
 def _as_yaml(value: Any) -> str:
-    """Format the value of a setting on one line, as it stands in an experiment; "" for None."""
+    """Format the value of a setting on one line, as in an experiments file; "" for None."""
     import yaml
 
     if value is None:
@@ -217,7 +217,7 @@ def _as_yaml(value: Any) -> str:
     return yaml.safe_dump([value], default_flow_style=True, width=10**6, sort_keys=False).strip()[1:-1]
 
 
-def _print_comparison(found: "Comparison", form: str) -> None:
+def _print_comparison(comparison: "Comparison", form: str) -> None:
     """Print the three tables of a comparison."""
     columns = [
         Column("name"),
@@ -231,11 +231,11 @@ def _print_comparison(found: "Comparison", form: str) -> None:
         Column("steps", spec=",d", rank=1),
         Column("minutes_mean", "minutes", ",.1f", rank=1),
     ]
-    print_rows([group.as_row() for group in found.groups], columns, form, "Results")
-    names = [group.name for group in found.groups]
+    print_rows([group.as_row() for group in comparison.groups], columns, form, "Results")
+    names = [group.name for group in comparison.groups]
     settings = [
         {"key": key} | {name: _as_yaml(value) for name, value in zip(names, values, strict=True)}
-        for key, values in found.settings
+        for key, values in comparison.settings
     ]
     print()
     if settings:
@@ -252,7 +252,7 @@ def _print_comparison(found: "Comparison", form: str) -> None:
         Column("kind", "test"),
         Column("n", spec=",d", rank=1),
     ]
-    print_rows([vars(test) for test in found.tests], columns, form, "Paired tests")
-    for test in found.tests:
+    print_rows([vars(test) for test in comparison.tests], columns, form, "Paired tests")
+    for test in comparison.tests:
         print()
         _print_text(f"{test.second}: {test.remark}.", form)

@@ -45,7 +45,7 @@ def list_models(
             "paper": record.paper,
             "year": record.year,
         }
-        # Sorted by error, so that the first of a data set is its best.
+        # Sorted by error: the first entry of a data set is its best.
         rows.append(row | {f"{e.dataset}_error": e.metrics["error"] for e in reversed(entries)})
     if not rows:
         which = "no model with published weights" if pretrained else "no model"
@@ -68,4 +68,4 @@ def list_models(
 
 
 def _tags(weights: list[dict[str, Any]]) -> str:
-    return ", ".join(f"{one['tag']} ({one['error']:.2f} %)" for one in weights)
+    return ", ".join(f"{entry['tag']} ({entry['error']:.2f} %)" for entry in weights)

@@ -21,9 +21,9 @@ Arguments = Annotated[list[str], typer.Option(help="KEY=VALUE, an argument of th
 
 
 def find_modules(folder: Path) -> None:
-    """Let Python find the modules in a folder that experiments and runs name as `module`.
+    """Let Python find the modules in a folder, for experiments and runs with a `module`.
 
-    The folder comes last, so that no file in it runs instead of an installed package.
+    The folder comes last, so that its files never replace an installed package.
     """
     sys.path.append(str(folder.resolve()))
 

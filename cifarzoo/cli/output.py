@@ -1,9 +1,9 @@
-"""Print rows as a table on a terminal, and as Markdown, TSV, CSV or JSON elsewhere.
+"""Print rows as a table on a terminal, otherwise as Markdown, TSV, CSV or JSON.
 
     def command(form: Format = "") -> None:
         print_rows(rows, [Column("model"), Column("error", "error %", ".2f")], form)
 
-Names come from files that anybody may have written: no cell is read as markup, and control characters are quoted.
+Names come from untrusted files, so no cell is read as markup, and control characters are quoted.
 """
 
 import csv
@@ -26,7 +26,7 @@ FORMATS = ("table", "markdown", "tsv", "csv", "json")
 
 
 def _check(form: str) -> str:
-    """Return the format asked for; by default a table on a terminal and Markdown elsewhere."""
+    """Return the requested format; by default a table on a terminal and Markdown otherwise."""
     if not form:
         return "table" if sys.stdout.isatty() else "markdown"
     if form not in FORMATS:
@@ -34,7 +34,7 @@ def _check(form: str) -> str:
     return form
 
 
-# The option of every command that prints rows, with the default "". Its value in the command is one of FORMATS.
+# The option of every command that prints rows; its default must be "". The command receives one of FORMATS.
 Format = Annotated[
     str,
     typer.Option(
@@ -53,10 +53,10 @@ class Column:
     Attributes:
         key: Its key in every row, and its name in TSV and CSV.
         title: Its heading for people; by default the key. Tables keep line breaks in it.
-        spec: How to format its numbers for people, such as ",.2f", or a function that formats any value for everybody.
-        unit: Divide its numbers by this for people, but not in TSV and CSV.
+        spec: Format of its numbers for people, such as ",.2f", or a function that formats any value in all formats.
+        unit: Divisor of its numbers for people; not used in TSV and CSV.
         numeric: Whether to align it on the right; by default whether `spec` is a format.
-        rank: Columns with the highest rank are left out first where a terminal is too narrow; those of rank 0 stay.
+        rank: If a terminal is too narrow, columns with the highest rank are left out first; those of rank 0 stay.
     """
 
     key: str
@@ -77,7 +77,7 @@ class Column:
         return isinstance(self.spec, str) and self.spec != "" if self.numeric is None else self.numeric
 
     def cell(self, row: dict[str, Any], plain: bool = False) -> str:
-        """Format the row's value on one line, "" if there is none; `plain` for programs, with six digits."""
+        """Format the row's value on one line, "" without a value; `plain` is for programs and has six digits."""
         value = row.get(self.key)
         if value is None:
             return ""
@@ -93,10 +93,10 @@ class Column:
 
 
 def columns_of(rows: Sequence[dict[str, Any]], without: Sequence[str] = (), digits: str = "") -> list[Column]:
-    """Return a column for every key of the rows, which need not have the same keys.
+    """Return a column for every key that any of the rows has.
 
     Args:
-        rows: Numbers and text.
+        rows: Rows of numbers and text.
         without: Keys that only JSON shows.
         digits: Format of floating-point numbers; by default three to five digits.
     """
@@ -107,7 +107,7 @@ def columns_of(rows: Sequence[dict[str, Any]], without: Sequence[str] = (), digi
             return printable(str(value))
         return format(value, digits) if digits else _number(value)
 
-    # The first keeps its place; from the right, the others give way to a narrow terminal.
+    # The first column always stays; on a narrow terminal the others are left out from the right.
     return [
         Column(key, spec=cell, numeric=any(isinstance(row.get(key), int | float) for row in rows), rank=rank)
         for rank, key in enumerate(keys)
@@ -130,11 +130,11 @@ def print_rows(
     """Print rows on standard output.
 
     Args:
-        rows: JSON prints them whole, the other formats only the columns.
-        columns: What to print of each row.
+        rows: The rows. JSON prints them whole, the other formats only the columns.
+        columns: The columns.
         form: One of FORMATS.
         title: Heading of a table on a terminal.
-        group: Key of the rows that tables on a terminal show as a heading above the rows that share its value.
+        group: A key of the rows. A table on a terminal shows its value as a heading above the rows that share it.
     """
     columns = list(columns)
     if form == "table":
@@ -152,15 +152,15 @@ def print_record(
     columns: Sequence[Column] = (),
     title: str = "",
 ) -> None:
-    """Print what is known about one thing on standard output.
+    """Print a description of one object on standard output.
 
     Args:
-        heading: What it is, on a line of its own; "" for none.
+        heading: Its name, on a line of its own; "" for none.
         fields: Its properties by label, for people; those without a value are left out.
-        form: One of FORMATS. Markdown is one "label: value" per line.
+        form: One of FORMATS. Markdown has one "label: value" per line.
         data: The same for programs: JSON prints it whole, TSV and CSV one row per key, with nested values as JSON.
-        rows: What belongs to it, as a table below for people.
-        columns: Of this table.
+        rows: Rows of a table below, for people.
+        columns: The columns of this table.
         title: Heading of this table on a terminal.
     """
     known = {label: printable(value) for label, value in fields.items() if value}
@@ -217,11 +217,11 @@ def format_rows(rows: Sequence[dict[str, Any]], columns: Sequence[Column], form:
 
 
 def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[Column], title: str, group: str | None) -> None:
-    """Print a table for people, without the columns that a terminal has no room for."""
+    """Print a table for people, without the columns that do not fit the terminal."""
     import rich.console
 
     console = rich.console.Console(highlight=False)
-    # A file or a pipe gets whole lines, unless $COLUMNS says how wide it is.
+    # In a file or a pipe, lines have any length, unless $COLUMNS sets the width.
     width = console.width if sys.stdout.isatty() or "COLUMNS" in os.environ else None
     if width is None:
         console.width = 10_000
@@ -235,14 +235,14 @@ def rich_table(
     title: str = "",
     group: str | None = None,
 ) -> "rich.table.Table":
-    """Make a rich table that fits `width`, by leaving columns out and then by folding names.
+    """Make a rich table that fits `width`, by leaving out columns and then by folding names.
 
     Args:
         rows: Its rows.
         columns: Its columns.
-        width: Of the terminal, in characters; None for any.
+        width: Width of the terminal in characters; None for no limit.
         title: Its heading.
-        group: As for `print_rows`.
+        group: See `print_rows`.
     """
     import rich.cells
     import rich.table

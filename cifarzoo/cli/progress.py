@@ -1,4 +1,4 @@
-"""A bar for commands that take more than two seconds, on a terminal only."""
+"""A progress bar for commands that take more than two seconds, on a terminal only."""
 
 import contextlib
 import sys
@@ -10,7 +10,7 @@ def progress_bar() -> Iterator[Callable[[str, float], None]]:
     """Show a bar on standard error while the block runs; it disappears at the end.
 
     Yields:
-        A function of what is done next and which part of all has been done, from 0 to 1. Nothing is shown unless
+        A function to call with the name of the next step and the fraction done, from 0 to 1. Nothing is shown unless
         standard error is a terminal.
     """
     from rich.console import Console

@@ -38,7 +38,7 @@ def show(
     form: Format = "",
     debug: Debug = False,
 ) -> None:
-    """Show a model: arguments, sizes, paper, published weights. Or weights or a run: what they are."""
+    """Show a model (arguments, sizes, paper, published weights), or describe weights or a run."""
     from cifarzoo.models.catalogue import find
     from cifarzoo.pretrained.manifest import find_entry, manifest
 
@@ -47,7 +47,7 @@ def show(
         _show_published(entry, form)
     elif model.endswith(".h5"):
         _show_file(model, form)
-    elif os.path.isdir(model):  # which, unlike Path.is_dir, takes a name that is too long
+    elif os.path.isdir(model):  # unlike Path.is_dir, this accepts names that are too long for a path
         _show_run(Path(model), form)
     else:
         _show_model(find(model), entries, form)
@@ -60,7 +60,7 @@ def _show_model(record: "Record", entries: "list[Published]", form: str) -> None
         shown = [f"{numbers[classes] / 1e6:,.2f}{unit}" if unit else f"{numbers[classes]:,}" for classes in numbers]
         return f"{shown[0]} with 10 classes, {shown[1]} with 100"
 
-    # Of special cases, the files of the general factory that fit them, and the other way round.
+    # For a special case, also the files of the general factory that fit it, and the other way round.
     fitting = [e for e in entries if e.model == record.name or e.identity == identity(record.name, {})]
     rows = [
         {
@@ -117,7 +117,7 @@ def _show_published(entry: "Published", form: str) -> None:
 
 
 def _different(arguments: dict[str, Any], defaults: dict[str, Any]) -> str:
-    """Return the arguments that are not at their defaults, as in a call."""
+    """Return the arguments that differ from their defaults, as in a call."""
     return ", ".join(f"{key}={value!r}" for key, value in arguments.items() if value != defaults.get(key))
 
 

@@ -12,7 +12,7 @@ from cifarzoo.errors import ExperimentError
 commands = typer.Typer()
 DEFAULT_FILE = Path("experiments.yaml")
 
-# Of the table at the end of `cifarzoo train`.
+# Columns of the table at the end of `cifarzoo train`.
 RESULT_COLUMNS = [
     Column("experiment"),
     Column("seed", numeric=True),
@@ -26,7 +26,7 @@ RESULT_COLUMNS = [
 ]
 
 
-# Of `cifarzoo table`; the names in JSON, TSV and CSV are those of `--sort`.
+# Columns of `cifarzoo table`; `--sort` takes their names in JSON, TSV and CSV.
 SUMMARY_COLUMNS = [
     Column("experiment"),
     Column("dataset", "data", rank=3),

@@ -15,16 +15,16 @@ from cifarzoo.evaluation.subject import Subject, find_subject, of_run
 from cifarzoo.runs.folder import RunFolder
 
 Progress = Callable[[str, float], None]
-# Settings that name a run and do not shape it.
+# Settings that name or describe a run but do not affect its results.
 NAMES = ("description", "seeds", "train_parameters.run_name")
 
 
 @dataclass(frozen=True)
 class Group:
-    """What one argument of the comparison names: one network, or all seeds of an experiment.
+    """One side of the comparison: one network, or all seeds of an experiment.
 
     Attributes:
-        name: The experiment's name or the tag; the folder where the name would be ambiguous.
+        name: The experiment's name or the tag; the folder if the name would be ambiguous.
         subjects: The networks, one per seed.
     """
 
@@ -85,9 +85,9 @@ class Comparison:
     """The result of `compare`.
 
     Attributes:
-        groups: In the order of the arguments.
+        groups: The groups, in the order of the arguments.
         settings: Per setting that differs, its key and its value in each group, None where it is not set.
-        tests: Each other group against the first.
+        tests: Tests of each other group against the first.
     """
 
     groups: list[Group]
@@ -108,17 +108,17 @@ def compare(
 ) -> Comparison:
     """Compare runs, experiments and published weights.
 
-    With two or more seeds in common, errors are compared by a paired t-test over them. With one network each, their
-    predictions on the images of the split are compared by McNemar's test, for which both predict it again.
+    If two groups share two or more seeds, a paired t-test over these compares their errors. If each is one network,
+    McNemar's test compares their predictions on the split, which both predict again.
 
     Args:
         names: Two or more: the folder of a run (logdir/run_name/seed0), that of an experiment with all its seeds
             (logdir/run_name), or the tag of published weights.
         data_dir: Folder of the archives, for McNemar's test.
-        progress: Called with what is done next, and the part of all that has been done, from 0 to 1.
+        progress: Called with the name of the next step and the fraction done, from 0 to 1.
 
     Raises:
-        CifarzooError: fewer than two names, a name that means none of these, or damaged files.
+        CifarzooError: fewer than two names, an unknown name, or damaged files.
     """
     if len(names) < 2:
         raise DataError("compare: expected two or more runs, experiments or tags")
@@ -137,7 +137,7 @@ def compare(
 
 
 def _subjects(name: str) -> list[Subject]:
-    """Return the finished runs that a name means: one, or those of an experiment's folder."""
+    """Return the finished runs that a name refers to: one, or all in an experiment's folder."""
     folder = Path(name)
     if not folder.is_dir() or RunFolder(folder).is_finished:
         return [find_subject(name)]
@@ -150,7 +150,7 @@ def _subjects(name: str) -> list[Subject]:
 
 
 def differing_settings(configs: Sequence[dict[str, Any]]) -> list[tuple[str, list[Any]]]:
-    """Return the settings that are not the same in all experiments, by dotted key, with their values."""
+    """Return the settings that differ between experiments: dotted keys with one value per experiment."""
     flat = [_flat(config) for config in configs]
     keys = dict.fromkeys(key for settings in flat for key in settings if key not in NAMES)
     rows = [(key, [settings.get(key) for settings in flat]) for key in keys]
@@ -193,13 +193,13 @@ def _test_on_images(first: str, second: str, a: Subject, b: Subject, data_dir: s
 
 
 def paired_t_test(first: str, second: str, errors: Sequence[float], others: Sequence[float]) -> PairedTest:
-    """Compare the errors of two experiments by a two-sided t-test of the differences of pairs with the same seed.
+    """Compare the errors of two experiments by a two-sided paired t-test; each pair has the same seed.
 
     Args:
         first: Name of the first experiment.
         second: Name of the second.
         errors: The errors of the first in percent, two or more.
-        others: Those of the second, in the same order of seeds.
+        others: The errors of the second, in the same order of seeds.
     """
     from scipy import stats
 
@@ -220,7 +220,7 @@ def mcnemar_test(first: str, second: str, wrong: np.ndarray, other_wrong: np.nda
         first: Name of the first network.
         second: Name of the second.
         wrong: Whether the first is wrong, bool [images].
-        other_wrong: Whether the second is.
+        other_wrong: Whether the second is wrong, bool [images].
     """
     from scipy import stats
 
@@ -228,11 +228,11 @@ def mcnemar_test(first: str, second: str, wrong: np.ndarray, other_wrong: np.nda
     disagreements, n = only_first + only_second, len(wrong)
     p = float(stats.binomtest(only_first, disagreements).pvalue) if disagreements else 1.0
     difference = 100 * (only_second - only_first) / n
-    # The standard error of a difference of two proportions of the same images.
+    # The standard error of the difference of two proportions on the same images.
     error = 100 * np.sqrt(disagreements - (only_second - only_first) ** 2 / n) / n
     remark = (
-        f"{only_first} images only the first gets wrong, {only_second} only the second; this is about these two "
-        "networks: other seeds may differ by more"
+        f"only the first network misclassifies {only_first} images, only the second {only_second}; the test is about "
+        "these two networks: other seeds may differ by more"
     )
     low, high = difference - 1.96 * error, difference + 1.96 * error
     return PairedTest(first, second, "McNemar's test on images", n, difference, float(low), float(high), p, remark)

@@ -16,8 +16,8 @@ def ensemble(members: Sequence[Predictions]) -> Predictions:
         members: Predictions for the same splits of the same data set.
 
     Returns:
-        Predictions whose logits are the logarithms of the mean probabilities, float32. `images_per_second` is that of
-        running all members; `train_split` is "" unless all were trained on the same split.
+        Predictions whose logits are the logarithms of the mean probabilities, float32. `images_per_second` is the rate
+        of running all members; `train_split` is "" unless all were trained on the same split.
 
     Raises:
         DataError: the members were measured on different data.

@@ -24,7 +24,7 @@ from cifarzoo.runs.folder import RunFolder
 
 logger = logging.getLogger("cifarzoo")
 
-# Called with what is done next, and the part of all that has been done, from 0 to 1.
+# Called with the name of the next step and the fraction done, from 0 to 1.
 Progress = Callable[[str, float], None]
 
 
@@ -40,10 +40,10 @@ def predict(
     under a `tf.distribute` strategy gets work.
 
     Args:
-        model: Takes these images.
+        model: A model that takes these images.
         images: [n, height, width, 3].
         batch_size: Images per prediction call.
-        progress: Called after each batch with the part of all that has been done.
+        progress: Called after each batch with the fraction done.
     """
     count = len(images)
     if missing := -count % min(batch_size, count):
@@ -67,7 +67,7 @@ def evaluate(
     flip: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[dict, np.ndarray]:
-    """Measure a model on a split. Images that look scaled already are reported by a warning in the log.
+    """Measure a model on a split. Log a warning if the images look scaled already.
 
     Args:
         loaded: The model.
@@ -75,7 +75,7 @@ def evaluate(
         split: Name of the split.
         batch_size: Images per prediction call.
         flip: Average the logits of each image and its mirror image (test-time augmentation).
-        progress: Called after each batch with the part of all that has been done; with `flip` that of the first half.
+        progress: Called after each batch with the fraction done; with `flip`, that of the first of two passes.
 
     Returns:
         The metrics of `classification_metrics` plus `images_per_second`, and logits float32 [n, classes]. For a model
@@ -138,7 +138,7 @@ def predict_splits(
     flip: bool = False,
     progress: Progress = lambda step, done: None,
 ) -> Predictions:
-    """Compute logits and labels of several splits; "validation" is taken from "train" if both are asked for.
+    """Compute logits and labels of several splits; "validation" is taken from "train" if both are requested.
 
     Args:
         loaded: The model.
@@ -146,7 +146,7 @@ def predict_splits(
         splits: Names of the splits.
         batch_size: Images per prediction call.
         flip: See `evaluate`.
-        progress: Called with the split being predicted, and the part of all images that has been.
+        progress: Called with the split being predicted and the fraction of all images done.
 
     Raises:
         DataError: as `evaluate`.
@@ -189,7 +189,7 @@ def evaluate_named(
     """Measure the model that a name, tag, file or folder refers to, or the ensemble of several.
 
     Args:
-        name: See `load_model`. Of several, the mean of their probabilities is measured.
+        name: See `load_model`. Several names are measured as an ensemble, by the mean of their probabilities.
         dataset_name: Default: the data set it was trained on.
         data_dir: Folder of the archives.
         split: Name of the split.
@@ -197,10 +197,10 @@ def evaluate_named(
         flip: See `evaluate`.
         weights: See `load_model`. For a single name only.
         arguments: See `load_model`. For a single name only.
-        progress: Called with what is done next, and the part of all that has been done, from 0 to 1.
+        progress: Called with the name of the next step and the fraction done, from 0 to 1.
 
     Returns:
-        `model`, with `flip` also `test_time_augmentation`, and what `Predictions.describe` returns. Of several names
+        `model`, with `flip` also `test_time_augmentation`, and what `Predictions.describe` returns. For several names
         also `members`: per name, what `classification_metrics` returns.
 
     Raises:
@@ -211,16 +211,16 @@ def evaluate_named(
     names = [name] if isinstance(name, str) else list(name)
     members: list[Predictions] = []
     dataset: Dataset | None = None
-    for number, each in enumerate(names):
-        progress(f"load {each}", number / len(names))
-        loaded = load_model(each, weights, arguments)
-        wanted = dataset_name or loaded.dataset
+    for number, member_name in enumerate(names):
+        progress(f"load {member_name}", number / len(names))
+        loaded = load_model(member_name, weights, arguments)
+        own_dataset = dataset_name or loaded.dataset
         if dataset is None:
-            dataset = load(wanted, data_dir)
-        elif dataset.name != wanted:
+            dataset = load(own_dataset, data_dir)
+        elif dataset.name != own_dataset:
             raise DataError(
-                f"{each}: trained on {wanted}, {names[0]} on {dataset.name}; the members of an ensemble need the same "
-                "data set"
+                f"{member_name}: trained on {own_dataset}, {names[0]} on {dataset.name}; the members of an ensemble "
+                "need the same data set"
             )
         splits = {split, "validation"} | ({"train", "test"} if logits_path else set())
         begun = number / len(names)
@@ -241,9 +241,9 @@ def evaluate_named(
         result["test_time_augmentation"] = "flip"
     result |= predictions.describe(split)
     if len(members) > 1:
-        pairs = zip(names, members, strict=True)
         result["members"] = {
-            each: classification_metrics(member.logits[split], member.labels[split]) for each, member in pairs
+            member_name: classification_metrics(member.logits[split], member.labels[split])
+            for member_name, member in zip(names, members, strict=True)
         }
     return result
 

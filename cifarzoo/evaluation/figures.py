@@ -1,6 +1,6 @@
 """Draw a network's results: each function returns a Matplotlib figure, `save` writes it, `svg` returns its bytes.
 
-`cifarzoo.evaluation.style` has the look that they share.
+`cifarzoo.evaluation.style` defines their common style.
 """
 
 import re
@@ -51,13 +51,12 @@ def learning_curves(
 ) -> "Figure":
     """Draw columns of logs over epochs, for training and validation; for several seeds their mean and spread.
 
-    The band around the mean is one sample standard deviation (n - 1) wide on either side, at the epochs that all seeds
-    have.
+    The band extends one sample standard deviation (n - 1) to either side of the mean, at the epochs that all seeds have.
 
     Args:
         logs: Per name of an experiment, the logs of its seeds as `read_table` returns them.
-        columns: One panel each, unless no log has values in it. A panel shows the column and, if there is one, the
-            column of the same name with `val_` before it.
+        columns: One panel for each column in which any log has values. A panel also shows the column of the same name
+            with the prefix `val_`, if any.
     """
     with_values = [
         column
@@ -170,7 +169,7 @@ def confusion_matrix(matrix: Any, names: list[str]) -> "Figure":
 
 
 def _shades() -> Any:
-    """Return a map of colours from the ground of the current theme to its first colour."""
+    """Return a colour map from the background of the current theme to its first colour."""
     import matplotlib
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -229,15 +228,15 @@ def error_against_parameters(
         title=f"Error and size on {DATASETS.get(dataset, dataset)}",
     )
     if axes.collections:
-        # Both logarithmic: one bad network must not press the others together.
+        # Both logarithmic, so that one bad network does not squeeze the others together.
         log_axis(axes, "x")
         axes.set_yscale("log")
         bottom, top = axes.get_ylim()
-        axes.set_ylim(bottom, top * (top / bottom) ** 0.22)  # room for the legend
+        axes.set_ylim(bottom, top * (top / bottom) ** 0.22)  # leave room for the legend
         log_axis(axes, "y")
         axes.legend(loc="upper right", ncols=2)
     if texts:
-        figure.draw_without_rendering()  # the labels are moved on the final layout
+        figure.draw_without_rendering()  # the labels are moved in the final layout
         drawn = np.concatenate([np.asarray(collection.get_offsets()) for collection in axes.collections])
         adjust_text(
             texts,

@@ -73,7 +73,7 @@ def loss_slice(
         directions: One or two, as `random_direction` returns them.
         coordinates: For each direction, its coordinates [m].
         batch_size: Images per prediction call.
-        progress: Called before each point with the part of all points that has been measured.
+        progress: Called before each point with the fraction of points measured.
 
     Raises:
         DataError: directions, coordinates and model do not match.

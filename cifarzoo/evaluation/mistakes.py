@@ -1,4 +1,4 @@
-"""Pick the images that say most about what a network gets wrong. NumPy only."""
+"""Pick the images that best show what a network gets wrong. NumPy only."""
 
 from typing import NamedTuple
 
@@ -24,14 +24,14 @@ class Mistake(NamedTuple):
 
 
 class Confusion(NamedTuple):
-    """Images of one class that are taken for one other.
+    """Images of one class that are predicted as one other class.
 
     Attributes:
         label: The class.
-        prediction: The other one.
+        prediction: The predicted class.
         images: Number of images.
-        share: In percent of the images of the class.
-        examples: A few of them, most confident first.
+        share: Percentage of the images of the class.
+        examples: A few of these images, most confident first.
     """
 
     label: int
@@ -61,8 +61,8 @@ def confusions(logits: np.ndarray, labels: np.ndarray, pairs: int, examples: int
     Args:
         logits: [images, classes].
         labels: Integers [images].
-        pairs: How many pairs.
-        examples: How many images of each.
+        pairs: Maximum number of pairs.
+        examples: Maximum number of images per pair.
     """
     groups: dict[tuple[int, int], list[Mistake]] = {}
     for mistake in mistakes(logits, labels):

@@ -9,8 +9,8 @@ from cifarzoo.evaluation.load_model import load_published
 from cifarzoo.evaluation.text import METRIC_LABELS
 from cifarzoo.pretrained.manifest import Published, manifest
 
-# How much NLL, Brier score and ECE may differ between devices: float32 changes likelihoods a little, and may swap two
-# nearly equal logits of an image.
+# How much NLL, Brier score and ECE may differ between devices: float32 rounding changes likelihoods slightly, and may
+# swap two nearly equal logits of an image.
 ROUNDING = 2e-4
 
 
@@ -25,8 +25,8 @@ def evaluate_published(
         progress: Called before each file.
 
     Yields:
-        Per file: its manifest entry, its metrics (None if it cannot be evaluated), and one line that says what differs,
-        "" if nothing does (see `differences`).
+        Per file: its manifest entry, its metrics (None if it cannot be evaluated), and one line about what differs, ""
+        if nothing does (see `differences`).
 
     Raises:
         DataError: no file of this data set, or no archive of it.
@@ -55,6 +55,6 @@ def differences(metrics: dict, published: dict) -> str:
     lines = [f"{metrics['n']} images instead of {published['n']}"] if metrics["n"] != published["n"] else []
     for key, label in METRIC_LABELS.items():
         tolerance = 100 / published["n"] if key.endswith("error") else ROUNDING
-        if not abs(metrics[key] - published[key]) <= tolerance * (1 + 1e-6):  # also where one is NaN
+        if not abs(metrics[key] - published[key]) <= tolerance * (1 + 1e-6):  # also true for NaN
             lines.append(f"{label} {metrics[key]:.6g} instead of {published[key]:.6g}")
     return ", ".join(lines)

@@ -1,7 +1,7 @@
 """Write one self-contained HTML page about a finished run or published weights.
 
-Pictures are data URIs; the page has no scripts and fetches nothing. The template report.html escapes whatever it is
-given, because names and descriptions come from files that anybody may have written.
+Pictures are data URIs; the page has no scripts and fetches nothing. The template report.html escapes all values, because
+names and descriptions come from untrusted files.
 """
 
 import base64
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 # Coordinates of the loss slices along each direction.
 LINE, PLANE = np.linspace(-1, 1, 21), np.linspace(-1, 1, 9)
-CONFIDENT, PAIRS, EXAMPLES = 16, 4, 8  # images and pairs of classes among the mistakes
-# What a reader calls the splits.
+CONFIDENT, PAIRS, EXAMPLES = 16, 4, 8  # confident mistakes, confused pairs of classes, examples per pair
+# The splits as the page names them.
 SPLIT_NAMES = {"train": "training", "train45k": "training", "validation": "validation", "test": "test"}
-# What has been done, as a share of the time without slices, when predictions and pictures begin.
+# Fractions of the time without slices at which predictions and pictures begin.
 LOADED, DRAWN = 0.05, 0.8
 
 Progress = Callable[[str, float], None]
@@ -58,9 +58,9 @@ def write_report(
         name: The run's folder, logdir/run_name/seed0, or the tag of published weights.
         out: The HTML file to write. Default: report.html in the run's folder, or TAG.html in the working directory.
         data_dir: Folder of the archives.
-        images: Also draw loss slices over this many images of the training split and of the measured one. They take
-            longest and come last: the page is written without them first.
-        progress: Called with what is done next, and the part of all that has been done, from 0 to 1.
+        images: Also draw loss slices over this many images of the training split and of the measured split. They take
+            longest, so the page is first written without them.
+        progress: Called with the name of the next step and the fraction done, from 0 to 1.
 
     Returns:
         The path of the HTML file.
@@ -116,7 +116,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 def _content(subject: Subject, history: list[Subject], predictions: Predictions, dataset: Dataset) -> dict[str, Any]:
-    """Return what the template shows."""
+    """Return the values for the template."""
     metrics = predictions.describe(subject.split)
     logits, labels = predictions.logits[subject.split], predictions.labels[subject.split]
     names, arrays = dataset.class_names, dataset.split(subject.split).images
@@ -178,7 +178,7 @@ def _learning_curves(subject: Subject, history: list[Subject]) -> dict[str, str]
         try:
             logs.append(seed.log())
         except DataError:
-            if seed.seed == subject.seed:  # damage to another seed does not matter here
+            if seed.seed == subject.seed:  # ignore damage to another seed
                 raise
     caption = "Training: means over augmented batches."
     if len(logs) > 1:
@@ -195,7 +195,7 @@ def _reliability(logits: np.ndarray, labels: np.ndarray, metrics: dict[str, Any]
 
 
 def _comparison(subject: Subject, metrics: dict[str, Any]) -> dict[str, str] | None:
-    """Return the picture of error against parameters; None for a data set or split that is not in the zoo."""
+    """Return the picture of error against parameters; None for a data set or split without published results."""
     if subject.split != "test" or subject.dataset not in figures.DATASETS:
         return None
     path = find("anchors.yaml")
@@ -204,7 +204,7 @@ def _comparison(subject: Subject, metrics: dict[str, Any]) -> dict[str, str] | N
     return _picture(
         lambda: figures.error_against_parameters(manifest(), anchors, subject.dataset, marked),
         "error against parameters",
-        "Most quoted numbers are those of the best epoch on the test images, measured ones those of the last epoch.",
+        "Most quoted numbers are from the epoch with the best test error, measured ones from the last epoch.",
     )
 
 
@@ -252,7 +252,7 @@ def _slices(
 
 
 def _picture(draw: "Callable[[], Figure]", alt: str, caption: str = "") -> dict[str, str]:
-    """Return a figure's pictures for light and dark pages as data URIs, its description and its caption."""
+    """Return a figure's pictures for light and dark pages as data URIs, with its alternative text and caption."""
     uris = {}
     for name, parameters in (("light", style.LIGHT), ("dark", style.DARK)):
         with style.theme(parameters):

@@ -18,7 +18,7 @@ UNITS = {"loss": "cross-entropy (nats)", "error": "error (%)"}
 
 @styled
 def loss_line(slices: "dict[str, Slice]") -> "Figure":
-    """Draw the loss and, in a second panel, the error of one-dimensional `Slice`s, given per label in the legend."""
+    """Draw the loss and, in a second panel, the error of one-dimensional `Slice`s, by their label in the legend."""
     figure = new_figure(8.6, 3.4)
     for axes, key in zip(figure.subplots(1, 2), ("loss", "error"), strict=True):
         for colour, (label, line) in zip(color_cycle(), slices.items(), strict=False):
@@ -53,7 +53,7 @@ def loss_plane(plane: "Slice") -> "Figure":
     axes: Any = figure.subplots()
     levels = np.geomspace(low, high, 25)
     picture = axes.contourf(*fine, values.T, levels=levels, norm="log", cmap="viridis")
-    picture.set_rasterized(True)  # as paths they would be most of a page
+    picture.set_rasterized(True)  # as paths they would be most of the page's size
     axes.contour(*fine, values.T, levels=levels[::4], colors="white", linewidths=0.5)
     axes.plot(*(grid.ravel() for grid in np.meshgrid(*plane.coordinates)), ".", color="white", ms=1.5, alpha=0.6)
     axes.plot(0, 0, "+", color="red", markersize=10, mew=2)
@@ -74,7 +74,7 @@ def loss_plane(plane: "Slice") -> "Figure":
 
 
 def _round_numbers(low: float, high: float) -> list[float]:
-    """Return three to eight round numbers between two positive ones, at about even steps of the logarithm."""
+    """Return three to eight round numbers between two positive numbers, about evenly spaced in the logarithm."""
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     for factors in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
         ticks = [factor * 10.0**power for power in powers for factor in factors]

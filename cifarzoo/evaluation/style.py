@@ -1,7 +1,7 @@
-"""The look that all pictures share, on light or dark ground, and how they are written.
+"""The common style of all pictures, on a light or dark background, and functions to write them.
 
 Figures are made without `pyplot`, so nothing depends on a display or on global state. The colours are those of Okabe
-and Ito (https://jfly.uni-koeln.de/color), which people with colour blindness can tell apart.
+and Ito (https://jfly.uni-koeln.de/color), which colour-blind people can tell apart.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ Arguments = ParamSpec("Arguments")
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-# What pictures and pages need beyond the requirements of the package.
+# Packages that pictures and pages need in addition to the package's requirements.
 PACKAGES = ("matplotlib", "PIL", "adjustText", "scipy", "jinja2")
-# A curve whose largest value is this many times its median leaves the rest on the floor of a linear axis.
+# If a curve's largest value is this many times its median, a linear axis would flatten the rest.
 SQUASHED = 15
 
 # Matplotlib's parameters; a notebook may use them with `plt.rcParams.update(LIGHT)`.
@@ -54,7 +54,7 @@ LIGHT: dict[str, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
-    "svg.hashsalt": "cifarzoo",  # the same figure is the same file
+    "svg.hashsalt": "cifarzoo",  # equal figures give equal files
     "text.color": "#1c1e21",
     "xtick.color": "#5c6068",
     "xtick.labelsize": 9,
@@ -80,7 +80,7 @@ def check() -> None:
     """Check that the packages for pictures are installed. Call this before long work that ends in a picture.
 
     Raises:
-        CifarzooError: one is not.
+        CifarzooError: a package is missing.
     """
     for package in PACKAGES:
         try:
@@ -94,7 +94,7 @@ def check() -> None:
 
 @contextlib.contextmanager
 def theme(parameters: dict[str, Any]) -> Iterator[None]:
-    """Draw and write with these parameters, `LIGHT` or `DARK`; the default is `LIGHT`."""
+    """Draw and write figures in the block with these parameters, `LIGHT` or `DARK`; the default is `LIGHT`."""
     token = _theme.set(parameters)
     try:
         yield
@@ -112,14 +112,14 @@ def _parameters() -> Iterator[None]:
 
 
 def styled(draw: "Callable[Arguments, Figure]") -> "Callable[Arguments, Figure]":
-    """Let a function that draws a figure do so in the current theme."""
+    """Make a function that draws a figure use the current theme."""
 
     @functools.wraps(draw)
     def draw_styled(*arguments: Arguments.args, **options: Arguments.kwargs) -> "Figure":
         check()
         with _parameters():
             figure = draw(*arguments, **options)
-            figure.draw_without_rendering()  # ticks take their colours when they are first laid out
+            figure.draw_without_rendering()  # ticks get their colours when they are first laid out
             return figure
 
     return draw_styled
@@ -133,7 +133,7 @@ def new_figure(width: float = 6.0, height: float = 4.0, layout: Any = "constrain
 
 
 def color_cycle() -> Iterator[str]:
-    """Return the colours of the current theme, over and over."""
+    """Yield the colours of the current theme in an endless cycle."""
     import matplotlib
 
     cycle = matplotlib.rcParams["axes.prop_cycle"]()
@@ -141,12 +141,12 @@ def color_cycle() -> Iterator[str]:
 
 
 def log_axis(axes: Any, name: str, most: int = 7) -> None:
-    """Make an axis logarithmic, with a few plain numbers at its ticks; call this once everything is drawn.
+    """Make an axis logarithmic, with a few plain numbers at its ticks; call this after drawing everything.
 
     Args:
         axes: Matplotlib's axes.
         name: "x" or "y".
-        most: How many numbers have room.
+        most: Maximum number of labelled ticks.
     """
     from matplotlib import ticker
 
@@ -169,7 +169,7 @@ def log_axis(axes: Any, name: str, most: int = 7) -> None:
 
 
 def log_if_squashed(axes: Any, curves: Sequence[np.ndarray]) -> None:
-    """Make the y axis logarithmic if a few large values would press the others to the floor."""
+    """Make the y axis logarithmic if a few large values would flatten the others."""
     values = np.concatenate([np.ravel(curve) for curve in curves]) if curves else np.zeros(0)
     values = values[np.isfinite(values)]
     if len(values) and values.min() > 0 and values.max() > SQUASHED * np.median(values):
@@ -197,7 +197,7 @@ def write(figure: "Figure", form: str) -> bytes:
         ValueError: Matplotlib does not know the format.
     """
     buffer = io.BytesIO()
-    # Without a date, the same figure is the same file.
+    # Without a date, equal figures give equal files.
     without_date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
     with _parameters():
         figure.savefig(buffer, format=form, metadata=without_date.get(form))
@@ -218,7 +218,7 @@ def save(figure: "Figure", path: Path | str) -> Path:
     """Write a figure in the format that the file's suffix names (.svg, .png, .pdf), in a folder created if missing.
 
     Raises:
-        DataError: the suffix names no format, or the file cannot be written.
+        DataError: the suffix is not a known format, or the file cannot be written.
     """
     path = Path(path)
     try:

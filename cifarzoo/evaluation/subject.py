@@ -1,4 +1,4 @@
-"""What is stored about a trained network: a finished run, or published weights, in the same form."""
+"""Describe trained networks in one form: finished runs and published weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from cifarzoo.pretrained.manifest import Published, find_entry, manifest
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.tables import read_table
 
-# Folders of the machine that trained, which mean nothing to a reader.
+# Keys for folders on the training machine, which are useless to a reader.
 MACHINE_KEYS = ("data_dir", "logdir")
 
 
@@ -25,19 +25,19 @@ class Subject:
 
     Attributes:
         name: The experiment's name, or the tag.
-        seed: Its seed.
+        seed: The seed.
         tag: The tag of published weights; "" for a run.
         model: Name of the factory.
         dataset: Name of the data set.
         train_split: The split it was trained on.
-        split: The split it was measured on at the end: "test", or "validation" while hyper-parameters are chosen.
-        metrics: What was measured then.
+        split: The split it was finally measured on: "test", or "validation" while hyper-parameters are chosen.
+        metrics: The metrics measured on `split`.
         parameters: Number of weights.
-        config: The experiment as plain data, without the folders of the machine and without keys that are not set.
-        trained: What is known of its training: `steps`, `images`, `seconds`, `device`, `backend`, `versions`,
-            `revision`, and `weights`, which says whether they are an average.
-        log_path: Its log.tsv.
-        load: Loads the network.
+        config: The experiment as plain data, without `MACHINE_KEYS` and unset keys.
+        trained: Facts about its training: `steps`, `images`, `seconds`, `device`, `backend`, `versions`, `revision`,
+            and `weights`, which says whether they are an average.
+        log_path: The path of its log.tsv.
+        load: Function that loads the network.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Subject:
         """Read its log.
 
         Raises:
-            DataError: it is missing or damaged.
+            DataError: the log is missing or damaged.
         """
         return read_table(self.log_path)
 
@@ -72,7 +72,7 @@ def find_subject(name: str) -> Subject:
     """Return the finished run in a folder, or the published weights of a tag.
 
     Raises:
-        DataError: there is no such folder with a finished run, and no such tag.
+        DataError: the name is neither the folder of a finished run nor a tag.
     """
     if (entry := find_entry(name, manifest())) and not Path(name).is_dir():
         return of_tag(entry)
@@ -83,7 +83,7 @@ def of_run(folder: RunFolder) -> Subject:
     """Describe a finished run.
 
     Raises:
-        CifarzooError: it is not finished, or its files are damaged.
+        CifarzooError: the run is not finished, or its files are damaged.
     """
     results = folder.results()
     keys = ("steps", "images", "seconds", "device", "backend", "versions", "revision", "weights")
@@ -105,7 +105,7 @@ def of_run(folder: RunFolder) -> Subject:
 
 
 def of_tag(entry: Published) -> Subject:
-    """Describe published weights. Their log.tsv is published beside them.
+    """Describe published weights. Their log.tsv is published with them.
 
     Raises:
         DataError: the log is missing.
@@ -137,7 +137,7 @@ def seeds_of(folder: RunFolder) -> list[Subject]:
     """Describe all finished seeds of a run's experiment, in the order of their folders.
 
     Raises:
-        CifarzooError: the run itself is not finished or damaged. Damage to another seed only leaves that out.
+        CifarzooError: the run itself is not finished or is damaged. Other damaged seeds are left out.
     """
     fingerprint = folder.results().fingerprint
     subjects = []
@@ -155,8 +155,8 @@ def seeds_of(folder: RunFolder) -> list[Subject]:
 def without_unset(config: dict[str, Any]) -> dict[str, Any]:
     """Return an experiment as plain data without keys that are null or empty, and without `MACHINE_KEYS`.
 
-    It is the same experiment, since every such key has that value by default; but of `init_weights` only the file's
-    name is left.
+    The result describes the same experiment, because every such key has that value by default. Only the file name of
+    `init_weights` is kept.
     """
     kept = {}
     for key, value in config.items():

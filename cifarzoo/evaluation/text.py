@@ -45,15 +45,15 @@ def temperature_note(metrics: dict) -> str:
 
 
 def heading(metrics: dict) -> str:
-    """Say what was measured, on which images."""
+    """Describe which weights were measured, on which images."""
     dataset = f" of {metrics['dataset']}" if metrics["dataset"] else ""
     return f"{metrics['weights']} on the {metrics['split']} images{dataset}"
 
 
 def collapse_note(metrics: dict) -> str:
-    """Say what may be wrong if a network is hardly better than chance and predicts one class for most images; else "".
+    """Explain why a network may be hardly better than chance and predict one class for most images; "" if it is not so.
 
-    Its inputs were not what it was trained on, or its weights are not trained.
+    Either its inputs differ from those it was trained on, or its weights are not trained.
     """
     classes = list(metrics["class_error"])
     if metrics["error"] < 100 - 150 / len(classes):  # 85 % of 10 classes
