@@ -6,8 +6,8 @@ import traceback
 class CifarzooError(Exception):
     """A problem that the user can fix: bad input, a missing file, an interrupted run.
 
-    The message is one line: what was received, what is valid, and where. What a damaged file put into it, such as
-    control characters or a name of 60,000 letters, is escaped or cut.
+    The message is one line: what was received, what is valid, and where. Control characters are escaped and long text
+    is cut, because a damaged file may put them into the message.
     """
 
     def __str__(self) -> str:
@@ -23,7 +23,7 @@ class ExperimentError(CifarzooError):
 
 
 class MistakesError(ExperimentError):
-    """Several mistakes in one file: a line for each."""
+    """Several mistakes in one file, one line each."""
 
     def __str__(self) -> str:
         return "\n".join(map(one_line, Exception.__str__(self).split("\n")))
@@ -50,7 +50,7 @@ class TrainingError(CifarzooError):
 
 
 def printable(text: str) -> str:
-    """Return the text on one line, with control characters as Python writes them: none can move a terminal's cursor."""
+    """Return the text on one line, with control characters escaped as in Python, so that none can affect a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
@@ -77,11 +77,11 @@ def set_debug(debug: bool) -> None:
 
 
 def summarize(error: Exception) -> str:
-    """Return one line about an exception; of a `MistakesError`, one line per mistake.
+    """Describe an exception in one line; a `MistakesError` in one line per mistake.
 
-    A `CifarzooError` gives its message, any other exception its type and the first line of its message, and neither
-    has control characters. Under the command line the traceback of the latter is printed with `--debug`, and the line
-    mentions that option without it.
+    For a `CifarzooError` that is its message, for any other exception its type and the first line of its message,
+    without control characters. Under the command line, `--debug` prints the traceback of other exceptions; without it,
+    the line mentions the option.
     """
     if isinstance(error, MistakesError):
         return "\n".join(one_line(line) for line in str(error).split("\n"))

@@ -1,4 +1,4 @@
-"""What notebooks show: tables instead of long representations, and lines on stdout, as stderr is red there."""
+"""Output in notebooks: tables instead of long representations, and lines on stdout, because stderr is red there."""
 
 import html
 import logging
@@ -27,7 +27,7 @@ def html_table(rows: Iterable[Mapping[str, Any]], title: str = "") -> str:
 
     Args:
         rows: Cells by column; the columns are those of all rows, in order of appearance.
-        title: Stands above the table.
+        title: Title above the table.
     """
     rows = list(rows)
     columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -38,7 +38,7 @@ def html_table(rows: Iterable[Mapping[str, Any]], title: str = "") -> str:
 
 
 def html_pairs(pairs: Mapping[str, Any], title: str) -> str:
-    """Format names and values as a table of two columns without a head, under a title."""
+    """Format names and values as a table of two columns without a header, below a title."""
     body = "".join(f'<tr><td style="text-align:left">{html.escape(k)}</td>{_cell(v)}</tr>' for k, v in pairs.items())
     return f"<div><b>{html.escape(title)}</b><table><tbody>{body}</tbody></table></div>"
 
@@ -52,13 +52,13 @@ class LogOnStdout(logging.Handler):
     """Prints records on stdout, for kernels in which logging has not been configured."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print the message, unless the root logger has handlers that do something else with it."""
+        """Print the message, unless the root logger has handlers of its own."""
         if not logging.getLogger().handlers:
             say(record.getMessage())
 
 
 def log_on_stdout() -> None:
-    """Let the package's warnings appear on stdout."""
+    """Print the package's warnings on stdout."""
     logger = logging.getLogger("cifarzoo")
     if not logger.handlers:
         logger.addHandler(LogOnStdout(logging.WARNING))

@@ -1,7 +1,7 @@
-"""Read `.npz` files from anywhere in bounded memory, and execute nothing.
+"""Read untrusted `.npz` files in bounded memory, without executing anything.
 
-NumPy's own reader believes what a file claims: a header of a few bytes makes it allocate terabytes. Here every array
-must be as long as its header says before memory is allocated, and no file expands beyond `EXPANSION` times its size.
+NumPy's own reader trusts the header: a few bytes make it allocate terabytes. Here the length of every array must match
+its header before memory is allocated, and no file expands beyond `EXPANSION` times its size.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-# Compressed logits shrink by a tenth, labels alone by much more: small files may expand to this many bytes.
+# Compression shrinks logits by a tenth, labels alone by much more: small files may expand to this many bytes.
 ALWAYS_ALLOWED = 2**28
 EXPANSION = 8
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -27,8 +27,8 @@ def read(path: Path, only: Collection[str] | None = None) -> dict[str, np.ndarra
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: it is no such file, is damaged, encrypted or compressed by another method, holds pickles, or claims
-            to be larger than it can be; one line.
+        ValueError: the file is not an .npz file, is damaged, encrypted or compressed by another method, contains
+            pickles, or claims to be larger than it can be. The message is one line.
     """
     with open(path, "rb") as file:
         try:
@@ -65,7 +65,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
         _check_header(name, shape, dtype, member.file_size - file.tell())
     with archive.open(member) as file:
         array = np.lib.format.read_array(file, allow_pickle=False)
-        file.read(1)  # at the end of a member zipfile compares its checksum
+        file.read(1)  # makes zipfile check the checksum, as it does at the end of a member
     return array
 
 

@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 def check_types(record: Any) -> None:
-    """Check the fields of a dataclass, and what they contain, against the annotations.
+    """Check the fields of a dataclass, and the values inside them, against the annotations.
 
     Raises:
-        ValueError: a value is of another type; one line that names the field.
+        ValueError: a value is of another type. The message is one line and names the field.
     """
-    import pydantic  # not above: importing it takes longer than all else that lists models
+    import pydantic  # here, because importing it would more than double the time to list models
 
     values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
     try:

@@ -160,7 +160,7 @@ def _split(form: Form, path: Path, contents: Callable[[str], bytes], files: dict
             _check_labels(where, kind, column, classes)
             labels[kind][first : first + count] = column
         if not is_published(form.dataset, name, rows, columns):
-            # A warning, as a data set of one's own in this form is no error.
+            # Only a warning, because users may store their own data set in this form.
             logger.warning(
                 "%s: holds other images or labels than the published %s; unless that is intended, unpack it again",
                 where,
@@ -203,7 +203,7 @@ def _check_labels(where: str | Path, kind: str, column: np.ndarray, classes: int
     wrong = np.flatnonzero((column < 0) | (column >= classes))
     if wrong.size:
         value = column[wrong[0]]
-        digits = len(f"{int(value):x}")  # a decimal number of thousands of digits is an error in Python
+        digits = len(f"{int(value):x}")  # Python refuses to format decimal numbers of thousands of digits
         actual = f"{value if digits < 100 else f'a number of {digits} hexadecimal digits'} in record {wrong[0]:,}"
         raise DataError(f"{where}: expected every {kind} to be from 0 to {classes - 1}, found {actual}")
 
@@ -235,7 +235,7 @@ def _folder_contents(form: Form, folder: Path) -> Callable[[str], bytes]:
 
 
 class _LimitedGzip(gzip.GzipFile):
-    """A file that expands to at most `limit` bytes: a small archive can expand to any length."""
+    """A gzip file that raises OSError when it expands to more than `limit` bytes."""
 
     def __init__(self, path: Path, limit: int):
         super().__init__(path, "rb")
@@ -270,7 +270,7 @@ def _tar_contents(form: Form, path: Path) -> Callable[[str], bytes]:
                     contents[name] = file.read()
             while stream.read(1 << 20):
                 pass
-    # tarfile lets through what int() and unpacking raise at the values of a damaged PAX header.
+    # tarfile does not catch the exceptions of int() and unpacking at values of a damaged PAX header.
     except (OSError, EOFError, ValueError, OverflowError, zlib.error, tarfile.TarError) as error:
         raise DataError(
             f"{path}: expected a complete {form.tar}, found a truncated or corrupt file "

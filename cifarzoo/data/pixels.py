@@ -1,13 +1,13 @@
-"""Recognize images that were scaled before they reached a model, which normalises them itself."""
+"""Recognize images that were scaled before they reached a model; models normalise images themselves."""
 
 import numpy as np
 
 
 def scaling_problem(images: np.ndarray) -> str:
-    """Say in one line why images do not look like pixels from 0 to 255; "" if they do.
+    """Return one line that says why images do not look like pixels from 0 to 255; "" if they do.
 
     Args:
-        images: [n, height, width, 3], any type. The first 500 decide.
+        images: [n, height, width, 3], any type. Only the first 500 are examined.
     """
     some = np.asarray(images[:500])
     if not some.size:

@@ -1,9 +1,9 @@
-"""Checksums of CIFAR's records, by which an unpacked folder with flipped bits is noticed.
+"""Checksums of CIFAR's records, which detect flipped bits in an unpacked folder.
 
-The site publishes checksums of the archives only. These are of what they contain, so that one number fits the binary
-and the python form, packed or not: the SHA-256 of the sorted SHA-256s of a file's records, where a record is its label
-bytes and its 3,072 pixels. Those of CIFAR-10 were computed from files with the SHA-256 of the official ones. As they
-ignore order, those of CIFAR-100 also hold for copies whose records lie in another order.
+The site publishes checksums of the archives only. These are checksums of the contents, so that one number fits the
+binary and the Python form, packed or not: the SHA-256 of the sorted SHA-256s of a file's records, where a record is its
+label bytes and its 3,072 pixels. Those of CIFAR-10 were computed from files with the SHA-256 of the official ones.
+Because they ignore order, those of CIFAR-100 also fit copies whose records are in another order.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ CHECKSUMS = {
 
 
 def is_published(dataset: str, file: str, pixels: np.ndarray, labels: Sequence[np.ndarray]) -> bool:
-    """Whether a file holds the images and labels that were published under its name; takes 3 ms for 1,000 images.
+    """Whether a file has the images and labels published under its name; takes 3 ms per 1,000 images.
 
     Args:
         dataset: "cifar10" or "cifar100".

@@ -51,7 +51,7 @@ def learning_curves(
 ) -> "Figure":
     """Draw columns of logs over epochs, for training and validation; for several seeds their mean and spread.
 
-    The band extends one sample standard deviation (n - 1) to either side of the mean, at the epochs that all seeds have.
+    The band extends one sample standard deviation (n - 1) to either side of the mean, at epochs that all seeds have.
 
     Args:
         logs: Per name of an experiment, the logs of its seeds as `read_table` returns them.

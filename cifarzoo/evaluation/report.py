@@ -1,7 +1,7 @@
 """Write one self-contained HTML page about a finished run or published weights.
 
-Pictures are data URIs; the page has no scripts and fetches nothing. The template report.html escapes all values, because
-names and descriptions come from untrusted files.
+Pictures are data URIs; the page has no scripts and fetches nothing. The template report.html escapes all values,
+because names and descriptions come from untrusted files.
 """
 
 import base64

@@ -37,8 +37,8 @@ def read_arrays(path: Path) -> LayerArrays:
     """Read a `.weights.h5` file.
 
     Raises:
-        WeightsError: the file is damaged, is no Keras weight file, claims more than it can hold, or holds other than
-            finite real numbers.
+        WeightsError: the file is damaged, is not a Keras weight file, claims more than it can hold, or contains
+            anything but finite real numbers.
     """
     with open_bounded(path) as (file, names):
         layers: dict[str, list[np.ndarray]] = {}
@@ -50,7 +50,7 @@ def read_arrays(path: Path) -> LayerArrays:
 
 
 def _collect(group: Any, prefix: str, layers: dict[str, list[np.ndarray]], names: set[str], others: set[str]) -> None:
-    """Move the arrays of a model's layers, and of the models among them, to `layers`; take them out of `others`."""
+    """Move the arrays of a model's layers, and of the layers of nested models, from `others` to `layers`."""
     parent = group.get("layers")
     for key in parent or ():
         node = child(parent, key)
@@ -70,7 +70,7 @@ def _values(node: Any, where: str, names: set[str]) -> np.ndarray:
     """Return the numbers of an array in the file.
 
     Raises:
-        WeightsError: it is no array, holds something other than real numbers, or a number that is not finite.
+        WeightsError: the node is not an array of finite real numbers.
     """
     if node is None or node.name not in names:
         raise WeightsError(f"{where} has a variable that is no array of its own")
@@ -110,12 +110,12 @@ def layers_with_weights(model: "keras.Model") -> "dict[str, keras.Layer]":
 def mismatch(model: "keras.Model", arrays: LayerArrays, without: Collection[str] = ()) -> str | None:
     """Return why a file's arrays do not fit a model, or None if they do.
 
-    The reasons are layer names, shapes, integers in place of floats, and weights that are not finite.
+    Possible reasons: layer names, shapes, integers instead of floats, weights that are not finite.
 
     Args:
         model: The model.
         arrays: The file's arrays.
-        without: Paths of layers that are not compared.
+        without: Paths of layers to skip.
     """
     layers = layers_with_weights(model)
     expected = {
@@ -138,7 +138,7 @@ def mismatch(model: "keras.Model", arrays: LayerArrays, without: Collection[str]
 
 
 def _holds_floats(array: np.ndarray) -> bool:
-    return "float" in array.dtype.name  # bfloat16 is no NumPy kind of its own
+    return "float" in array.dtype.name  # dtype.kind does not tell that bfloat16 is a float
 
 
 def integers(arrays: LayerArrays) -> str | None:

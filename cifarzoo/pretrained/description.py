@@ -62,11 +62,11 @@ class Description:
         return None if self.factory is None else identity(self.factory, self.arguments)
 
     def arguments_of(self, factory: str, names: Collection[str]) -> dict[str, Any]:
-        """Return what the file says about arguments of a factory, which may be more or less general than the file's.
+        """Return the file's values of a factory's arguments; the factory may be more or less general than the file's.
 
         Args:
-            factory: The factory. If it builds other networks, the file says nothing about its arguments.
-            names: Some of its architecture arguments, and perhaps "classes".
+            factory: The factory. If it builds other networks, the result is empty.
+            names: Names of its architecture arguments to return, and perhaps "classes".
         """
         network = self.identity
         if network is None or network[0] != identity(factory, {})[0]:
@@ -139,8 +139,8 @@ def save_weights(model: "keras.Model", path: str | os.PathLike, description: Des
 
 
 def _reserve(path: Path, model: "keras.Model") -> None:
-    """Write as many zeros as the file will take: the system names a full disk, HDF5 has messages of its own."""
-    # In float32, with HDF5's groups and names.
+    """Write as many zeros as the file will need: a full disk then gives the system's message instead of HDF5's."""
+    # The weights in float32, plus HDF5's groups and names.
     size = sum(4 * math.prod(weight.shape) + 2048 for weight in model.weights)
     with open(path, "wb") as file:
         file.writelines(bytes(min(2**20, size - first)) for first in range(0, size, 2**20))
@@ -148,7 +148,7 @@ def _reserve(path: Path, model: "keras.Model") -> None:
 
 def write_description(path: Path, description: Description) -> None:
     """Put a description into an existing HDF5 file, in place of any earlier one."""
-    import h5py  # not above: listing models imports this module, and is to cost no NumPy
+    import h5py  # here, because listing models imports this module and must not import NumPy
 
     with h5py.File(path, "r+") as file:
         file.attrs[ATTRIBUTE] = json.dumps(asdict(description))

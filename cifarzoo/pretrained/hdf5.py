@@ -1,7 +1,7 @@
-"""Open HDF5 files from anywhere in bounded memory.
+"""Open untrusted HDF5 files in bounded memory.
 
-An HDF5 file can claim arrays of terabytes, keep them in other files, and link to anything, and reading believes it all.
-Here the file is looked through before any value is read.
+An HDF5 file can claim arrays of terabytes, store them in other files and link to any path, and h5py follows all of
+this. The functions here check the file before any value is read.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from cifarzoo.errors import WeightsError, summarize
 
-# Keras does not compress weights. Compressed files may expand to this many bytes, or so many times their size.
+# Keras does not compress weights. Compressed files may expand to ALWAYS_ALLOWED bytes or EXPANSION times their size.
 ALWAYS_ALLOWED = 2**24
 EXPANSION = 20
 WEIGHTS_MEMBER = "model.weights.h5"
@@ -25,13 +25,13 @@ def open_bounded(path: Path) -> Iterator[tuple[Any, set[str]]]:
     """Open a weight file after checking what it claims.
 
     Yields:
-        The `h5py.File`, and the full names of its arrays; none of them is reached through a link.
+        The `h5py.File`, and the full names of its arrays; none of them is behind a link.
 
     Raises:
-        WeightsError: the file is damaged, is no Keras weight file, or claims more than it can hold. Also for what h5py
-            raises in the block, and with the path before what the block raises itself.
+        WeightsError: the file is damaged, is not a Keras weight file, or claims more than it can hold. Exceptions of
+            h5py in the block become WeightsErrors, too; a WeightsError from the block gets the path as its prefix.
     """
-    import h5py  # not above: listing models imports this package, and is to cost no NumPy
+    import h5py  # here, because listing models imports this package and must not import NumPy
 
     try:
         _check_heaps(path.read_bytes())
@@ -39,7 +39,7 @@ def open_bounded(path: Path) -> Iterator[tuple[Any, set[str]]]:
             yield file, checked_arrays(file, path.stat().st_size)
     except WeightsError as failure:
         raise WeightsError(f"{path}: {failure}") from None
-    except Exception as failure:  # h5py passes on whatever a damaged file led to
+    except Exception as failure:  # a damaged file makes h5py raise many kinds of exceptions
         raise WeightsError(f"{path}: not an HDF5 file, or damaged ({summarize(failure)})") from None
 
 
@@ -47,7 +47,7 @@ def checked_arrays(file: Any, size: int) -> set[str]:
     """Return the full names of the arrays in a file of `size` bytes.
 
     Raises:
-        WeightsError: the arrays claim more than a file of this size can hold, or are kept in other files.
+        WeightsError: the arrays claim more than a file of this size can hold, or are stored in other files.
     """
     import h5py
 
@@ -60,7 +60,7 @@ def checked_arrays(file: Any, size: int) -> set[str]:
             return
         if node.is_virtual or node.external:
             raise WeightsError(f"/{name} is kept in another file")
-        # Reading a part of a chunk reads all of it.
+        # Reading part of a chunk reads the whole chunk.
         numbers = max(math.prod(node.shape or (0,)), math.prod(node.chunks or (0,)))
         claimed += numbers * node.dtype.itemsize
         if claimed > max(ALWAYS_ALLOWED, EXPANSION * size):
@@ -72,13 +72,13 @@ def checked_arrays(file: Any, size: int) -> set[str]:
 
 
 def _check_heaps(data: bytes) -> None:
-    """Check the heaps that hold text: HDF5 1.14 loops forever over one with an object of no length.
+    """Check the heaps that store text: HDF5 1.14 loops forever over an object of length 0.
 
     The format: "GCOL", version 1, three zeros, the heap's length in 8 bytes; then objects: 16 bytes (index, references,
-    zeros, length in 8 bytes) and the content, padded to 8 bytes. Object 0 is what is left, its header included.
+    zeros, length in 8 bytes) and the content, padded to 8 bytes. Object 0 is the free space, including its header.
 
     Raises:
-        WeightsError: an object is longer than its heap, or has no length.
+        WeightsError: an object is longer than its heap, or its length is 0.
     """
     signature = b"GCOL\x01\0\0\0"
     start = data.find(signature)
@@ -96,10 +96,10 @@ def _check_heaps(data: bytes) -> None:
 
 
 def child(group: Any, name: str) -> Any:
-    """Return what a group holds under a name, None if it holds nothing.
+    """Return the member of a group with this name, None if there is none.
 
     Raises:
-        WeightsError: it holds a link to somewhere else.
+        WeightsError: the member is a link.
     """
     import h5py
 
@@ -114,7 +114,7 @@ def check_saved_model(file: IO[bytes]) -> None:
     """Check the weights inside a `.keras` file before Keras reads them.
 
     Raises:
-        WeightsError: they claim more than the file can hold. Exception: the file is damaged.
+        WeightsError: the weights claim more than the file can hold. Exception: the file is damaged.
     """
     import h5py
 

@@ -74,12 +74,12 @@ def load_pretrained(source: Source, build: "Callable[..., keras.Model]") -> "ker
         build: Function that builds the model; its argument `statistics` is the data set to normalise with.
 
     Returns:
-        The model. If the file has another number of classes, or the model no top, only the backbone is the file's.
+        The model. If the file's number of classes differs, or the model has no top, only the backbone is loaded.
 
     Raises:
-        WeightsError: the weights are damaged, or are those of another network.
+        WeightsError: the weights are damaged, or belong to another network.
     """
-    # The factory has no argument for statistics: the input is normalised as it was when the weights were trained.
+    # The factory has no argument for statistics: normalise the input as when the weights were trained.
     statistics = source.description and source.description.statistics
     model = build(statistics=statistics) if statistics else build()
     _fill_from(model, source)
@@ -87,22 +87,22 @@ def load_pretrained(source: Source, build: "Callable[..., keras.Model]") -> "ker
 
 
 def initialize(model: "keras.Model", name: str | os.PathLike) -> None:
-    """Load weights to start a training from; the classifier stays fresh if the file's has another number of classes.
+    """Load weights to start training from; if the file's number of classes differs, the classifier stays fresh.
 
-    The model may normalise its input by another data set's statistics than the file's; a line of the log says so.
+    If the model normalises its input with the statistics of another data set than the file, log a warning.
 
     Args:
-        model: A Keras model: one that a factory built takes the weights of the same network only.
+        model: A Keras model. If a factory built it, it takes only weights of the same network.
         name: A tag of published weights, or the path of a `.weights.h5` or `.keras` file.
 
     Raises:
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
     """
     _fill_from(model, source_named(name), any_statistics=True)
 
 
 def _fill_from(model: "keras.Model", source: Source, any_statistics: bool = False) -> None:
-    """Compare a model with a file, then load all of it, or its backbone."""
+    """Compare a model with a file, then load the whole file or its backbone."""
     path, description, expected = source.path, source.description, description_of(model)
     if path.name.endswith(".keras"):
         _fill_from_keras_file(model, path, any_statistics)
@@ -131,7 +131,7 @@ def copy_backbone(source: "keras.Model", target: "keras.Model") -> None:
     """Copy the weights of all layers except the classifier from one Keras model to another, by layer name.
 
     Raises:
-        WeightsError: other layers differ, too.
+        WeightsError: layers other than the classifier differ.
     """
     fill(target, source.name, model_arrays(source), without=(CLASSIFIER,))
 
@@ -155,7 +155,7 @@ def _check(origin: str | Path, description: Description, expected: Description) 
 
 
 def fill(model: "keras.Model", path: str | os.PathLike, arrays: LayerArrays, without: Collection[str] = ()) -> None:
-    """Copy arrays into a model's layers of the same names, except those layers that are named by `without`.
+    """Copy arrays into a model's layers of the same names, except the layers in `without`.
 
     Raises:
         WeightsError: names or shapes differ; `path` begins the message.
@@ -189,7 +189,7 @@ def _same_names(model: "keras.Model", arrays: LayerArrays) -> bool:
 
 
 def _classifier(model: "keras.Model") -> "keras.Layer | None":
-    """Return the layer "logits"; in a user's own model, the last layer with weights if it is as wide as the output."""
+    """Return the layer "logits"; in a user's own model, the last layer with weights, if it is as wide as the output."""
     for layer in model.layers:
         if layer.name == CLASSIFIER:
             return layer
@@ -203,7 +203,7 @@ def _classifier(model: "keras.Model") -> "keras.Layer | None":
 def _load_in_order(model: "keras.Model", path: Path) -> None:
     """Load as Keras does, by layer class and order."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # about layers that do not fit, as the failure says, too
+        with warnings.catch_warnings(action="ignore"):  # the error reports layers that do not fit, too
             model.load_weights(path)
     except Exception as failure:  # h5py and Keras raise OSError, ValueError, KeyError and others
         problem = mismatch(model, read_arrays(path)) or summarize(failure)
@@ -232,7 +232,7 @@ def open_keras_file(path: Path) -> "keras.Model":
 
 
 def _fill_from_keras_file(model: "keras.Model", path: Path, any_statistics: bool = False) -> None:
-    """Copy the weights of a saved model, after comparing what both compute where their heads are the same."""
+    """Copy the weights of a saved model; if both have the same input and output, compare what they compute."""
     source = open_keras_file(path)
     before = [layer for layer in source.layers if layer.name == "normalization"]
     after = [layer for layer in model.layers if layer.name == "normalization"]
@@ -247,14 +247,14 @@ def _fill_from_keras_file(model: "keras.Model", path: Path, any_statistics: bool
         )
 
 
-def _same_constants(one: "keras.Layer", other: "keras.Layer") -> bool:
+def _same_constants(first: "keras.Layer", second: "keras.Layer") -> bool:
     import numpy as np
 
-    return np.allclose(_constants(one), _constants(other))
+    return np.allclose(_constants(first), _constants(second))
 
 
 def _constants(layer: "keras.Layer") -> "tuple[Any, Any]":
-    """Return scale and offset of a layer that normalises the input; earlier versions saved it as `Normalization`."""
+    """Return scale and offset of the layer that normalises the input; earlier versions saved a `Normalization`."""
     import keras
     import numpy as np
 

@@ -111,7 +111,7 @@ def _entry(document: Any) -> Published:
 
 
 def _check_contents(entry: Published) -> None:
-    """Raise ValueError unless an entry has what every list of published files shows."""
+    """Raise ValueError unless an entry has the values that every list of published files shows."""
     if "error" not in entry.metrics:
         raise ValueError(f"{entry.tag}: metrics.error is missing")
     if not isinstance(versions := entry.training.get("versions", {}), dict):

@@ -1,4 +1,4 @@
-"""From a tag, a path or a network to a checked weight file and its description."""
+"""Find the weight file for a tag, a path or a network, check it, and read its description."""
 
 import difflib
 import os
@@ -22,7 +22,7 @@ class Source:
     Attributes:
         origin: The tag or the path, for messages.
         path: The file.
-        description: What the file says about itself; None if it says nothing, and for a `.keras` file.
+        description: The file's description; None if it has none, and for a `.keras` file.
     """
 
     origin: str
@@ -40,7 +40,7 @@ def find_source(factory: str, arguments: dict[str, Any], classes: int, requested
         requested: True for the default file of this network, a tag, or a path.
 
     Raises:
-        WeightsError: there is none, or it is damaged.
+        WeightsError: there is no such file, or it is damaged.
     """
     if requested is True:
         return _source_of(select(factory, arguments, classes, True))
@@ -56,7 +56,7 @@ def source_named(name: str | os.PathLike) -> Source:
     """Return the file of a tag or at a path.
 
     Raises:
-        WeightsError: there is none, or it is damaged.
+        WeightsError: there is no such file, or it is damaged.
     """
     if is_weight_path(name):
         return source_at(Path(name).expanduser())
@@ -77,7 +77,7 @@ def source_at(path: Path) -> Source:
     """Return the source of a `.weights.h5` or `.keras` file.
 
     Raises:
-        WeightsError: no such file, a damaged one, or one of another kind.
+        WeightsError: the file does not exist, is damaged, or is of another kind.
     """
     if path.name.endswith(".keras"):
         return Source(str(path), path, None)
@@ -87,7 +87,7 @@ def source_at(path: Path) -> Source:
 
 
 def is_weight_path(name: str | os.PathLike) -> bool:
-    """Whether a name is that of a file, not a tag."""
+    """Whether a name is a file's, not a tag."""
     return str(name).endswith((".h5", ".keras"))
 
 
@@ -140,7 +140,7 @@ def select(factory: str, arguments: dict[str, Any], classes: int, requested: Lit
             for entry in entries
             if entry.default and entry.identity == network and (entry.classes == classes or classes not in (10, 100))
         ]
-        # Of two special cases of one network, that of the factory itself.
+        # If two special cases build the same network, prefer the requested factory.
         fitting.sort(key=lambda entry: entry.model != factory)
     else:
         entry = find_entry(requested, entries)
@@ -159,11 +159,11 @@ def select(factory: str, arguments: dict[str, Any], classes: int, requested: Lit
 
 
 def _nearest(entries: Sequence[Published], name: str) -> list[Published]:
-    """Return the two entries whose model or tag resembles a name most."""
+    """Return the two entries whose model or tag is most similar to a name."""
 
     def distance(entry: Published) -> float:
         names = (entry.model, entry.tag, *entry.aliases)
-        return -max(difflib.SequenceMatcher(None, name, one, autojunk=False).ratio() for one in names)
+        return -max(difflib.SequenceMatcher(None, name, known, autojunk=False).ratio() for known in names)
 
     return sorted(entries, key=distance)[:2]
 

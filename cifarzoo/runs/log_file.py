@@ -8,9 +8,9 @@ logger = logging.getLogger("cifarzoo")
 
 
 def begin_log(path: Path, header: str, length: int = 0) -> None:
-    """Begin a log, or cut it back to what it was when a checkpoint was written.
+    """Begin a log, or cut it back to its length when a checkpoint was written.
 
-    If the file has lost rows since then, its whole rows are kept and a warning says that the others are missing.
+    If the file has lost rows since then, keep its complete rows and log a warning about the missing ones.
 
     Args:
         path: The file.
