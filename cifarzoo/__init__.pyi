@@ -86,26 +86,26 @@ def cifar_vgg11(
     """VGG-11, column A.
 
     Args:
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Very Deep Convolutional Networks for Large-Scale Image Recognition (2014).
     """
@@ -121,26 +121,26 @@ def cifar_vgg13(
     """VGG-13, column B.
 
     Args:
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Very Deep Convolutional Networks for Large-Scale Image Recognition (2014).
     """
@@ -156,26 +156,26 @@ def cifar_vgg16(
     """VGG-16, column D.
 
     Args:
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Very Deep Convolutional Networks for Large-Scale Image Recognition (2014).
     """
@@ -191,26 +191,26 @@ def cifar_vgg19(
     """VGG-19, column E.
 
     Args:
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Very Deep Convolutional Networks for Large-Scale Image Recognition (2014).
     """
@@ -232,26 +232,26 @@ def cifar_resnet20(
             (2016), in which they precede them.
         shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
             a 1x1 convolution.
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Deep Residual Learning for Image Recognition (2015).
     """
@@ -273,26 +273,26 @@ def cifar_resnet32(
             (2016), in which they precede them.
         shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
             a 1x1 convolution.
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Deep Residual Learning for Image Recognition (2015).
     """
@@ -314,26 +314,26 @@ def cifar_resnet44(
             (2016), in which they precede them.
         shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
             a 1x1 convolution.
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Deep Residual Learning for Image Recognition (2015).
     """
@@ -355,26 +355,26 @@ def cifar_resnet56(
             (2016), in which they precede them.
         shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
             a 1x1 convolution.
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Deep Residual Learning for Image Recognition (2015).
     """
@@ -396,26 +396,26 @@ def cifar_resnet110(
             (2016), in which they precede them.
         shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
             a 1x1 convolution.
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Deep Residual Learning for Image Recognition (2015).
     """
@@ -434,26 +434,26 @@ def cifar_resnet164(
     Args:
         shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
             a 1x1 convolution.
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Identity Mappings in Deep Residual Networks (2016).
     """
@@ -472,26 +472,26 @@ def cifar_resnet1001(
     Args:
         shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
             a 1x1 convolution.
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Identity Mappings in Deep Residual Networks (2016).
     """
@@ -507,26 +507,26 @@ def cifar_resnet18(
     """ResNet-18, with ImageNet's widths behind a 3x3 stem.
 
     Args:
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Deep Residual Learning for Image Recognition (2015).
     """
@@ -544,28 +544,28 @@ def cifar_pyramidnet110_a48(
     """PyramidNet-110, alpha 48, with basic blocks.
 
     Args:
-        shake_drop: Whether ShakeDrop scales the branches at random in training, and by their mean at inference.
-        shake_drop_mask: Whether ShakeDrop chooses the branches to shake for each "image" or once per "batch".
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        shake_drop: Whether ShakeDrop scales the branches at random in training and by the mean factor at inference.
+        shake_drop_mask: Whether ShakeDrop chooses the branches to shake per "image" or per "batch".
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Deep Pyramidal Residual Networks (2016).
     """
@@ -583,28 +583,28 @@ def cifar_pyramidnet110_a84(
     """PyramidNet-110, alpha 84, with basic blocks.
 
     Args:
-        shake_drop: Whether ShakeDrop scales the branches at random in training, and by their mean at inference.
-        shake_drop_mask: Whether ShakeDrop chooses the branches to shake for each "image" or once per "batch".
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        shake_drop: Whether ShakeDrop scales the branches at random in training and by the mean factor at inference.
+        shake_drop_mask: Whether ShakeDrop chooses the branches to shake per "image" or per "batch".
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Deep Pyramidal Residual Networks (2016).
     """
@@ -622,28 +622,28 @@ def cifar_pyramidnet110_a270(
     """PyramidNet-110, alpha 270, with basic blocks.
 
     Args:
-        shake_drop: Whether ShakeDrop scales the branches at random in training, and by their mean at inference.
-        shake_drop_mask: Whether ShakeDrop chooses the branches to shake for each "image" or once per "batch".
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        shake_drop: Whether ShakeDrop scales the branches at random in training and by the mean factor at inference.
+        shake_drop_mask: Whether ShakeDrop chooses the branches to shake per "image" or per "batch".
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Deep Pyramidal Residual Networks (2016).
     """
@@ -661,28 +661,28 @@ def cifar_pyramidnet164_a270(
     """PyramidNet-164, alpha 270, with bottleneck blocks.
 
     Args:
-        shake_drop: Whether ShakeDrop scales the branches at random in training, and by their mean at inference.
-        shake_drop_mask: Whether ShakeDrop chooses the branches to shake for each "image" or once per "batch".
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        shake_drop: Whether ShakeDrop scales the branches at random in training and by the mean factor at inference.
+        shake_drop_mask: Whether ShakeDrop chooses the branches to shake per "image" or per "batch".
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Deep Pyramidal Residual Networks (2016).
     """
@@ -700,28 +700,28 @@ def cifar_pyramidnet200_a240(
     """PyramidNet-200, alpha 240, with bottleneck blocks.
 
     Args:
-        shake_drop: Whether ShakeDrop scales the branches at random in training, and by their mean at inference.
-        shake_drop_mask: Whether ShakeDrop chooses the branches to shake for each "image" or once per "batch".
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        shake_drop: Whether ShakeDrop scales the branches at random in training and by the mean factor at inference.
+        shake_drop_mask: Whether ShakeDrop chooses the branches to shake per "image" or per "batch".
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Deep Pyramidal Residual Networks (2016).
     """
@@ -739,28 +739,28 @@ def cifar_pyramidnet236_a220(
     """PyramidNet-236, alpha 220, with bottleneck blocks.
 
     Args:
-        shake_drop: Whether ShakeDrop scales the branches at random in training, and by their mean at inference.
-        shake_drop_mask: Whether ShakeDrop chooses the branches to shake for each "image" or once per "batch".
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        shake_drop: Whether ShakeDrop scales the branches at random in training and by the mean factor at inference.
+        shake_drop_mask: Whether ShakeDrop chooses the branches to shake per "image" or per "batch".
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Deep Pyramidal Residual Networks (2016).
     """
@@ -778,28 +778,28 @@ def cifar_pyramidnet272_a200(
     """PyramidNet-272, alpha 200, with bottleneck blocks.
 
     Args:
-        shake_drop: Whether ShakeDrop scales the branches at random in training, and by their mean at inference.
-        shake_drop_mask: Whether ShakeDrop chooses the branches to shake for each "image" or once per "batch".
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        shake_drop: Whether ShakeDrop scales the branches at random in training and by the mean factor at inference.
+        shake_drop_mask: Whether ShakeDrop chooses the branches to shake per "image" or per "batch".
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Deep Pyramidal Residual Networks (2016).
     """
@@ -816,27 +816,27 @@ def cifar_shakedrop_pyramidnet272_a200(
     """PyramidNet-272, alpha 200, with bottleneck blocks and ShakeDrop.
 
     Args:
-        shake_drop_mask: Whether ShakeDrop chooses the branches to shake for each "image" or once per "batch".
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        shake_drop_mask: Whether ShakeDrop chooses the branches to shake per "image" or per "batch".
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: ShakeDrop Regularization for Deep Residual Learning (2018).
     """
@@ -852,26 +852,26 @@ def cifar_resnext29_32x4d(
     """ResNeXt-29, 32x4d.
 
     Args:
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Aggregated Residual Transformations for Deep Neural Networks (2016).
     """
@@ -887,26 +887,26 @@ def cifar_resnext29_8x64d(
     """ResNeXt-29, 8x64d.
 
     Args:
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Aggregated Residual Transformations for Deep Neural Networks (2016).
     """
@@ -922,26 +922,26 @@ def cifar_resnext29_16x64d(
     """ResNeXt-29, 16x64d.
 
     Args:
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Aggregated Residual Transformations for Deep Neural Networks (2016).
     """
@@ -961,28 +961,28 @@ def cifar_wide_resnet(
 
     Args:
         depth: Number of weighted layers, 6 n + 4 for n blocks per stage: 10, 16, 22, 28, ...
-        width: Factor of the channels: 1 is a ResNet's 16, 32, 64.
-        dropout: Rate of the dropout between the convolutions of a block, from 0 to below 1; the paper's is 0.3.
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        width: Multiplier of the channels: 1 gives a ResNet's 16, 32, 64.
+        dropout: Dropout rate between the convolutions of a block, at least 0 and below 1; the paper uses 0.3.
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Wide Residual Networks (2016).
     """
@@ -999,27 +999,27 @@ def cifar_wrn_16_4(
     """WRN-16-4.
 
     Args:
-        dropout: Rate of the dropout between the convolutions of a block, from 0 to below 1; the paper's is 0.3.
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        dropout: Dropout rate between the convolutions of a block, at least 0 and below 1; the paper uses 0.3.
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Wide Residual Networks (2016).
     """
@@ -1036,27 +1036,27 @@ def cifar_wrn_16_8(
     """WRN-16-8.
 
     Args:
-        dropout: Rate of the dropout between the convolutions of a block, from 0 to below 1; the paper's is 0.3.
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        dropout: Dropout rate between the convolutions of a block, at least 0 and below 1; the paper uses 0.3.
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Wide Residual Networks (2016).
     """
@@ -1075,27 +1075,27 @@ def cifar_wrn_26_10(
     The `wrn26_10` of the Flax example has four blocks per stage, so it is WRN-28-10.
 
     Args:
-        dropout: Rate of the dropout between the convolutions of a block, from 0 to below 1; the paper's is 0.3.
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        dropout: Dropout rate between the convolutions of a block, at least 0 and below 1; the paper uses 0.3.
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Wide Residual Networks (2016).
     """
@@ -1112,27 +1112,27 @@ def cifar_wrn_28_10(
     """WRN-28-10.
 
     Args:
-        dropout: Rate of the dropout between the convolutions of a block, from 0 to below 1; the paper's is 0.3.
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        dropout: Dropout rate between the convolutions of a block, at least 0 and below 1; the paper uses 0.3.
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Wide Residual Networks (2016).
     """
@@ -1149,27 +1149,27 @@ def cifar_wrn_40_2(
     """WRN-40-2.
 
     Args:
-        dropout: Rate of the dropout between the convolutions of a block, from 0 to below 1; the paper's is 0.3.
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        dropout: Dropout rate between the convolutions of a block, at least 0 and below 1; the paper uses 0.3.
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Wide Residual Networks (2016).
     """
@@ -1186,27 +1186,27 @@ def cifar_wrn_40_4(
     """WRN-40-4.
 
     Args:
-        dropout: Rate of the dropout between the convolutions of a block, from 0 to below 1; the paper's is 0.3.
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        dropout: Dropout rate between the convolutions of a block, at least 0 and below 1; the paper uses 0.3.
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Wide Residual Networks (2016).
     """
@@ -1223,27 +1223,27 @@ def cifar_wrn_40_8(
     """WRN-40-8.
 
     Args:
-        dropout: Rate of the dropout between the convolutions of a block, from 0 to below 1; the paper's is 0.3.
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        dropout: Dropout rate between the convolutions of a block, at least 0 and below 1; the paper uses 0.3.
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Wide Residual Networks (2016).
     """
@@ -1259,26 +1259,26 @@ def cifar_shake_shake26_2x32d(
     """Shake-Shake-26 2x32d.
 
     Args:
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Shake-Shake regularization (2017).
     """
@@ -1294,26 +1294,26 @@ def cifar_shake_shake26_2x64d(
     """Shake-Shake-26 2x64d.
 
     Args:
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Shake-Shake regularization (2017).
     """
@@ -1329,26 +1329,26 @@ def cifar_shake_shake26_2x96d(
     """Shake-Shake-26 2x96d.
 
     Args:
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Shake-Shake regularization (2017).
     """
@@ -1364,26 +1364,26 @@ def cifar_shake_shake26_2x112d(
     """Shake-Shake-26 2x112d.
 
     Args:
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: Shake-Shake regularization (2017).
     """
@@ -1403,28 +1403,28 @@ def cifar_skipnet38(
 
     Args:
         gate: Decides whether a block runs: "recurrent" (one LSTM) or "feed_forward" (convolutions per block).
-        computation_cost: The loss has this much added for every gate that is open, at least 0.
-        stage: Trains gates by straight-through estimates, "supervised", or after that by sampling, "reinforce".
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        computation_cost: Added to the loss for every open gate; at least 0.
+        stage: "supervised" trains gates with straight-through estimates; "reinforce", the next stage, by sampling.
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: SkipNet: Learning Dynamic Routing in Convolutional Networks (2017).
     """
@@ -1444,28 +1444,28 @@ def cifar_skipnet74(
 
     Args:
         gate: Decides whether a block runs: "recurrent" (one LSTM) or "feed_forward" (convolutions per block).
-        computation_cost: The loss has this much added for every gate that is open, at least 0.
-        stage: Trains gates by straight-through estimates, "supervised", or after that by sampling, "reinforce".
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        computation_cost: Added to the loss for every open gate; at least 0.
+        stage: "supervised" trains gates with straight-through estimates; "reinforce", the next stage, by sampling.
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: SkipNet: Learning Dynamic Routing in Convolutional Networks (2017).
     """
@@ -1485,28 +1485,28 @@ def cifar_skipnet110(
 
     Args:
         gate: Decides whether a block runs: "recurrent" (one LSTM) or "feed_forward" (convolutions per block).
-        computation_cost: The loss has this much added for every gate that is open, at least 0.
-        stage: Trains gates by straight-through estimates, "supervised", or after that by sampling, "reinforce".
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        computation_cost: Added to the loss for every open gate; at least 0.
+        stage: "supervised" trains gates with straight-through estimates; "reinforce", the next stage, by sampling.
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: SkipNet: Learning Dynamic Routing in Convolutional Networks (2017).
     """
@@ -1526,28 +1526,28 @@ def cifar_pyramid_skipnet272_a200(
 
     Args:
         gate: Decides whether a block runs: "recurrent" (one LSTM) or "feed_forward" (convolutions per block).
-        computation_cost: The loss has this much added for every gate that is open, at least 0.
-        stage: Trains gates by straight-through estimates, "supervised", or after that by sampling, "reinforce".
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        computation_cost: Added to the loss for every open gate; at least 0.
+        stage: "supervised" trains gates with straight-through estimates; "reinforce", the next stage, by sampling.
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: SkipNet: Learning Dynamic Routing in Convolutional Networks (2017).
     """
@@ -1575,29 +1575,29 @@ def cifar_resnet9(
         activation: "relu", or "celu", which is smooth (alpha 0.3).
         pooling: "after" BatchNormalization and the activation, or "before", so that BatchNormalization normalises a
             quarter of the values.
-        ghost_batch_size: Number of images that BatchNormalization takes its statistics over while training, such as 32;
-            None for the whole batch.
-        scale: Whether BatchNormalization has its gamma. Without, the logits are multiplied by 0.0625 instead of 0.125.
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        ghost_batch_size: Number of images over which BatchNormalization takes its statistics while training, such as
+            32; None for the whole batch.
+        scale: Whether BatchNormalization has a gamma. Without, the logits are multiplied by 0.0625 instead of 0.125.
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: How to Train Your ResNet (cifar10-fast) (2018).
     """
@@ -1613,26 +1613,26 @@ def cifar_airbench94(
     """Airbench94, with widths 64, 256 and 256.
 
     Args:
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: 94% on CIFAR-10 in 3.29 Seconds on a Single GPU (2024).
     """
@@ -1648,26 +1648,26 @@ def cifar_airbench95(
     """Airbench95, with widths 128, 384 and 384.
 
     Args:
-        classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+        classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
             anything else with CIFAR-10's, unless the description of a loaded weight file names others.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-            its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-            that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-            of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-            fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-        include_top: With False the model ends with the last feature map, before pooling.
-        include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-            With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-        classifier_activation: None for logits, else an activation such as "softmax".
-        name: The Keras model's name; by default the factory's.
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
 
     Returns:
         A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
-        WeightsError: the weights do not exist, are damaged, or are those of another network.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: 94% on CIFAR-10 in 3.29 Seconds on a Single GPU (2024).
     """

@@ -1,4 +1,4 @@
-"""The mistakes that a `Strict` model finds in a document, in plain words: one line each, with the document's key."""
+"""Describe the mistakes that a `Strict` model finds in a document in plain words: one line each, with the key."""
 
 import difflib
 import re
@@ -12,10 +12,10 @@ from pydantic import BaseModel, ValidationError
 from cifarzoo.errors import ExperimentError, MistakesError
 from cifarzoo.strict_yaml import excerpt, quoted
 
-# Mistakes that are reported at once.
+# Maximum number of lines in an error.
 MOST_LINES = 20
 
-# What is expected, by the type of pydantic's error, with the values in its context.
+# Messages by the type of pydantic's error, filled in with values of its context.
 _EXPECTED = {
     "bool_type": "expected true or false",
     "dict_type": "expected a mapping",
@@ -40,8 +40,8 @@ def plain_error(failure: ValidationError, model: type[BaseModel], document: Any,
 
     Args:
         failure: The error.
-        model: The class that was validated.
-        document: What it was validated from.
+        model: The model class.
+        document: The document that was validated.
         location: Start of every line.
     """
     start = f"{location}: " if location else ""
@@ -50,7 +50,7 @@ def plain_error(failure: ValidationError, model: type[BaseModel], document: Any,
 
 
 def error_of(lines: Iterable[str]) -> ExperimentError:
-    """Return the error that reports the lines, each once and the first `MOST_LINES` of them."""
+    """Return the error that reports the lines: each line once, and at most `MOST_LINES` lines."""
     lines = list(dict.fromkeys(lines))
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f"... and {len(lines) - MOST_LINES + 1} more mistakes"]
@@ -69,7 +69,7 @@ def _problem(problem, model, document):
     if kind == "missing":
         return f"{key}: missing, and required"
     if kind in ("union_tag_not_found", "union_tag_invalid"):
-        names = ", ".join(tag for one in section for tag in _tags(one)[1:])
+        names = ", ".join(tag for branch in section for tag in _tags(branch)[1:])
         got = f", got {excerpt(received['kind'])}" if kind == "union_tag_invalid" else ""
         return f"{key}.kind: expected one of {names}{got}"
     message = re.sub("^Value error, ", "", problem["msg"])
@@ -81,18 +81,18 @@ def _problem(problem, model, document):
 
 
 def _plain(value):
-    """Write a bound as 1000000 and not as 1e+06."""
+    """Return a bound that is written as 1000000, not as 1e+06."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _locate(location, model, document):
-    """Return a mistake's keys as text, without branches of unions, which pydantic adds, and the models of its section.
+    """Return a mistake's keys as text, without the union branches that pydantic adds, and the models of its section.
 
     `("augmentation", "list", 1, "crop")` becomes `[".augmentation", "[1]", ".crop"]`.
     """
     kinds, path = [model], []
     for number, part in enumerate(location):
-        inner = [one for kind in kinds for one in _inner(kind, part)]
+        inner = [branch for kind in kinds for branch in _inner(kind, part)]
         is_in_document = _has(document, part)
         if inner or is_in_document or (number == len(location) - 1 and isinstance(part, int)):
             is_index = isinstance(part, int) and not isinstance(document, dict)
@@ -116,7 +116,7 @@ def _is_model(kind):
 
 
 def _inner(kind, part) -> Iterator[Any]:
-    """Yield the types that a value of a type may have under a key or index."""
+    """Yield the possible types of the value under a key or index of a type."""
     if _is_model(kind):
         if part in kind.model_fields:
             yield from _branches(kind.model_fields[part].annotation)
@@ -126,7 +126,7 @@ def _inner(kind, part) -> Iterator[Any]:
 
 
 def _branches(kind) -> Iterator[Any]:
-    """Yield the members of a union, without their annotations; another type alone."""
+    """Yield the members of a union, without annotations; for any other type, the type itself."""
     origin = typing.get_origin(kind)
     if origin is typing.Annotated:
         yield from _branches(typing.get_args(kind)[0])
@@ -176,7 +176,7 @@ def _further_keys(model):
 
 
 def _homes(model, above="", depth=2):
-    """Return the section in which each key belongs, by key: "" for the top level."""
+    """Return the section in which each key belongs; "" is the top level."""
     homes = dict.fromkeys((*model.model_fields, *_further_keys(model)), above)
     if depth:
         for field, info in model.model_fields.items():

@@ -1,7 +1,7 @@
 """The base class of everything that is read from YAML, and the strict types of its values.
 
-A number is finite and no boolean. A whole number may be written as 1e2 or 8.0. NumPy's numbers count, and so does the
-text of a number, as which most readers of YAML take 1e-4.
+A number is finite and not a boolean. A whole number may be written as 1e2 or 8.0. NumPy's numbers are accepted, and so
+is the text of a number, because most YAML readers return 1e-4 as text.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 import pydantic
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-# The longest name that a folder or file may have on common file systems is 255 bytes; suffixes need some.
+# Common file systems allow names of 255 bytes; suffixes need some of them.
 LONGEST_NAME = 200
 
 
@@ -20,8 +20,8 @@ class Strict(BaseModel):
     """A frozen model in which an unknown key is an error.
 
     Attributes:
-        hints: What to write instead of a key that people may expect here, by that key.
-        further_keys: Keys that are valid here and handled before the model sees them, for messages.
+        hints: What to write instead of an unknown key that people may expect here, by that key.
+        further_keys: More valid keys, for messages; they are handled before the model is validated.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -92,7 +92,7 @@ Number = Annotated[float, BeforeValidator(_number)]
 PositiveNumber = Annotated[Number, Field(gt=0)]
 WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
 PositiveWholeNumber = Annotated[WholeNumber, Field(gt=0)]
-# A run's or a data set's name, which becomes a part of paths.
+# Name of a run or a data set, which becomes part of paths.
 Name = Annotated[str, AfterValidator(_name)]
 FunctionName = Annotated[str, AfterValidator(_function)]
 ModuleName = Annotated[str, AfterValidator(_module)]

@@ -1,7 +1,7 @@
-"""YAML as people mean it: plain data within bounds, no repeated keys, and 1e-4 is a number, as in YAML 1.2.
+"""YAML as people mean it: plain data within limits, no repeated keys, and 1e-4 is a number, as in YAML 1.2.
 
-Whatever a text holds, it is read or refused with one line, in about a second and little memory: longer texts, deeper
-nesting and more values, counting those that an alias repeats, are refused.
+Any text is read or refused with one line, in about a second and little memory. Texts that are too long, too deeply
+nested, or have too many values (counting those that an alias repeats) are refused.
 """
 
 import math
@@ -15,12 +15,12 @@ import yaml
 
 from cifarzoo.errors import ExperimentError
 
-# Bounds of one text. Fast AutoAugment's list of 493 sub-policies has 4,400 values.
+# Limits of one text. Fast AutoAugment's list of 493 sub-policies has 4,400 values.
 MAX_BYTES = 500_000
 MAX_VALUES = 20_000
 MAX_DEPTH = 50
 
-# Longest quotation in a message.
+# Maximum length of a quotation in a message.
 EXCERPT = 80
 
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
@@ -30,7 +30,7 @@ _PLAIN = {
 
 
 def excerpt(value: Any) -> str:
-    """Return a value as a message quotes it: on one line, short, without characters that a terminal obeys."""
+    """Format a value for a message: on one line, short, without control characters."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float) and not math.isfinite(value):
@@ -44,12 +44,12 @@ def excerpt(value: Any) -> str:
 
 
 def quoted(text: Any) -> str:
-    """Return a key or name as a message shows it: without quotes, unless it is long or would not be one word."""
+    """Format a key or name for a message, without quotes unless it is long or not a single word."""
     return text if isinstance(text, str) and re.fullmatch(r"[\w.+*/-]{1,60}", text) else excerpt(text)
 
 
 class _Loader(yaml.SafeLoader):
-    """Compose and construct within the bounds; every error has the line of its cause."""
+    """Compose and construct within the limits; every error names the line of its cause."""
 
     def __init__(self, text):
         super().__init__(text)
@@ -57,7 +57,7 @@ class _Loader(yaml.SafeLoader):
         self._values_of = {}
 
     def compose_document(self):
-        self._values_of = {}  # ids are unique among the nodes of one document only
+        self._values_of = {}  # ids are unique only among the nodes of one document
         return super().compose_document()
 
     def compose_node(self, parent, index):
@@ -85,7 +85,7 @@ class _Loader(yaml.SafeLoader):
             if kind == "timestamp" and node.value:
                 raise _problem(f"{quoted(node.value)} is a date; put it in quotes if it is text", node)
             raise _problem(f"a value of the kind {kind}; expected text, numbers, booleans, lists and mappings", node)
-        if node.tag == "tag:yaml.org,2002:value":  # "=", which YAML 1.1 reserves
+        if node.tag == "tag:yaml.org,2002:value":  # "=" is reserved in YAML 1.1
             node.tag = "tag:yaml.org,2002:str"
         try:
             value = super().construct_object(node, deep)
@@ -116,12 +116,12 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
-def _problem(text, place):
-    return yaml.constructor.ConstructorError(None, None, text, place.start_mark)
+def _problem(text, node):
+    return yaml.constructor.ConstructorError(None, None, text, node.start_mark)
 
 
 def dump(document: Any) -> str:
-    """Return plain data as YAML that `parse` reads as the same data, keys in their order."""
+    """Return plain data as YAML that `parse` reads as the same data; keys keep their order."""
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False)
 
 
@@ -133,8 +133,8 @@ def parse_all(text: str, location: str) -> list:
         location: Start of the error message.
 
     Raises:
-        ExperimentError: it is not YAML, a key is repeated, a value is of another kind than text, numbers, booleans,
-            lists and mappings, or the text is beyond the bounds of this module.
+        ExperimentError: the text is not YAML, a key is repeated, a value is not text, a number, a boolean, a list or a
+            mapping, or the text exceeds the limits of this module.
     """
     if len(text) > MAX_BYTES:
         raise ExperimentError(f"{location}: longer than {MAX_BYTES:,} bytes")
@@ -168,13 +168,13 @@ def parse(text: str, location: str) -> Any:
 
 
 def shown(path: Path | str) -> str:
-    """Return a path as a message shows it: in quotes only if it is long or has characters that a terminal obeys."""
+    """Format a path for a message, in quotes only if it is long or has control characters."""
     text = str(path)
     return text if text.isprintable() and len(text) <= 250 else excerpt(text)
 
 
 def existing_file(candidates: Iterable[Path]) -> Path | None:
-    """Return the first path that is a regular file, None if there is none; a path that cannot exist is none."""
+    """Return the first path that is a regular file, or None; impossible paths are skipped."""
     return next((path for path in candidates if os.path.isfile(path)), None)
 
 
@@ -184,10 +184,10 @@ def read_text(path: Path, location: str = "", *, pipe: bool = False) -> str:
     Args:
         path: The file.
         location: Start of the error message.
-        pipe: Whether it may also be a pipe, which a document must not name: reading it may never end.
+        pipe: Whether the file may also be a pipe. Documents must not name pipes, because reading one may never end.
 
     Raises:
-        ExperimentError: it cannot be read, is not UTF-8 or is longer than `MAX_BYTES`. The message begins with
+        ExperimentError: the file cannot be read, is not UTF-8 or is longer than `MAX_BYTES`. The message begins with
             `location` and the file's name.
     """
     if not pipe and existing_file([path]) is None and os.path.exists(path):
@@ -197,7 +197,7 @@ def read_text(path: Path, location: str = "", *, pipe: bool = False) -> str:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise ExperimentError(f"{location}{shown(path)}: longer than {MAX_BYTES:,} bytes")
-        # As text files are read: with any line ending.
+        # Accept any line ending, as when reading in text mode.
         return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise ExperimentError(f"{location}{shown(path)}: cannot be read (not UTF-8 text)") from None

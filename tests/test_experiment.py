@@ -318,7 +318,7 @@ def test_rates_grow_with_the_batch(read):
             "variant.a: sets run_name, but run names",
         ),
         ("model: a\nmodule: [x]", "document 1: module: .*got \\['x'\\]"),
-        ("recipes: {}\nrows: []", "document 1: these are wanted rows; `cifarzoo fill-zoo --rows .*` trains them"),
+        ("recipes: {}\nrows: []", "document 1: these are rows to train; `cifarzoo fill-zoo --rows .*` trains them"),
         ("model: a\n---\nmodel: b\nmodle: c", "document 2: modle: unknown key"),
         ("model: a\ntrain_parameters: {lr: 1}", "train_parameters.lr: unknown key; write train_parameters.lr_values"),
         ("model: a\ntrain_parameters: {batch_size: many}", "train_parameters.batch_size: .* got 'many'"),

@@ -111,7 +111,7 @@ def test_plain_data_is_read_as_it_was_dumped():
         (
             "model_parameters: {N: 3, K: 2}",
             [],
-            ["model_parameters.N: write depth, 6 N + 4, in a cifar_wide", "model_parameters.K: write width in a"],
+            ["model_parameters.N: set depth to 6 N + 4 in a cifar_wide", "model_parameters.K: set width in a"],
         ),
         ("model_parameters: {1: 2}", [], ["model_parameters.1: expected text, got 1"]),
         ("dataset: {a: b}", [], ["dataset: expected text, got {'a': 'b'}"]),

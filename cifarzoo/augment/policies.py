@@ -187,11 +187,11 @@ def apply_policy(policy: spec.Policy, images, labels, draws, dataset):
 
 
 def drawn_operations(policy: spec.Policy, draws, width: int) -> list[list[tuple[str, float]]]:
-    """Return which operations a policy applies to each image, in order, as names and values.
+    """Return the operations that a policy applies to each image, in order, as names and values.
 
     Args:
         policy: The policy.
-        draws: Its random numbers, as `apply_policy` takes them.
+        draws: Its random numbers, as for `apply_policy`.
         width: Width of the images in pixels.
     """
     choices = _all_operations(policy, width)
@@ -209,13 +209,13 @@ def drawn_operations(policy: spec.Policy, draws, width: int) -> list[list[tuple[
 
 
 def _all_operations(policy, width):
-    """Return the operations that a policy chooses from: those of all slots one after the other, if these differ."""
+    """Return the operations that a policy chooses from; if the slots differ, those of all slots one after another."""
     slots = range(1 if policy.independent_slots else policy.slots)
     return sum((operations(policy, slot, width) for slot in slots), ())
 
 
 def _drawn(policy, numbers, slot, probabilities):
-    """Return what a slot draws per image: the operation's number, whether it is applied, and the slot's numbers."""
+    """Return a slot's draws per image: the operation's index, whether to apply it, and the slot's random numbers."""
     count = len(probabilities) if policy.independent_slots else len(probabilities) // policy.slots
     drawn = ops.take(numbers, slot, axis=1)
     choice = drawn[:, 0] if policy.independent_slots else numbers[:, 0, 0]

@@ -20,7 +20,7 @@ ABSOLUTE = {
     "CutoutAbs": "Cutout",
 }
 
-# So that an experiment with such a list remains within the bounds of `cifarzoo.strict_yaml`.
+# Keeps an experiment with such a list within the limits of `cifarzoo.strict_yaml`.
 MAX_SUB_POLICIES = 1_000
 
 

@@ -1,4 +1,4 @@
-"""Draw a gallery of an augmentation: originals on the left, what training would see on the right, with captions."""
+"""Draw a gallery of an augmentation with captions: originals on the left, augmented training images on the right."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ from cifarzoo.augment.random import Draws
 from cifarzoo.augment.spec import Policy
 from cifarzoo.errors import CifarzooError
 
-# Pixels per pixel; between images; right of the originals; above all images; per line of a caption.
+# In pixels: size of an image's pixel, gap between images, gap after the originals, header, line of a caption.
 SCALE, GAP, MARGIN, HEADER, LINE = 3, 6, 14, 22, 13
 FONT_SIZE = 10
 INK, QUIET = (28, 30, 33), (92, 96, 104)
-# Operations whose value means nothing to a reader.
+# Operations without a meaningful value.
 WITHOUT_VALUE = {"Identity", "AutoContrast", "Equalize", "Invert", "Flip"}
 MAX_PIXELS = 64_000_000
 
@@ -35,10 +35,8 @@ def draw_gallery(
 ) -> Path:
     """Write a PNG with one row per image: the image, then the result of `columns` consecutive training steps.
 
-    Below each image stand its class or, where labels are mixed, the share of each class, and the operations that a
-    policy applied.
-
-    The images form one batch: MixUp and CutMix mix them with each other.
+    The caption below each image has its class (or the share of each class, if labels are mixed) and the operations that
+    a policy applied. The images form one batch: MixUp and CutMix mix them with each other.
 
     Args:
         augmentation: A name or a list, as in an experiment.
@@ -124,7 +122,7 @@ def _captions(
         if isinstance(spec, Policy):
             for caption, operations in zip(captions, drawn_operations(spec, stream, width), strict=True):
                 caption += [_operation(*operation) for operation in operations]
-    if labels.ndim == 2:  # MixUp and CutMix turn classes into rows of shares
+    if labels.ndim == 2:  # MixUp and CutMix replace each class with a row of shares
         for caption, shares in zip(captions, labels, strict=True):
             for label in np.argsort(-shares, kind="stable"):
                 if shares[label] >= 0.005:

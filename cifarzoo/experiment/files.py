@@ -43,7 +43,8 @@ def read_experiments(path: str | os.PathLike, overrides: Sequence[str] = ()) -> 
         overrides: `key=value` with dotted keys and values in YAML, applied to every document.
 
     Raises:
-        ExperimentError: the file, documents or keys are wrong; one line per mistake says where and what was expected.
+        ExperimentError: the file, documents or keys are wrong. Each mistake is one line with its location and the
+            expected value.
     """
     path = Path(path)
     documents = parse_all(read_text(path, pipe=True), shown(path))
@@ -102,13 +103,13 @@ def quickstart_experiment(overrides: Sequence[str] = ()) -> Experiment:
 
 
 def experiment_from(layers: Sequence[dict[str, Any]], source: str, folders: Sequence[Path] = ()) -> Experiment:
-    """Build the experiment of several mappings, each laid over those before it.
+    """Build an experiment from several mappings; each overrides the ones before it.
 
     Args:
         layers: The mappings.
         source: The file and document, for error messages.
         folders: Where to look for files that the experiment names, before the working directory. Their contents become
-            part of the experiment, so that a changed file makes another experiment.
+            part of the experiment, so a changed file makes a different experiment.
 
     Raises:
         ExperimentError: keys are wrong; one line per mistake.
@@ -125,7 +126,7 @@ def _read_document(path: Path, number: int, document: Any, overrides: Sequence[s
     if not isinstance(document, dict):
         raise ExperimentError(f"{source}: expected a mapping with `model`, got {excerpt(document)}")
     if {"recipes", "rows"} <= set(document):
-        raise ExperimentError(f"{source}: these are wanted rows; `cifarzoo fill-zoo --rows {path}` trains them")
+        raise ExperimentError(f"{source}: these are rows to train; `cifarzoo fill-zoo --rows {path}` trains them")
     document, folders = dict(document), [path.parent]
     if (name := document.pop("recipe", None)) is not None:
         recipe, folder = find_recipe(name, path.parent, source)
@@ -133,7 +134,7 @@ def _read_document(path: Path, number: int, document: Any, overrides: Sequence[s
     for override in overrides:
         apply_override(document, override)
     experiments = []
-    checked: dict[int, str | list[Spec]] = {}  # lists of policies are long: the points of a grid share those checked
+    checked: dict[int, str | list[Spec]] = {}  # policy lists are long, so the points of a grid share checked ones
     for point in expand(document, overrides, source):
         written = id(point.get("augmentation"))
         if "augmentation" in point and written in checked:

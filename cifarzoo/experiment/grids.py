@@ -13,7 +13,7 @@ from cifarzoo.strict_yaml import excerpt, quoted
 
 # The key of a grid whose values are laid over the whole document.
 VARIANT = "variant"
-# Experiments of one file: more would take longer to read than a person waits, and centuries to train.
+# Maximum number of experiments in a file; more would take too long to read, and centuries to train.
 MAX_EXPERIMENTS = 1_000
 MAX_KEYS = 50
 
@@ -70,11 +70,11 @@ def _named_values(key: Any, values: Any, location: str) -> list[tuple[str, Any]]
         raise ExperimentError(f"{where}: a key has at most {MAX_SECTIONS + 1} parts")
     if isinstance(values, dict) and values:
         for name, value in values.items():
-            place = f"{where}.{quoted(name)}"
+            label = f"{where}.{quoted(name)}"
             if key == VARIANT and not isinstance(value, dict):
-                raise ExperimentError(f"{place}: expected a mapping to lay over the document, got {excerpt(value)}")
+                raise ExperimentError(f"{label}: expected a mapping to lay over the document, got {excerpt(value)}")
             if key == VARIANT and ("train_parameters", "run_name") in _paths(value):
-                raise ExperimentError(f"{place}: sets run_name, but run names are derived from the grid's names")
+                raise ExperimentError(f"{label}: sets run_name, but run names are derived from the grid's names")
         return [(str(name), value) for name, value in values.items()]
     if not isinstance(values, list) or not values:
         raise ExperimentError(f"{where}: expected a list of values, or a mapping from names to values")

@@ -1,4 +1,4 @@
-"""What to write in an experiment instead of the words that other code uses for the same thing."""
+"""Names that other code uses for settings and arguments, with what to write in an experiment instead."""
 
 _RATE = "write train_parameters.lr_values and lr_boundaries, or the peak of a train_parameters.schedule"
 _LENGTH = "write a train_parameters.schedule, such as {kind: cosine, peak: 0.1, duration: {epochs: 90}}"
@@ -22,14 +22,14 @@ HINTS = {
     "weights": "write init_weights: a tag or file of weights to start from",
 }
 
-# Names that cifar-vs-tensorflow2 uses for the zoo's own module, and for arguments that have another name here.
+# Names that cifar-vs-tensorflow2 uses for the zoo's own module, and for arguments with another name here.
 SEED_MODULES = {"cifarzoo", "cifarzoo.models", "Models.Resnets", "Models.VGG", "Models.VGGs"}
 SEED_MODEL_PARAMETERS = {"shortcut_mode": "shortcut_type"}
 
-# Arguments of the models of cifar-vs-tensorflow2 that have another name or place here.
+# Model arguments of cifar-vs-tensorflow2 that do not exist here, with what to do instead.
 SEED_ARGUMENTS = {
     "l2_reg": _DECAY,
-    "N": "write depth, 6 N + 4, in a cifar_wide_resnet; other models have it in their name, like cifar_resnet20",
-    "K": "write width in a cifar_wide_resnet; other models have it in their name, like cifar_wrn_40_4",
+    "N": "set depth to 6 N + 4 in a cifar_wide_resnet; other models have it in their name, like cifar_resnet20",
+    "K": "set width in a cifar_wide_resnet; other models have it in their name, like cifar_wrn_40_4",
     "cardinality": "choose cifar_resnext29_32x4d, cifar_resnext29_8x64d or cifar_resnext29_16x64d",
 }

@@ -1,7 +1,7 @@
-"""The JSON schema of experiments files, with which editors complete keys and mark mistakes: experiments.schema.json.
+"""The JSON schema of experiments files, which lets editors complete keys and mark mistakes: experiments.schema.json.
 
-Generate it with `python -m cifarzoo.experiment.json_schema` in a checkout; the descriptions are those of
-docs/experiments.md. It says less than the reader checks: a document may leave to its recipe what is required otherwise.
+Generate it with `python -m cifarzoo.experiment.json_schema` in a checkout; its descriptions come from
+docs/experiments.md. It is less strict than the reader: no key is required, because a recipe may provide it.
 """
 
 import json
@@ -16,7 +16,7 @@ from cifarzoo.experiment.schema import Experiment
 SCHEMA = Path(__file__).with_name("experiments.schema.json")
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "experiments.md"
 
-# What pydantic calls a bound that it does not know to belong to a number.
+# Names of bounds in pydantic's schema where it does not know that the value is a number.
 _BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 _NAMED = {"type": "object", "minProperties": 1}
 _GRID = {"type": "object", "additionalProperties": {"anyOf": [{"type": "array", "minItems": 1}, _NAMED]}}
@@ -60,7 +60,7 @@ def _entries() -> dict[str, Any]:
 
 
 def _simplified(schema: Any) -> Any:
-    """Leave out titles, defaults and what a recipe may give, and name the bounds of numbers."""
+    """Remove titles, defaults and `required`, and give the bounds of numbers their standard names."""
     if isinstance(schema, list):
         return [_simplified(value) for value in schema]
     if not isinstance(schema, dict):

@@ -6,7 +6,7 @@ from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.schedules import Duration
 from cifarzoo.strict_yaml import parse, quoted
 
-# Sections within each other in the key of an override; a policy of an augmentation has the most.
+# Maximum number of nested sections in the key of an override; a policy of an augmentation needs the most.
 MAX_SECTIONS = 20
 
 
@@ -30,7 +30,7 @@ def _replaces(value: Any, below: Any) -> bool:
 
 
 def shortened(override: str) -> str:
-    """Return an override as messages show it: at most 100 characters of it, none of which a terminal obeys."""
+    """Format an override for a message: at most 100 characters, without control characters."""
     text = "".join(character if character.isprintable() else "?" for character in override)
     return text if len(text) <= 100 else f"{text[:97]}..."
 

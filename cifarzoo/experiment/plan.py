@@ -19,7 +19,7 @@ class Plan:
         log, val, checkpoint: Steps between two logs, validations and checkpoints.
 
     Raises:
-        ExperimentError: parts of the schedule contradict each other, it has more steps than int32 counts, or
+        ExperimentError: parts of the schedule contradict each other, it has more steps than int32 can count, or
             progressive resizing or Lookahead does not fit into the run's length.
         TrainingError: the schedule has no step.
     """

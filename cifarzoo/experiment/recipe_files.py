@@ -1,6 +1,6 @@
-"""Find recipes by name: files next to an experiment, files that come with the package, and what its zoo.yaml lists.
+"""Find recipes by name: in files next to an experiment, in the package's files, and in the package's zoo.yaml.
 
-zoo.yaml lists the weights to train: recipes by name, and rows, which are networks and data sets with their recipes.
+zoo.yaml lists the weights to train: recipes by name, and rows, each a network and a data set with their recipes.
 """
 
 import difflib
@@ -15,7 +15,7 @@ from cifarzoo.experiment.merging import merge
 from cifarzoo.strict_yaml import excerpt, existing_file, parse_all, read_mapping, read_text, shown
 
 CONTENT = "keys of an experiment"
-# What a row says about itself; all its other keys are keys of an experiment.
+# Keys that describe a row; all its other keys are keys of an experiment.
 ROW_KEYS = ("name", "recipes", "seeds", "remark")
 
 
@@ -26,18 +26,18 @@ def recipe_folder() -> Path:
 
 
 def recipe_files() -> dict[str, Path]:
-    """Return the file of every recipe by its name; `zoo*.yaml` files list weights to train and are no recipes."""
+    """Return the recipe files by name, without `zoo*.yaml`, which list weights to train."""
     files = sorted(recipe_folder().glob("*.yaml"))
     return {path.stem: path for path in files if not path.stem.startswith("zoo")}
 
 
 def find_recipe(name: Any, folder: Path, location: str) -> tuple[dict[str, Any], Path]:
-    """Return a recipe's keys of an experiment, and the folder in which its paths start.
+    """Return the experiment keys of a recipe, and the folder to which its paths are relative.
 
     Args:
         name: Path of a YAML file, with or without its ending, in `folder`, `folder`/recipes or the package's recipes;
-            FILE/EXPERIMENT for one of several documents of a file; or the name of a recipe or row of the package's
-            zoo.yaml, such as "200ep" or "resnet20_v1_cifar10_200ep".
+            FILE/EXPERIMENT for one of a file's documents; or the name of a recipe or row of the package's zoo.yaml,
+            such as "200ep" or "resnet20_v1_cifar10_200ep".
         folder: The folder of the document that names the recipe.
         location: Start of the error messages.
 
@@ -73,7 +73,7 @@ def _candidates(name: str, folders: list[Path]) -> list[Path]:
 
 
 def _document(path: Path, name: str, location: str) -> dict[str, Any]:
-    """Return the document of a file that describes the experiment of this name, alone or as a point of its grid."""
+    """Return the document of the experiment with this name, alone or as a point of a grid."""
     documents: dict[str, dict[str, Any]] = {}
     for document in parse_all(read_text(path, location), f"{location}{shown(path)}"):
         if isinstance(document, dict):
@@ -91,7 +91,7 @@ def _name_of(document: dict[str, Any]) -> str:
 
 
 def zoo_recipes() -> dict[str, dict[str, Any]]:
-    """Return the recipes of the package's zoo.yaml by name, and its rows, each by NAME_DATASET_RECIPE and its tags."""
+    """Return the recipes of the package's zoo.yaml by name, and its rows by NAME_DATASET_RECIPE and by tag."""
     path = recipe_folder() / "zoo.yaml"
     if not path.is_file():
         return {}
@@ -100,19 +100,19 @@ def zoo_recipes() -> dict[str, dict[str, Any]]:
         name: read_mapping(path.parent / recipe, CONTENT) if isinstance(recipe, str) else recipe
         for name, recipe in document["recipes"].items()
     }
-    found = dict(recipes)
+    named = dict(recipes)
     for row in document["rows"]:
         experiment = {key: value for key, value in row.items() if key not in ROW_KEYS}
         for recipe in row["recipes"]:
             layers = (document.get("common") or {}, recipes[recipe], experiment)
             run = f"{row['name']}_{row['dataset']}_{recipe}"
             for name in (run, *(f"{run}_s{seed}" for seed in row.get("seeds", [0]))):
-                found[name] = functools.reduce(merge, layers, {})
-    return found
+                named[name] = functools.reduce(merge, layers, {})
+    return named
 
 
 def _nearest(name: str, zoo: dict[str, dict[str, Any]]) -> str:
-    """Return the end of a message: the recipes of the package that are called almost so, or all of them."""
+    """Return the end of a message: the recipes of the package with similar names, or all recipes."""
     names = [*recipe_files(), *zoo]
     plain = re.sub(r"\.ya?ml$", "", name).rpartition("/")[2]
     if near := difflib.get_close_matches(plain, names, n=2):

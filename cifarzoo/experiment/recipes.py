@@ -1,4 +1,4 @@
-"""Read how to train from a recipe, by its name."""
+"""Read the training settings of a recipe by its name."""
 
 from pathlib import Path
 
@@ -17,11 +17,11 @@ def training_settings(recipe: str) -> dict:
     """Return the settings of a recipe that say how to train, as a document of an experiments file.
 
     Args:
-        recipe: The name of a file of recipes, such as "airbench94"; if it holds several experiments, "FILE/EXPERIMENT",
+        recipe: The name of a recipe file, such as "airbench94"; if it has several experiments, "FILE/EXPERIMENT",
             such as "vgg/vgg11"; the name of a recipe or row of zoo.yaml, such as "200ep"; or the path of a YAML file.
 
     Raises:
-        ExperimentError: no such recipe, or the file holds several experiments.
+        ExperimentError: no such recipe, or the file has several experiments.
     """
     experiment = _experiment(recipe)
     document = experiment.model_dump(mode="json", exclude_unset=True)
@@ -51,5 +51,5 @@ def _experiment(recipe: str) -> Experiment:
         return by_name[name]
     if not name and len(experiments) == 1:
         return experiments[0]
-    choices = ", ".join(f"{path.stem}/{one}" for one in by_name)
+    choices = ", ".join(f"{path.stem}/{known}" for known in by_name)
     raise ExperimentError(f"recipe {recipe!r}: choose one of {choices}")

@@ -1,8 +1,8 @@
 """The schema of an experiment: checked data with defaults, which knows no Keras.
 
 The keys `module`, `model`, `model_parameters`, `train_parameters` and `skip_error_test` are those of
-cifar-vs-tensorflow2; its files run unchanged, except for arguments of models that have no counterpart here. An error
-names the file, the document and the key.
+cifar-vs-tensorflow2. Its files run unchanged, except for model arguments that have no counterpart here. An error names
+the file, the document and the key.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ LossName = Literal["cross_entropy", "squared"]
 # Steps per compiled call if neither the experiment nor the device says how many.
 LONGEST_CALL = 50
 
-# Largest batch: its images have 13 GB in float32.
+# Largest batch: its images take 13 GB in float32.
 LARGEST_BATCH = 2**20
 
 StepsPerCall = Annotated[

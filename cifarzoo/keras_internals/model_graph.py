@@ -19,9 +19,9 @@ def supported_connections() -> bool:
     return isinstance(_Call(None)._inbound_nodes, list)
 
 
-@internal("export of fresh models", without="a model has to be called once before it is exported to ONNX")
+@internal("export of fresh models", without="call a model once before you export it to ONNX")
 def supported_export() -> bool:
-    """Whether Keras records in a layer that it was called, which it asks for when it exports to ONNX."""
+    """Whether Keras records in a layer that it was called, as an export to ONNX requires."""
     return keras.layers.Layer()._called is False
 
 
@@ -29,7 +29,7 @@ def all_layers(model) -> list:
     """Return the model and every layer in it, including those inside other layers and models."""
     if supported_layers.or_warn():
         return list(model._flatten_layers())
-    inner = [one for layer in getattr(model, "layers", []) for one in all_layers(layer)]
+    inner = [child for layer in getattr(model, "layers", []) for child in all_layers(layer)]
     return [model, *inner]
 
 
@@ -41,7 +41,7 @@ def input_operations(operation) -> list:
 
 
 def mark_as_called(model) -> None:
-    """Let Keras export a functional model to ONNX that was never called; its shapes are known without a call."""
+    """Let Keras export a functional model to ONNX before its first call; its shapes are known without one."""
     if supported_export.or_warn():
         model._called = True
 
@@ -80,24 +80,24 @@ def output_spec(model, inputs: keras.KerasTensor) -> keras.KerasTensor:
 def any_image_size(model):
     """Let a model, and the models in it, take images of another height and width than those of their inputs."""
     layers = all_layers(model)
-    models = [one for one in layers if isinstance(one, keras.Model) and one.input_spec]
-    specs = [one.input_spec for one in models]
-    size_checks = [one for one in layers if _only_checks_size(one)]
-    for one, spec in zip(models, specs, strict=True):
-        one.input_spec = [_of_any_size(part) for part in keras.tree.flatten(spec)]
+    models = [layer for layer in layers if isinstance(layer, keras.Model) and layer.input_spec]
+    specs = [inner.input_spec for inner in models]
+    size_checks = [layer for layer in layers if _only_checks_size(layer)]
+    for inner, spec in zip(models, specs, strict=True):
+        inner.input_spec = [_of_any_size(part) for part in keras.tree.flatten(spec)]
     for layer in size_checks:
         layer.call = _unchanged
     try:
         yield
     finally:
-        for one, spec in zip(models, specs, strict=True):
-            one.input_spec = spec
+        for inner, spec in zip(models, specs, strict=True):
+            inner.input_spec = spec
         for layer in size_checks:
             del layer.call
 
 
 def _only_checks_size(layer) -> bool:
-    """Whether a layer reshapes images to the shape that they have, as the zoo's models do to refuse other sizes."""
+    """Whether a layer reshapes images to their own shape; the zoo's models use such layers to refuse other sizes."""
     return (
         isinstance(layer, keras.layers.Reshape)
         and len(layer.target_shape) == 3

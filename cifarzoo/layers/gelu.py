@@ -11,14 +11,14 @@ class Gelu(keras.layers.Layer):
     """Multiply each number x by the probability that a standard normal variable is below x.
 
     That is x (1 + erf(x / sqrt(2))) / 2 (Hendrycks, Gimpel: Gaussian Error Linear Units, https://arxiv.org/abs/1606.08415).
-    Keras' "gelu" computes it by erfc on TensorFlow, which ONNX does not have.
+    On TensorFlow, Keras' "gelu" computes it with erfc, which ONNX does not have.
 
     Call arguments:
         inputs: A tensor of any shape.
     """
 
     def call(self, inputs):
-        """Return the products, in the shape and dtype of the inputs."""
+        """Return the activations, in the shape and dtype of the inputs."""
         return 0.5 * inputs * (1 + ops.erf(inputs * math.sqrt(0.5)))
 
     def compute_output_shape(self, input_shape):

@@ -9,7 +9,7 @@ from typing import Any
 
 from cifarzoo.errors import ModelError
 
-COMMON_ARGUMENTS: dict[str, Any] = {  # and their defaults
+COMMON_ARGUMENTS: dict[str, Any] = {  # with their defaults
     "classes": 10,
     "load_weights": False,
     "include_top": True,
@@ -27,26 +27,26 @@ COMMON_TYPES = {
 }
 
 COMMON_DOC = """\
-    classes: Number of outputs, by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
+    classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
         anything else with CIFAR-10's, unless the description of a loaded weight file names others.
     load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
         of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
-        its model, the arguments that you leave out are the file's. True with 10 or 100 `classes` needs weights for
-        that many classes, and raises WeightsError if there are none; with any other number it loads the backbone
-        of either. With a tag or path of another number of classes, only the backbone is loaded. The classifier is
-        fresh then; without top, there is none. A `.keras` file whose input normalisation differs is refused.
-    include_top: With False the model ends with the last feature map, before pooling.
-    include_preprocessing: With True the model takes raw pixels, uint8 or float in 0-255, and normalises inside.
-        With False it takes normalised pixels: (pixel - mean) / deviation of the training images.
-    classifier_activation: None for logits, else an activation such as "softmax".
-    name: The Keras model's name; by default the factory's.
+        its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+        that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+        either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+        if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+    include_top: If False, the model ends with the last feature map, before pooling.
+    include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+        If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+    classifier_activation: None for logits, otherwise an activation such as "softmax".
+    name: Name of the Keras model; by default the factory's.
 
 Returns:
     A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
 
 Raises:
     ModelError: an argument does not fit.
-    WeightsError: the weights do not exist, are damaged, or are those of another network.
+    WeightsError: the weights do not exist, are damaged, or belong to another network.
 
 Reference: {paper} ({year}).
 """
@@ -56,7 +56,7 @@ _SIZE = "does not exist here: images are 32x32x3"
 _DECAY = "does not exist here: weight decay belongs to training (train_parameters.weight_decay in an experiment)"
 _DEPTH = "does not exist here: the name says the size, as in cifar_resnet20 (`cifarzoo list`)"
 
-# Names that other libraries and earlier versions have for arguments, and what to say about them.
+# Argument names of other libraries and earlier versions, with what to say about them.
 OTHER_NAMES = {
     **dict.fromkeys(("weights", "pretrained", "checkpoint_path"), _LOAD_WEIGHTS),
     **dict.fromkeys(("num_classes", "nb_classes", "n_classes", "num_labels"), "is called classes here"),
@@ -67,7 +67,7 @@ OTHER_NAMES = {
     **dict.fromkeys(("include_rescaling", "preprocessing"), "is called include_preprocessing here"),
     "pooling": "does not exist here: with include_top=False the model ends before pooling",
 }
-# The same where the factory has an argument that they mean.
+# Their equivalents, for factories that have them, with a formula for the value.
 RENAMED = {
     "N": ("depth", "6 * N + 4"),
     "n": ("depth", "6 * n + 4"),
@@ -83,7 +83,7 @@ RENAMED = {
 
 
 def full_signature(build: Callable) -> inspect.Signature:
-    """Return the signature of the factory that `register` makes of a function: its own arguments, then the common."""
+    """Return the signature of the factory that `register` makes of a function: own arguments, then common ones."""
     own = [p for p in inspect.signature(build).parameters.values() if p.kind is not p.VAR_KEYWORD]
     common = [
         inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=COMMON_TYPES[name])
@@ -97,7 +97,7 @@ def documentation(build: Callable, signature: inspect.Signature, arguments: Mapp
 
     Args:
         build: The decorated function.
-        signature: The factory's.
+        signature: The factory's signature.
         arguments: Values and meaning of own arguments, by name.
         reference: Values of `COMMON_DOC`: paper and year.
     """
@@ -114,19 +114,19 @@ def bind(
 ) -> tuple[dict[str, Any], set[str]]:
     """Check a factory's call.
 
-    NumPy's scalars become Python's numbers, `load_weights=None` becomes False.
+    NumPy scalars become Python numbers; `load_weights=None` becomes False.
 
     Args:
-        name: The factory's.
-        signature: The factory's.
+        name: The factory's name.
+        signature: The factory's signature.
         args: The call's positional arguments.
         kwargs: Its keyword arguments.
 
     Returns:
-        All arguments by name, defaults filled in; and the names of those that the call has.
+        All arguments by name, with defaults filled in, and the names of the arguments in the call.
 
     Raises:
-        ModelError: an argument that the factory does not take, or a number of classes that is none.
+        ModelError: the factory does not take an argument, or `classes` is not a positive integer.
     """
     try:
         bound = signature.bind(*args, **kwargs)
@@ -140,18 +140,18 @@ def bind(
     classes = arguments["classes"]
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
         raise ModelError(f"{name}: classes is a positive whole number, got {classes!r}")
-    if arguments["load_weights"] is None:  # as `weights=None` is in keras.applications
+    if arguments["load_weights"] is None:  # like `weights=None` in keras.applications
         arguments["load_weights"] = False
     return arguments, explicit
 
 
 def _plain(value: Any) -> Any:
-    """Return a scalar of NumPy as a number of Python."""
+    """Return a NumPy scalar as a Python number."""
     return value.item() if type(value).__module__ == "numpy" and getattr(value, "shape", None) == () else value
 
 
 def _hint(key: str, known: Collection[str]) -> str | None:
-    """Say what an argument that a factory does not take is called here, if it resembles one."""
+    """Suggest what to use instead of an argument that a factory does not take; None without a suggestion."""
     called, value = RENAMED.get(key, (None, None))
     if called in known:
         return f"{key} is called {called} here" + (f": {called} = {value}" if value else "")
@@ -162,10 +162,10 @@ def _hint(key: str, known: Collection[str]) -> str | None:
 
 
 def activation_name(activation: Any) -> str | None:
-    """Return what a weight file's description says about an activation: a name of Keras', or that of a user's function.
+    """Return the name of an activation for a weight file's description: Keras' name, or that of a user's function.
 
     Raises:
-        ModelError: a name that Keras does not have.
+        ModelError: Keras has no activation of this name.
     """
     if activation is None:
         return None

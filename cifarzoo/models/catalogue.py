@@ -58,7 +58,7 @@ def _record(aliases, training_only, special_case_of, **others):
 
 
 def find(name: str) -> Record:
-    """Return the record of a model's name or alias, in any case, with other separators, and with or without "cifar_".
+    """Return the record of a model by its name or alias, in any case, with any separators, with or without "cifar_".
 
     Raises:
         ModelError: no such model; the message lists the nearest names.
@@ -73,18 +73,18 @@ def find(name: str) -> Record:
             return meant[0]
     short = {known.removeprefix("cifar_"): record.name for known, record in names.items()}
     near = difflib.get_close_matches(str(name).lower().removeprefix("cifar_"), short, n=3, cutoff=0.5)
-    suggestion = f"did you mean {', '.join(dict.fromkeys(short[one] for one in near))}? " if near else ""
+    suggestion = f"did you mean {', '.join(dict.fromkeys(short[name] for name in near))}? " if near else ""
     raise ModelError(f"unknown model {name!r}; {suggestion}`cifarzoo list` shows all")
 
 
 def _spelling(name: str) -> str:
-    """Return a name without case, "cifar_", and the "_bn" that other zoos give their VGGs."""
+    """Return a name in lower case, without "cifar_" and the "_bn" that other zoos append to VGGs."""
     name = name.lower().replace("-", "_").removeprefix("cifar_")
     return name.removesuffix("_bn") if name.startswith("vgg") else name
 
 
 def _letters(name: str) -> str:
-    """Return its letters and digits."""
+    """Return the letters and digits of a name."""
     return _spelling(name).replace("_", "")
 
 

@@ -32,9 +32,9 @@ def image_input(options: ModelOptions):
     x = inputs = keras.Input((32, 32, 3), name="image")
     if options["include_preprocessing"]:
         mean, std = channel_statistics(input_statistics(options))
-        # Not Normalization, whose constants tf2onnx turns into further inputs of an exported model.
+        # Not Normalization, because tf2onnx turns its constants into extra inputs of an exported model.
         x = layers.Rescaling(
-            # In float32, to which TensorFlow rounds lists, so that float64 has the same numbers on every backend.
+            # Rounded to float32, as TensorFlow does with lists, so that all backends agree in float64, too.
             np.array([1 / value for value in std], np.float32).tolist(),
             np.array([-value / deviation for value, deviation in zip(mean, std, strict=True)], np.float32).tolist(),
             # At least float32: bfloat16 keeps only 8 bits of (pixel - mean).
@@ -45,10 +45,10 @@ def image_input(options: ModelOptions):
 
 
 def check_size(x):
-    """Refuse images of another size: apply it to the output of the first convolution, which it leaves unchanged.
+    """Refuse images of another size. Apply this to the output of the first convolution, which it returns unchanged.
 
-    Keras' own check of the input lets them pass where `predict` has traced images of any size, as it does after batches
-    of several shapes on TensorFlow and always on JAX. The convolution itself refuses another number of channels.
+    Keras' own check lets such images pass once `predict` has traced images of any size: on TensorFlow after batches of
+    several shapes, on JAX always. The convolution itself refuses another number of channels.
     """
     return layers.Reshape(x.shape[1:], dtype=x.dtype, name="stem_size")(x)
 

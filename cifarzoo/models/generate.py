@@ -99,7 +99,7 @@ def catalogue_text(records: Iterable[Record]) -> str:
 
 
 def stub_text(records: Iterable[Record]) -> str:
-    """Return the content of the package's type stub: all names that `__getattr__` finds, as type checkers want them."""
+    """Return the content of the package's type stub, which declares all names that `__getattr__` finds."""
     functions = vars(cifarzoo)["FUNCTIONS"]  # not in the stub
     lines = sorted(f"from {module} import {attribute} as {name}" for name, (module, attribute) in functions.items())
     lines.insert(0, "from cifarzoo._version import __version__ as __version__")

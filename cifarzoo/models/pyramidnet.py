@@ -28,8 +28,8 @@ YAMADA_2018 = "ShakeDrop Regularization for Deep Residual Learning"
 Mask = Literal["image", "batch"]
 
 ARGUMENTS = {
-    "shake_drop": "Whether ShakeDrop scales the branches at random in training, and by their mean at inference.",
-    "shake_drop_mask": 'Whether ShakeDrop chooses the branches to shake for each "image" or once per "batch".',
+    "shake_drop": "Whether ShakeDrop scales the branches at random in training and by the mean factor at inference.",
+    "shake_drop_mask": 'Whether ShakeDrop chooses the branches to shake per "image" or per "batch".',
 }
 
 # Probability of keeping the branch of the last block.

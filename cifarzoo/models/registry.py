@@ -70,8 +70,8 @@ def register(
             in these share weights.
         special_case_of: A more general factory and the arguments with which it builds the same network, layer names
             included. Both share weights.
-        arguments: Values and meaning of architecture arguments, for the documentation. Names that this factory does not
-            have are ignored, so that a family has one dictionary.
+        arguments: Values and meaning of architecture arguments, for the documentation. Names that the factory does not
+            have are ignored, so a family can share one dictionary.
 
     Raises:
         ModelError: a name is registered already, or `training_only` has a name that is not an argument.
@@ -122,13 +122,13 @@ def _build(entry: Entry, arguments: dict[str, Any], explicit: set[str]) -> "kera
 
 
 def _usual_statistics(arguments: dict[str, Any]) -> str:
-    """Return the data set whose statistics normalise the input if no weights say otherwise."""
+    """Return the data set whose statistics normalise the input, unless loaded weights name another."""
     return "cifar100" if arguments["classes"] == 100 else "cifar10"
 
 
 def _fresh_model(entry: Entry, arguments: dict[str, Any], statistics: str) -> "keras.Model":
     """Build the model with fresh weights and its description, from all arguments except `load_weights`."""
-    from cifarzoo.keras_internals.model_graph import mark_as_called  # only now: it imports Keras
+    from cifarzoo.keras_internals.model_graph import mark_as_called  # here, because it imports Keras
 
     options = arguments | {"name": arguments["name"] or entry.name, "statistics": statistics}
     try:
@@ -196,11 +196,11 @@ def create_model(model: str, /, **arguments: Any) -> "keras.Model":
     """Build a model by name, alias or tag.
 
         create_model("cifar_resnet20", classes=100)
-        create_model("resnet20_v2_cifar10_brief_s0")  # published weights: their model, with the weights loaded
+        create_model("resnet20_v2_cifar10_brief_s0")  # the model of published weights, with the weights loaded
 
     Args:
-        model: A name as `list_models` has it, in any case and with or without "cifar_", or a tag of published weights.
-        arguments: Arguments of its factory.
+        model: A name from `list_models`, in any case and with or without "cifar_", or a tag of published weights.
+        arguments: Arguments of the model's factory.
 
     Raises:
         ModelError: no such model, or an argument that its factory does not take.

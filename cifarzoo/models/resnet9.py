@@ -35,9 +35,9 @@ ARGUMENTS = {
     "activation": '"relu", or "celu", which is smooth (alpha 0.3).',
     "pooling": '"after" BatchNormalization and the activation, or "before", so that BatchNormalization normalises a '
     "quarter of the values.",
-    "ghost_batch_size": "Number of images that BatchNormalization takes its statistics over while training, such as "
+    "ghost_batch_size": "Number of images over which BatchNormalization takes its statistics while training, such as "
     "32; None for the whole batch.",
-    "scale": "Whether BatchNormalization has its gamma. Without, the logits are multiplied by 0.0625 instead of 0.125.",
+    "scale": "Whether BatchNormalization has a gamma. Without, the logits are multiplied by 0.0625 instead of 0.125.",
 }
 
 LOGIT_SCALE = 0.125

@@ -52,8 +52,8 @@ Stage = Literal["supervised", "reinforce"]
 
 ARGUMENTS = {
     "gate": 'Decides whether a block runs: "recurrent" (one LSTM) or "feed_forward" (convolutions per block).',
-    "computation_cost": "The loss has this much added for every gate that is open, at least 0.",
-    "stage": 'Trains gates by straight-through estimates, "supervised", or after that by sampling, "reinforce".',
+    "computation_cost": "Added to the loss for every open gate; at least 0.",
+    "stage": '"supervised" trains gates with straight-through estimates; "reinforce", the next stage, by sampling.',
 }
 
 EMBEDDING = 10

@@ -21,8 +21,8 @@ ZAGORUYKO_2016 = "Wide Residual Networks"
 
 ARGUMENTS = {
     "depth": "Number of weighted layers, 6 n + 4 for n blocks per stage: 10, 16, 22, 28, ...",
-    "width": "Factor of the channels: 1 is a ResNet's 16, 32, 64.",
-    "dropout": "Rate of the dropout between the convolutions of a block, from 0 to below 1; the paper's is 0.3.",
+    "width": "Multiplier of the channels: 1 gives a ResNet's 16, 32, 64.",
+    "dropout": "Dropout rate between the convolutions of a block, at least 0 and below 1; the paper uses 0.3.",
 }
 
 

@@ -72,7 +72,7 @@ def publish(
         remark: What a reader of the error must know, if anything.
 
     Returns:
-        The manifest entry, new unless this run was published under this tag before.
+        The manifest entry: a new one, unless this run was published under this tag before.
 
     Raises:
         WeightsError: the run is not finished or was stopped early, was trained on part of the training images or from
@@ -86,14 +86,14 @@ def publish(
         if published := find_entry(tag, weights.entries()):
             if not _is_whole(published, training, weights):
                 raise WeightsError(f"{tag}: published already; choose another tag")
-            weights.write_pages_locked()  # which a publication that was killed has not written
+            weights.write_pages_locked()  # a publication that was killed may not have written them
             return published
         loaded = load_run(run)
         registered = registry.get(experiment.model)
         architecture = registered.architecture(experiment.model_parameters)
         source, metrics = _smallest(run.final_weights(), Path(temporary), loaded, dataset)
         file = weights.weight_file(tag, source.stat().st_size)
-        # The manifest names these files, so they are on the disk before it is.
+        # The manifest names these files, so flush them to disk first.
         with atomic.replacing(file) as part:
             shutil.copyfile(source, part)
             write_description(
@@ -134,7 +134,7 @@ def publish(
 
 
 def _is_whole(entry: Published, training: dict[str, Any], weights: WeightsFolder) -> bool:
-    """Whether an entry is of the very run that `training` describes, and its weight file is whole."""
+    """Whether an entry belongs to the run that `training` describes, and its weight file is complete."""
     recorded = {key: value for key, value in entry.training.items() if key != "recipe"}
     file = weights.weight_file(entry.tag, entry.bytes)
     same_run = json.dumps(recorded, sort_keys=True) == json.dumps(training, sort_keys=True)

@@ -45,7 +45,7 @@ class Row:
     remark: str = ""
 
 
-# The name of a file of recipes, or keys of an experiment.
+# The name of a recipe file, or experiment keys.
 _Recipe = Annotated[
     Annotated[str, Tag("file")] | Annotated[dict[str, Any], Tag("keys")],
     Discriminator(lambda value: "file" if isinstance(value, str) else "keys"),
@@ -116,19 +116,19 @@ def _recipe(path, recipe):
     return recipe, path.parent
 
 
-def _check_recipe(name, recipes, place):
+def _check_recipe(name, recipes, location):
     if name not in recipes:
-        raise ExperimentError(f"{place}: unknown recipe {excerpt(name)}; the file has {', '.join(recipes):.300}")
+        raise ExperimentError(f"{location}: unknown recipe {excerpt(name)}; the file has {', '.join(recipes):.300}")
 
 
 def _row(path, number, row, recipe, seed, recipes, document, logdir):
-    place = f"{path}, row {number}"
-    _check_recipe(recipe, recipes, place)
+    location = f"{path}, row {number}"
+    _check_recipe(recipe, recipes, location)
     group = f"{row.name}_{row.dataset}"
     name_and_seed = {"seeds": [seed], "train_parameters": {"logdir": logdir, "run_name": f"{group}_{recipe}"}}
     mapping, folder = recipes[recipe]
     layers = [document.common or {}, mapping, row.experiment(), name_and_seed]
-    experiment = experiment_from(layers, place, [path.parent, folder])
+    experiment = experiment_from(layers, location, [path.parent, folder])
     return Row(
         f"{group}_{recipe}_s{seed}",
         recipe,

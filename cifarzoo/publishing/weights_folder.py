@@ -128,7 +128,7 @@ class WeightsFolder:
             self.write_pages_locked()
 
     def write_pages_locked(self) -> None:
-        """Do what `write_pages` does in a folder that is locked already."""
+        """Like `write_pages`, in a folder that is already locked."""
         _write_changed(self._pages(self.entries()))
 
     def _write(self, entries):

@@ -45,7 +45,7 @@ def flush(path: Path) -> None:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Give a flushed file the name of another one in its folder, which it replaces.
+    """Rename a flushed file to the name of another file in its folder, and so replace that file.
 
     Raises:
         OSError: the file cannot be moved.

@@ -20,7 +20,7 @@ META = "__meta__"
 
 
 class _Meta(BaseModel):
-    """The meta data as far as their types are relied on."""
+    """The meta data whose types matter."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -80,10 +80,10 @@ def read_meta(path: Path) -> dict[str, Any] | None:
 
 
 def _parse(text: np.ndarray | None) -> dict[str, Any]:
-    """Return the meta data as the file has them, after a check of their types.
+    """Return a file's meta data after checking their types.
 
     Raises:
-        ValueError: they are missing, not JSON, or of other types; one line.
+        ValueError: they are missing, not JSON, or of other types. The message is one line.
     """
     if text is None:
         raise ValueError(f"{META} is missing")
@@ -100,7 +100,7 @@ def _parse(text: np.ndarray | None) -> dict[str, Any]:
 
 
 def check_state(path: Path, saved: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
-    """Raise CheckpointError, which names `path`, unless the states agree in names, shapes and kinds of numbers."""
+    """Raise a CheckpointError that names `path`, unless the states agree in names, shapes and kinds of numbers."""
     shapes = {name: np.shape(array) for name, array in saved.items()}, {n: np.shape(a) for n, a in expected.items()}
     kinds = {name: _kind(array) for name, array in saved.items()}, {name: _kind(a) for name, a in expected.items()}
     for what, (there, here) in (("shape ", shapes), ("", kinds)):

@@ -36,7 +36,8 @@ class RunFolder:
         config_path: The resolved experiment, written when the run starts.
         log_path: A table with one row per log interval and validation.
         checkpoint_path: The state to resume from.
-        next_checkpoint_path: The state that replaces it when all seeds that train together have written theirs.
+        next_checkpoint_path: The state that replaces the checkpoint once all seeds that train together have written
+            theirs.
         weights_path: The final weights.
         results_path: The results, written last: a run with results has finished.
         report_path: Where `cifarzoo report` writes by default.
@@ -182,7 +183,7 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Create the folder and lock it; the OS releases the lock when the process exits for any reason.
 
-        A folder that was created here and in which nothing was written is removed again.
+        A folder created here is removed again if nothing was written to it.
 
         Raises:
             InUseError: another process holds it.
@@ -228,11 +229,11 @@ class RunFolder:
     # ------------------------------------------------------------------------------------------------ checkpoints
 
     def save_checkpoint(self, arrays: dict[str, np.ndarray], meta: dict[str, Any], is_next: bool = False) -> None:
-        """Replace the checkpoint, or, if `is_next`, write the next one; see `cifarzoo.runs.checkpoint.save`."""
+        """Replace the checkpoint, or write the next one if `is_next`; see `cifarzoo.runs.checkpoint.save`."""
         checkpoint.save(self.next_checkpoint_path if is_next else self.checkpoint_path, arrays, meta)
 
     def accept_next_checkpoint(self) -> None:
-        """Replace the checkpoint by the next one."""
+        """Replace the checkpoint with the next one."""
         atomic.replace(self.next_checkpoint_path, self.checkpoint_path)
 
     def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
@@ -278,9 +279,10 @@ class RunFolder:
 
 
 def finish_saving(folders: Sequence[RunFolder]) -> None:
-    """Make the checkpoints of seeds that train together those of one step, if the process died while it saved them.
+    """Bring the checkpoints of seeds that train together to the same step, if the process died while saving them.
 
-    All next checkpoints are written before the first is accepted. If one was, the others follow, else none counts.
+    All next checkpoints are written before the first is accepted. So if one was accepted, accept the others, too;
+    otherwise delete them all.
     """
     metas = [folder.checkpoint_meta() for folder in folders]
     accepted = {(meta["fingerprint"], meta["step"]) for meta in metas if meta}

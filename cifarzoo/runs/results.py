@@ -23,7 +23,7 @@ class Results(BaseModel):
         seconds: Time in compiled training calls, with compilation and without validation.
         images_per_second: `images` over `seconds`.
         fingerprint: `Experiment.fingerprint` of the experiment.
-        sources: Hashes of what the experiment depends on outside of its document; see `cifarzoo.training.sources`.
+        sources: Hashes of what the experiment depends on outside its document; see `cifarzoo.training.sources`.
         revision: Git revision of the code, None if unknown.
         versions: Package versions.
         backend: Keras' backend.

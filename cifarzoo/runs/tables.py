@@ -119,7 +119,7 @@ def sorted_rows(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
 
     Args:
         rows: From `summarize` or `summarize_file`.
-        key: Name of the column, or the part of it before `_mean`; "-" before it reverses the order.
+        key: Name of the column, with or without `_mean`; a leading "-" reverses the order.
 
     Raises:
         DataError: no row has this column.
