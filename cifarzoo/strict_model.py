@@ -32,7 +32,7 @@ class Strict(BaseModel):
 
 def _is_number(value):
     if isinstance(value, str):
-        return re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", value[:100])
+        return len(value) <= 100 and re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", value)
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 

@@ -1,7 +1,7 @@
 """YAML as people mean it: plain data within limits, no repeated keys, and 1e-4 is a number, as in YAML 1.2.
 
 Any text is read or refused with one line, in about a second and little memory. Texts that are too long, too deeply
-nested, or have too many values (counting those that an alias repeats) are refused.
+nested, or have too many values (counting what an alias repeats) are refused.
 """
 
 import math
@@ -27,6 +27,7 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
 _PLAIN = {
     f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge", "value")
 }
+_NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 
 
 def excerpt(value: Any) -> str:
@@ -39,7 +40,7 @@ def excerpt(value: Any) -> str:
         text = repr(value)
     except (ValueError, RecursionError):  # such as an integer of more than 4,300 digits
         text = f"a huge {type(value).__name__}"
-    text = "".join(character if character.isprintable() else "?" for character in text)
+    text = "".join(character if character.isprintable() else "?" for character in text[: EXCERPT + 1])
     return text if len(text) <= EXCERPT else f"{text[: EXCERPT - 3]}..."
 
 
@@ -53,20 +54,22 @@ class _Loader(yaml.SafeLoader):
 
     def __init__(self, text):
         super().__init__(text)
-        self._depth = self._values = 0
-        self._values_of = {}
+        self._depth = self._values = self._characters = 0
+        self._size_of = {}
 
     def compose_document(self):
-        self._values_of = {}  # ids are unique only among the nodes of one document
+        self._size_of = {}  # ids are unique only among the nodes of one document
         return super().compose_document()
 
     def compose_node(self, parent, index):
-        event, before = self.peek_event(), self._values
+        event, values, characters = self.peek_event(), self._values, self._characters
         if isinstance(event, yaml.AliasEvent):
             node = super().compose_node(parent, index)
-            if id(node) not in self._values_of:
+            if id(node) not in self._size_of:
                 raise _problem(f"the alias *{quoted(event.anchor)} lies inside what it repeats", event)
-            self._values += self._values_of[id(node)]
+            repeated = self._size_of[id(node)]
+            self._values += repeated[0]
+            self._characters += repeated[1]
         else:
             self._depth += 1
             self._values += 1
@@ -74,9 +77,13 @@ class _Loader(yaml.SafeLoader):
                 raise _problem(f"nested more than {MAX_DEPTH} levels deep", event)
             node = super().compose_node(parent, index)
             self._depth -= 1
-            self._values_of[id(node)] = self._values - before
+            if isinstance(node, yaml.ScalarNode):
+                self._characters += len(node.value)
+            self._size_of[id(node)] = self._values - values, self._characters - characters
         if self._values > MAX_VALUES:
             raise _problem(f"more than {MAX_VALUES:,} values, with those that aliases repeat", event)
+        if self._characters > MAX_BYTES:
+            raise _problem(f"more than {MAX_BYTES:,} characters, with those that aliases repeat", event)
         return node
 
     def construct_object(self, node, deep=False):
@@ -85,6 +92,11 @@ class _Loader(yaml.SafeLoader):
             if kind == "timestamp" and node.value:
                 raise _problem(f"{quoted(node.value)} is a date; put it in quotes if it is text", node)
             raise _problem(f"a value of the kind {kind}; expected text, numbers, booleans, lists and mappings", node)
+        if node.tag in _NUMBERS and (":" in node.value or re.fullmatch("[-+]?0[0-9_]+", node.value)):
+            # YAML 1.1 reads 010 as 8 and 1:30 as 90.
+            raise _problem(
+                f"{quoted(node.value)} is an octal or base 60 number; write it in decimal, or in quotes", node
+            )
         if node.tag == "tag:yaml.org,2002:value":  # "=" is reserved in YAML 1.1
             node.tag = "tag:yaml.org,2002:str"
         try:

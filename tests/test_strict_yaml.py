@@ -20,7 +20,7 @@ from cifarzoo.experiment.recipes import training_settings
 from cifarzoo.experiment.schedules import AnySchedule
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.publishing.wanted import read_rows
-from cifarzoo.strict_yaml import dump, parse, parse_all
+from cifarzoo.strict_yaml import dump, excerpt, parse, parse_all
 
 BOMB = "m0: &m0 {a: 1}\n" + "".join(f"m{i}: &m{i} {{a: *m{i - 1}, b: *m{i - 1}}}\n" for i in range(1, 27))
 MERGES = "m0: &m0 {a: 1}\n" + "".join(f"m{i}: &m{i} {{<<: [*m{i - 1}, *m{i - 1}]}}\n" for i in range(1, 27))
@@ -40,6 +40,10 @@ def mistakes(folder, text, *overrides):
     [
         (BOMB, "at line 12: more than 20,000 values, with those that aliases repeat"),
         (MERGES, "at line 12: more than 20,000 values"),
+        (
+            f"a: &a {'x' * 50_000}\nmodel: [{'*a, ' * 2_000}]",
+            "at line 2: more than 500,000 characters, with those that al",
+        ),
         ("[" * 500, "at line 1: nested more than 50 levels deep"),
         ("- " * 500, "at line 1: nested more than 50 levels deep"),
         ("[1," * 100_000, "nested more than 50 levels deep"),
@@ -57,6 +61,13 @@ def mistakes(folder, text, *overrides):
         ("model: 2024-01-01", "at line 1: 2024-01-01 is a date; put it in quotes if it is text"),
         ("model: " + "9" * 5000, "'9{76}\\.\\.\\. is not a valid int"),
         ("model: 0x" + "f" * 4000, "is an integer of more than 64 bits"),
+        (
+            "model: a\nseeds: [010]",
+            "at line 2: '?010'? is an octal or base 60 number; write it in decimal, or in quotes",
+        ),
+        ("seeds: [-007]", "at line 1: -007 is an octal"),
+        ("description: 1:30", "at line 1: '1:30' is an octal or base 60 number; write it in decimal, or in quotes"),
+        ("description: 1:30.5", "at line 1: '1:30.5' is an octal"),
         ("a: 1\nmodel: a\0b", "at line 2: the character U\\+0000 is not allowed"),
         ("model: \ud800", "cannot be read .not UTF-8 text."),
         ("? [a]\n: b", "at line 1: found unhashable key"),
@@ -70,6 +81,12 @@ def test_hostile_yaml_is_one_line_at_once(tmp_path, text, problem):
     assert time.perf_counter() - start < 5  # a busy machine's second
     assert re.search(problem, line), line
     assert len(line) < 300 and line.isprintable()
+
+
+def test_an_excerpt_of_a_long_text_is_quick():
+    start = time.process_time()
+    assert excerpt("x" * 20_000_000) == f"'{'x' * 76}..."
+    assert time.process_time() - start < 0.5  # looking at every character takes a second
 
 
 def test_bombs_take_little_memory():
@@ -234,6 +251,12 @@ def test_a_file_has_at_most_a_thousand_experiments(tmp_path):
     assert mistakes(tmp_path, documents) == ["/batch.yaml: expected at most 1,000 experiments; split the file"]
 
 
+def test_no_augmentation_in_a_point_of_a_grid_is_refused_as_without_a_grid(tmp_path):
+    alone = mistakes(tmp_path, "model: a\naugmentation: null")
+    grid = mistakes(tmp_path, "model: a\ngrid: {variant: {a: {seeds: [1]}, b: {augmentation: null}}}")
+    assert grid == alone
+
+
 def test_points_of_a_grid_share_long_lists_of_policies(tmp_path):
     policies = "[" + "[[Invert, 0.1, 0.7], [Contrast, 0.2, 0.6]], " * 100 + "]"
     augmentations = "{a: [flip], b: &b [{policies: {policies: PP}}], c: *b}"
@@ -304,7 +327,9 @@ def nested(model, name, value):
 
 
 @pytest.mark.parametrize(
-    "value", [True, False, float("inf"), float("nan"), "nan", "yes", 10**400], ids=lambda value: str(value)[:5]
+    "value",
+    [True, False, float("inf"), float("nan"), "nan", "yes", 10**400, "1" * 100 + "abc"],
+    ids=lambda value: str(value)[:5],
 )
 def test_every_number_is_strict(value):
     met = set()
