@@ -136,9 +136,10 @@ def _read_document(path: Path, number: int, document: Any, overrides: Sequence[s
     experiments = []
     checked: dict[int, str | list[Spec]] = {}  # policy lists are long, so the points of a grid share checked ones
     for point in expand(document, overrides, source):
-        written = id(point.get("augmentation"))
-        if "augmentation" in point and written in checked:
+        is_set, written = "augmentation" in point, id(point.get("augmentation"))
+        if is_set and written in checked:
             point = point | {"augmentation": checked[written]}
         experiments.append(experiment_from([point], source, folders))
-        checked[written] = experiments[-1].augmentation
+        if is_set:
+            checked[written] = experiments[-1].augmentation
     return experiments
