@@ -1,7 +1,9 @@
 """Weight files that are damaged or made to harm: one line, in bounded memory, without TensorFlow."""
 
 import json
+import os
 import random
+import time
 import tracemalloc
 import zipfile
 
@@ -153,6 +155,26 @@ def test_a_heap_over_which_hdf5_would_loop_forever(tmp_path):
     for read in (read_arrays, read_description):
         with pytest.raises(WeightsError, match="x.weights.h5: damaged: the heap at byte .* has an object of 0 bytes"):
             read(path)
+
+
+def test_heaps_that_overlap_take_linear_time(tmp_path):
+    heap = b"GCOL\x01\0\0\0" + (2**40).to_bytes(8, "little")
+    text = b"\1" + bytes(7) + len(heap).to_bytes(8, "little") + heap
+    path = tmp_path / "x.weights.h5"
+    path.write_bytes(heap + text * 4_000)  # each text is the start of a heap with all the texts after it
+    start = time.process_time()
+    with pytest.raises(WeightsError, match="x.weights.h5: damaged: the heap at byte .* overlaps another"):
+        read_arrays(path)
+    assert time.process_time() - start < 1
+
+
+def test_a_long_file_with_nothing_in_it_takes_little_memory(tmp_path):
+    path = weight_file(tmp_path / "x.weights.h5")
+    os.truncate(path, 2**26)
+    tracemalloc.start()
+    assert list(read_arrays(path).layers) == ["logits"]
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -7,6 +7,7 @@ this. The functions here check the file before any value is read.
 import contextlib
 import io
 import math
+import mmap
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,9 @@ def open_bounded(path: Path) -> Iterator[tuple[Any, set[str]]]:
     import h5py  # here, because listing models imports this package and must not import NumPy
 
     try:
-        _check_heaps(path.read_bytes())
+        if path.stat().st_size:  # an empty file cannot be mapped
+            with open(path, "rb") as mapped, mmap.mmap(mapped.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                _check_heaps(data)
         with h5py.File(path) as file:
             yield file, checked_arrays(file, path.stat().st_size)
     except WeightsError as failure:
@@ -71,16 +74,18 @@ def checked_arrays(file: Any, size: int) -> set[str]:
     return names
 
 
-def _check_heaps(data: bytes) -> None:
+def _check_heaps(data: bytes | mmap.mmap) -> None:
     """Check the heaps that store text: HDF5 1.14 loops forever over an object of length 0.
 
     The format: "GCOL", version 1, three zeros, the heap's length in 8 bytes; then objects: 16 bytes (index, references,
     zeros, length in 8 bytes) and the content, padded to 8 bytes. Object 0 is the free space, including its header.
 
     Raises:
-        WeightsError: an object is longer than its heap, or its length is 0.
+        WeightsError: an object is longer than its heap, or its length is 0, or heaps overlap (to walk through each of
+            them would take quadratic time).
     """
     signature = b"GCOL\x01\0\0\0"
+    objects_left = len(data) // 16  # of heaps that do not overlap
     start = data.find(signature)
     while start >= 0:
         end = start + int.from_bytes(data[start + 8 : start + 16], "little")
@@ -91,6 +96,9 @@ def _check_heaps(data: bytes) -> None:
             step = 16 + (length + 7) // 8 * 8 if index else length
             if not step or step > end - position:
                 raise WeightsError(f"damaged: the heap at byte {start:,} has an object of {length:,} bytes")
+            objects_left -= 1
+            if objects_left < 0:
+                raise WeightsError(f"damaged: the heap at byte {start:,} overlaps another")
             position += step
         start = data.find(signature, start + 8)
 
