@@ -67,7 +67,7 @@ def _problem(problem, model, document):
     if kind == "missing" and is_index:  # of a tuple
         return f"{''.join(path[:-1]).removeprefix('.')}: too few values, got {excerpt(received)}"
     if kind == "missing":
-        return f"{key}: missing, and required"
+        return f"{key}: missing, but required"
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         names = ", ".join(tag for branch in section for tag in _tags(branch)[1:])
         got = f", got {excerpt(received['kind'])}" if kind == "union_tag_invalid" else ""

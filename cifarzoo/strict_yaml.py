@@ -91,7 +91,7 @@ class _Loader(yaml.SafeLoader):
             kind = quoted(node.tag.removeprefix("tag:yaml.org,2002:"))
             if kind == "timestamp" and node.value:
                 raise _problem(f"{quoted(node.value)} is a date; put it in quotes if it is text", node)
-            raise _problem(f"a value of the kind {kind}; expected text, numbers, booleans, lists and mappings", node)
+            raise _problem(f"a value of type {kind}; expected text, numbers, booleans, lists and mappings", node)
         if node.tag in _NUMBERS and (":" in node.value or re.fullmatch("[-+]?0[0-9_]+", node.value)):
             # YAML 1.1 reads 010 as 8 and 1:30 as 90.
             raise _problem(

@@ -23,7 +23,7 @@ LONG = "a" * 300
         (["no\x1b]0;x\x07pe"], r"No such command 'no\x1b]0;x\x07pe'; ", 2),
         (["table"], "Missing argument", 2),
         (["list", "--format", "x\x1b[2J"], r"--format x\x1b[2J: expected table, markdown, tsv, csv or json", 1),
-        (["list", "no\nsuch"], r"list no\nsuch: no model has such a name", 1),
+        (["list", "no\nsuch"], r"list no\nsuch: no model matches", 1),
         (["show", LONG], "unknown model", 1),
         (["show", "a\x1b[2Jb.weights.h5"], r"a\x1b[2Jb.weights.h5", 1),
         (["show", f"{LONG}.weights.h5"], "", 1),

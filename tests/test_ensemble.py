@@ -32,7 +32,7 @@ def test_members_measured_on_other_images_are_refused():
     first = member("a", [[0.9, 0.1], [0.6, 0.4]], dataset="cifar10")
     with pytest.raises(DataError, match="b: measured on cifar100, a on cifar10"):
         ensemble([first, member("b", [[0.9, 0.1], [0.6, 0.4]], dataset="cifar100")])
-    with pytest.raises(DataError, match="b: other images of test than a"):
+    with pytest.raises(DataError, match="b: measured on other test images than a"):
         ensemble([first, member("b", [[0.9, 0.1], [0.6, 0.4]], labels=(1, 1), dataset="cifar10")])
 
 

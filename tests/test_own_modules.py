@@ -65,8 +65,8 @@ def test_a_batch_goes_on_after_modules_that_exit_or_return_probabilities(own_mod
     cases = {
         "leaves": "leaves: calls sys.exit(0); only a script may do that",
         "fails_in_a_layer": "calls sys.exit(0)",
-        "softmax": "softmax returns probabilities, as of a softmax; end it with logits",
-        "scaled": "scaled returns probabilities, as of a softmax",
+        "softmax": "softmax returns probabilities, like a softmax; it must return logits",
+        "scaled": "scaled returns probabilities, like a softmax",
         "Subclassed": "own_heads.Subclassed: Subclassed is a subclassed or unbuilt model",
         "head": None,
     }

@@ -75,7 +75,7 @@ def test_an_edited_module_is_refused_and_a_finished_run_is_said_to_be_one(projec
     (project / "own_parts.py").write_text("WIDTH = 4  # as before\n", encoding="utf-8")
     (again,) = run_all([one])
     assert again.results == first.results
-    assert "net, seed 0: finished before, not trained again" in capsys.readouterr().err
+    assert "net, seed 0: already finished, not trained again" in capsys.readouterr().err
     (project / "own_parts.py").write_text("WIDTH = 5\n", encoding="utf-8")
     (changed,) = run_all([one])
     assert "own_parts.py changed since this run began" in changed.error
@@ -109,7 +109,7 @@ def test_other_initial_weights_of_an_own_model_are_announced(tmp_path, capsys):
         )
         lines = capsys.readouterr().err
         assert ("began with other weights than the model has now" in lines) == announced
-    assert "finished before, not trained again" in lines
+    assert "already finished, not trained again" in lines
     assert json.loads(run.folder.results_path.read_text())["sources"] == run.results.sources
 
 

@@ -55,9 +55,9 @@ def mistakes(folder, text, *overrides):
         ("model: !!int ''", "'' is not a valid int"),
         ("model: !!float x", "'x' is not a valid float"),
         ("model: !!map [a]", "at line 1: "),
-        ("model: !!binary /w==", "a value of the kind binary; expected text, numbers, booleans, lists and mappings"),
-        ("model: !!python/object/apply:os.system [ls]", "a value of the kind 'python/object/apply:os.system'"),
-        ("model: !!set {a}", "a value of the kind set"),
+        ("model: !!binary /w==", "a value of type binary; expected text, numbers, booleans, lists and mappings"),
+        ("model: !!python/object/apply:os.system [ls]", "a value of type 'python/object/apply:os.system'"),
+        ("model: !!set {a}", "a value of type set"),
         ("model: 2024-01-01", "at line 1: 2024-01-01 is a date; put it in quotes if it is text"),
         ("model: " + "9" * 5000, "'9{76}\\.\\.\\. is not a valid int"),
         ("model: 0x" + "f" * 4000, "is an integer of more than 64 bits"),
@@ -235,7 +235,7 @@ def test_a_wrong_override_is_one_line(tmp_path, override):
 def test_mistakes_of_all_documents_are_reported_together(tmp_path):
     lines = mistakes(tmp_path, "modle: a\n---\nmodel: b\nxla: 1\n---\nmodel: b\ngrid: {xla: [3, 4]}")
     assert [line.partition(", ")[2] for line in lines] == [
-        "document 1: model: missing, and required",
+        "document 1: model: missing, but required",
         "document 1: modle: unknown key; did you mean module or model?",
         "document 2: xla: expected true or false, got 1",
         "document 3: xla: expected true or false, got 3",

@@ -133,7 +133,7 @@ def test_a_name_and_a_function_are_trained_too(tmp_path, arrays):
 @pytest.mark.parametrize(
     "model, changes, error, message",
     [
-        (small_model(activation="softmax"), {}, ModelError, "returns probabilities; end it with logits"),
+        (small_model(activation="softmax"), {}, ModelError, "returns probabilities; it must return logits"),
         (small_model(classes=4), {}, ModelError, r"\(None, 3\), as threes has 3 classes"),
         (3, {}, ModelError, "expected a name, a function or a Keras model, got int"),
         ("cifar_resnet2", {}, ModelError, "did you mean"),
@@ -145,12 +145,12 @@ def test_a_name_and_a_function_are_trained_too(tmp_path, arrays):
         (small_model(), {"callbacks": [3]}, ExperimentError, "expected Keras callbacks, got 3"),
         (lambda classes: None, {}, ModelError, "the function returns NoneType, not a Keras model"),
         (lambda: None, {}, ModelError, "the function takes other arguments"),
-        (softmax_model(), {}, ModelError, "returns probabilities, as of a softmax; end it with logits"),
+        (softmax_model(), {}, ModelError, "returns probabilities, like a softmax; it must return logits"),
         (
             softmax_model(keras.ops.sigmoid),
             {},
             ModelError,
-            "returns probabilities, as of a sigmoid; end",
+            "returns probabilities, like a sigmoid; it",
         ),
         (
             Subclassed(),

@@ -49,7 +49,7 @@ def list_models(
         rows.append(row | {f"{e.dataset}_error": e.metrics["error"] for e in reversed(entries)})
     if not rows:
         which = "no model with published weights" if pretrained else "no model"
-        raise ModelError(f"list {printable(pattern)}: {which} has such a name; cifarzoo list shows all")
+        raise ModelError(f"list {printable(pattern)}: {which} matches; cifarzoo list shows all")
     print_rows(
         rows,
         [

@@ -70,8 +70,8 @@ def train(
         refuse(context, "--dry-run", "eval_")
     if file == DEFAULT_FILE and not quickstart and not file.exists():
         raise ExperimentError(
-            f"{file}: there is no such file here; name another (docs/experiments.md says what goes into it), or try "
-            "cifarzoo train --quickstart"
+            f"{file}: no such file; name another (docs/experiments.md describes the format), or try cifarzoo train "
+            "--quickstart"
         )
     experiments = [quickstart_experiment(set_)] if quickstart else read_experiments(file, set_)
     experiments = only_matching(experiments, only, file)

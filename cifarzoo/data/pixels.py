@@ -21,5 +21,5 @@ def scaling_problem(images: np.ndarray) -> str:
         return ""
     return (
         f"images with values from {low:.3g} to {high:.3g} look {kind}; the models take pixels from 0 to 255 and "
-        "normalise them themselves (include_preprocessing=False leaves this out)"
+        "normalise them themselves (include_preprocessing=False turns this off)"
     )

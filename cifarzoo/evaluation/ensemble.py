@@ -38,7 +38,7 @@ def ensemble(members: Sequence[Predictions]) -> Predictions:
     for split, labels in first.labels.items():
         for member in members[1:]:
             if split not in member.labels or not np.array_equal(member.labels[split], labels):
-                raise DataError(f"{member.weights}: other images of {split} than {first.weights}")
+                raise DataError(f"{member.weights}: measured on other {split} images than {first.weights}")
         logarithms = np.stack([log_softmax(member.logits[split]) for member in members])
         mean = np.logaddexp.reduce(logarithms, axis=0) - np.log(len(members))
         result.logits[split], result.labels[split] = mean.astype(np.float32), labels

@@ -73,7 +73,7 @@ def _values(node: Any, where: str, names: set[str]) -> np.ndarray:
         WeightsError: the node is not an array of finite real numbers.
     """
     if node is None or node.name not in names:
-        raise WeightsError(f"{where} has a variable that is no array of its own")
+        raise WeightsError(f"{where} has a variable that is not an array of its own")
     if node.dtype.kind not in "fiu":
         raise WeightsError(f"{where} has {node.dtype!s:.80} weights; expected real numbers")
     values = node[()]

@@ -46,8 +46,8 @@ def check_outputs(experiment: Experiment, outputs: np.ndarray) -> None:
     """
     if kind := kind_of_probabilities(outputs):
         raise ModelError(
-            f"{experiment.location}: {experiment.model} returns probabilities, as of a {kind}; end it with logits: "
-            "without that activation, in keras.applications with classifier_activation: null"
+            f"{experiment.location}: {experiment.model} returns probabilities, like a {kind}; it must return logits: "
+            "remove the last activation, or set classifier_activation: null for keras.applications"
         )
 
 

@@ -55,12 +55,13 @@ def own_model_of(model: Any, dataset: Dataset, seed: int, arguments: dict[str, A
     last = model.layers[-1]
     activation = getattr(getattr(last, "activation", None), "__name__", "")
     if activation in ("softmax", "sigmoid") or isinstance(last, keras.layers.Softmax):
-        raise ModelError(f"{model.name}: returns probabilities; end it with logits, without {activation or 'softmax'}")
+        activation = activation or "softmax"
+        raise ModelError(f"{model.name}: returns probabilities; it must return logits, without {activation}")
     few = dataset.train.images[:IMAGES].astype(model.inputs[0].dtype)
     with without_tensorflow(), no_exit(model.name):
         outputs = keras.ops.convert_to_numpy(model(few, training=False))
     if kind := kind_of_probabilities(outputs.astype("float32")):
-        raise ModelError(f"{model.name}: returns probabilities, as of a {kind}; end it with logits")
+        raise ModelError(f"{model.name}: returns probabilities, like a {kind}; it must return logits")
     return model
 
 

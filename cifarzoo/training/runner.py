@@ -101,7 +101,7 @@ def run_all(experiments: list[Experiment], callbacks: "Callbacks" = ()) -> list[
                     outcome = outcomes[number, seed] = Outcome.of(experiment, seed, result)
                     _report_failure(outcome)
                     if seed in finished and not outcome.error:
-                        report(f"{experiment.name}, seed {seed}: finished before, not trained again")
+                        report(f"{experiment.name}, seed {seed}: already finished, not trained again")
     return Outcomes(
         outcomes.get((number, seed)) or Outcome(experiment, seed, error=reason, state="not started")
         for number, experiment in enumerate(experiments)

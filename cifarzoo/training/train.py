@@ -164,7 +164,7 @@ def train(
             preflight(job, callbacks)
         results = run(job, seed, callbacks)
         if is_finished:
-            report(f"{folder}: finished before, not trained again; these are its results")
+            report(f"{folder}: already finished, not trained again; these are its results")
     trained = own_model
     if trained is None:
         finished = job.experiment.model_copy(update={"init_weights": None, "precision": "float32"})

@@ -32,7 +32,7 @@ SCHEDULE_DECIDES = "the schedule alone sets the learning rate; describe it in tr
 REFUSED = {
     keras.callbacks.ReduceLROnPlateau: SCHEDULE_DECIDES,
     keras.callbacks.LearningRateScheduler: SCHEDULE_DECIDES,
-    keras.callbacks.BackupAndRestore: "every run resumes from its own checkpoint, which this one would overwrite",
+    keras.callbacks.BackupAndRestore: "every run resumes from its own checkpoint, which this callback would overwrite",
     keras.callbacks.SwapEMAWeights: "set train_parameters.ema_decay; on_epoch_end then sees the averaged weights",
     keras.callbacks.ProgbarLogger: "a run shows its own progress",
 }
