@@ -1,7 +1,7 @@
-"""Hostile input that knows its format: bombs, lying headers, links, traversal, and code that waits to be run.
+"""Hostile input made for each format: bombs, lying headers, links, path traversal, and embedded code.
 
-Every function takes a `random.Random`, on which alone the result depends. Functions for text return a value that stands
-where a value of the format can stand; functions for files return the whole file.
+Every function takes a `random.Random`, which alone determines the result. Functions for text return a value to insert
+anywhere in a document of the format; functions for files return the whole file.
 """
 
 import gzip
@@ -26,12 +26,12 @@ def alias_bomb(random):
         inner = f"*m{level - 1}"
         value = f"{{a: {inner}, b: {inner}}}" if mapping else f"[{inner}, {inner}]"
         lines.append(f"bomb_{level}: &m{level} {value}\n")
-    # In the same document, or it would not know the anchors.
+    # In the same document, because anchors are not known in others.
     return "".join(lines), f"*m{depth - 1}"
 
 
 def local_alias_bomb(random):
-    """The same within one value."""
+    """An alias bomb within one value."""
     depth = random.choice((5, 12, 20, 26))
     value = "&m0 [x]"
     for level in range(1, depth):
@@ -55,7 +55,7 @@ def many_items(random):
 
 
 def many_documents(random):
-    """Documents before the one that is read."""
+    """Several documents before the one that is read."""
     return "model: cifar_resnet20\n---\n" * random.choice((10, 500, 3000)), "1"
 
 
@@ -66,7 +66,7 @@ def long_number(random):
 
 
 def long_text(random):
-    """A text that a careless pattern takes long to refuse."""
+    """A text on which a careless regular expression takes very long."""
     count = random.choice((300, 5000, 100_000))
     return "", random.choice(("a", "1", "_", "-", " ", "a.", "1e", "+")) * count + random.choice(("", "!", "\\"))
 
@@ -164,7 +164,7 @@ def npy_header(description: str, shape: str, fortran: bool = False) -> bytes:
 
 
 def lying_npy(random) -> bytes:
-    """Return an .npy file whose header claims what the file does not hold."""
+    """Return an .npy file whose header does not match its contents."""
     descriptions = [
         *(
             "'<f4'",
@@ -256,7 +256,7 @@ def _zip(members, compression=zipfile.ZIP_STORED):
 def _change_zip(random, data, central, local, value):
     """Set a byte of one entry in the central directory, and in its local header if it has that field."""
     data = bytearray(data)
-    entries = [place for place in range(len(data) - 4) if data[place : place + 4] == b"PK\x01\x02"]
+    entries = [position for position in range(len(data) - 4) if data[position : position + 4] == b"PK\x01\x02"]
     entry = random.choice(entries)
     offset = struct.unpack_from("<I", data, entry + 42)[0]
     data[entry + central] = value
@@ -269,7 +269,7 @@ def _change_zip(random, data, central, local, value):
 
 
 def described_h5(random, data: bytes, folder) -> bytes:
-    """Return a weight file that says something else about itself."""
+    """Return a weight file with a changed description."""
     import h5py
 
     path = folder / "being_made.h5"
@@ -306,7 +306,7 @@ def h5(random, data: bytes, folder) -> bytes:
             if kind == 2:
                 other = random.choice([(), (0,), (1,), (3, 3), (1 << 20,), (*shape, 1)])
                 parent.create_dataset(last, data=np.zeros(other, "float32"))
-            elif kind == 3:  # chunks that are not there: terabytes of zeros in a small file
+            elif kind == 3:  # missing chunks: terabytes of zeros in a small file
                 huge = random.choice([(1 << 20, 1 << 10), (1 << 30,), (1 << 40,), (*shape[:-1], 10**9)])
                 chunks = tuple(min(n, 256) for n in huge)
                 parent.create_dataset(last, huge, "float32", chunks=chunks, compression=random.choice((None, "gzip")))
@@ -341,7 +341,7 @@ def h5(random, data: bytes, folder) -> bytes:
 
 
 def _edit_attribute(random, file):
-    """Change what the file says about itself, or the name of a layer."""
+    """Change the file's description, or the name of a layer."""
     import h5py
 
     if "cifarzoo" in file.attrs and random.random() < 0.7:
@@ -441,11 +441,11 @@ def tar_gz(random, members: dict[str, bytes]) -> bytes:
         entry = tarfile.TarInfo(one)
         entry.size = len(content)
         entries.append((entry, content))
-    place = random.randrange(len(entries))
-    entry, content = entries[place]
+    index = random.randrange(len(entries))
+    entry, content = entries[index]
     if kind == 0:
         entry.type = random.choice((tarfile.SYMTYPE, tarfile.LNKTYPE))
-        entry.linkname, entry.size, entries[place] = random.choice(("/etc/passwd", "../x", name)), 0, (entry, b"")
+        entry.linkname, entry.size, entries[index] = random.choice(("/etc/passwd", "../x", name)), 0, (entry, b"")
     elif kind == 1:
         entry.type = random.choice((tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE, b"?", b"S"))
     elif kind == 2:
@@ -458,12 +458,12 @@ def tar_gz(random, members: dict[str, bytes]) -> bytes:
             headers |= {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
         entry.pax_headers = headers
     elif kind == 6:
-        entries[place] = (entry, content + b"x") if random.random() < 0.5 else (entry, content[:-1])
-        entry.size = len(entries[place][1])
+        entries[index] = (entry, content + b"x") if random.random() < 0.5 else (entry, content[:-1])
+        entry.size = len(entries[index][1])
     elif kind == 7:
-        entries += [entries[place]] * random.choice((1, 300))
+        entries += [entries[index]] * random.choice((1, 300))
     elif kind == 8:
-        del entries[place]
+        del entries[index]
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT, errors="surrogateescape") as tar:
         for one, content in entries:
@@ -487,7 +487,7 @@ def tar_gz(random, members: dict[str, bytes]) -> bytes:
 
 
 def batch_pickle(random, rows: int) -> bytes:
-    """Return a pickle that a CIFAR batch can be mistaken for."""
+    """Return a pickle that looks like a CIFAR batch."""
     import pickle
 
     data = np.zeros((rows, 3072), np.uint8)

@@ -1,13 +1,14 @@
-"""Kill training and publishing at any moment, start the same command again, and compare with runs that nobody stopped.
+"""Kill training and publishing at random moments, start the same command again, and compare with undisturbed runs.
 
     python benchmarks/robustness/kill.py --kills 100 --seed 0
     python benchmarks/robustness/kill.py --kills 5 --case jax
 
-A process dies by SIGKILL before a file operation or at any time, or in the midst of a write (see `processes.Death`). A
-run is killed several times and then left alone until it ends. The same means: final.weights.h5 and log.tsv without the
-column of speed are equal byte for byte, checkpoint.npz has equal arrays, results.json equal metrics and steps, and no
-temporary file is left. A publication is killed once; the same command must then complete it, and the folder equal one
-that was published undisturbed. The exit status is 1 if any differs. Linux only. Expected: 15 minutes on two cores.
+A process is killed by SIGKILL before a file operation or at a random time, or in the middle of a write (see
+`processes.Death`). A run is killed several times and then left alone until it ends. It must equal an undisturbed run:
+final.weights.h5 and log.tsv without the speed column byte for byte, checkpoint.npz in its arrays, results.json in
+metrics and steps, and without temporary files left. A publication is killed once; the same command must then complete
+it, and the folder must equal that of an undisturbed publication. The exit status is 1 if anything differs. Linux only.
+Expected: 15 minutes on two cores.
 """
 
 import argparse
@@ -62,12 +63,12 @@ README = "<!-- weights:begin -->\n<!-- weights:end -->\n"
 
 @dataclass(frozen=True)
 class Case:
-    """What is killed.
+    """A kind of run to kill.
 
     Attributes:
         backend: The Keras backend.
-        share: Its kills among 100.
-        model: A function of tiny_network.py.
+        share: Number of its kills per 100.
+        model: A function in tiny_network.py.
         seeds, at_once: As in an experiment.
         workers: Number of processes.
     """
@@ -91,12 +92,12 @@ PUBLICATION, PUBLICATION_SHARE = "publication", 18
 
 @dataclass
 class Tally:
-    """What happened in one case.
+    """The results of one case.
 
     Attributes:
-        kills: Kills by the kind of moment.
-        ends: Runs that were left alone until they ended.
-        faults: What differed, one line each.
+        kills: Number of kills by kind of moment.
+        ends: Number of runs that were left alone until they ended.
+        faults: Differences and failures, one line each.
     """
 
     kills: Counter = field(default_factory=Counter)
@@ -108,7 +109,7 @@ class Tally:
 
 
 def train(server, folder, workers=1, deaths=()):
-    """Start the command, with a process per worker; returns the exit statuses, None for one that hung."""
+    """Run the command, with one process per worker; return the exit statuses, None for a process that hung."""
     addresses = []
     with contextlib.ExitStack() as stack:
         for _ in range(workers):
@@ -124,7 +125,7 @@ def train(server, folder, workers=1, deaths=()):
     deadline = time.monotonic() + LIMIT
     while any(command.status() is None for command in commands):
         killed = [command for command in commands if command.status() in DEATHS]
-        if killed or time.monotonic() > deadline:  # what restarts the workers restarts all of them
+        if killed or time.monotonic() > deadline:  # a scheduler would restart all workers
             time.sleep(random.random() if killed else 0)
             for command in commands:
                 command.kill()
@@ -145,7 +146,7 @@ def write_experiment(folder, case):
 
 
 def describe(folder):
-    """Return what has to be the same, by file."""
+    """Return the contents to compare, by file."""
     import numpy as np
 
     contents = {}
@@ -172,7 +173,7 @@ def describe(folder):
 
 
 def attack_training(server, case, kills, folder, draw, tally):
-    """Kill runs of a case until `kills` processes have died, and compare every run that ends; counts in `tally`."""
+    """Kill runs of a case until `kills` processes have died, compare every run that ends, and count in `tally`."""
     reference = folder / "undisturbed"
     write_experiment(reference, case)
     began = time.monotonic()
@@ -210,7 +211,7 @@ def attack_training(server, case, kills, folder, draw, tally):
 
 
 def differences(name, contents, expected):
-    """Return one line if two descriptions differ, else none."""
+    """Return a list with one line if two descriptions differ, else an empty list."""
     different = sorted(key for key in contents | expected if contents.get(key) != expected.get(key))
     return [f"{name}: differs in {', '.join(different)}"] if different else []
 
@@ -225,7 +226,7 @@ def last_line(folder):
 
 
 def attack_publication(server, kills, folder, tally):
-    """Kill publications before file operations, from the first to the last, and complete them; counts in `tally`."""
+    """Kill publications before each file operation in turn, complete them, and count in `tally`."""
     (folder / "experiment.yaml").write_text(PUBLISHED, encoding="utf-8")
     status = Command(server, ["train", "experiment.yaml"], folder).wait(LIMIT)
     if status:
@@ -234,18 +235,18 @@ def attack_publication(server, kills, folder, tally):
     words = ["publish", str(folder / "runs" / "small" / "seed0"), "tag", "--weights", "weights", "--recipe", "small"]
 
     def publish(name, death=None):
-        place = folder / name
-        if not place.exists():
-            (place / "weights").mkdir(parents=True)
-            (place / "weights" / "manifest.json").write_text("[]\n", encoding="utf-8")
-            shutil.copy(HERE.parent.parent / "weights" / "anchors.yaml", place / "weights")
-            (place / "README.md").write_text(README, encoding="utf-8")
-        return Command(server, words, place, death).wait(LIMIT), place
+        target = folder / name
+        if not target.exists():
+            (target / "weights").mkdir(parents=True)
+            (target / "weights" / "manifest.json").write_text("[]\n", encoding="utf-8")
+            shutil.copy(HERE.parent.parent / "weights" / "anchors.yaml", target / "weights")
+            (target / "README.md").write_text(README, encoding="utf-8")
+        return Command(server, words, target, death).wait(LIMIT), target
 
-    def contents(place):
-        ignored = (".lock", ".lock.pid", "output.txt", count_path(place).name)
-        files = [path for path in place.rglob("*") if path.is_file() and path.name not in ignored]
-        return {str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    def contents(target):
+        ignored = (".lock", ".lock.pid", "output.txt", count_path(target).name)
+        files = [path for path in target.rglob("*") if path.is_file() and path.name not in ignored]
+        return {str(path.relative_to(target)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
     status, reference = publish("undisturbed")
     if status:
@@ -256,25 +257,25 @@ def attack_publication(server, kills, folder, tally):
     for number in range(kills):
         operation = 1 + number * operations // kills if kills < operations else 1 + number % operations
         name = f"publication{number}"
-        status, place = publish(name, Death(operation=operation))
+        status, target = publish(name, Death(operation=operation))
         if status not in DEATHS:
             tally.faults.append(f"{name}: ended with {status} before operation {operation}")
             continue
         tally.kills["operation"] += 1
-        status, place = publish(name)
+        status, target = publish(name)
         tally.ends += 1
         if status:
-            tally.faults.append(f"{name}, killed before operation {operation}: {last_line(place)}")
+            tally.faults.append(f"{name}, killed before operation {operation}: {last_line(target)}")
         else:
-            tally.faults += differences(f"{name}, killed before operation {operation}", contents(place), expected)
-        shutil.rmtree(place)
+            tally.faults += differences(f"{name}, killed before operation {operation}", contents(target), expected)
+        shutil.rmtree(target)
 
 
 # ----------------------------------------------------------------------------------------------------- the table
 
 
 def print_table(tallies):
-    """Print a row per case and one for all, as Markdown."""
+    """Print one row per case and a total, as Markdown."""
     kinds = ("operation", "write", "any time")
     print("| case | kills | before a file operation | in a write | any time | ends | faults |")
     print("| --- |" + " ---: |" * 6)
@@ -295,7 +296,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", action="append", choices=[*CASES, PUBLICATION], help="only this case; repeatable")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: prints what there is
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, print the results so far
     names = options.case or [*CASES, PUBLICATION]
     if importlib.util.find_spec("jax") is None:
         names = [name for name in names if not name.startswith("jax")]
@@ -308,14 +309,14 @@ def main():
             kills = max(1, round(options.kills * shares[name] / sum(shares.values())))
             backend = CASES[name].backend if name in CASES else "tensorflow"
             servers[backend] = servers.get(backend) or Server(backend)
-            place = Path(folder) / name.replace(" ", "_").replace(",", "")
-            place.mkdir()
+            target = Path(folder) / name.replace(" ", "_").replace(",", "")
+            target.mkdir()
             tally = tallies[name] = Tally()
             if name in CASES:
                 draw = random.Random(f"{options.seed} {name}")
-                attack_training(servers[backend], CASES[name], kills, place, draw, tally)
+                attack_training(servers[backend], CASES[name], kills, target, draw, tally)
             else:
-                attack_publication(servers[backend], kills, place, tally)
+                attack_publication(servers[backend], kills, target, tally)
             for fault in tally.faults:
                 print(f"{name}: {fault}", file=sys.stderr, flush=True)
         for server in servers.values():

@@ -1,11 +1,11 @@
-"""Feed mutated and hostile input to everything that reads files, and print what happened.
+"""Feed mutated and hostile input to every reader of files, and print a table of the outcomes.
 
     python benchmarks/robustness/mutate.py --inputs 5000 --seed 0
-    python benchmarks/robustness/mutate.py --reader x.keras --input 17       # one input again, with what it did
+    python benchmarks/robustness/mutate.py --reader x.keras --input 17       # repeat one input, with details
 
-The originals are files that the package wrote. Each reader runs in a process of its own with limits on time and memory,
-while an audit hook notes what it executes and what it writes outside the working directory. The exit status is 1 if
-anything but an acceptance or a clear refusal happened. Linux only. Expected: a quarter of an hour on two cores.
+The originals are files that the package wrote. Each reader runs in its own process with limits on time and memory, and
+an audit hook records what it executes and what it writes outside the working directory. The exit status is 1 if
+anything except an acceptance or a clear refusal happened. Linux only. Expected: 15 minutes on two cores.
 """
 
 import argparse
@@ -37,13 +37,13 @@ BY_NAME = {reader.name: reader for reader in READERS}
 
 
 def make_input(reader, seed, number, originals):
-    """Return input `number` of a reader, which depends on nothing but the seed."""
+    """Return input `number` of a reader; it depends only on the seed."""
     draw = random.Random(f"{seed} {reader.name} {number}")
     while True:
         try:
             return reader.make(draw, originals)
         except Exception:
-            continue  # a mutation that does not apply here; the next draw is another
+            continue  # the mutation does not apply here; draw another
 
 
 def serve(originals, seed, memory):
@@ -67,7 +67,7 @@ def serve(originals, seed, memory):
             name, number = pipe.recv()
             reader = BY_NAME[name]
             if reader.needs_keras:
-                import keras  # noqa: F401  not part of what is measured
+                import keras  # noqa: F401  before measuring
             received = make_input(reader, seed, number, originals)
             pipe.send(None)
             verdict = sandbox.judge(
@@ -82,14 +82,14 @@ def serve(originals, seed, memory):
 
 
 def copy_readable(originals):
-    """Put what the originals name into the working directory."""
+    """Copy the files that the originals refer to into the working directory."""
     Path("recipes").mkdir()
     for source, target in (("resnet20_90ep.yaml", "recipes"), ("policies.yaml", ".")):
         shutil.copy(originals.folder / source, target)
 
 
 def silence():
-    """Send what readers print to nowhere: what counts is how they end."""
+    """Discard the output of readers; only how they end counts."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -104,7 +104,7 @@ def count_inputs(readers, inputs):
 
 
 def print_table(counts, verdicts):
-    """Print a row per reader and one for all, as Markdown."""
+    """Print one row per reader and a total, as Markdown."""
     columns = ["reader", "inputs", *KINDS, "most MB", "most s", "written elsewhere", "executed"]
     print("| " + " | ".join(columns) + " |")
     print("| --- |" + " ---: |" * (len(columns) - 1))
@@ -118,12 +118,12 @@ def print_table(counts, verdicts):
 
 
 def is_good(verdict):
-    """Whether nothing happened that must not."""
+    """Whether the input was accepted or refused without side effects."""
     return verdict.kind in ("accepted", "refused") and not verdict.written and not verdict.executed
 
 
 def show(task, verdict):
-    """Print an input that fell."""
+    """Print a verdict that is not good."""
     message = re.sub(r"[^\x20-\x7e]", "?", verdict.message)[:300]
     what = [verdict.kind, message, *verdict.written[:2], *verdict.executed[:2]]
     print(f"{task[0]} {task[1]}: {'; '.join(filter(None, what))}", file=sys.stderr, flush=True)
@@ -139,7 +139,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--memory", type=int, default=MEMORY, help="bytes that a reader may take")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: prints what there is
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, print the results so far
     readers = [BY_NAME[name] for name in options.reader or BY_NAME]
     if options.without_keras:
         readers = [reader for reader in readers if not reader.needs_keras]

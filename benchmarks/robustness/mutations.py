@@ -1,6 +1,6 @@
-"""Mutations that know bytes, or trees of mappings, lists and scalars, and nothing about what they mean.
+"""Mutations of bytes, and of trees of mappings, lists and scalars, without any knowledge of their meaning.
 
-Every function takes a `random.Random`, on which alone the result depends.
+Every function takes a `random.Random`, which alone determines the result.
 """
 
 import json
@@ -74,21 +74,21 @@ def mutate_text(random, text: str) -> bytes:
     """Return the text with lines or characters changed, perhaps in another encoding."""
     lines = text.splitlines(keepends=True) or [""]
     for _ in range(random.choice((1, 1, 2, 3))):
-        place = random.randrange(len(lines))
+        number = random.randrange(len(lines))
         kind = random.randrange(7)
         if kind == 0:
-            del lines[place]
+            del lines[number]
         elif kind == 1:
-            lines.insert(random.randrange(len(lines) + 1), lines[place])
+            lines.insert(random.randrange(len(lines) + 1), lines[number])
         elif kind == 2:
-            lines[place] = " " * random.choice((1, 2, 7)) + lines[place]
+            lines[number] = " " * random.choice((1, 2, 7)) + lines[number]
         elif kind == 3:
-            lines[place] = lines[place].lstrip()
+            lines[number] = lines[number].lstrip()
         else:
-            line, at = lines[place], random.randrange(len(lines[place]) + 1)
+            line, at = lines[number], random.randrange(len(lines[number]) + 1)
             marks = [*"\0\x1b\t\r\n:{}[]#&*!|>'\"%@`,?-\ufeff\u2028\xe9\U0001f600", "---\n", "...\n", "<<: "]
             added = random.choice(marks)
-            lines[place] = line[:at] + added + line[at + (kind == 5) :]
+            lines[number] = line[:at] + added + line[at + (kind == 5) :]
         lines = lines or [""]
     text = "".join(lines)
     encoding = random.choice(("utf-8",) * 8 + ("utf-16", "utf-8-sig", "latin-1", "utf-7"))
@@ -147,18 +147,18 @@ def mutate_yaml(random, text: str, bombs=()) -> bytes:
     if kind < 0.3:
         return mutate_text(random, text) if random.random() < 0.8 else mutate_bytes(random, text.encode())
     documents = list(yaml.safe_load_all(text))
-    place = random.randrange(len(documents))
+    number = random.randrange(len(documents))
     if kind < 0.8 or not bombs:
-        documents[place] = mutate_tree(random, documents[place])
+        documents[number] = mutate_tree(random, documents[number])
         dumped = yaml.safe_dump_all(documents, sort_keys=False, default_flow_style=random.random() < 0.3)
         return fill(random, dumped, SCALARS).encode()
-    tree = documents[place]
+    tree = documents[number]
     while MARK not in json.dumps(tree, default=str):
-        tree = mutate_tree(random, documents[place])
-    documents[place] = tree
+        tree = mutate_tree(random, documents[number])
+    documents[number] = tree
     before, value = random.choice(bombs)(random)
     texts = [yaml.safe_dump(document, sort_keys=False) for document in documents]
-    texts[place] = before + texts[place].replace(MARK, value)  # aliases are known within their document only
+    texts[number] = before + texts[number].replace(MARK, value)  # aliases are known within their document only
     return "---\n".join(texts).encode()
 
 

@@ -1,4 +1,4 @@
-"""The files that are mutated: the repository's own, and those of a small run that is trained for it."""
+"""The files to mutate: files of the repository, and those of a small run trained for this purpose."""
 
 import io
 import json
@@ -13,7 +13,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-# Records per file of the archives: the readers are told to expect as few.
+# Records per file of the archives; the readers are patched to expect as few.
 RECORDS = 4
 
 EXPERIMENTS = """\
@@ -87,10 +87,10 @@ def evil(*arguments, **options): open("executed", "w").close()
 
 @dataclass
 class Originals:
-    """Where the originals are.
+    """The locations of the originals.
 
     Attributes:
-        folder: Parent of all.
+        folder: Parent folder of all originals.
         run: Folder of the finished run.
     """
 
@@ -103,7 +103,7 @@ class Originals:
 
 
 def make(folder: Path) -> Originals:
-    """Write the originals into a folder; trains a small run in a process of its own."""
+    """Write the originals into a folder; train a small run for them in another process."""
     for name, text in (("tiny.yaml", EXPERIMENTS), ("more.yaml", MORE_EXPERIMENTS), ("rows.yaml", ROWS)):
         (folder / name).write_text(text, encoding="utf-8")
     shutil.copy(ROOT / "recipes" / "policies" / "autoaugment_cifar10.yaml", folder / "policies.yaml")
@@ -133,7 +133,7 @@ def _write_manifest(folder):
 
 
 def _train_and_save():
-    """Train the run, and save what else the package writes; runs in a process of its own, in the folder."""
+    """Train the run, and write the other files of the package; called in another process, in the folder."""
     from cifarzoo.evaluation.predictions import Predictions
     from cifarzoo.experiment.files import read_experiments
     from cifarzoo.training import runner

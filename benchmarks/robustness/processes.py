@@ -22,12 +22,13 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 @dataclass(frozen=True)
 class Death:
-    """When a process dies by SIGKILL, or in the midst of a write.
+    """When to kill a process; set one attribute.
 
     Attributes:
-        operation: Before the n-th file operation (open for writing, rename, remove, mkdir) below its folder.
-        byte: While it writes the byte after the n-th to a file, by SIGXFSZ, which ends the process at once.
-        seconds: So long after it began.
+        operation: Kill it by SIGKILL before its n-th file operation (open for writing, rename, remove, mkdir) below its
+            folder.
+        byte: Kill it while it writes the byte after the n-th to a file, by SIGXFSZ, which ends the process at once.
+        seconds: Kill it by SIGKILL this long after it began.
     """
 
     operation: int | None = None
@@ -36,7 +37,7 @@ class Death:
 
 
 class Server:
-    """A process that has imported Keras, and forks processes.
+    """A process that has imported Keras and forks a process per command.
 
     Args:
         backend: The Keras backend.
@@ -70,13 +71,13 @@ class Server:
 
 
 class Command:
-    """A command that runs.
+    """A running command.
 
     Args:
         server: Starts it.
         words: The command's arguments.
         folder: Its working directory; output goes to output.txt there.
-        death: When it is to die, or None.
+        death: When to kill it, or None.
         environment: Additional environment variables.
     """
 
@@ -95,7 +96,7 @@ class Command:
         )
 
     def status(self) -> int | None:
-        """Return the exit status, negative for a signal, or None while it runs; kills it if its time has come."""
+        """Return the exit status, negative for a signal, or None while it runs; kill it when its time is up."""
         if self._status is None and self._ends is not None and time.monotonic() > self._ends:
             self.kill()
         if self._status is None:
@@ -122,7 +123,7 @@ class Command:
 
 
 def count_path(folder: Path) -> Path:
-    """Return the file that holds the number of file operations of the last command that ended by itself."""
+    """Return the file with the number of file operations of the last command that was not killed."""
     return folder / "operations.txt"
 
 
@@ -154,7 +155,7 @@ def _serve():
 
 
 def _run(request):
-    """Run a command in this forked process, and end it."""
+    """Run a command in this forked process, then end the process."""
     folder = Path(request["folder"])
     os.chdir(folder)
     os.environ.update(request["environment"])

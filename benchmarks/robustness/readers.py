@@ -1,4 +1,4 @@
-"""The attacked readers: how input for each is made from originals, and what is called with it."""
+"""The readers to attack: how to make input for each from the originals, and what to call with it."""
 
 import contextlib
 import gzip
@@ -25,10 +25,10 @@ class Reader:
     """A reader under attack.
 
     Attributes:
-        name: What the table calls it.
-        share: Its inputs among 5,000.
-        make: From a `random.Random` and the originals to an input: bytes, or the arguments of a command.
-        read: Calls the reader with an input; raises Wrong if it accepts what cannot be right.
+        name: Its name in the table.
+        share: Number of its inputs per 5,000.
+        make: Makes an input (bytes, or the arguments of a command) from a `random.Random` and the originals.
+        read: Calls the reader with an input; raises Wrong if the reader accepts an input that it must refuse.
         needs_keras: Whether it builds models.
     """
 
@@ -78,7 +78,7 @@ def _use(experiments):
 
 
 def make_override(random, originals):
-    """Make a --set option: a key of an experiment, or nearly, and a hostile value."""
+    """Make a --set option: a valid or slightly wrong key of an experiment, and a hostile value."""
     document = yaml.safe_load(originals.text("tiny.yaml"))
     path = [str(part) for part in random.choice([path for path in mutations.paths(document) if path])]
     if random.random() < 0.2:
@@ -113,12 +113,12 @@ def read_policies(data, originals):
 
 
 def make_rows(random, originals):
-    """Mutate the wanted rows of the zoo."""
+    """Mutate the zoo's rows to train."""
     return mutations.mutate_yaml(random, originals.text("rows.yaml"), hostile.YAML_BOMBS)
 
 
 def read_rows(data, originals):
-    """Read wanted rows."""
+    """Read rows to train."""
     from cifarzoo.publishing.wanted import read_rows
 
     in_scratch("resnet20_90ep.yaml", originals.text("resnet20_90ep.yaml").encode())
@@ -129,7 +129,7 @@ def read_rows(data, originals):
 
 
 def _run_with(name, data, originals):
-    """Return the folder of a run in which one file is the input; the others are links to the originals."""
+    """Return the folder of a run in which one file is the input, and the others are links to the originals."""
     from cifarzoo.runs.folder import RunFolder
 
     folder = Path("runs") / "tiny" / "seed0"
@@ -145,7 +145,7 @@ def _run_with(name, data, originals):
 
 
 def _restore(name):
-    """Let the file of a run be the original again for the next reader."""
+    """Restore the original file of the run for the next reader."""
     (Path("runs") / "tiny" / "seed0" / name).unlink(missing_ok=True)
 
 
@@ -160,7 +160,7 @@ def read_config(data, originals):
     try:
         from cifarzoo.experiment.schema import Experiment
 
-        with contextlib.suppress(Exception):  # judged below; here only that it returns
+        with contextlib.suppress(Exception):  # judged below; here it only has to return
             run.check_belongs_to(Experiment(model="cifar_resnet20"))
         _use([run.experiment()])
     finally:
@@ -221,7 +221,7 @@ def read_checkpoint(data, originals):
     checkpoint.check_state(path, arrays, expected)
     if not isinstance(found, dict) or not isinstance(found.get("step"), int):
         raise Wrong(f"meta data {found!r:.80}")
-    if len(data) == (originals.run / "checkpoint.npz").stat().st_size:  # a change of bits, which checksums find
+    if len(data) == (originals.run / "checkpoint.npz").stat().st_size:  # changed bits, which checksums detect
         different = [name for name in expected if not np.array_equal(arrays[name], expected[name], equal_nan=True)]
         if different:
             raise Wrong(f"other numbers in {different[0]}")
@@ -309,7 +309,7 @@ def _linear():
 
 
 def _check_links(path):
-    """Raise Wrong if a file that was accepted takes arrays from other files."""
+    """Raise Wrong if an accepted file takes arrays from other files."""
     import h5py
 
     with h5py.File(path) as file:
@@ -322,7 +322,7 @@ def _check_links(path):
 
 
 def make_described(random, originals):
-    """Change what a published file says about itself, or its arrays."""
+    """Change the description or the arrays of a published file."""
     path = min((originals.folder / "weights").glob("*.weights.h5"))
     return random.choice((hostile.h5, hostile.described_h5))(random, path.read_bytes(), Path())
 
@@ -444,12 +444,12 @@ COMMANDS = {
     "report": ["--out", "--images", "--data-dir"],
     "unknown": ["--unknown"],
 }
-# Those that work without Keras while their arguments are wrong.
+# Commands that need no Keras as long as their arguments are wrong.
 QUICK_COMMANDS = ("list", "show", "table", "log", "prefer", "unknown")
 
 
 def make_command(random, originals, names=tuple(COMMANDS)):
-    """Make a command line with odd arguments, which does not train for long if it is accepted."""
+    """Make a command line with odd arguments that does not train for long if it is accepted."""
     name = random.choice(names)
     words = [name, *random.choices(NAMES, k=random.choice((0, 1, 1, 2)))]
     for _ in range(random.choice((0, 1, 1, 2, 3))):
@@ -458,13 +458,13 @@ def make_command(random, originals, names=tuple(COMMANDS)):
         if random.random() < 0.9:
             key = random.choice(("", "", "classes=", "depth=", "name=", "x=", "train_parameters.batch_size="))
             words.append(key + random.choice(VALUES))
-    if name == "train":  # nothing is trained, whatever else is asked for
+    if name == "train":  # train nothing, whatever the other options
         words.append("--dry-run")
     return [word.replace("\0", "") if random.random() < 0.5 else word for word in words]
 
 
 def make_quick_command(random, originals):
-    """The same for the commands that need no Keras, often with something that exists as the first argument."""
+    """Make a command line for commands that need no Keras, often with an existing file or name as first argument."""
     words = make_command(random, originals, QUICK_COMMANDS)
     if random.random() < 0.5:
         existing = (originals.folder / "runs", originals.run, originals.run / "final.weights.h5", "cifar_resnet20")
@@ -482,11 +482,11 @@ def read_command(words, originals):
 
 
 def command(words, environment=()):
-    """Run the command line in this process; raises Refused with what a refusal prints.
+    """Run the command line in this process.
 
     Raises:
-        Refused: the error without its beginning; a usage error may have several lines.
-        RuntimeError: the command line reports an exception that nobody expected there, in one line.
+        Refused: the command was refused; the message is the printed error without its prefix.
+        RuntimeError: the command line reports an unexpected exception in one line.
     """
     from cifarzoo import cli
 

@@ -1,7 +1,7 @@
-"""Call a reader on hostile input in a process of its own, and watch what it does.
+"""Call a reader on hostile input in another process, and watch what it does.
 
 A worker is a forked process that reads one input after another. While it reads, its memory is limited, an audit hook
-notes what it executes, connects to and changes, and the process that started it ends it if it hangs. Linux only.
+records what it executes, connects to and changes, and the parent process ends it if it hangs. Linux only.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from pathlib import Path
 
 MEGABYTE = 1 << 20
 POLL_SECONDS = 0.2
-# Lines that a person can still read; several mistakes of one file are a line each.
+# A readable message: at most this many lines (one per mistake in a file), each at most this long.
 LONGEST_LINE, MOST_LINES = 2000, 20
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# What hostile input creates in the working directory when it is executed.
+# The file that hostile input creates in the working directory when it is executed.
 CANARY = "executed"
 
 EXECUTES = {
@@ -60,9 +60,9 @@ class Verdict:
     Attributes:
         kind: "accepted", "refused" (a line per mistake), "unclear" (an unreadable refusal), "wrong" (accepted with
             values that cannot be right), "traceback" (another exception than a refusal), "hang", or "died".
-        message: The line, or what else there is to say.
+        message: The message of the refusal, or details.
         seconds: Processor time.
-        memory: Bytes of memory at the worst moment, over what the process had before.
+        memory: Largest increase of memory during the call, in bytes.
         written: Paths outside the working directory that were written, moved or deleted.
         executed: Programs and connections that were started, and foreign code that ran.
     """
@@ -80,7 +80,7 @@ class Wrong(Exception):
 
 
 class Watch:
-    """The audit hook: notes what happens while it is active."""
+    """The audit hook: records events while it is active."""
 
     def __init__(self, folder: Path):
         self.folder = os.path.realpath(folder)
@@ -107,14 +107,14 @@ class Watch:
             if isinstance(path, int):  # an open file
                 continue
             parent, name = os.path.split(os.path.abspath(os.fsdecode(path)))
-            real = os.path.join(os.path.realpath(parent), name)  # a link itself, not what it points to
+            real = os.path.join(os.path.realpath(parent), name)  # a link itself, not its target
             real = os.path.realpath(real) if event == "open" else real
             if real != self.folder and not real.startswith((self.folder + os.sep, "/dev/")):
                 self.written.append(f"{event} {real}")
 
     @contextlib.contextmanager
     def watching(self):
-        """Note what happens in the block."""
+        """Record events in the block."""
         self.written, self.executed = [], []
         modules = set(sys.modules)
         self.active = True
@@ -136,10 +136,10 @@ def judge(read: Callable[[], None], watch: Watch, memory: int, refusals: tuple[t
     """Call a reader and judge how it ends.
 
     Args:
-        read: The reader with its input. It raises Wrong if it has accepted what cannot be right.
+        read: Calls the reader with its input. Raises Wrong if the reader accepts an input that it must refuse.
         watch: The audit hook.
-        memory: Bytes that it may take in addition to what the process has.
-        refusals: The exceptions that are a refusal.
+        memory: Bytes that the reader may use in addition to the process's present memory.
+        refusals: The exceptions that count as a refusal.
     """
     before, started = _reset_peak(), time.process_time()
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -155,8 +155,8 @@ def judge(read: Callable[[], None], watch: Watch, memory: int, refusals: tuple[t
             verdict = Verdict("refused" if _is_clear(text) else "unclear", text[: 2 * LONGEST_LINE])
         except BaseException as failure:
             resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
-            place = traceback.extract_tb(failure.__traceback__)
-            verdict = Verdict("traceback", f"{type(failure).__name__}: {failure!s:.200} ({_last_own(place)})")
+            frames = traceback.extract_tb(failure.__traceback__)
+            verdict = Verdict("traceback", f"{type(failure).__name__}: {failure!s:.200} ({_last_own(frames)})")
         finally:
             resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
     verdict.seconds = time.process_time() - started
@@ -166,21 +166,21 @@ def judge(read: Callable[[], None], watch: Watch, memory: int, refusals: tuple[t
 
 
 def _is_clear(text):
-    """Whether a message is a line per mistake, none too long to read or with control characters."""
+    """Whether a message has few, short lines without control characters."""
     lines = text.split("\n")
     return len(lines) <= MOST_LINES and all(
         line.strip() and len(line) <= LONGEST_LINE and not CONTROL.search(line) for line in lines
     )
 
 
-def _last_own(place):
-    """Return the last line of the package in a traceback."""
-    own = [frame for frame in place if f"{os.sep}cifarzoo{os.sep}" in frame.filename]
+def _last_own(frames):
+    """Return the last position in the package in a traceback."""
+    own = [frame for frame in frames if f"{os.sep}cifarzoo{os.sep}" in frame.filename]
     return f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "outside the package"
 
 
 def _status(key: str) -> int:
-    """Return a size of this process in bytes, such as VmSize (its addresses) or VmHWM (the most memory it had)."""
+    """Return a size of this process in bytes, such as VmSize (address space) or VmHWM (peak memory)."""
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{key}:"):
             return 1024 * int(line.split()[1])
@@ -188,7 +188,7 @@ def _status(key: str) -> int:
 
 
 def _reset_peak() -> int:
-    """Let VmHWM start again from the present memory, and return that."""
+    """Reset VmHWM to the present memory, and return that."""
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     return _status("VmRSS")
 
@@ -197,7 +197,7 @@ class _Worker:
     """A process that answers tasks, one at a time.
 
     Attributes:
-        task: What it works on, None while it waits.
+        task: The current task, None while it waits.
     """
 
     def __init__(self, serve):
@@ -227,9 +227,9 @@ class _Worker:
         return answer
 
     def hangs(self, limit: float) -> bool:
-        """Whether it has read for longer than `limit` seconds, of processor time or asleep; call it while polling.
+        """Whether it has read for longer than `limit` seconds of processor time or sleep; call it while polling.
 
-        What a busy machine makes it wait for a processor does not count.
+        Time spent waiting for a processor on a busy machine does not count.
         """
         if not self._reads:
             return False
@@ -248,7 +248,7 @@ class _Worker:
     def _stat(self) -> list[str]:
         try:
             text = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8")
-        except OSError:  # it has died, which the pipe tells next
+        except OSError:  # it has died; the pipe will report that
             return ["Z", *["0"] * 20]
         return text.rpartition(")")[2].split()
 
@@ -262,11 +262,11 @@ def run_all(tasks: Iterable, serve: Callable, jobs: int, limit: float):
     """Have workers answer all tasks, and yield each task with its verdict.
 
     Args:
-        tasks: Anything that can be pickled.
-        serve: Function of a pipe that a worker runs: for each task it receives, it sends None when the reader begins
-            and then the verdict.
+        tasks: Objects that can be pickled.
+        serve: Function that a worker runs with a pipe: for each task that it receives, it sends None when the reader
+            begins, and then the verdict.
         jobs: Number of workers.
-        limit: Seconds after which a reader hangs and its worker is replaced.
+        limit: Seconds after which a reader counts as hanging and its worker is replaced.
     """
     tasks = iter(tasks)
     workers: list[_Worker] = []

@@ -1,6 +1,7 @@
-"""Networks that train in milliseconds a step; experiments name this file as their `module`.
+"""Networks whose training steps take milliseconds; experiments name this file as their `module`.
 
-Layers have names, which a weight file holds: those that Keras makes up count the models that a process has built.
+Layers have explicit names, because a weight file stores them, and Keras' default names count the models that a process
+has built.
 """
 
 import keras
@@ -8,7 +9,7 @@ from keras import layers
 
 
 def linear(classes=10, hidden=8):
-    """A layer with BatchNormalization and dropout on the mean colour."""
+    """Build a dense layer with BatchNormalization and dropout on the mean colour."""
     inputs = keras.Input((32, 32, 3), name="image")
     x = layers.Rescaling(1 / 64, offset=-2, name="scale")(inputs)
     x = layers.Dense(hidden, name="hidden")(layers.GlobalAveragePooling2D(name="pool")(x))
@@ -17,7 +18,7 @@ def linear(classes=10, hidden=8):
 
 
 def all_random(classes=10):
-    """Every layer of the zoo that draws while training, once: Shake-Shake, ShakeDrop and dropout."""
+    """Build a network with each random layer of the zoo once: Shake-Shake, ShakeDrop and dropout."""
     from cifarzoo.layers import ShakeDrop
     from cifarzoo.models.shake_shake import shake_shake_block
 
