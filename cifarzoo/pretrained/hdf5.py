@@ -81,11 +81,11 @@ def _check_heaps(data: bytes | mmap.mmap) -> None:
     zeros, length in 8 bytes) and the content, padded to 8 bytes. Object 0 is the free space, including its header.
 
     Raises:
-        WeightsError: an object is longer than its heap, or its length is 0, or heaps overlap (to walk through each of
-            them would take quadratic time).
+        WeightsError: an object is longer than its heap, its length is 0, or heaps overlap, which would take quadratic
+            time to check.
     """
     signature = b"GCOL\x01\0\0\0"
-    objects_left = len(data) // 16  # of heaps that do not overlap
+    objects_left = len(data) // 16  # maximum number of objects if heaps do not overlap
     start = data.find(signature)
     while start >= 0:
         end = start + int.from_bytes(data[start + 8 : start + 16], "little")
