@@ -13,7 +13,7 @@ from cifarzoo.runs import checkpoint
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.preflight import what_a_check_sees
 from cifarzoo.training.runner import run_all
-from cifarzoo.training.sources import check_sources, sources_of
+from cifarzoo.training.sources import check_sources, initial_weights, sources_of
 
 NET = """import keras
 from own_parts import WIDTH  # another file of the same folder
@@ -55,6 +55,48 @@ def test_sources_are_the_module_and_what_it_imports_from_its_folder(project):
     assert sources_of(Experiment(model="MobileNetV2", module="keras.applications"), 0) == {}
     assert sources_of(Experiment(model="cifar_resnet20"), 0) == {}
     assert sources_of(Experiment(model="net", module="no_such_module"), 0) == {}
+
+
+@pytest.mark.parametrize("init", ["", "from . import other, blocks\n", None])
+def test_sources_of_folders_with_and_without_init(tmp_path, monkeypatch, init):
+    """Without `__init__.py`, a folder of the same name may come earlier on the path."""
+    monkeypatch.syspath_prepend(str(tmp_path / "here"))
+    if init is None:
+        (tmp_path / "first" / "own_nets").mkdir(parents=True)
+        monkeypatch.syspath_prepend(str(tmp_path / "first"))
+    files = {
+        "own_nets/mine.py": "from own_nets.blocks import a\nfrom .stages import late, VALUE\nimport own_nets.plain\n",
+        "own_nets/blocks/a.py": "def f():\n    from ... import beyond\n    from ..tools import *\n",
+        "own_nets/stages/late.py": "import own_side, keras, json\n",
+        "own_nets/tools/one.py": "",
+        "own_nets/plain.py": "",
+        "own_side.py": "",
+        "own_nets/other.py": "",
+    }
+    if init is not None:
+        files["own_nets/__init__.py"] = init
+    for name, text in files.items():
+        path = tmp_path / "here" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    one = Experiment(model="net", module="own_nets.mine")
+    hashed = sources_of(one, 0)
+    assert set(hashed) == set(files) - (set() if init else {"own_nets/other.py"})
+    (tmp_path / "here" / "own_nets" / "mine.py").write_text("import own_side\n", encoding="utf-8")
+    assert sources_of(one, 0)["own_nets/mine.py"] != hashed["own_nets/mine.py"]
+    (tmp_path / "here" / "own_side.py").write_text("1 +", encoding="utf-8")
+    assert sources_of(one, 0) == {}  # building the model says so
+
+
+def test_weights_in_the_home_folder_are_sources(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "w3.weights.h5").write_bytes(b"1")
+    one = Experiment(model="cifar_resnet20", init_weights="~/w{seed}.weights.h5")
+    assert initial_weights(one, 3) == tmp_path / "w3.weights.h5" and set(sources_of(one, 3)) == {"init_weights"}
+    tag = Experiment(model="cifar_resnet20", init_weights="resnet20_v1_cifar10_short_s{seed}")
+    assert initial_weights(tag, 3) == "resnet20_v1_cifar10_short_s3" and sources_of(tag, 3) == {}
+    assert initial_weights(Experiment(model="cifar_resnet20"), 3) is None
 
 
 def test_weights_to_start_from_are_sources(project):

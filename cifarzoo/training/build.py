@@ -24,6 +24,7 @@ from cifarzoo.pretrained.loading import initialize
 from cifarzoo.training.losses import LOSSES
 from cifarzoo.training.optimizer import SGD, Lookahead, MovingAverage
 from cifarzoo.training.parts import Parts
+from cifarzoo.training.sources import initial_weights
 
 
 def build_parts(
@@ -67,7 +68,7 @@ def build_parts(
 def build_model(experiment: Experiment, classes: int, seed: int) -> keras.Model:
     """Build the model with fresh weights drawn from `seed`, in the experiment's precision.
 
-    With `init_weights` the weights come from that file or tag; `{logdir}` and `{seed}` in a path are filled in. If the
+    With `init_weights` the weights come from that file or tag (see `initial_weights`). If the
     file's number of classes differs, the classifier stays fresh.
 
     Raises:
@@ -83,9 +84,8 @@ def build_model(experiment: Experiment, classes: int, seed: int) -> keras.Model:
         raise ExperimentError(
             f"model_parameters: {experiment.model} has {outputs} outputs, {experiment.dataset} has {classes} classes"
         )
-    if experiment.init_weights:
-        logdir = experiment.train_parameters.logdir
-        initialize(model, experiment.init_weights.replace("{logdir}", logdir).replace("{seed}", str(seed)))
+    if weights := initial_weights(experiment, seed):
+        initialize(model, weights)
     return model
 
 

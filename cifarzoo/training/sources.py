@@ -6,8 +6,9 @@ A run stores these hashes. If they change, the run is neither resumed nor return
 import ast
 import hashlib
 import importlib.util
-import modulefinder
+import os
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -15,6 +16,7 @@ import numpy as np
 
 from cifarzoo.errors import CheckpointError
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.pretrained.selection import is_weight_path
 from cifarzoo.runs.folder import RunFolder
 
 # Hashes by name. A source has two: of its text, and of its code without comments. One of them must match.
@@ -30,19 +32,24 @@ def sources_of(experiment: Experiment, seed: int) -> Sources:
     not included; a run's results have their versions.
     """
     hashes = {}
-    if experiment.init_weights and (path := init_weights_path(experiment, seed)).is_file():
-        with path.open("rb") as file:
+    weights = initial_weights(experiment, seed)
+    if isinstance(weights, Path) and weights.is_file():
+        with weights.open("rb") as file:
             hashes["init_weights"] = [hashlib.file_digest(file, "sha256").hexdigest()]
-    for path, root in _module_files(experiment.module) if experiment.module else ():
-        text = path.read_bytes().replace(b"\r\n", b"\n")
-        hashes[path.relative_to(root).as_posix()] = [_digest(text), _digest(_code(text))]
+    for path, text in _module_texts(experiment.module).items() if experiment.module else ():
+        hashes[path] = [_digest(text), _digest(_code(text))]
     return hashes
 
 
-def init_weights_path(experiment: Experiment, seed: int) -> Path:
-    """Return the path of the weights to start from, with `{logdir}` and `{seed}` filled in."""
-    name = experiment.init_weights or ""
-    return Path(name.replace("{logdir}", experiment.train_parameters.logdir).replace("{seed}", str(seed)))
+def initial_weights(experiment: Experiment, seed: int) -> Path | str | None:
+    """Return the weights that a seed's run starts from: a file's path, or a tag; None for fresh ones.
+
+    `{logdir}`, `{seed}` and a path's leading `~` are filled in.
+    """
+    if not experiment.init_weights:
+        return None
+    name = experiment.init_weights.replace("{logdir}", experiment.train_parameters.logdir).replace("{seed}", str(seed))
+    return Path(os.path.expanduser(name)) if is_weight_path(name) else name
 
 
 def hash_weights(model: keras.Model) -> str:
@@ -82,24 +89,65 @@ def check_sources(folder: RunFolder, now: Sources) -> list[str]:
     return []
 
 
-def _module_files(name: str) -> list[tuple[Path, Path]]:
-    """Return the source files of a module and of what it imports from its own folder, each with that folder."""
-    top = name.partition(".")[0]
-    spec = importlib.util.find_spec(top)
-    if spec is None or not spec.origin or spec.origin in ("built-in", "frozen"):
+def _module_texts(name: str) -> dict[str, bytes]:
+    """Return the text of a module and of what it imports from its own folder, by path in that folder.
+
+    The result is empty if one of them cannot be parsed; building the model reports the error.
+    """
+    roots = _roots_of(name)
+    texts: dict[str, bytes] = {}
+    names, seen = [name], set()
+    while names:
+        name = names.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        parent = name.rpartition(".")[0]
+        if parent:
+            names.append(parent)
+        stem = name.replace(".", "/")
+        files = [(root, path) for root in roots for path in (f"{stem}/__init__.py", f"{stem}.py")]
+        root, path = next(((root, path) for root, path in files if (root / path).is_file()), (None, ""))
+        if root is None:  # a folder without __init__.py, another package, or what a module defines
+            continue
+        texts[path] = (root / path).read_bytes().replace(b"\r\n", b"\n")
+        try:
+            tree = ast.parse(texts[path])
+        except (SyntaxError, ValueError):
+            return {}
+        for module, entry in _imports(tree, name if path.endswith("/__init__.py") else parent):
+            names.append(module)
+            if entry == "*":
+                folders = [root / module.replace(".", "/") for root in roots]
+                names += [f"{module}.{file.stem}" for folder in folders for file in folder.glob("[!_]*.py")]
+            elif entry:
+                names.append(f"{module}.{entry}")
+    return dict(sorted(texts.items()))
+
+
+def _roots_of(name: str) -> list[Path]:
+    """Return the folders that a module's top package lies in, except those of installed packages."""
+    spec = importlib.util.find_spec(name.partition(".")[0])
+    if spec is None or spec.origin in ("built-in", "frozen"):
         return []
-    root = Path(spec.origin).resolve().parent
-    root = root.parent if spec.submodule_search_locations else root
-    if any(root.is_relative_to(Path(sysconfig.get_path(key)).resolve()) for key in ("purelib", "platlib", "stdlib")):
-        return []
-    finder = modulefinder.ModuleFinder(path=[str(root)])
-    try:
-        finder.import_hook(name)
-    except (ImportError, SyntaxError):  # building the model reports the error
-        return []
-    names = [getattr(module, "__file__", None) for module in finder.modules.values()]
-    paths = {Path(name).resolve() for name in names if name}
-    return [(path, root) for path in sorted(paths) if path.is_relative_to(root) and path.suffix == ".py"]
+    if spec.submodule_search_locations is not None:  # several if none of them has an __init__.py
+        roots = [Path(location).resolve().parent for location in spec.submodule_search_locations]
+    else:
+        roots = [Path(spec.origin).resolve().parent] if spec.origin else []
+    installed = [Path(sysconfig.get_path(key)).resolve() for key in ("purelib", "platlib", "stdlib")]
+    return [root for root in roots if not any(root.is_relative_to(folder) for folder in installed)]
+
+
+def _imports(tree: ast.Module, package: str) -> Iterator[tuple[str, str]]:
+    """Yield each module that code of a package imports, and the entry imported from it, or ""."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")
+            parents = parents[: len(parents) + 1 - node.level] if node.level else []
+            module = ".".join(filter(None, [*parents, node.module]))
+            yield from ((module, alias.name) for alias in node.names if module)
 
 
 def _code(text: bytes) -> bytes:
