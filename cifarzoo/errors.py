@@ -58,7 +58,7 @@ LONGEST_LINE = 2000
 
 
 def one_line(text: str) -> str:
-    """Return a printable line of at most 2,000 characters; a longer one loses its middle."""
+    """Return a printable line of at most 2,000 characters; the middle of a longer line is cut."""
     line = printable(text)
     if len(line) <= LONGEST_LINE:
         return line

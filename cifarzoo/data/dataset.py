@@ -85,7 +85,7 @@ class Dataset:
     test: Split
 
     def __repr__(self) -> str:
-        """Return one line, which notebooks and the interpreter show."""
+        """Return the line that notebooks and the interpreter show."""
         return (
             f"<Dataset {self.name}: {len(self.train):,} training and {len(self.test):,} test images, "
             f"{self.classes} classes>"

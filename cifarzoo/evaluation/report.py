@@ -75,7 +75,7 @@ def write_report(
     history = [subject] if subject.tag else seeds_of(RunFolder(name))
     loaded = subject.load()
     dataset = load(subject.dataset, data_dir)
-    share = 0.2 if images else 1.0  # of the time, without slices
+    share = 0.2 if images else 1.0  # fraction of the time that everything except slices takes
     predictions = predict_splits(
         loaded,
         dataset,

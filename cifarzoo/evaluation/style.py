@@ -153,7 +153,7 @@ def log_axis(axes: Any, name: str, most: int = 7) -> None:
     getattr(axes, f"set_{name}scale")("log")
     low, high = getattr(axes, f"get_{name}lim")()
     axis = getattr(axes, f"{name}axis")
-    if high / low < 8:  # less than a decade has too few powers of ten, or none
+    if high / low < 8:  # less than a decade contains at most one power of ten
         axis.set_major_locator(ticker.MaxNLocator(min(4, most), steps=[1, 2, 2.5, 5, 10]))
     else:
         powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)

@@ -29,7 +29,7 @@ class Outcome:
     state: str = "finished"
 
     def __repr__(self) -> str:
-        """Return one line, which notebooks and the interpreter show."""
+        """Return the line that notebooks and the interpreter show."""
         return f"<{self.experiment.name} seed{self.seed}: {self.error or self.state}{_measured(self.results)}>"
 
     def _repr_html_(self) -> str:

@@ -22,10 +22,10 @@ NUMBERS = ("momentum", "weight_decay", "clip_norm", "sam_rho", "label_smoothing"
 
 
 def check_folders(job: Job, lock: bool = True) -> bool:
-    """Check that the runs' folders hold no other runs and can be written, before anything is built.
+    """Check that the runs' folders contain no other runs and are writable, before building anything.
 
     Args:
-        job: What is to be trained.
+        job: The job to check.
         lock: Whether to try to lock the first folder.
 
     Returns:
@@ -66,7 +66,7 @@ def preflight(job: Job, callbacks: Callbacks = ()) -> None:
     """Build the model, train two steps on five images per replica, predict ten; nothing is kept.
 
     Args:
-        job: What is to be trained.
+        job: The job to check.
         callbacks: The user's callbacks; the check calls copies of them.
 
     Raises:

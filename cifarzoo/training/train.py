@@ -66,7 +66,7 @@ class TrainedRun:
     folder: RunFolder
 
     def __repr__(self) -> str:
-        """Return one line, which notebooks and the interpreter show."""
+        """Return the line that notebooks and the interpreter show."""
         metrics = self.results.metrics
         return f"<TrainedRun {self.folder}: {self.results.split} error {metrics['error']:.2f} %>"
 

@@ -24,7 +24,7 @@ DIRECTIONS = {
     "val_accuracy": "max",
     "weight_norm": "min",
 }
-# With `train_metrics: true`.
+# Additional quantities with `train_metrics: true`.
 TRAIN_DIRECTIONS = {"train_loss": "min", "train_error": "min"}
 
 SCHEDULE_DECIDES = "the schedule alone sets the learning rate; describe it in train_parameters.schedule"
