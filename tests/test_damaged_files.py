@@ -18,7 +18,15 @@ from cifarzoo.runs import checkpoint
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.tables import read_table
 
-META = {"step": 3, "log_length": 5, "fingerprint": "f", "provenance": {}, "seconds": 1.0}
+META = {
+    "step": 3,
+    "log_length": 5,
+    "fingerprint": "f",
+    "provenance": {"revision": None, "versions": {"keras": "3.10.0"}, "backend": "jax", "device": "cpu"},
+    "seconds": 1.0,
+    "steady": {"images": 0.0, "seconds": 0.0},
+    "sums": {"loss": 1.0, "error": 1.0, "gradient_norm": 1.0, "steps": 2, "seconds": 1.0},
+}
 
 
 def zip_of(path, members, method=zipfile.ZIP_STORED):
@@ -121,6 +129,13 @@ def test_npz_files_come_back_as_numpy_wrote_them(tmp_path):
         (json.dumps(META | {"step": -1}), "__meta__.step: "),
         (json.dumps(META | {"log_length": None}), "__meta__.log_length: "),
         (json.dumps(META | {"steady": 3}), "__meta__.steady: "),
+        (json.dumps({"step": 3, "fingerprint": "x"}), "__meta__.log_length: Field required"),
+        (
+            json.dumps({key: value for key, value in META.items() if key != "provenance"}),
+            "__meta__.provenance: Field req",
+        ),
+        (json.dumps(META | {"provenance": {"device": 3}}), "__meta__.provenance.device"),
+        (json.dumps(META | {"sums": {"loss": 1.0}}), "__meta__.sums.error: Field required"),
         (None, "__meta__ is missing"),
     ],
 )
@@ -131,6 +146,12 @@ def test_meta_data_of_other_types(tmp_path, meta, message):
         checkpoint.load(path)
     assert "\n" not in str(caught.value)
     assert checkpoint.read_meta(path) is None
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_sources(tmp_path):
+    checkpoint.save(tmp_path / "checkpoint.npz", {"x": np.zeros(3)}, META)
+    arrays, meta = checkpoint.load(tmp_path / "checkpoint.npz")
+    assert list(arrays) == ["x"] and meta == META
 
 
 def test_a_checkpoint_of_other_numbers_is_another_model_s(tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_damaged_files import META
 from train_tiny import TEST_IMAGES
 
 HERE = Path(__file__).parent
@@ -236,12 +237,12 @@ def test_full_disk_leaves_the_earlier_checkpoint(tmp_path):
     from cifarzoo.runs.folder import RunFolder
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    RunFolder(tmp_path).save_checkpoint({"weights": np.arange(10.0)}, {"step": 1})
+    RunFolder(tmp_path).save_checkpoint({"weights": np.arange(10.0)}, META | {"step": 1})
     kept = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, kept[1]))
     try:
         with pytest.raises(CheckpointError, match="the earlier checkpoint is intact"):
-            RunFolder(tmp_path).save_checkpoint({"weights": np.zeros(1_000_000)}, {"step": 2})
+            RunFolder(tmp_path).save_checkpoint({"weights": np.zeros(1_000_000)}, META | {"step": 2})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, kept)
     arrays, meta = RunFolder(tmp_path).load_checkpoint()
@@ -272,7 +273,7 @@ def test_damaged_checkpoint_is_named(tmp_path):
     from cifarzoo.errors import CheckpointError
     from cifarzoo.runs.folder import RunFolder
 
-    RunFolder(tmp_path).save_checkpoint({"weights": np.arange(1000.0)}, {"step": 1})
+    RunFolder(tmp_path).save_checkpoint({"weights": np.arange(1000.0)}, META | {"step": 1})
     path = tmp_path / "checkpoint.npz"
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(CheckpointError, match="checkpoint.npz: damaged"):

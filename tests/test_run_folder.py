@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from test_damaged_files import META
 
 from cifarzoo.errors import CheckpointError, DataError, InUseError
 from cifarzoo.experiment.schema import Experiment
@@ -89,7 +90,7 @@ def test_the_folder_names_the_experiment_that_it_holds(tmp_path):
     assert folder.path == tmp_path / "net" / "seed3"
     with folder.locked():
         folder.write_config(first)
-        folder.save_checkpoint({"x": np.arange(3.0)}, {"fingerprint": first.fingerprint(), "step": 4})
+        folder.save_checkpoint({"x": np.arange(3.0)}, META | {"fingerprint": first.fingerprint(), "step": 4})
     assert folder.has_started and not folder.is_finished and folder.experiment().fingerprint() == first.fingerprint()
     folder.check_belongs_to(first)
     with pytest.raises(CheckpointError, match=r"another experiment \(different: train_parameters.batch_size\)"):

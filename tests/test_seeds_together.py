@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from test_damaged_files import META
 
 from cifarzoo.runs.folder import RunFolder, finish_saving
 
 
 def saved(folder, step, is_next=False):
-    meta = {"step": step, "log_length": 0, "fingerprint": "same", "provenance": {}}
+    meta = META | {"step": step, "fingerprint": "same"}
     folder.save_checkpoint({"weights": np.full(3, float(step))}, meta, is_next=is_next)
 
 
@@ -34,6 +35,6 @@ def test_a_next_checkpoint_of_another_experiment_is_not_accepted(tmp_path):
     for folder in folders:
         folder.path.mkdir()
     saved(folders[0], 16)
-    folders[1].save_checkpoint({}, {"step": 16, "fingerprint": "other"}, is_next=True)
+    folders[1].save_checkpoint({}, META | {"step": 16, "fingerprint": "other"}, is_next=True)
     finish_saving(folders)
     assert folders[1].load_checkpoint() is None and not folders[1].next_checkpoint_path.exists()

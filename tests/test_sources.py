@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from test_damaged_files import META
 
 import cifarzoo
 from cifarzoo.errors import CheckpointError
@@ -128,9 +129,11 @@ def test_an_edited_module_is_refused_and_a_finished_run_is_said_to_be_one(projec
 
 def test_runs_of_earlier_versions_have_no_sources(tmp_path):
     folder = RunFolder(tmp_path)
-    checkpoint.save(folder.checkpoint_path, {}, {"step": 1, "fingerprint": ""})
+    checkpoint.save(folder.checkpoint_path, {}, META | {"step": 1, "fingerprint": ""})
     assert check_sources(folder, {"own_net.py": ["1", "2"]}) == []
-    checkpoint.save(folder.checkpoint_path, {}, {"step": 1, "fingerprint": "", "sources": {"own_net.py": ["3", "2"]}})
+    checkpoint.save(
+        folder.checkpoint_path, {}, META | {"step": 1, "fingerprint": "", "sources": {"own_net.py": ["3", "2"]}}
+    )
     assert check_sources(folder, {"own_net.py": ["1", "2"]}) == []
     with pytest.raises(CheckpointError, match="own_net.py changed"):
         check_sources(folder, {"own_net.py": ["1", "1"]})

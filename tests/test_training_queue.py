@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 from small_zoo import ROOT, ROWS, TAG, fill_zoo
+from test_damaged_files import META
 
 from cifarzoo.publishing.wanted import read_rows
 from cifarzoo.runs.folder import RunFolder
@@ -124,7 +125,7 @@ def test_a_half_done_row_goes_first_and_takes_what_is_left(tmp_path, monkeypatch
     evaluations = 30_000 / 128 * 0.5 / 3
     probed = OVERHEAD + STARTUP + 400 * 0.1
     for device, seconds in ((device_name(), 60 + evaluations + 400 * 0.5), ("another", probed)):
-        meta = {"step": 200, "seconds": 150.0, "steady": steady, "provenance": {"device": device}}
+        meta = META | {"step": 200, "seconds": 150.0, "steady": steady, "provenance": {"device": device}}
         RunFolder(run).save_checkpoint({"x": np.zeros(1)}, meta)
         row = queue.open_rows()[0]
         assert tags([row]) == ["b_brief"]

@@ -263,7 +263,7 @@ class TrainingQueue:
 
 def _is_from_here(saved, job):
     """Whether all the steps of a checkpoint were timed on the devices of this machine."""
-    return saved["provenance"]["device"] == device_name(job.replicas)
+    return saved["provenance"].get("device") == device_name(job.replicas)
 
 
 def _was_trained_as(entry, row):

@@ -19,19 +19,32 @@ from cifarzoo.runs.atomic import replacing
 META = "__meta__"
 
 
+class _Steady(BaseModel):
+    images: float
+    seconds: float
+
+
+class _Sums(BaseModel):
+    loss: float
+    error: float
+    gradient_norm: float
+    steps: float
+    seconds: float
+
+
 class _Meta(BaseModel):
-    """The meta data whose types matter."""
+    """The meta data that a resumed run needs, with their types."""
 
     model_config = ConfigDict(extra="allow")
 
     step: NonNegativeInt
-    log_length: NonNegativeInt = 0
-    fingerprint: str = ""
-    sources: dict[str, list[str]] = {}
-    provenance: dict[str, Any] = {}
-    seconds: float = 0.0
-    steady: dict[str, float] = {}
-    sums: dict[str, float] = {}
+    log_length: NonNegativeInt
+    fingerprint: str
+    sources: dict[str, list[str]] = {}  # runs of earlier versions have none
+    provenance: dict[str, str | dict[str, str | None] | None]
+    seconds: float
+    steady: _Steady
+    sums: _Sums
 
 
 def save(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
