@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +108,9 @@ def compare(
 ) -> Comparison:
     """Compare runs, experiments and published weights.
 
-    If two groups share two or more seeds, a paired t-test over these compares their errors. If each is one network,
-    McNemar's test compares their predictions on the split, which both predict again.
+    If two groups share two or more seeds, a paired t-test over these compares their errors. Otherwise McNemar's test
+    compares the predictions of one network of each on the split, which both predict again: of the seed that they share,
+    or else of the first.
 
     Args:
         names: Two or more: the folder of a run (logdir/run_name/seed0), that of an experiment with all its seeds
@@ -177,11 +178,16 @@ def _test(first: Group, second: Group, data_dir: str | None) -> PairedTest:
     common = sorted(first.errors.keys() & second.errors.keys())
     if len(common) > 1:
         return paired_t_test(*names, *([group.errors[seed] for seed in common] for group in (first, second)))
+    if common:
+        a, b = (next(one for one in group.subjects if one.seed == common[0]) for group in (first, second))
     try:
-        return _test_on_images(*names, a, b, data_dir)
+        test = _test_on_images(*names, a, b, data_dir)
     except CifarzooError as failure:
-        difference = b.metrics["error"] - a.metrics["error"]
-        return PairedTest(*names, "none", 0, difference, None, None, None, f"predictions cannot be compared: {failure}")
+        difference, remark = b.metrics["error"] - a.metrics["error"], f"predictions cannot be compared: {failure}"
+        test = PairedTest(*names, "none", 0, difference, None, None, None, remark)
+    if len(first.subjects) == len(second.subjects) == 1:
+        return test
+    return replace(test, remark=f"seed {a.seed} and seed {b.seed}: {test.remark}")
 
 
 def _test_on_images(first: str, second: str, a: Subject, b: Subject, data_dir: str | None) -> PairedTest:
