@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -86,6 +87,39 @@ def test_what_cannot_be_compared_says_why(runs, tmp_path, monkeypatch):
         compare([str(runs[0])])
     with pytest.raises(DataError, match="neither a finished run nor the folder of an experiment"):
         compare([str(runs[0]), str(tmp_path)])
+
+
+def test_of_one_seed_in_common_the_two_networks_are_compared(tmp_path, monkeypatch):
+    first, second = (write_runs(tmp_path, *run) for run in (("a", {0: 9.0, 1: 8.0}), ("b", {1: 7.0, 2: 6.0})))
+    other = write_runs(tmp_path, "c", {3: 5.0})
+    compared = []
+
+    def test_on_images(first, second, a, b, data_dir):
+        compared.append((a.seed, b.seed))
+        return mcnemar_test(first, second, np.array([True, False]), np.array([False, False]))
+
+    monkeypatch.setattr("cifarzoo.evaluation.compare._test_on_images", test_on_images)
+    tests = compare([str(first), str(second), str(other), str(second / "seed2")]).tests
+    assert compared == [(1, 1), (0, 3), (0, 2)]
+    assert tests[0].remark.startswith("seed 1 and seed 1: only the first network misclassifies 1")
+    assert tests[1].remark.startswith("seed 0 and seed 3: ")
+    (test,) = compare([str(first / "seed1"), str(other)]).tests
+    assert test.remark.startswith("only the first network")
+
+
+@pytest.mark.parametrize(
+    "missing, options, message",
+    [
+        ("scipy", [], "paired tests need scipy: pip install scipy"),
+        ("jinja2", ["--curves", "c.svg"], "pictures need jinja2"),
+        ("matplotlib", [], None),
+    ],
+)
+def test_a_comparison_demands_only_the_packages_that_it_uses(runs, monkeypatch, capsys, missing, options, message):
+    monkeypatch.setitem(sys.modules, missing, None)
+    status, out, errors = run_cli(monkeypatch, capsys, "compare", *runs, *options)
+    assert (status, bool(out)) == ((1, False) if message else (0, True))
+    assert len(errors) == bool(message) and (message or "") in "".join(errors)
 
 
 def test_the_command_prints_tables_and_draws_the_curves(runs, tmp_path, monkeypatch, capsys):

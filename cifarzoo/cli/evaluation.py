@@ -192,7 +192,10 @@ def compare(
     """Compare trained networks: results over seeds, settings that differ, and a paired test."""
     from cifarzoo.evaluation import figures
 
-    figures.check()
+    if curves:
+        figures.check()
+    else:
+        figures.check("paired tests", ["scipy"])
     find_modules(Path())
     with progress_bar() as show:
         show("start", 0)

@@ -76,19 +76,23 @@ DARK: dict[str, Any] = LIGHT | {
 _theme: ContextVar[dict[str, Any]] = ContextVar("theme", default=LIGHT)
 
 
-def check() -> None:
+def check(what: str = "pictures", packages: Sequence[str] = PACKAGES) -> None:
     """Check that the packages for pictures are installed. Call this before long work that ends in a picture.
+
+    Args:
+        what: What needs the packages, in the plural, for the message.
+        packages: Their names.
 
     Raises:
         CifarzooError: a package is missing.
     """
-    for package in PACKAGES:
+    for package in packages:
         try:
             importlib.import_module(package)
         except ImportError:
             name = {"PIL": "pillow"}.get(package, package)
             raise CifarzooError(
-                f"pictures need {name}: pip install {name}, or the extra [plots], which has all that pictures need"
+                f"{what} need {name}: pip install {name}, or the extra [plots], which has all that pictures need"
             ) from None
 
 
