@@ -67,6 +67,11 @@ def test_generated_files_are_up_to_date():
     assert generate.TABLE_PAGE.read_text(encoding="utf-8") == generate.page_text(records)
 
 
+@pytest.mark.parametrize("pattern", ["resnet20", "ResNet20", "CIFAR_resnet20", "*_resnet2[0]"])
+def test_patterns_are_in_any_case_and_with_or_without_cifar(pattern):
+    assert cifarzoo.list_models(pattern) == ["cifar_resnet20"]
+
+
 def test_unknown_names():
     with pytest.raises(AttributeError, match="no attribute 'cifar_resnet21'"):
         cifarzoo.cifar_resnet21  # noqa: B018

@@ -22,18 +22,17 @@ def list_models(
     debug: Debug = False,
 ) -> None:
     """List the models: parameters and multiply-accumulates with ten classes, lowest error of published weights."""
-    import fnmatch
-
-    from cifarzoo.models.catalogue import catalogue
+    from cifarzoo.models.catalogue import catalogue, matching
     from cifarzoo.pretrained.manifest import manifest
 
     published: dict[str, list[Published]] = {}
     for entry in manifest():
         published.setdefault(entry.model, []).append(entry)
     rows = []
-    for name, record in catalogue().items():
-        if not fnmatch.fnmatch(name, pattern) or (pretrained and name not in published):
+    for name in matching(pattern):
+        if pretrained and name not in published:
             continue
+        record = catalogue()[name]
         entries = sorted(published.get(name, ()), key=lambda entry: entry.metrics["error"])
         weights = [{"tag": e.tag, "dataset": e.dataset, "error": e.metrics["error"]} for e in entries]
         row = {

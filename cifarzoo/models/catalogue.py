@@ -1,6 +1,7 @@
 """Names, arguments and sizes of all models, read without Keras from a file that `cifarzoo.models.generate` writes."""
 
 import difflib
+import fnmatch
 import functools
 import json
 from dataclasses import dataclass
@@ -75,6 +76,16 @@ def find(name: str) -> Record:
     near = difflib.get_close_matches(str(name).lower().removeprefix("cifar_"), short, n=3, cutoff=0.5)
     suggestion = f"did you mean {', '.join(dict.fromkeys(short[name] for name in near))}? " if near else ""
     raise ModelError(f"unknown model {name!r}; {suggestion}`cifarzoo list` shows all")
+
+
+def matching(pattern: str) -> list[str]:
+    """Return the names of the models that match a shell pattern, in any case and with or without "cifar_"."""
+    pattern = pattern.lower()
+    return [
+        name
+        for name in catalogue()
+        if any(fnmatch.fnmatchcase(known, pattern) for known in (name, name.removeprefix("cifar_")))
+    ]
 
 
 def _spelling(name: str) -> str:

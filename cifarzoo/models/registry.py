@@ -4,7 +4,6 @@ The decorator also gives every factory the arguments that all of them share, so 
 and nothing else.
 """
 
-import fnmatch
 import functools
 import importlib
 import inspect
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cifarzoo.errors import ModelError
 from cifarzoo.keras_internals.model_building import fast_model_building
 from cifarzoo.models.arguments import COMMON_ARGUMENTS, activation_name, bind, documentation, full_signature
-from cifarzoo.models.catalogue import catalogue, find
+from cifarzoo.models.catalogue import catalogue, find, matching
 from cifarzoo.pretrained.description import Description, attach_description
 
 if TYPE_CHECKING:
@@ -219,10 +218,10 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     """List the names of the models that match a shell pattern, without importing Keras.
 
     Args:
-        pattern: Shell pattern of names.
+        pattern: Shell pattern of names, in any case and with or without "cifar_".
         pretrained: List only models with published weights.
     """
-    names = [name for name in catalogue() if fnmatch.fnmatch(name, pattern)]
+    names = matching(pattern)
     if pretrained:
         from cifarzoo.pretrained.manifest import manifest
 
