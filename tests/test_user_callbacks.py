@@ -1,7 +1,9 @@
 """Keras callbacks under this loop: which run, which are refused, what they see, and what they cannot disturb."""
 
+import functools
 import json
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,7 +12,10 @@ from model_cases import run_python
 
 import cifarzoo
 from cifarzoo.errors import ExperimentError, TrainingError
-from cifarzoo.training.try_callbacks import leaves_no_trace
+from cifarzoo.experiment.plan import Plan
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.training.side_effects import leaves_no_trace
+from cifarzoo.training.try_callbacks import try_callbacks
 from cifarzoo.training.user_callbacks import check_callbacks
 
 callbacks = keras.callbacks
@@ -109,7 +114,7 @@ class Fails(callbacks.Callback):
 )
 def test_the_check_calls_copies_of_callbacks(tmp_path, reason, message):
     own = Fails(reason)
-    with pytest.raises((ExperimentError, TrainingError), match=message):
+    with pytest.raises(ExperimentError, match=message):
         train(tmp_path, own, check=True)
     assert own.calls == 0 and own._model is None
     assert not (tmp_path / "own_model" / "seed0" / "checkpoint.npz").exists()
@@ -143,6 +148,201 @@ def test_copies_that_would_leave_a_trace_are_not_called():
     keeps = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: inner.append(epoch))
     assert not any(map(leaves_no_trace, (Reaches(), keeps, callbacks.RemoteMonitor())))
     assert all(map(leaves_no_trace, (Counts(), Fails(), callbacks.EarlyStopping(), callbacks.CSVLogger("log.csv"))))
+
+
+def record(logs):
+    outside.append(logs)
+
+
+def count(logs):
+    count.calls += 1
+
+
+def count_inside():
+    calls = 0
+
+    def increase(*args):
+        nonlocal calls
+        calls += 1
+
+    return increase
+
+
+class Tells(callbacks.Callback):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.function(logs)
+
+
+class CallsFunction(callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        record(logs)
+
+
+class CallsInside(callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        [call(logs) for call in (lambda logs: record(logs),)]
+
+
+class CountsInClass(callbacks.Callback):
+    calls = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        type(self).calls += 1
+
+
+class CountsByName(callbacks.Callback):
+    calls = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        CountsByName.calls += 1
+
+
+class KeepsInClass(callbacks.Callback):
+    seen = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append(epoch)
+
+
+class KeepsInDefault(callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None, seen=[]):  # noqa: B006
+        seen.append(epoch)
+
+
+class SavesHome(callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.save_weights(Path.home() / "best.weights.h5")
+
+
+class SavesAbsolute(callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.save_weights("/results/best.weights.h5")
+
+
+class SavesAbove(callbacks.Callback):
+    def __init__(self, path="../best.weights.h5"):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.save_weights(self.path)
+
+
+class Posts(callbacks.Callback):
+    url = "https://example.org/hook"
+
+
+class Recorder:
+    def __call__(self, logs):
+        record(logs)
+
+    def write(self, epoch, logs):
+        self(logs)
+
+
+class Harmless(callbacks.ModelCheckpoint):
+    """What must still be tried."""
+
+    names = ("loss", "val_loss")
+
+    def __init__(self, path):
+        super().__init__(path, save_weights_only=True)
+        self.metric, self.best_step, self.rows, self.half = keras.metrics.Mean(), 0, {"a": [1.0]}, np.float32(0.5)
+        self.function = functools.partial(np.mean, axis=0)
+
+    @property
+    def mean(self):
+        return np.mean(self.rows["a"])
+
+    def on_epoch_end(self, epoch, logs=None):
+        total = sum((lambda name: logs[name] * total_of(logs))(name) for name in self.names)
+        self.rows["a"].append(total)
+        self.best_step += 1
+        super().on_epoch_end(epoch, logs)
+
+
+def total_of(logs):
+    return sum(value for value in logs.values())
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        Tells(record),
+        Tells(count),
+        Tells(count_inside()),
+        Tells(functools.partial(record)),
+        Tells(outside.append),
+        Tells(Recorder()),
+        Tells(Recorder().write),
+        Tells({"calls": [record]}),
+        Tells([outside, lambda logs: outside.append(logs)]),
+        CallsFunction(),
+        CallsInside(),
+        CountsInClass(),
+        CountsByName(),
+        KeepsInClass(),
+        KeepsInDefault(),
+        SavesHome(),
+        SavesAbsolute(),
+        SavesAbove(),
+        SavesAbove(Path("/results/best.weights.h5")),
+        Posts(),
+        callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: record(logs)),
+        callbacks.LambdaCallback(on_epoch_end=Recorder().write),
+        callbacks.LambdaCallback(on_epoch_end=CallsFunction().on_epoch_end),
+    ],
+    ids=lambda callback: type(callback).__name__,
+)
+def test_effects_through_other_code_and_paths_are_seen(callback):
+    assert not leaves_no_trace(callback)
+
+
+def test_functions_that_only_compute_may_be_tried():
+    by_attribute = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: total_of(logs))
+    assert all(map(leaves_no_trace, (Tells(total_of), Tells(functools.partial(total_of)), by_attribute)))
+
+
+def check(*own):
+    plan = Plan(Experiment(model="cifar_resnet20"), 40)
+    try_callbacks(own, small_model(), plan, {"loss": 1.0, "val_loss": 1.0})
+
+
+def test_the_check_leaves_files_as_they_are(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path / "run")
+    paths = [tmp_path / "best.weights.h5", Path("..", "above.weights.h5"), Path("here.weights.h5")]
+    for path in paths:
+        path.write_bytes(b"best")
+    own = [Harmless(str(path)) for path in paths] + [SavesAbove(str(paths[0])), callbacks.CSVLogger("../log.csv")]
+    assert [leaves_no_trace(callback) for callback in own] == [True, True, True, False, True]
+    check(*own)
+    assert all(path.read_bytes() == b"best" for path in paths)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["above.weights.h5", "best.weights.h5", "run"]
+    assert [callback.best_step for callback in own[:3]] == [0, 0, 0]
+
+
+class ReadsNames(callbacks.Callback):
+    def __init__(self, stem="names"):
+        super().__init__()
+        self.stem = stem
+
+    def on_train_begin(self, logs=None):
+        self.names = Path(f"{self.stem}.txt").read_text(encoding="utf-8").split()
+
+    def on_epoch_end(self, epoch, logs=None):
+        return self.names[0], logs["loss"]
+
+
+def test_the_check_takes_no_file_of_the_working_directory_for_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("names.txt").write_text("cat dog", encoding="utf-8")
+    check(ReadsNames())
+    assert not leaves_no_trace(SavesAbove("names.txt"))
 
 
 # On both backends: what callbacks see under averages, and what they do not disturb.

@@ -2,35 +2,28 @@
 
 import contextlib
 import copy
-import dis
-import inspect
 import io
 import os
-import sys
-import sysconfig
 import tempfile
 from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import keras
 
-from cifarzoo.errors import ExperimentError, summarize
+from cifarzoo.errors import ExperimentError, TrainingError, summarize
 from cifarzoo.experiment.plan import Plan
+from cifarzoo.training.side_effects import REDIRECTED, is_elsewhere, leaves_no_trace
 from cifarzoo.training.user_callbacks import CallbackFailed, Callbacks, UserCallbacks
-
-# Types of surrounding objects that a callback can only read.
-SAFE = (ModuleType, FunctionType, BuiltinFunctionType, type, str, bytes, int, float, complex, tuple, frozenset, Path)
-# Keras' own callbacks that send data to a server.
-SENDS = (keras.callbacks.RemoteMonitor,)
 
 
 def try_callbacks(callbacks: Callbacks, model: keras.Model, plan: Plan, logs: dict[str, float]) -> None:
     """Call every hook once, as if training consisted of one validation; the user's own objects do not change.
 
     The hooks of deep copies run in a temporary working directory, without output, and with `params["check"]` set.
-    Callbacks that could have side effects are skipped: those of other packages, which may log to their own server;
-    those that cannot be copied; and those that refer to a list or another mutable object of the surrounding code.
+    Callbacks that could have side effects are skipped (see `leaves_no_trace`): those of other packages, which may log
+    to their own server; those that cannot be copied; and those whose code, or code that it calls, refers to a list or
+    another mutable object of the surrounding code, or to a path outside of the working directory. The check also ends
+    when a callback does not find a file, as the file may lie in the user's working directory.
 
     Args:
         callbacks: The user's callbacks, already checked by `check_callbacks`.
@@ -62,47 +55,15 @@ def try_callbacks(callbacks: Callbacks, model: keras.Model, plan: Plan, logs: di
             try:
                 for hook, arguments in hooks.items():
                     user.call(hook, *arguments, steps=step)
+            except TrainingError as failure:
+                raise ExperimentError(f"callbacks: {failure}") from None
             except CallbackFailed as failed:
+                if isinstance(failed.failure, FileNotFoundError):
+                    return
                 note = getattr(failed.failure, "__notes__", [""])[-1]
                 raise ExperimentError(f"callbacks: {summarize(failed.failure)} ({note})") from failed.failure
             finally:
                 del model.optimizer
-
-
-def leaves_no_trace(callback: keras.callbacks.Callback) -> bool:
-    """Whether calling a copy of a callback changes nothing except the copy and its files."""
-    if isinstance(callback, SENDS):
-        return False
-    kind = type(callback)
-    if kind.__module__.startswith("keras."):
-        functions = [value for value in vars(callback).values() if isinstance(value, FunctionType)]
-        return not any(_reaches_out(function) for function in functions)
-    if _is_installed(kind):
-        return False
-    classes = [base for base in kind.__mro__ if not base.__module__.startswith("keras.") and base is not object]
-    functions = [value for base in classes for value in vars(base).values() if isinstance(value, FunctionType)]
-    functions += [value for value in vars(callback).values() if isinstance(value, FunctionType)]
-    return not any(map(_is_installed, classes)) and not any(map(_reaches_out, functions))
-
-
-def _reaches_out(function: FunctionType) -> bool:
-    """Whether a function refers to outside objects that it could change."""
-    used = inspect.getclosurevars(function)
-    outside = [*used.nonlocals.values(), *used.globals.values()]
-    return _assigns_outside(function.__code__) or any(
-        value is not None and not isinstance(value, SAFE) for value in outside
-    )
-
-
-def _assigns_outside(code: CodeType) -> bool:
-    return any(line.opname in ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF") for line in dis.get_instructions(code))
-
-
-def _is_installed(kind: type) -> bool:
-    """Whether a class belongs to an installed package."""
-    path = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    folders = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
-    return path is not None and any(Path(path).is_relative_to(folder) for folder in folders)
 
 
 def _copy(callback: Any) -> Any:
@@ -113,12 +74,14 @@ def _copy(callback: Any) -> Any:
 
 
 def _redirect(callback: Any, folder: str) -> None:
-    """Redirect the files of a copy of a Keras callback into the folder."""
-    for name in ("filepath", "filename", "log_dir"):
-        path = getattr(callback, name, None)
-        if isinstance(path, str) and os.path.isabs(path) and type(callback).__module__.startswith("keras."):
-            setattr(callback, name, str(Path(folder, *Path(path).parts[1:])))
-            Path(getattr(callback, name)).parent.mkdir(parents=True, exist_ok=True)
+    """Redirect the files of a copy of a callback into the folder."""
+    for name in REDIRECTED:
+        path = vars(callback).get(name)
+        if isinstance(path, (str, Path)) and is_elsewhere(os.fspath(path)):
+            parts = [part for part in Path(path).parts if part not in (Path(path).anchor, "..")]
+            inside = Path(folder, *parts)
+            inside.parent.mkdir(parents=True, exist_ok=True)
+            setattr(callback, name, type(path)(inside))
 
 
 @contextlib.contextmanager
