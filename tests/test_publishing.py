@@ -1,5 +1,6 @@
 """Publishing and the training queue, end to end on a small run of the embedded data."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -324,6 +325,35 @@ def test_what_cannot_be_published_is_refused_before_it_is_evaluated(filled, tmp_
     with pytest.raises(WeightsError, match=message):
         publish(copy, few_images(), weights, tag)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_published_again_with_other_words_is_refused(tmp_path, monkeypatch, large):
+    from types import SimpleNamespace
+
+    from cifarzoo.publishing import publish as module
+
+    entry = dataclasses.replace(WeightsFolder(ROOT / "weights").entries()[0], remark="Known.")
+    recipe = entry.training["recipe"]
+    weights = WeightsFolder(tmp_path)
+    weights.manifest_path.write_text(json.dumps([dataclasses.asdict(entry)]))
+    file = tmp_path / ("large" if large else "") / entry.file
+    file.parent.mkdir(exist_ok=True)
+    (source,) = (ROOT / "weights").rglob(entry.file)
+    shutil.copy(source, file)
+    checked = SimpleNamespace(resolved=lambda: entry.training["experiment"]), SimpleNamespace(**entry.training)
+    monkeypatch.setattr(module, "_checked", lambda *arguments: checked)
+
+    def publish(*words):
+        return module.publish(RunFolder(tmp_path), None, weights, entry.tag, *words)
+
+    assert publish() == publish(recipe) == publish(recipe, (), "Known.") == entry
+    with pytest.raises(
+        WeightsError, match=f"{entry.tag}: published already with recipe '{recipe}', not 'other'; choose"
+    ):
+        publish("other")
+    with pytest.raises(WeightsError, match=f"{entry.tag}: published already with remark 'Known.', not 'New.'; choose"):
+        publish(recipe, (), "New.")
 
 
 def test_a_folder_that_is_not_there_is_one_line(filled, tmp_path):

@@ -76,7 +76,8 @@ def publish(
 
     Raises:
         WeightsError: the run is not finished or was stopped early, was trained on part of the training images or from
-            other weights, or the tag is taken or invalid; or the weights folder cannot be written.
+            other weights; the tag is invalid, or taken by another run, recipe or remark; or the weights folder cannot be
+            written.
         DataError, ExperimentError: the run's configuration is damaged.
     """
     experiment, results = _checked(run, dataset, tag)
@@ -86,6 +87,8 @@ def publish(
         if published := find_entry(tag, weights.entries()):
             if not _is_whole(published, training, weights):
                 raise WeightsError(f"{tag}: published already; choose another tag")
+            _check_same("recipe", recipe, published.training["recipe"], tag)
+            _check_same("remark", remark, published.remark, tag)
             weights.write_pages_locked()  # a publication that was killed may not have written them
             return published
         loaded = load_run(run)
@@ -136,9 +139,14 @@ def publish(
 def _is_whole(entry: Published, training: dict[str, Any], weights: WeightsFolder) -> bool:
     """Whether an entry belongs to the run that `training` describes, and its weight file is complete."""
     recorded = {key: value for key, value in entry.training.items() if key != "recipe"}
-    file = weights.weight_file(entry.tag, entry.bytes)
     same_run = json.dumps(recorded, sort_keys=True) == json.dumps(training, sort_keys=True)
-    return same_run and file.is_file() and sha256(file) == entry.sha256
+    return same_run and weights.find_weight_file(entry) is not None
+
+
+def _check_same(key: str, value: str, published: str, tag: str) -> None:
+    """Refuse a text that the entry published under `tag` does not have; an empty one asks for nothing."""
+    if value and value != published:
+        raise WeightsError(f"{tag}: published already with {key} {published!r}, not {value!r}; choose another tag")
 
 
 def _checked(run: RunFolder, dataset: Dataset, tag: str) -> tuple[Experiment, Results]:

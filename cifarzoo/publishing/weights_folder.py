@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from cifarzoo.checksum import sha256
 from cifarzoo.errors import WeightsError
 from cifarzoo.pretrained.manifest import Published, find_entry, read_manifest
 from cifarzoo.publishing.cards import card
@@ -42,6 +43,11 @@ class WeightsFolder:
         folder = self.path if size < WHEEL_LIMIT else self.path / LARGE
         folder.mkdir(exist_ok=True)
         return folder / f"{tag}.weights.h5"
+
+    def find_weight_file(self, entry: Published) -> Path | None:
+        """Return the path of an entry's weight file, None if there is no file of its content."""
+        files = (folder / entry.file for folder in (self.path, self.path / LARGE))
+        return next((file for file in files if file.is_file() and sha256(file) == entry.sha256), None)
 
     def golden_file(self, tag: str) -> Path:
         """Return the path of the file with images and the logits that the published weights give them."""
