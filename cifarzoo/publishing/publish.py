@@ -76,8 +76,8 @@ def publish(
 
     Raises:
         WeightsError: the run is not finished or was stopped early, was trained on part of the training images or from
-            other weights; the tag is invalid, or taken by another run, recipe or remark; or the weights folder cannot be
-            written.
+            other weights; the tag is invalid, or taken by another run, recipe or remark; or the weights folder cannot
+            be written.
         DataError, ExperimentError: the run's configuration is damaged.
     """
     experiment, results = _checked(run, dataset, tag)
