@@ -14,6 +14,7 @@ import cifarzoo
 from cifarzoo.errors import ExperimentError, TrainingError
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.training.runner import run_all
 from cifarzoo.training.side_effects import leaves_no_trace
 from cifarzoo.training.try_callbacks import try_callbacks
 from cifarzoo.training.user_callbacks import check_callbacks
@@ -80,6 +81,19 @@ def test_keras_callbacks_run(tmp_path):
 def test_what_cannot_work_is_refused_by_name_and_reason(callback, message):
     with pytest.raises(ExperimentError, match=message):
         check_callbacks([callback])
+
+
+@pytest.mark.parametrize("value", [3, "names", None, [3]])
+def test_values_that_are_no_callbacks_are_refused(value):
+    for call in (check_callbacks, functools.partial(run_all, [])):
+        with pytest.raises(ExperimentError, match="callbacks: expected Keras callbacks, got (3|'names'|None)$"):
+            call(value)
+
+
+def test_one_callback_is_treated_as_a_list_of_one():
+    stop = callbacks.EarlyStopping()
+    assert check_callbacks(stop) == check_callbacks([stop]) == check_callbacks(iter([stop])) == [stop]
+    assert check_callbacks(()) == [] and run_all([], callbacks=stop) == []
 
 
 def test_a_callback_may_add_what_another_monitors():

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cifarzoo.data import Dataset, load
@@ -12,6 +13,8 @@ from cifarzoo.keras_internals.generators import kept_generators
 from cifarzoo.training.outcomes import Outcome, Outcomes, report
 
 if TYPE_CHECKING:
+    import keras
+
     from cifarzoo.training.engines.channel import Channel
     from cifarzoo.training.job import Job
     from cifarzoo.training.user_callbacks import Callbacks
@@ -43,12 +46,14 @@ def set_backend(experiments: list[Experiment]) -> None:
 
 
 @kept_generators()
-def run_all(experiments: list[Experiment], callbacks: "Callbacks" = ()) -> list[Outcome]:
+def run_all(
+    experiments: list[Experiment], callbacks: "keras.callbacks.Callback | Iterable[keras.callbacks.Callback]" = ()
+) -> list[Outcome]:
     """Check every experiment (except those with `skip_error_test`), then train every run of each.
 
     Args:
         experiments: As `read_experiments` returns them.
-        callbacks: Keras callbacks for every run; see `cifarzoo.training.trainer.run`.
+        callbacks: Keras callbacks for every run, or a single one; see `cifarzoo.training.trainer.run`.
 
     Returns:
         One outcome per run, in order. An experiment that fails its check is not trained; the others are.
@@ -58,16 +63,16 @@ def run_all(experiments: list[Experiment], callbacks: "Callbacks" = ()) -> list[
             callbacks, which follow one run at a time, and an experiment trains several seeds at once.
     """
     set_backend(experiments)
-    if callbacks and (several := [e for e in experiments if e.seeds_at_once > 1]):
-        raise ExperimentError(
-            f"{several[0].location}: seeds_at_once: callbacks follow one run at a time; set it to 1 to have your own"
-        )
     from cifarzoo.training.agreement import joined  # only now that the backend is known
     from cifarzoo.training.stopping import StopRequest
     from cifarzoo.training.trainer import run_together
     from cifarzoo.training.user_callbacks import check_callbacks
 
-    check_callbacks(callbacks, all(experiment.train_parameters.train_metrics for experiment in experiments))
+    callbacks = check_callbacks(callbacks, all(one.train_parameters.train_metrics for one in experiments))
+    if callbacks and (several := [e for e in experiments if e.seeds_at_once > 1]):
+        raise ExperimentError(
+            f"{several[0].location}: seeds_at_once: callbacks follow one run at a time; set it to 1 to have your own"
+        )
 
     datasets: dict[tuple, Dataset] = {}
     outcomes: dict[tuple[int, int], Outcome] = {}

@@ -4,7 +4,7 @@ import operator
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def train(
     logdir: str | os.PathLike = "runs",
     run_name: str | None = None,
     data_dir: str | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    callbacks: keras.callbacks.Callback | Iterable[keras.callbacks.Callback] = (),
     check: bool = True,
     **changes: Any,
 ) -> TrainedRun:
@@ -113,7 +113,7 @@ def train(
         logdir: The run is kept in logdir/run_name/seedN.
         run_name: By default the model's name, or "own_model" if you gave it none.
         data_dir: Folder of the CIFAR archives.
-        callbacks: Keras callbacks; see `cifarzoo.training.trainer.run`.
+        callbacks: Keras callbacks, or a single one; see `cifarzoo.training.trainer.run`.
         check: Train two steps on a few images first, so that the run does not fail later.
         changes: Keys of an experiments file or of its `train_parameters` that replace the recipe's, such as
             `batch_size=64` or `schedule={"kind": "cosine", "peak": 0.1, "duration": {"epochs": 10}}`.
@@ -126,7 +126,7 @@ def train(
         DataError: no such data set. TrainingError: the loss is not finite; `Interrupted` if stopped and saved.
         CheckpointError: the folder is in use, cannot be written, or belongs to another experiment.
     """
-    callbacks, seed = _checked_callbacks(callbacks), operator.index(seed)
+    seed = operator.index(seed)
     if changes.get("backend") not in (None, backend := keras.backend.backend()):
         raise ExperimentError(f"cifarzoo.train: backend: Keras already runs on {backend}; start with KERAS_BACKEND")
     overrides = _sections(changes, own_model=isinstance(model, keras.Model))
@@ -150,7 +150,7 @@ def train(
     if in_memory := hashes_of(own_model, arrays):
         call["in_memory"] = in_memory
     experiment = experiment_from([settings, call, overrides], "cifarzoo.train")
-    check_callbacks(callbacks, experiment.train_parameters.train_metrics)
+    callbacks = check_callbacks(callbacks, experiment.train_parameters.train_metrics)
     job = prepare(experiment, arrays, experiment.seeds, own_model)
     if warning := average_warning(job.experiment, job.plan):
         report(warning)
@@ -198,14 +198,6 @@ def _without(settings: dict[str, Any], overrides: dict[str, Any]) -> dict[str, A
     parameters = {key: value for key, value in settings["train_parameters"].items() if key not in replaced}
     kept = {key: value for key, value in settings.items() if key not in overrides or key == "train_parameters"}
     return kept | {"train_parameters": parameters}
-
-
-def _checked_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
-    callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks)
-    for callback in callbacks:
-        if not isinstance(callback, keras.callbacks.Callback):
-            raise ExperimentError(f"cifarzoo.train: callbacks: expected Keras callbacks, got {callback!r:.80}")
-    return callbacks
 
 
 def _checked_dataset(dataset: Any, data_dir: str | None) -> Dataset:

@@ -1,7 +1,7 @@
 """The user's Keras callbacks: the optimizer that they see, checks that they can work here, and calls to them."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -67,19 +67,26 @@ class ScheduledRate(keras.optimizers.SGD):
         """Save nothing: no file needs the step and the rate."""
 
 
-def check_callbacks(callbacks: Callbacks, train_metrics: bool = False) -> None:
+def check_callbacks(
+    callbacks: keras.callbacks.Callback | Iterable[keras.callbacks.Callback], train_metrics: bool = False
+) -> list[keras.callbacks.Callback]:
     """Check that callbacks can work in this loop, and tell those that monitor a quantity its direction.
 
     Args:
-        callbacks: The user's callbacks.
+        callbacks: The user's callbacks, or a single one.
         train_metrics: Whether validations also measure the training images.
+
+    Returns:
+        The callbacks.
 
     Raises:
         ExperimentError: a callback cannot work; the message names it and says why.
     """
     known = DIRECTIONS | (TRAIN_DIRECTIONS if train_metrics else {})
     only_keras = True
-    for callback in callbacks:
+    are_several = isinstance(callbacks, Iterable) and not isinstance(callbacks, (str, keras.callbacks.Callback))
+    checked: list[Any] = list(callbacks) if are_several else [callbacks]
+    for callback in checked:
         name = type(callback).__name__
         if not isinstance(callback, keras.callbacks.Callback):
             raise ExperimentError(f"callbacks: expected Keras callbacks, got {callback!r:.80}")
@@ -96,6 +103,7 @@ def check_callbacks(callbacks: Callbacks, train_metrics: bool = False) -> None:
             )
         if callback.mode == "auto" and monitor in known:  # Keras knows directions of compiled metrics only
             callback.mode = known[monitor]
+    return checked
 
 
 def _monitored(callback: Any) -> str | None:
