@@ -15,6 +15,7 @@ from cifarzoo.errors import DataError, WeightsError
 from cifarzoo.evaluation.evaluate import evaluate, predict
 from cifarzoo.evaluation.load_model import LoadedModel, load_model
 from cifarzoo.pretrained.description import description_of, save_weights
+from cifarzoo.pretrained.loading import load_file
 from cifarzoo.pretrained.manifest import manifest_path
 
 
@@ -42,6 +43,31 @@ def test_a_saved_model_is_evaluated(model, tmp_path):
     dataset = small_dataset()
     expected = evaluate(LoadedModel(model, "cifar10", "x"), dataset)[1]
     np.testing.assert_allclose(evaluate(loaded, dataset)[1], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name, changes, message",
+    [
+        ("a.keras", {"activation": "softmax"}, "with other outputs than"),
+        ("a.weights.h5", {"filters": 5}, "does not fit"),  # Keras has loaded the first layer when it meets the second
+    ],
+)
+def test_a_refused_file_leaves_the_model_as_it_was(tmp_path, caplog, name, changes, message):
+    def network(prefix="", filters=4, activation=None):
+        layers = [keras.layers.Conv2D(3, 1), keras.layers.Conv2D(filters, 1), keras.layers.GlobalMaxPooling2D()]
+        layers += [keras.layers.Dropout(0.5), keras.layers.Dense(3, activation=activation)]
+        for number, layer in enumerate(layers):
+            layer.name = f"{prefix}{number}"
+        return keras.Sequential([keras.Input((32, 32, 3)), *layers])
+
+    source = network(**changes)
+    source.save(tmp_path / name) if name.endswith(".keras") else source.save_weights(tmp_path / name)
+    model = network("other" if "filters" in changes else "")
+    before = [np.array(variable) for variable in model.variables]
+    with pytest.raises(WeightsError, match=message):
+        load_file(model, tmp_path / name)
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(np.array(variable), value)
 
 
 def test_bad_saved_models(tmp_path):

@@ -4,10 +4,11 @@ Weights are matched by layer name and shape, not in Keras' way by layer class an
 dropout fits the network without, and the file of another network does not load by accident.
 """
 
+import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,8 @@ def load_file(model: "keras.Model", path: str | os.PathLike) -> None:
         path: A `.weights.h5` or `.keras` file.
 
     Raises:
-        WeightsError: no such file, a damaged one, or one made for another model; the message says what it contains.
+        WeightsError: no such file, a damaged one, or one made for another model; the message says what it contains. The
+            model is then as before.
     """
     path = Path(path)
     expected = description_of(model)
@@ -200,10 +202,27 @@ def _classifier(model: "keras.Model") -> "keras.Layer | None":
     return last if last.weights[0].shape[-1] == model.output_shape[-1] else None
 
 
+@contextlib.contextmanager
+def _unchanged_on_failure(model: "keras.Model") -> Iterator[None]:
+    """Restore a model's variables if the block raises."""
+    import numpy as np
+
+    before = [(variable, np.array(variable)) for variable in model.variables]
+    try:
+        yield
+    except Exception:
+        for variable, value in before:
+            variable.assign(value)
+        raise
+
+
 def _load_in_order(model: "keras.Model", path: Path) -> None:
     """Load as Keras does, by layer class and order."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # the error reports layers that do not fit, too
+        with (
+            _unchanged_on_failure(model),
+            warnings.catch_warnings(action="ignore"),
+        ):  # the error reports layers that do not fit, too
             model.load_weights(path)
     except Exception as failure:  # h5py and Keras raise OSError, ValueError, KeyError and others
         problem = mismatch(model, read_arrays(path)) or summarize(failure)
@@ -239,12 +258,13 @@ def _fill_from_keras_file(model: "keras.Model", path: Path, any_statistics: bool
     same_input = not after or (bool(before) and _same_constants(before[0], after[0]))
     if not same_input and not (any_statistics and before):
         raise WeightsError(f"{path}: contains {source.name} with another normalization of the input than {model.name}")
-    _fill_backbone_or_all(model, path, path, model_arrays(source))
-    if same_input and source.output_shape == model.output_shape and not _same_outputs(source, model):
-        raise WeightsError(
-            f"{path}: contains {source.name} with other outputs than {model.name} has: another architecture or "
-            "classifier_activation"
-        )
+    with _unchanged_on_failure(model):
+        _fill_backbone_or_all(model, path, path, model_arrays(source))
+        if same_input and source.output_shape == model.output_shape and not _same_outputs(source, model):
+            raise WeightsError(
+                f"{path}: contains {source.name} with other outputs than {model.name} has: another architecture or "
+                "classifier_activation"
+            )
 
 
 def _same_constants(first: "keras.Layer", second: "keras.Layer") -> bool:
