@@ -3,13 +3,15 @@
 import contextlib
 import json
 import secrets
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge
 
 import numpy as np
 
+from cifarzoo.errors import TrainingError
 from cifarzoo.training.engines.channel import TIMEOUT, Channel, end_process, timeout_seconds
 from cifarzoo.training.engines.cluster import Cluster
 
@@ -43,25 +45,46 @@ def connect(cluster: Cluster, from_chief: Callable[[np.ndarray], np.ndarray]) ->
         cluster: The workers.
         from_chief: Returns the chief's int32 array on every worker. It carries the chief's port and the key with which
             both ends of a connection authenticate each other.
+
+    Raises:
+        TrainingError: the chief cannot be reached at its port.
     """
     global _channel
     if _channel is not None:
         return
     count, index = len(cluster.addresses), cluster.index
+    host = cluster.addresses[0].rsplit(":", 1)[0].strip("[]")  # "[::1]:2222" has an IPv6 address
     connections: dict[int, Connection] = {}
     if index:
         port, *key = from_chief(np.zeros(1 + KEY_BYTES, np.int32)).tolist()
-        connections[0] = Client((cluster.addresses[0].rsplit(":", 1)[0], port), authkey=bytes(key))
+        connections[0] = _dial(host, port, bytes(key))
         connections[0].send_bytes(json.dumps(index).encode())
     else:
         key = secrets.token_bytes(KEY_BYTES)
-        with Listener(("", 0), backlog=count, authkey=key) as listener:
+        family = "AF_INET6" if ":" in host else "AF_INET"
+        with Listener(("", 0), family, backlog=count, authkey=key) as listener:
             from_chief(np.array([listener.address[1], *key], np.int32))
             while len(connections) < count - 1:
                 with contextlib.suppress(AuthenticationError, OSError, EOFError):  # not a worker of this run
                     connection = listener.accept()
                     connections[json.loads(connection.recv_bytes())] = connection
     _channel = Channel(index, count, connections)
+
+
+def _dial(host: str, port: int, key: bytes) -> Connection:
+    """Connect to the chief, as `multiprocessing.connection.Client` does, which knows no IPv6."""
+    try:
+        with socket.create_connection((host, port)) as dialed:
+            connection = Connection(dialed.detach())
+        answer_challenge(connection, key)
+        deliver_challenge(connection, key)
+    except (OSError, EOFError, AuthenticationError) as failure:
+        reason = getattr(failure, "strerror", None) or str(failure) or "it closed the connection"
+        raise TrainingError(
+            f"worker 0 cannot be reached at {host}:{port} ({reason}); let the machines of TF_CONFIG connect to each "
+            "other at any port, as the system chooses this one, and start all workers again"
+        ) from None
+    return connection
 
 
 def current(with_workers: bool) -> Channel:
