@@ -1,5 +1,7 @@
 """What the workers of a multi-worker run tell each other, without a backend: two or three channels in one process."""
 
+import queue
+import socket
 import sys
 import threading
 import time
@@ -7,9 +9,11 @@ from multiprocessing import Pipe
 
 import pytest
 
-from cifarzoo.errors import ExperimentError
+from cifarzoo.errors import ExperimentError, TrainingError
 from cifarzoo.training.engines import channel as module
+from cifarzoo.training.engines import connect as connecting
 from cifarzoo.training.engines.channel import Channel, WorkerError
+from cifarzoo.training.engines.cluster import Cluster
 
 
 @pytest.fixture
@@ -105,6 +109,35 @@ def test_a_failure_ends_a_process_that_the_backend_keeps_waiting(connect, ended)
     assert ended == ["worker 1 failed: no memory"]
 
 
+@pytest.mark.parametrize("failure, line", [
+    (KeyboardInterrupt(), "worker 1 failed: it was interrupted"),
+    (SystemExit(3), "worker 1 failed: SystemExit"),
+    (RuntimeError("in the backend\nStack trace:\n..."), "worker 1 failed: RuntimeError: in the backend"),
+    (TrainingError("a\x1b[2Jb"), "worker 1 failed: a\\x1b[2Jb"),
+])  # fmt: skip
+def test_an_exception_reaches_the_others_as_one_line(connect, failure, line):
+    (chief, worker, other), _ = connect(3)
+
+    def work():
+        with pytest.raises(type(failure)), worker.working():
+            raise failure
+
+    *others, _ = at_once(lambda: chief.exchange("here"), lambda: other.exchange("here"), work)
+    assert [str(one) for one in others] == [line] * 2 and worker.failure == line.removeprefix("worker 1 failed: ")
+
+
+def test_a_reason_that_begins_like_the_line_about_a_dead_worker_keeps_its_source(connect):
+    (chief, worker), _ = connect(2)
+    waits, _ = at_once(lambda: chief.exchange("here"), lambda: worker.fail("worker 1 of my own pool crashed"))
+    assert str(waits) == "worker 1 failed: worker 1 of my own pool crashed"
+
+
+def test_the_last_line_of_a_process_is_printable(monkeypatch, capsys):
+    monkeypatch.setattr(module.os, "_exit", lambda status: None)
+    module.end_process("worker 1 failed: a\x1b[2J\nb")
+    assert capsys.readouterr().err == "worker 1 failed: a\\x1b[2J\\nb\n"
+
+
 @pytest.mark.parametrize("count, gone", [(2, 1), (2, 0), (3, 2)])
 def test_a_dead_worker_ends_the_others_with_a_line(connect, ended, count, gone):
     workers, pairs = connect(count)
@@ -148,3 +181,61 @@ def test_timeout_is_a_number_of_seconds(monkeypatch, value):
     monkeypatch.setenv("CIFARZOO_WORKER_TIMEOUT", value)
     with pytest.raises(ExperimentError, match="CIFARZOO_WORKER_TIMEOUT: expected seconds"):
         module.timeout_seconds()
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The arguments of the channels that `connect` makes, none of which starts."""
+    arguments = []
+    monkeypatch.setattr(connecting, "Channel", lambda *own: arguments.append(own))
+    return arguments
+
+
+def with_port(zeros, port):
+    """What the chief's broadcast brings."""
+    zeros[0] = port
+    return zeros
+
+
+@pytest.mark.parametrize("host, family", [
+    ("127.0.0.1", socket.AF_INET), ("localhost", socket.AF_INET), ("[::1]", socket.AF_INET6)
+])  # fmt: skip
+def test_workers_find_the_chief(made, host, family):
+    try:
+        with socket.socket(family) as one:
+            one.bind((host.strip("[]"), 0))
+    except OSError:
+        pytest.skip("this machine has no such address")
+    addresses, sent = (f"{host}:1", f"{host}:2"), queue.Queue()
+    assert at_once(
+        lambda: connecting.connect(Cluster(addresses, 0), sent.put),
+        lambda: connecting.connect(Cluster(addresses, 1), lambda zeros: sent.get(timeout=5)),
+    ) == [None, None]
+    (chief, worker) = (dict(zip(("index", "count", "connections"), one, strict=True)) for one in sorted(made))
+    chief["connections"][1].send("hello")
+    assert worker["connections"][0].recv() == "hello"
+    chief["connections"][1].close()
+    worker["connections"][0].close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_a_chief_out_of_reach_is_an_error_with_its_port(made, host):
+    with socket.socket() as closed:  # bound, but nobody listens
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        with pytest.raises(
+            TrainingError, match=r"^worker 0 cannot be reached at [0-9.:]+:\d+ \(.+\); let the"
+        ) as error:
+            connecting.connect(Cluster((f"{host}:1", f"{host}:2"), 1), lambda zeros: with_port(zeros, port))
+    assert f":{port} (" in str(error.value) and not made
+
+
+def test_a_stranger_at_the_chiefs_port_is_an_error(made):
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+
+        def hang_up():
+            stranger.accept()[0].close()
+
+        cluster, port = Cluster(("127.0.0.1:1", "127.0.0.1:2"), 1), stranger.getsockname()[1]
+        failure, _ = at_once(lambda: connecting.connect(cluster, lambda zeros: with_port(zeros, port)), hang_up)
+    assert isinstance(failure, TrainingError) and "worker 0 cannot be reached at 127.0.0.1:" in str(failure)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-from cifarzoo.errors import CifarzooError, ExperimentError, TrainingError
+from cifarzoo.errors import CifarzooError, ExperimentError, TrainingError, one_line, summarize
 
 TIMEOUT = "CIFARZOO_WORKER_TIMEOUT"
 # Seconds that a worker's main thread has to notice the failure of another worker before its process ends.
@@ -103,7 +103,7 @@ class Channel:
                 self._depth -= 1
         except BaseException as failure:
             self._depth -= 1
-            self.fail(str(failure) or type(failure).__name__)
+            self.fail(failure)
             raise
 
     def exchange(self, topic: str, value: Any = None) -> list[Any]:
@@ -145,14 +145,15 @@ class Channel:
         self._tell_all({"turn": self._turn, "values": values})
         return values
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str | BaseException) -> None:
         """Tell the other workers that this one cannot continue, unless a failure is known already."""
         with self._news:
             if self.count == 1 or self._failure is not None:
                 self._noticed = True
                 return
-            self._failure, self._noticed = reason, True
-        self._tell_all({"failed": self.index, "reason": reason})
+            line = one_line(reason) if isinstance(reason, str) else _line_about(reason)
+            self._failure, self._noticed = line, True
+        self._tell_all({"failed": self.index, "reason": line})
 
     def explain(self, failure: Exception) -> Exception:
         """Return the cause of an exception in a reduction: another worker's failure, or the exception itself."""
@@ -224,7 +225,7 @@ class Channel:
         with self._news:  # keeps the main thread from continuing, and from reporting a follow-up error
             if worker not in self._left and self._failure is None and self._depth:
                 line = f"worker {worker} {silence}; start all workers again to resume"
-                self._tell_all({"failed": worker, "reason": line}, but=worker)
+                self._tell_all({"failed": worker, "reason": line, "gone": True}, but=worker)
                 end_process(line)
             self._left.add(worker)
             self._news.notify_all()
@@ -234,8 +235,7 @@ class Channel:
             self._heard[worker] = time.monotonic()
             if "failed" in message and self._failure is None:
                 failed, reason = message["failed"], message["reason"]
-                gone = reason.startswith(f"worker {failed} ")
-                self._failure = reason if gone else f"worker {failed} failed: {reason}"
+                self._failure = reason if message.get("gone") else f"worker {failed} failed: {reason}"
                 self._end_unless_noticed()
             elif "left" in message:
                 self._left.add(worker)
@@ -280,7 +280,14 @@ class Channel:
         os._exit(1)
 
 
+def _line_about(failure: BaseException) -> str:
+    """Return one line for the other workers about an exception that ends this one's part."""
+    if isinstance(failure, KeyboardInterrupt):
+        return "it was interrupted"
+    return one_line(summarize(failure)) if isinstance(failure, Exception) else type(failure).__name__
+
+
 def end_process(line: str | None) -> None:
     """End the process at once: the main thread waits in the backend and cannot be interrupted."""
-    print(line, file=sys.stderr, flush=True)
+    print(one_line(line or ""), file=sys.stderr, flush=True)
     os._exit(1)
