@@ -282,13 +282,18 @@ def finish_saving(folders: Sequence[RunFolder]) -> None:
     """Bring the checkpoints of seeds that train together to the same step, if the process died while saving them.
 
     All next checkpoints are written before the first is accepted. So if one was accepted, accept the others, too;
-    otherwise delete them all.
+    otherwise delete them all. Also delete one that is older than its seed's own checkpoint, as that seed has trained
+    alone since.
+
+    Args:
+        folders: The folders of the seeds; the caller holds their locks.
     """
     metas = [folder.checkpoint_meta() for folder in folders]
     accepted = {(meta["fingerprint"], meta["step"]) for meta in metas if meta}
-    for folder in folders:
+    for folder, meta in zip(folders, metas, strict=True):
         following = checkpoint.read_meta(folder.next_checkpoint_path)
-        if following and (following["fingerprint"], following["step"]) in accepted:
+        last = meta["step"] if meta else -1
+        if following and following["step"] > last and (following["fingerprint"], following["step"]) in accepted:
             folder.accept_next_checkpoint()
         folder.next_checkpoint_path.unlink(missing_ok=True)
 
