@@ -93,6 +93,11 @@ def test_a_crash_says_where(fake):
     assert b"Fatal Python error: Aborted" in result.stderr and b"tensorflow.py" in result.stderr
 
 
+def test_debugging_shows_what_came_before_a_crash(fake):
+    result = fake(TENSORFLOW + "os.abort()", CIFARZOO_DEBUG="1")
+    assert result.returncode < 0 and result.stderr.startswith(CHATTER_LINES + OTHER_LINES)
+
+
 def test_debugging_shows_everything(fake):
     everything = CHATTER_LINES + OTHER_LINES + b"from Python\nstill here\n"
     assert fake(TENSORFLOW, CIFARZOO_DEBUG="1").stderr == everything

@@ -21,8 +21,8 @@ _depth = 0
 def quiet():
     """Redirect file descriptor 2 in the context, then write everything except chatter; after an exception, everything.
 
-    Threads share the descriptor, so the output of other threads is delayed, never lost. If the process crashes,
-    Python's fault handler prints the traceback.
+    Threads share the descriptor, so the output of other threads is delayed, not lost. If the process crashes, Python's
+    fault handler prints the traceback, and what was redirected is lost; `CIFARZOO_DEBUG=1` redirects nothing.
     """
     global _depth
     with _lock:
