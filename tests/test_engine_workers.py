@@ -95,6 +95,9 @@ def test_a_callback_of_one_worker_stops_all_at_one_step(happened):
     scenario = happened["resumed"]["stops"]
     assert states(scenario, 0) == states(scenario, 1) == ["finished"]
     assert happened["resumed"]["steps"][0] == 12
+    scenario = happened["resumed"]["refuses"]
+    assert states(scenario, 0) == states(scenario, 1) == ["finished"]
+    assert happened["resumed"]["refused step"] == 0
 
 
 def test_a_failure_of_one_worker_fails_all_and_both_resume_to_the_same_bits(happened):

@@ -1,6 +1,7 @@
 """`cifarzoo.train`: models and arrays of the user's own, recipes by name, resuming, and what is refused."""
 
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -15,6 +16,8 @@ import cifarzoo
 from cifarzoo.errors import CheckpointError, DataError, ExperimentError, ModelError, TrainingError
 from cifarzoo.experiment.recipe_files import recipe_files
 from cifarzoo.experiment.recipes import training_settings
+from cifarzoo.training import callbacks as run_callbacks
+from cifarzoo.training import trainer
 
 ROOT = Path(__file__).parent.parent
 
@@ -218,6 +221,32 @@ def test_results_are_those_of_the_final_weights(tmp_path, arrays, stops_early):
     run = cifarzoo.train(small_model(), own_dataset(arrays), logdir=tmp_path, callbacks=Assign(), **SHORT)
     assert run.results.test["nll"] == pytest.approx(np.log(3))
     assert not any(w.any() for w in run.model.get_weights())
+
+
+def test_training_ends_before_it_begins_if_any_worker_says_so_in_on_train_begin(tmp_path, arrays, monkeypatch):
+    def say(workers, topic, *answers):
+        return [topic.endswith("on_train_begin")] * len(answers)
+
+    monkeypatch.setattr(trainer, "any_says", say)  # as if another worker's callback had set stop_training
+    run = cifarzoo.train(small_model(), own_dataset(arrays), logdir=tmp_path, **SHORT)
+    assert run.results.steps == 0
+
+
+def test_on_a_full_disk_the_progress_bar_and_the_users_callbacks_end(tmp_path, arrays, monkeypatch):
+    ended = []
+
+    class Own(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            ended.append("own")
+
+    def fail(self, logs=None):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run_callbacks.TensorBoard, "on_train_end", fail)
+    monkeypatch.setattr(run_callbacks.Progress, "on_train_end", lambda self, logs=None: ended.append("bar"))
+    with pytest.raises(CheckpointError, match="seed0: No space left on device; what the last checkpoint"):
+        cifarzoo.train(small_model(), own_dataset(arrays), logdir=tmp_path, callbacks=Own(), **SHORT)
+    assert ended == ["bar", "own"]
 
 
 def test_callbacks_cannot_change_which_layers_train(tmp_path, arrays):

@@ -186,6 +186,10 @@ def resumed(folder):
         def on_train_batch_end(self, batch, logs=None):
             self.model.stop_training = batch >= 11
 
+    class Refuses(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.model.stop_training = True
+
     class Fails(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if batch >= 11:
@@ -193,6 +197,8 @@ def resumed(folder):
 
     found = {"stops": Workers(folder, "stops", [document(folder, "a")], callbacks=(None, Stops)).end()}
     found["steps"] = [json.loads((folder / "a/seed0/results.json").read_text())["steps"], step_of(folder, "a")]
+    found["refuses"] = Workers(folder, "refuses", [document(folder, "d")], callbacks=(None, Refuses)).end()
+    found["refused step"] = step_of(folder, "d")
     found["fails"] = Workers(folder, "fails", [document(folder, "b")], callbacks=(None, Fails)).end()
     found["failed step"] = step_of(folder, "b")
     found["again"] = Workers(folder, "again", [document(folder, "b")]).end()

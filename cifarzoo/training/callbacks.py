@@ -36,11 +36,15 @@ COLUMNS = (
 def default_callbacks(
     folder: RunFolder, experiment: Experiment, plan: Plan, first_step: int, log_length: int
 ) -> list[keras.callbacks.Callback]:
-    """Return the run's own callbacks, the log first; a resumed run's log continues after `log_length` bytes."""
+    """Return the run's own callbacks; a resumed run's log continues after `log_length` bytes.
+
+    A callback that fails keeps those behind it from being called. The end of TensorBoard's writes, which fails on a
+    full disk, so it comes after the progress bar's.
+    """
     return [
         Log(folder.log_path, plan, log_length),
-        TensorBoard(folder, experiment, plan, first_step),
         Progress(f"{experiment.name} {folder.path.name}", plan, first_step),
+        TensorBoard(folder, experiment, plan, first_step),
     ]
 
 

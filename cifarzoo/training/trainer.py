@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from cifarzoo.checksum import sha256
-from cifarzoo.errors import CheckpointError, TrainingError, summarize
+from cifarzoo.errors import CheckpointError, TrainingError
 from cifarzoo.experiment.plan import stream_indices
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
@@ -91,8 +91,9 @@ def run_together(
         stack.enter_context(workers.working())
         for run in runs:
             run.attempt(run.lock)
-        if job.is_chief and len(runs) > 1:
-            runs[0].attempt(finish_saving, [run.folder for run in runs if run.outcome is None])
+        locked = [run for run in runs if run.outcome is None and not run.folder.is_finished]
+        if job.is_chief and len(runs) > 1 and locked:
+            locked[0].attempt(finish_saving, [run.folder for run in locked])
         _agree(runs, f"the start of {job.experiment.name}")
         for run in runs:
             run.attempt(run.start)
@@ -263,6 +264,8 @@ class Run:
         if self._user_callbacks:
             self._user = UserCallbacks(self._user_callbacks, self.engine.model, plan)
             self._user.call("on_train_begin", steps=self.step)
+        stops = self.engine.model.stop_training
+        (self.engine.model.stop_training,) = any_says(self.workers, f"{self}: on_train_begin", stops)
 
     def attempt(self, action: Callable[..., None], *arguments: Any) -> None:
         """Call a method of this run unless it has ended; an exception ends this run only."""
@@ -270,17 +273,17 @@ class Run:
             return
         try:
             action(*arguments)
-        except CallbackFailed as failed:
-            self.end(failed.failure)
-        except OSError as failure:
-            self.end(
-                CheckpointError(
-                    f"{failure.filename or self.folder}: {failure.strerror or failure}; what the last checkpoint "
-                    "holds is safe"
-                )
-            )
         except Exception as failure:
-            self.end(failure)
+            self.end(self._cause(failure))
+
+    def _cause(self, failure: Exception) -> Exception:
+        """Return what to report of an exception: a callback's own, and a line about a file that cannot be written."""
+        if isinstance(failure, CallbackFailed):
+            return failure.failure
+        if isinstance(failure, OSError):
+            path, reason = failure.filename or self.folder, failure.strerror or failure
+            return CheckpointError(f"{path}: {reason}; what the last checkpoint holds is safe")
+        return failure
 
     def end(self, outcome: Results | Exception) -> None:
         """End the run with its results, or with the exception that stopped it."""
@@ -291,21 +294,23 @@ class Run:
             self.close()
         except Exception as failure:  # of a callback's on_train_end
             if not isinstance(outcome, Exception):
-                self.outcome = failure.failure if isinstance(failure, CallbackFailed) else failure
+                self.outcome = self._cause(failure)
         if isinstance(self.outcome, Exception) and not isinstance(self.outcome, Interrupted):
-            self.workers.fail(summarize(self.outcome))
+            self.workers.fail(self.outcome)
 
     def close(self) -> None:
         """End the callbacks and unlock the folder."""
         with self._lock:
             (callbacks, user), self._callbacks, self._user = (self._callbacks, self._user), None, None
-            if callbacks:
-                callbacks.on_train_end()
-            if user:
-                # A failed run may have lost its averages with the rest of its state.
-                finished = isinstance(self.outcome, Results)
-                with self._measured_weights() if finished else contextlib.nullcontext():
-                    user.call("on_train_end", steps=self.step)
+            try:
+                if callbacks:
+                    callbacks.on_train_end()
+            finally:  # call the user's even if the run's own fail, as on a full disk
+                if user:
+                    # A failed run may have lost its averages with the rest of its state.
+                    finished = isinstance(self.outcome, Results)
+                    with self._measured_weights() if finished else contextlib.nullcontext():
+                        user.call("on_train_end", steps=self.step)
 
     # ------------------------------------------------------------------------------------------------ the loop's parts
 
