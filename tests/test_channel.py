@@ -185,8 +185,9 @@ def test_timeout_is_a_number_of_seconds(monkeypatch, value):
 
 @pytest.fixture
 def made(monkeypatch):
-    """The arguments of the channels that `connect` makes, none of which starts."""
+    """The arguments of the channels that `connect` makes, none of which starts, and what it registers for the exit."""
     arguments = []
+    monkeypatch.setattr(connecting.atexit, "register", arguments.append)
     monkeypatch.setattr(connecting, "Channel", lambda *own: arguments.append(own))
     return arguments
 
@@ -227,7 +228,7 @@ def test_a_chief_out_of_reach_is_an_error_with_its_port(made, host):
             TrainingError, match=r"^worker 0 cannot be reached at [0-9.:]+:\d+ \(.+\); let the"
         ) as error:
             connecting.connect(Cluster((f"{host}:1", f"{host}:2"), 1), lambda zeros: with_port(zeros, port))
-    assert f":{port} (" in str(error.value) and not made
+    assert f":{port} (" in str(error.value) and made == [module.leave_without_backend]
 
 
 def test_a_stranger_at_the_chiefs_port_is_an_error(made):

@@ -266,7 +266,7 @@ class Channel:
         timer.start()
 
     def _leave(self):
-        """Announce a normal end; after a failure, end the process here, as the backend would wait for other workers."""
+        """Announce a normal end; after a failure, end the process here."""
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the process is ending already
         if self._failure is None:
@@ -275,9 +275,14 @@ class Channel:
         if not self.index:  # the chief leaves last, because its end makes a backend kill the other processes
             with self._news:
                 self._news.wait_for(lambda: len(self._left) == self.count - 1, timeout=GRACE_SECONDS)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1)
+        leave_without_backend()
+
+
+def leave_without_backend() -> None:
+    """End the process with status 1, without what the backend does at exit: it would wait for the other workers."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _line_about(failure: BaseException) -> str:

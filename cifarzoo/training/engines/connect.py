@@ -1,5 +1,6 @@
 """Connect the workers of a multi-worker run by a `Channel` as soon as the backend can reduce over them."""
 
+import atexit
 import contextlib
 import json
 import secrets
@@ -12,7 +13,7 @@ from multiprocessing.connection import Connection, Listener, answer_challenge, d
 import numpy as np
 
 from cifarzoo.errors import TrainingError
-from cifarzoo.training.engines.channel import TIMEOUT, Channel, end_process, timeout_seconds
+from cifarzoo.training.engines.channel import TIMEOUT, Channel, end_process, leave_without_backend, timeout_seconds
 from cifarzoo.training.engines.cluster import Cluster
 
 KEY_BYTES = 32
@@ -79,6 +80,7 @@ def _dial(host: str, port: int, key: bytes) -> Connection:
         answer_challenge(connection, key)
         deliver_challenge(connection, key)
     except (OSError, EOFError, AuthenticationError) as failure:
+        atexit.register(leave_without_backend)
         reason = getattr(failure, "strerror", None) or str(failure) or "it closed the connection"
         raise TrainingError(
             f"worker 0 cannot be reached at {host}:{port} ({reason}); let the machines of TF_CONFIG connect to each "
