@@ -263,8 +263,7 @@ class RunFolder:
             return
         if fingerprint == experiment.fingerprint():
             return
-        keys = self._different_keys(experiment)
-        different = f" (different: {', '.join(keys[:4])})" if keys else ""
+        different = f" (different: {', '.join(keys[:4])})" if (keys := self._different_keys(experiment)) else ""
         raise CheckpointError(
             f"{self.path}: holds a run of another experiment{different}; set another run_name, or delete the folder"
         )
@@ -281,12 +280,8 @@ class RunFolder:
 def finish_saving(folders: Sequence[RunFolder]) -> None:
     """Bring the checkpoints of seeds that train together to the same step, if the process died while saving them.
 
-    All next checkpoints are written before the first is accepted. So if one was accepted, accept the others, too;
-    otherwise delete them all. Also delete one that is older than its seed's own checkpoint, as that seed has trained
-    alone since.
-
-    Args:
-        folders: The folders of the seeds; the caller holds their locks.
+    All next checkpoints are written before the first is accepted. So if one was accepted, accept the others, except
+    one whose seed has trained further alone; delete the rest. The caller holds the locks of the folders.
     """
     metas = [folder.checkpoint_meta() for folder in folders]
     accepted = {(meta["fingerprint"], meta["step"]) for meta in metas if meta}
