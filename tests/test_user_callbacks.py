@@ -338,6 +338,8 @@ def test_the_check_leaves_files_as_they_are(tmp_path, monkeypatch):
     assert all(path.read_bytes() == b"best" for path in paths)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["above.weights.h5", "best.weights.h5", "run"]
     assert [callback.best_step for callback in own[:3]] == [0, 0, 0]
+    with pytest.raises(ExperimentError, match="KeyError: 'val_acc'"):  # a missing folder ends no check
+        check(callbacks.ModelCheckpoint("new/best.weights.h5", save_weights_only=True), Fails("key"))
 
 
 class ReadsNames(callbacks.Callback):

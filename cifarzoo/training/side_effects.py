@@ -84,8 +84,8 @@ class _Search:
                 parts = [value.fget, value.fset, value.fdel]
             elif isinstance(value, functools.cached_property):
                 parts = [value.func]
-            elif name.startswith("__") and not isinstance(value, FunctionType):  # such as __doc__ and __dict__
-                continue
+            elif name.startswith("__annotate") or (name.startswith("__") and not isinstance(value, FunctionType)):
+                continue  # such as __doc__ and __dict__
             if any(map(self.changes_shared, parts)):
                 return True
         return False
@@ -97,7 +97,7 @@ class _Search:
 
     def _changes(self, value: Any) -> bool:
         if isinstance(value, (str, PurePath)):
-            return is_elsewhere(str(value)) or _is_file(str(value))  # whose copy would not find it
+            return _is_elsewhere(str(value)) or _is_file(str(value))  # whose copy would not find it
         if isinstance(value, (tuple, frozenset)):
             return any(map(self.changes_shared, value))
         if isinstance(value, ModuleType):
@@ -153,7 +153,7 @@ def _assigns_outside(instructions: list[dis.Instruction], free: tuple[str, ...])
     return False
 
 
-def is_elsewhere(text: str) -> bool:
+def _is_elsewhere(text: str) -> bool:
     """Whether a text may be a path outside of the working directory, or an address."""
     is_outside = text.startswith("~") or "://" in text or ".." in PurePath(text).parts
     return is_outside or bool(os.path.isabs(text) and text.strip("/\\"))

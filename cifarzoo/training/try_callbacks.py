@@ -12,7 +12,7 @@ import keras
 
 from cifarzoo.errors import ExperimentError, TrainingError, summarize
 from cifarzoo.experiment.plan import Plan
-from cifarzoo.training.side_effects import REDIRECTED, is_elsewhere, leaves_no_trace
+from cifarzoo.training.side_effects import REDIRECTED, leaves_no_trace
 from cifarzoo.training.user_callbacks import CallbackFailed, Callbacks, UserCallbacks
 
 
@@ -77,7 +77,7 @@ def _redirect(callback: Any, folder: str) -> None:
     """Redirect the files of a copy of a callback into the folder."""
     for name in REDIRECTED:
         path = vars(callback).get(name)
-        if isinstance(path, (str, Path)) and is_elsewhere(os.fspath(path)):
+        if isinstance(path, (str, Path)):
             parts = [part for part in Path(path).parts if part not in (Path(path).anchor, "..")]
             inside = Path(folder, *parts)
             inside.parent.mkdir(parents=True, exist_ok=True)
