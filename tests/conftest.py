@@ -5,6 +5,8 @@ import os
 import pytest
 from small_zoo import ROWS, fill_zoo
 
+from cifarzoo import errors
+
 CACHED_FROM = "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS"
 
 
@@ -18,6 +20,12 @@ def filled(tmp_path_factory):
     first = fill_zoo(folder, "--budget", "1h")
     assert first.returncode == 0, first.stderr[-3000:]
     return folder, first.stdout
+
+
+@pytest.fixture(autouse=True)
+def restored_debug(monkeypatch):
+    """Let no test see the --debug that an earlier one gave to the command line."""
+    monkeypatch.setattr(errors, "_debug", None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,7 +8,7 @@ PRIVATE_TREES = ("keras" + ".src", "tensorflow.python", "jax._src")
 # Packages whose own attributes nobody else may replace.
 PATCHED = {"keras", "layers", "tf", "tensorflow", "tensorboard"}
 # Private by their names only: documented parts of the standard library.
-DOCUMENTED = {"_asdict", "_fields", "_field_defaults", "_make", "_replace"}
+DOCUMENTED = {"_asdict", "_exit", "_fields", "_field_defaults", "_make", "_replace"}
 LOOKUPS = {"getattr", "setattr", "hasattr", "delattr"}
 
 

@@ -8,11 +8,6 @@ from cifarzoo.errors import MistakesError, ModelError, set_debug, summarize
 FOREIGN = RuntimeError("\na mistake\nin two lines")
 
 
-@pytest.fixture(autouse=True)
-def restored_debug(monkeypatch):
-    monkeypatch.setattr(errors, "_debug", None)
-
-
 def test_our_own_errors_keep_their_message():
     for debug in (None, False, True):
         if debug is not None:
