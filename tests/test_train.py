@@ -17,7 +17,7 @@ from cifarzoo.errors import CheckpointError, DataError, ExperimentError, ModelEr
 from cifarzoo.experiment.recipe_files import recipe_files
 from cifarzoo.experiment.recipes import training_settings
 from cifarzoo.training import callbacks as run_callbacks
-from cifarzoo.training import trainer
+from cifarzoo.training import run as training_run
 
 ROOT = Path(__file__).parent.parent
 
@@ -227,7 +227,7 @@ def test_training_ends_before_it_begins_if_any_worker_says_so_in_on_train_begin(
     def say(workers, topic, *answers):
         return [topic.endswith("on_train_begin")] * len(answers)
 
-    monkeypatch.setattr(trainer, "any_says", say)  # as if another worker's callback had set stop_training
+    monkeypatch.setattr(training_run, "any_says", say)  # as if another worker's callback had set stop_training
     run = cifarzoo.train(small_model(), own_dataset(arrays), logdir=tmp_path, **SHORT)
     assert run.results.steps == 0
 
