@@ -109,8 +109,8 @@ def compare(
     """Compare runs, experiments and published weights.
 
     If two groups share two or more seeds, a paired t-test over these compares their errors. Otherwise McNemar's test
-    compares the predictions of one network of each on the split, which both predict again: of the seed that they share,
-    or else of the first.
+    compares the predictions of one network of each on the split: those of the seed that they share, or the first ones.
+    Both networks predict the split again.
 
     Args:
         names: Two or more: the folder of a run (logdir/run_name/seed0), that of an experiment with all its seeds

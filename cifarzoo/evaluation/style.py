@@ -80,8 +80,8 @@ def check(what: str = "pictures", packages: Sequence[str] = PACKAGES) -> None:
     """Check that the packages for pictures are installed. Call this before long work that ends in a picture.
 
     Args:
-        what: What needs the packages, in the plural, for the message.
-        packages: Their names.
+        what: Name of what needs the packages, in the plural, for the message.
+        packages: The names of the packages.
 
     Raises:
         CifarzooError: a package is missing.

@@ -44,8 +44,8 @@ def load_file(model: "keras.Model", path: str | os.PathLike) -> None:
         path: A `.weights.h5` or `.keras` file.
 
     Raises:
-        WeightsError: no such file, a damaged one, or one made for another model; the message says what it contains. The
-            model is then as before.
+        WeightsError: the file does not exist, is damaged, or was made for another model (the message says what it
+            contains). The model does not change.
     """
     path = Path(path)
     expected = description_of(model)

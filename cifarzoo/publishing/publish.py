@@ -144,7 +144,7 @@ def _is_whole(entry: Published, training: dict[str, Any], weights: WeightsFolder
 
 
 def _check_same(key: str, value: str, published: str, tag: str) -> None:
-    """Refuse a text that the entry published under `tag` does not have; an empty one asks for nothing."""
+    """Raise WeightsError if a text differs from that of the entry published under `tag`; an empty text is ignored."""
     if value and value != published:
         raise WeightsError(f"{tag}: published already with {key} {published!r}, not {value!r}; choose another tag")
 

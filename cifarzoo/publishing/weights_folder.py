@@ -45,7 +45,7 @@ class WeightsFolder:
         return folder / f"{tag}.weights.h5"
 
     def find_weight_file(self, entry: Published) -> Path | None:
-        """Return the path of an entry's weight file, None if there is no file of its content."""
+        """Return the path of an entry's weight file, None if no file has its content."""
         files = (folder / entry.file for folder in (self.path, self.path / LARGE))
         return next((file for file in files if file.is_file() and sha256(file) == entry.sha256), None)
 

@@ -281,7 +281,7 @@ def finish_saving(folders: Sequence[RunFolder]) -> None:
     """Bring the checkpoints of seeds that train together to the same step, if the process died while saving them.
 
     All next checkpoints are written before the first is accepted. So if one was accepted, accept the others, except
-    one whose seed has trained further alone; delete the rest. The caller holds the locks of the folders.
+    for seeds that have trained further alone; delete the rest. The caller holds the locks of the folders.
     """
     metas = [folder.checkpoint_meta() for folder in folders]
     accepted = {(meta["fingerprint"], meta["step"]) for meta in metas if meta}

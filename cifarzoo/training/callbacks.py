@@ -38,8 +38,8 @@ def default_callbacks(
 ) -> list[keras.callbacks.Callback]:
     """Return the run's own callbacks; a resumed run's log continues after `log_length` bytes.
 
-    A callback that fails keeps those behind it from being called. The end of TensorBoard's writes, which fails on a
-    full disk, so it comes after the progress bar's.
+    If a callback fails, those after it are not called. TensorBoard's comes after the progress bar's, because it writes
+    at the end, which fails on a full disk.
     """
     return [
         Log(folder.log_path, plan, log_length),

@@ -1,4 +1,4 @@
-"""One seed of a job: what it does before, during and after the loop, which is `cifarzoo.training.trainer`.
+"""One seed of a job: its work before, during and after the training loop in `cifarzoo.training.trainer`.
 
 Longer than 300 lines because its methods share the state of the run.
 """
@@ -86,7 +86,7 @@ class Run:
             return
         with no_exit(job.experiment.model):
             self.engine = job.create_engine(self.seed)
-        self._provenance = provenance(self.engine.replicas)  # now, before anybody edits the code of a long run
+        self._provenance = provenance(self.engine.replicas)  # now, because the code may be edited during a long run
         check_model(job.experiment, self.engine.model, self.engine.images_at_once)
         log_length = self._restore(*saved) if saved else 0
         if not saved and job.is_chief:
@@ -97,7 +97,7 @@ class Run:
         self._finish_if_done()
 
     def _restore(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> int:
-        """Continue from a checkpoint; returns the length of the log at that time."""
+        """Continue from a checkpoint; return the length of the log when it was written."""
         checkpoint.check_state(self.folder.checkpoint_path, arrays, self.engine.state())
         self.engine.restore(arrays)
         self.step = meta["step"]
@@ -131,7 +131,7 @@ class Run:
             self.end(self._cause(failure))
 
     def _cause(self, failure: Exception) -> Exception:
-        """Return what to report of an exception: a callback's own, and a line about a file that cannot be written."""
+        """Return the exception to report: the one that a callback raised, or one line about a failed write."""
         if isinstance(failure, CallbackFailed):
             return failure.failure
         if isinstance(failure, OSError):
@@ -146,7 +146,7 @@ class Run:
         self.outcome = outcome
         try:
             self.close()
-        except Exception as failure:  # of a callback's on_train_end
+        except Exception as failure:  # raised by a callback's on_train_end
             if not isinstance(outcome, Exception):
                 self.outcome = self._cause(failure)
         if isinstance(self.outcome, Exception) and not isinstance(self.outcome, Interrupted):
@@ -159,7 +159,7 @@ class Run:
             try:
                 if callbacks:
                     callbacks.on_train_end()
-            finally:  # call the user's even if the run's own fail, as on a full disk
+            finally:  # call the user's callbacks even if the run's own fail, as on a full disk
                 if user:
                     # A failed run may have lost its averages with the rest of its state.
                     finished = isinstance(self.outcome, Results)

@@ -1,7 +1,7 @@
 """Find out whether calling a copy of a callback changes anything except the copy and files in the working directory.
 
 A copy shares with the original what `copy.deepcopy` does not copy: functions, classes, and the objects that their code
-uses. When in doubt, the callback counts as one with side effects, and is not tried before training.
+uses. When in doubt, assume that the callback has side effects; it is then not tried before training.
 """
 
 import collections
@@ -17,24 +17,24 @@ from typing import Any
 
 import keras
 
-# Keras' own callbacks that send something to a server.
+# Keras' own callbacks that send data to a server.
 SENDS = (keras.callbacks.RemoteMonitor,)
 # Attributes that `try_callbacks` redirects into a temporary folder.
 REDIRECTED = ("filepath", "filename", "log_dir")
-# Packages whose objects, copied, are independent of the original and write nothing by themselves.
+# Packages whose copied objects are independent of the originals and write nothing on their own.
 INDEPENDENT = {"builtins", "collections", "datetime", "keras", "numpy"}
-# With these names code finds folders outside of the working directory.
-ELSEWHERE = {"environ", "expanduser", "getenv", "home"}
-# Packages of base classes that do nothing here by themselves.
+# Names with which code finds folders outside the working directory.
+OUTSIDE = {"environ", "expanduser", "getenv", "home"}
+# Packages of base classes that have no side effects of their own.
 PLAIN_BASES = {"abc", "builtins", "keras", "typing"}
 CONTAINERS = (list, tuple, set, frozenset, collections.deque)
 NUMBERS = (int, float, complex, bytes, range, type(None), type(...))
 
 
 def leaves_no_trace(callback: keras.callbacks.Callback) -> bool:
-    """Whether calling a copy of a callback changes nothing outside of the copy and the working directory."""
-    classes = [one for one in type(callback).__mro__ if one.__module__.partition(".")[0] not in PLAIN_BASES]
-    if isinstance(callback, SENDS) or not all(_is_own(one.__module__) for one in classes):
+    """Whether calling a copy of a callback changes nothing except the copy and the working directory."""
+    classes = [base for base in type(callback).__mro__ if base.__module__.partition(".")[0] not in PLAIN_BASES]
+    if isinstance(callback, SENDS) or not all(_is_own(base.__module__) for base in classes):
         return False
     search = _Search()
     attributes = [value for name, value in vars(callback).items() if name not in (*REDIRECTED, "_model")]
@@ -42,13 +42,13 @@ def leaves_no_trace(callback: keras.callbacks.Callback) -> bool:
 
 
 class _Search:
-    """Looks for shared objects that can change; each object is examined once as a copy and once as a shared one."""
+    """Looks for shared objects that can change; examines each object at most once as copied and once as shared."""
 
     def __init__(self):
-        self._seen: dict[tuple[int, bool], Any] = {}  # keeps them alive, so that no two have the same id
+        self._seen: dict[tuple[int, bool], Any] = {}  # keeps objects alive, so that ids stay unique
 
     def changes_copied(self, value: Any) -> bool:
-        """Whether the use of an object that is copied with the callback can leave a trace."""
+        """Whether the use of an object that is copied with the callback can have side effects."""
         if isinstance(value, NUMBERS) or self._knows(value, copied=True):
             return False
         if isinstance(value, CONTAINERS):
@@ -63,19 +63,19 @@ class _Search:
             return self._changes(value)
         if not _is_own(type(value).__module__):
             return type(value).__module__.partition(".")[0] not in INDEPENDENT
-        classes = [one for one in type(value).__mro__ if _is_own(one.__module__)]
+        classes = [base for base in type(value).__mro__ if _is_own(base.__module__)]
         return any(map(self.changes_class, classes)) or any(
             map(self.changes_copied, getattr(value, "__dict__", {}).values())
         )
 
     def changes_shared(self, value: Any) -> bool:
-        """Whether code that refers to an object, which is not copied, can leave a trace."""
+        """Whether code that refers to an object that is not copied can have side effects."""
         if isinstance(value, NUMBERS) or self._knows(value, copied=False):
             return False
         return self._changes(value)
 
     def changes_class(self, kind: type) -> bool:
-        """Whether the methods and variables of a class of the user's can leave a trace."""
+        """Whether the methods and variables of a user's class can have side effects."""
         for name, value in vars(kind).items():
             parts: list[Any] = [value]
             if isinstance(value, (staticmethod, classmethod)):
@@ -97,7 +97,7 @@ class _Search:
 
     def _changes(self, value: Any) -> bool:
         if isinstance(value, (str, PurePath)):
-            return _is_elsewhere(str(value)) or _is_file(str(value))  # whose copy would not find it
+            return _is_outside(str(value)) or _is_file(str(value))  # a copied callback would not find the file
         if isinstance(value, (tuple, frozenset)):
             return any(map(self.changes_shared, value))
         if isinstance(value, ModuleType):
@@ -115,12 +115,12 @@ class _Search:
         used = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values(), *vars(function).values()]
         for code in _nested(function.__code__):
             instructions = list(dis.get_instructions(code))
-            if ELSEWHERE & {*code.co_names} or _assigns_outside(instructions, free):
+            if OUTSIDE & {*code.co_names} or _assigns_outside(instructions, free):
                 return True
             used += [constant for constant in code.co_consts if not isinstance(constant, CodeType)]
-            for one in instructions:
-                if one.opname in ("LOAD_GLOBAL", "LOAD_NAME") and one.argval in function.__globals__:
-                    used.append(function.__globals__[one.argval])
+            for instruction in instructions:
+                if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME") and instruction.argval in function.__globals__:
+                    used.append(function.__globals__[instruction.argval])
         for cell in function.__closure__ or ():
             try:
                 used.append(cell.cell_contents)
@@ -138,14 +138,16 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
 
 
 def _assigns_outside(instructions: list[dis.Instruction], free: tuple[str, ...]) -> bool:
-    """Whether code assigns a variable of the code around it, or an attribute of something found there."""
-    for number, one in enumerate(instructions):
-        if one.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+    """Whether code assigns a variable of the surrounding code, or an attribute of an object of it."""
+    for number, instruction in enumerate(instructions):
+        if instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
             return True
-        if one.opname in ("STORE_DEREF", "DELETE_DEREF") and one.argval in free:
+        if instruction.opname in ("STORE_DEREF", "DELETE_DEREF") and instruction.argval in free:
             return True
         following = instructions[number + 1].opname if number + 1 < len(instructions) else ""
-        is_changed = one.opname in ("STORE_ATTR", "DELETE_ATTR") or (one.opname == "COPY" and following == "LOAD_ATTR")
+        is_changed = instruction.opname in ("STORE_ATTR", "DELETE_ATTR") or (
+            instruction.opname == "COPY" and following == "LOAD_ATTR"
+        )
         if is_changed and number:
             owner = instructions[number - 1]
             if owner.opname in ("LOAD_GLOBAL", "LOAD_NAME", "CALL") or owner.argval == "__class__":
@@ -153,8 +155,8 @@ def _assigns_outside(instructions: list[dis.Instruction], free: tuple[str, ...])
     return False
 
 
-def _is_elsewhere(text: str) -> bool:
-    """Whether a text may be a path outside of the working directory, or an address."""
+def _is_outside(text: str) -> bool:
+    """Whether a text may be a path outside the working directory, or a URL."""
     is_outside = text.startswith("~") or "://" in text or ".." in PurePath(text).parts
     return is_outside or bool(os.path.isabs(text) and text.strip("/\\"))
 
@@ -167,7 +169,7 @@ def _is_file(text: str) -> bool:
 
 
 def _is_own(module: str | None) -> bool:
-    """Whether a module is the user's: not of the standard library and not of an installed package."""
+    """Whether a module is the user's own, not one of the standard library or an installed package."""
     top = (module or "").partition(".")[0]
     if top in sys.stdlib_module_names - {"__main__"} or top in ("builtins", "keras", "cifarzoo"):
         return False

@@ -21,9 +21,9 @@ def try_callbacks(callbacks: Callbacks, model: keras.Model, plan: Plan, logs: di
 
     The hooks of deep copies run in a temporary working directory, without output, and with `params["check"]` set.
     Callbacks that could have side effects are skipped (see `leaves_no_trace`): those of other packages, which may log
-    to their own server; those that cannot be copied; and those whose code, or code that it calls, refers to a list or
-    another mutable object of the surrounding code, or to a path outside of the working directory. The check also ends
-    when a callback does not find a file, as the file may lie in the user's working directory.
+    to their own server; those that cannot be copied; and those whose code, or code that it calls, refers to a mutable
+    object of the surrounding code, such as a list, or to a path outside the working directory. The check also ends
+    without an error when a callback does not find a file, as the file may be in the user's working directory.
 
     Args:
         callbacks: The user's callbacks, already checked by `check_callbacks`.

@@ -279,14 +279,14 @@ class Channel:
 
 
 def leave_without_backend() -> None:
-    """End the process with status 1, without what the backend does at exit: it would wait for the other workers."""
+    """End the process with status 1 without the backend's exit handlers, which would wait for the other workers."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
 
 
 def _line_about(failure: BaseException) -> str:
-    """Return one line for the other workers about an exception that ends this one's part."""
+    """Describe an exception that ends this worker in one line for the other workers."""
     if isinstance(failure, KeyboardInterrupt):
         return "it was interrupted"
     return one_line(summarize(failure)) if isinstance(failure, Exception) else type(failure).__name__

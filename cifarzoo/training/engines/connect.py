@@ -48,7 +48,7 @@ def connect(cluster: Cluster, from_chief: Callable[[np.ndarray], np.ndarray]) ->
             both ends of a connection authenticate each other.
 
     Raises:
-        TrainingError: the chief cannot be reached at its port.
+        TrainingError: this worker cannot reach the chief's port.
     """
     global _channel
     if _channel is not None:
@@ -73,7 +73,7 @@ def connect(cluster: Cluster, from_chief: Callable[[np.ndarray], np.ndarray]) ->
 
 
 def _dial(host: str, port: int, key: bytes) -> Connection:
-    """Connect to the chief, as `multiprocessing.connection.Client` does, which knows no IPv6."""
+    """Connect to the chief, like `multiprocessing.connection.Client`, which does not support IPv6."""
     try:
         with socket.create_connection((host, port)) as dialed:
             connection = Connection(dialed.detach())
@@ -83,8 +83,8 @@ def _dial(host: str, port: int, key: bytes) -> Connection:
         atexit.register(leave_without_backend)
         reason = getattr(failure, "strerror", None) or str(failure) or "it closed the connection"
         raise TrainingError(
-            f"worker 0 cannot be reached at {host}:{port} ({reason}); let the machines of TF_CONFIG connect to each "
-            "other at any port, as the system chooses this one, and start all workers again"
+            f"worker 0 cannot be reached at {host}:{port} ({reason}); let the machines in TF_CONFIG connect to each "
+            "other on any port, because the system chooses this one, and start all workers again"
         ) from None
     return connection
 
