@@ -121,7 +121,7 @@ def test_arguments_of_other_libraries(model, argument, hint):
     message = f"{model}: got an unexpected keyword argument '{argument}'; it takes .*{hint}"
     with pytest.raises(ModelError, match=message):
         registry.create_model(model, **{argument: 10})
-    with pytest.raises(ValueError, match=f"{argument}[':].*(write|choose|exist|called|pooling|size|did you mean)"):
+    with pytest.raises(ValueError, match=f"{argument}[':].*(write|set|choose|exist|called|pooling|size|did you mean)"):
         build_model(Experiment(model=model, model_parameters={argument: 10}, dataset="synthetic"), 10, 0)
 
 
