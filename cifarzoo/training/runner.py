@@ -179,7 +179,7 @@ def _checked_jobs(
         return jobs
     seen = what_a_check_sees(jobs[0].experiment)
     if seen in checked:
-        report(f"{experiment.name}: check passed with that of {checked[seen]}")
+        report(f"{experiment.name}: check skipped: it differs only in numbers from {checked[seen]}")
         return jobs
     started = time.perf_counter()
     with without_tensorflow(), no_exit(experiment.model):
