@@ -14,6 +14,7 @@ import pytest
 from small_zoo import ROOT, ROWS, TAG, copy_of, few_images, fill_zoo
 from without_tensorflow import WITHOUT_TENSORFLOW
 
+from cifarzoo.checksum import sha256
 from cifarzoo.cli.weights import parse_budget
 from cifarzoo.errors import ExperimentError, WeightsError
 from cifarzoo.pretrained.description import read_description
@@ -297,6 +298,8 @@ def test_weights_beyond_half_precision_are_published_whole(filled, tmp_path):
         gammas = []
         file.visititems(lambda name, node: gammas.append(name) if getattr(node, "shape", None) == (64,) else None)
         file[gammas[-1]][0] = 1e5
+    results = json.loads(copy.results_path.read_text(encoding="utf-8"))
+    copy.results_path.write_text(json.dumps(results | {"weights_sha256": sha256(copy.weights_path)}), encoding="utf-8")
     entry = publish(copy, few_images(), weights, "large")
     with h5py.File(weights.path / entry.file) as file:
         assert file[gammas[-1]].dtype == np.float32
