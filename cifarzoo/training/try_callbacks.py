@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import io
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ def try_callbacks(callbacks: Callbacks, model: keras.Model, plan: Plan, logs: di
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for duplicate in copies:
             _redirect(duplicate, folder)
-        with _inside(folder), contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
             user = UserCallbacks(copies, model, plan, check=True)
             try:
                 for hook, arguments in hooks.items():
@@ -82,13 +81,3 @@ def _redirect(callback: Any, folder: str) -> None:
             inside = Path(folder, *parts)
             inside.parent.mkdir(parents=True, exist_ok=True)
             setattr(callback, name, type(path)(inside))
-
-
-@contextlib.contextmanager
-def _inside(folder: str):
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
