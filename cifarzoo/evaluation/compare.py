@@ -1,7 +1,7 @@
 """Compare trained networks: their results over seeds, the settings that differ, and how sure the difference is."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,10 @@ import numpy as np
 
 from cifarzoo.data import load
 from cifarzoo.errors import CifarzooError, DataError
-from cifarzoo.evaluation.evaluate import predict_splits
+from cifarzoo.evaluation.evaluate import Progress, predict_splits
 from cifarzoo.evaluation.subject import Subject, find_subject, of_run
 from cifarzoo.runs.folder import RunFolder
 
-Progress = Callable[[str, float], None]
 # Settings that name or describe a run but do not affect its results.
 NAMES = ("description", "seeds", "train_parameters.run_name")
 

@@ -36,9 +36,9 @@ def evaluate_published(
         raise DataError(f"no published weights for the data set {dataset_name!r}")
     datasets = {name: load(name, data_dir) for name in {entry.dataset for entry in entries}}
     for number, entry in enumerate(entries):
-        progress(f"{entry.tag} ({number + 1} of {len(entries)})", number / len(entries))
+        begun, text = number / len(entries), f"{entry.tag} ({number + 1} of {len(entries)})"
+        progress(text, begun)
         try:
-            begun, text = number / len(entries), f"{entry.tag} ({number + 1} of {len(entries)})"
             metrics, _ = evaluate(
                 load_published(entry),
                 datasets[entry.dataset],

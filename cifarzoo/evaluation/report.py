@@ -16,7 +16,7 @@ import yaml
 from cifarzoo.data import Dataset, load
 from cifarzoo.errors import DataError
 from cifarzoo.evaluation import figures, slice_figures, style
-from cifarzoo.evaluation.evaluate import predict_splits
+from cifarzoo.evaluation.evaluate import Progress, predict_splits
 from cifarzoo.evaluation.loss_slices import Slice, loss_slice, random_direction
 from cifarzoo.evaluation.mistakes import Mistake, confusions, mistakes
 from cifarzoo.evaluation.predictions import Predictions
@@ -37,8 +37,6 @@ CONFIDENT, PAIRS, EXAMPLES = 16, 4, 8  # confident mistakes, confused pairs of c
 SPLIT_NAMES = {"train": "training", "train45k": "training", "validation": "validation", "test": "test"}
 # Fractions of the time without slices at which predictions and pictures begin.
 LOADED, DRAWN = 0.05, 0.8
-
-Progress = Callable[[str, float], None]
 
 
 def write_report(
