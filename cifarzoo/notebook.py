@@ -18,7 +18,7 @@ def in_notebook() -> bool:
 
 
 def say(line: str) -> None:
-    """Print a line for the user: on stdout in a notebook, elsewhere on stderr."""
+    """Print a line for the user, without wrapping it: on stdout in a notebook, elsewhere on stderr."""
     print(printable(line), file=sys.stdout if in_notebook() else sys.stderr, flush=True)
 
 

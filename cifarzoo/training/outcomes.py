@@ -5,7 +5,7 @@ from typing import Any
 
 from cifarzoo.errors import summarize
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.notebook import html_table, say
+from cifarzoo.notebook import html_table
 from cifarzoo.runs.results import Results
 from cifarzoo.training.stopping import Interrupted
 
@@ -87,8 +87,3 @@ def result_rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:
             }
         rows.append(row)
     return rows
-
-
-def report(line: str) -> None:
-    """Print a line for the user. Not through rich, which would wrap an error over several lines."""
-    say(line)

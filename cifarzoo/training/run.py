@@ -15,6 +15,7 @@ from cifarzoo.checksum import sha256
 from cifarzoo.errors import CheckpointError, TrainingError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.metrics import classification_metrics
+from cifarzoo.notebook import say
 from cifarzoo.pretrained.description import Description, description_of, save_weights
 from cifarzoo.runs import checkpoint
 from cifarzoo.runs.provenance import joined, provenance
@@ -26,7 +27,6 @@ from cifarzoo.training.callbacks import Log, default_callbacks
 from cifarzoo.training.checks import check_model
 from cifarzoo.training.job import Job
 from cifarzoo.training.meters import Meters
-from cifarzoo.training.outcomes import report
 from cifarzoo.training.sources import check_sources
 from cifarzoo.training.stopping import Interrupted
 from cifarzoo.training.user_callbacks import CallbackFailed, Callbacks, UserCallbacks
@@ -76,7 +76,7 @@ class Run:
         folder.check_belongs_to(job.experiment)
         self._sources = job.sources(self.seed)
         for line in check_sources(folder, self._sources):
-            report(line)
+            say(line)
         is_finished = folder.is_finished
         saved = None if is_finished else folder.load_checkpoint()
         step = saved[1]["step"] if saved else 0

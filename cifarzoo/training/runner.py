@@ -10,7 +10,8 @@ from cifarzoo.data import Dataset, load
 from cifarzoo.errors import CifarzooError, ExperimentError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.generators import kept_generators
-from cifarzoo.training.outcomes import Outcome, Outcomes, report
+from cifarzoo.notebook import say
+from cifarzoo.training.outcomes import Outcome, Outcomes
 
 if TYPE_CHECKING:
     import keras
@@ -89,7 +90,7 @@ def run_all(
                 for seed in experiment.seeds:
                     outcomes[number, seed] = Outcome.of(experiment, seed, cause)
                 error = outcomes[number, experiment.seeds[0]].error or ""
-                report(f"{experiment.location}: check failed: {error}")
+                say(f"{experiment.location}: check failed: {error}")
                 workers.fail(f"{experiment.name}: check failed: {error}")
         reason = _failure_of_all(workers)
         with StopRequest().on_signals() as stop:
@@ -98,7 +99,7 @@ def run_all(
                 # The request to stop may have arrived just as the previous run finished.
                 reason = reason or _reason_not_to_begin(workers, experiment, stop.signal is not None)
                 if reason:
-                    report(f"{experiment.name}: {reason}")
+                    say(f"{experiment.name}: {reason}")
                     continue
                 finished = {seed for seed in job.seeds if job.folder(seed).is_finished}
                 results = run_together(job, job.seeds, callbacks, stop)
@@ -106,7 +107,7 @@ def run_all(
                     outcome = outcomes[number, seed] = Outcome.of(experiment, seed, result)
                     _report_failure(outcome)
                     if seed in finished and not outcome.error:
-                        report(f"{experiment.name}, seed {seed}: already finished, not trained again")
+                        say(f"{experiment.name}, seed {seed}: already finished, not trained again")
     return Outcomes(
         outcomes.get((number, seed)) or Outcome(experiment, seed, error=reason, state="not started")
         for number, experiment in enumerate(experiments)
@@ -162,7 +163,7 @@ def _checked_jobs(
     # First of all: a multi-worker strategy must exist before TensorFlow runs anything, including TFDS.
     engines.current().join_cluster(experiment.distribution)
     if warning := slow_precision(experiment.precision, experiment.distribution):
-        report(f"{experiment.location}: {warning}")
+        say(f"{experiment.location}: {warning}")
     key = experiment.dataset, experiment.data_dir
     if key not in datasets:
         datasets[key] = load(experiment.dataset, experiment.data_dir)
@@ -172,25 +173,25 @@ def _checked_jobs(
         for first in range(0, len(experiment.seeds), size)
     ]
     if warning := average_warning(jobs[0].experiment, jobs[0].plan):
-        report(warning)
+        say(warning)
     to_train = [check_folders(job, lock=job is jobs[0] and not experiment.skip_error_test) for job in jobs]
     (is_due,) = any_says(workers, f"the check of {experiment.name}", any(to_train) and not experiment.skip_error_test)
     if not is_due:
         return jobs
     seen = what_a_check_sees(jobs[0].experiment)
     if seen in checked:
-        report(f"{experiment.name}: check skipped: it differs only in numbers from {checked[seen]}")
+        say(f"{experiment.name}: check skipped: it differs only in numbers from {checked[seen]}")
         return jobs
     started = time.perf_counter()
     with without_tensorflow(), no_exit(experiment.model):
         preflight(jobs[0], callbacks)
     checked[seen] = experiment.name
-    report(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
+    say(f"{experiment.name}: check passed in {time.perf_counter() - started:.0f} s")
     return jobs
 
 
 def _report_failure(outcome: Outcome) -> None:
     if outcome.error and outcome.state == "stopped":
-        report(outcome.error)
+        say(outcome.error)
     elif outcome.error:
-        report(f"{outcome.experiment.location}: failed: {outcome.error}")
+        say(f"{outcome.experiment.location}: failed: {outcome.error}")

@@ -19,7 +19,7 @@ from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.recipes import training_settings
 from cifarzoo.experiment.schema import Experiment, TrainParameters
 from cifarzoo.keras_internals.generators import kept_generators
-from cifarzoo.notebook import html_pairs
+from cifarzoo.notebook import html_pairs, say
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.results import Results
 from cifarzoo.strict_errors import advice
@@ -29,7 +29,6 @@ from cifarzoo.training.build import build_model
 from cifarzoo.training.checks import average_warning
 from cifarzoo.training.engines.cluster import has_workers
 from cifarzoo.training.job import prepare
-from cifarzoo.training.outcomes import report
 from cifarzoo.training.own_model import hashes_of, own_model_of, precision_of
 from cifarzoo.training.preflight import check_folders, preflight
 from cifarzoo.training.trainer import run
@@ -153,7 +152,7 @@ def train(
     callbacks = check_callbacks(callbacks, experiment.train_parameters.train_metrics)
     job = prepare(experiment, arrays, experiment.seeds, own_model)
     if warning := average_warning(job.experiment, job.plan):
-        report(warning)
+        say(warning)
     folder = job.folder(seed)
     workers = engines.current().workers(distribution)
     with workers.working():
@@ -164,7 +163,7 @@ def train(
             preflight(job, callbacks)
         results = run(job, seed, callbacks)
         if is_finished:
-            report(f"{folder}: already finished, not trained again; these are its results")
+            say(f"{folder}: already finished, not trained again; these are its results")
     trained = own_model
     if trained is None:
         finished = job.experiment.model_copy(update={"init_weights": None, "precision": "float32"})
