@@ -12,6 +12,7 @@ from cifarzoo.data import load
 from cifarzoo.errors import CifarzooError, DataError
 from cifarzoo.evaluation.evaluate import Progress, predict_splits
 from cifarzoo.evaluation.subject import Subject, find_subject, of_run
+from cifarzoo.experiment.merging import flatten
 from cifarzoo.runs.folder import RunFolder
 
 # Settings that name or describe a run but do not affect its results.
@@ -151,18 +152,10 @@ def _subjects(name: str) -> list[Subject]:
 
 def differing_settings(configs: Sequence[dict[str, Any]]) -> list[tuple[str, list[Any]]]:
     """Return the settings that differ between experiments: dotted keys with one value per experiment."""
-    flat = [_flat(config) for config in configs]
+    flat = [flatten(config) for config in configs]
     keys = dict.fromkeys(key for settings in flat for key in settings if key not in NAMES)
     rows = [(key, [settings.get(key) for settings in flat]) for key in keys]
     return [(key, values) for key, values in rows if any(value != values[0] for value in values)]
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings into one with dotted keys."""
-    result: dict[str, Any] = {}
-    for key, value in tree.items():
-        result |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return result
 
 
 # ------------------------------------------------------------------------------------------------ tests

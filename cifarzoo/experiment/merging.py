@@ -1,4 +1,4 @@
-"""Lay one document over another, as recipes, grids and overrides do."""
+"""Lay one document over another, as recipes, grids and overrides do, and flatten documents to compare them."""
 
 from typing import Any
 
@@ -27,6 +27,18 @@ def _replaces(value: Any, below: Any) -> bool:
     if "kind" in value:
         return value["kind"] != below.get("kind")
     return bool(value) and set(value) | set(below) <= set(Duration.model_fields)
+
+
+def flatten(tree: Any, lists: bool = False, prefix: str = "") -> dict[str, Any]:
+    """Flatten nested mappings, and with `lists` also lists, into one mapping with dotted keys."""
+    if isinstance(tree, dict):
+        items = tree.items()
+    elif lists and isinstance(tree, list):
+        items = dict(enumerate(tree)).items()
+    else:
+        return {prefix: tree}
+    parts = (flatten(value, lists, f"{prefix}.{key}" if prefix else str(key)) for key, value in items)
+    return {key: value for part in parts for key, value in part.items()}
 
 
 def shortened(override: str) -> str:

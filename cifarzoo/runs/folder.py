@@ -15,6 +15,7 @@ from cifarzoo import strict_yaml
 from cifarzoo.checksum import sha256
 from cifarzoo.errors import CheckpointError, CifarzooError, DataError, ExperimentError, InUseError
 from cifarzoo.experiment.files import experiment_from
+from cifarzoo.experiment.merging import flatten
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs import atomic, checkpoint, locks
 from cifarzoo.runs.results import Results
@@ -270,10 +271,10 @@ class RunFolder:
 
     def _different_keys(self, experiment: Experiment) -> list[str]:
         try:
-            earlier = _flat(self.experiment().decisive())
+            earlier = flatten(self.experiment().decisive())
         except CifarzooError:
             return []
-        now = _flat(experiment.decisive())
+        now = flatten(experiment.decisive())
         return sorted(key for key in earlier | now if earlier.get(key) != now.get(key))
 
 
@@ -291,10 +292,3 @@ def finish_saving(folders: Sequence[RunFolder]) -> None:
         if following and following["step"] > last and (following["fingerprint"], following["step"]) in accepted:
             folder.accept_next_checkpoint()
         folder.next_checkpoint_path.unlink(missing_ok=True)
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings into one with dotted keys."""
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    return {k: v for key, sub in tree.items() for k, v in _flat(sub, f"{prefix}.{key}" if prefix else str(key)).items()}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from cifarzoo.data import Dataset
+from cifarzoo.experiment.merging import flatten
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.training import engines
 from cifarzoo.training.engines.channel import Channel, WorkerError
@@ -34,7 +35,7 @@ def agree(workers: Channel, topic: str, facts: dict[str, Any]) -> None:
     Raises:
         WorkerError: the facts differ (the message names the first difference), or another worker failed.
     """
-    chief, *others = map(_flat, workers.exchange(topic, facts))
+    chief, *others = (flatten(answer, lists=True) for answer in workers.exchange(topic, facts))
     for worker, other in enumerate(others, 1):
         for key in chief | other:
             if chief.get(key) != other.get(key):
@@ -115,14 +116,6 @@ def _document(experiment):
     document = {key: value for key, value in experiment.resolved().items() if key not in OF_THE_HOST}
     document["train_parameters"] = {k: v for k, v in document["train_parameters"].items() if k != "logdir"}
     return document
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings and lists into one mapping with dotted keys."""
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else None
-    if items is None:
-        return {prefix: tree}
-    return {k: v for key, sub in items for k, v in _flat(sub, f"{prefix}.{key}" if prefix else str(key)).items()}
 
 
 def _brief(value):
