@@ -40,8 +40,13 @@ def excerpt(value: Any) -> str:
         text = repr(value)
     except (ValueError, RecursionError):  # such as an integer of more than 4,300 digits
         text = f"a huge {type(value).__name__}"
-    text = "".join(character if character.isprintable() else "?" for character in text[: EXCERPT + 1])
-    return text if len(text) <= EXCERPT else f"{text[: EXCERPT - 3]}..."
+    return clipped(text)
+
+
+def clipped(text: str, length: int = EXCERPT) -> str:
+    """Cut a text for a message to at most `length` characters, with "?" in place of control characters."""
+    text = "".join(character if character.isprintable() else "?" for character in text[: length + 1])
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def quoted(text: Any) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.schedules import Duration
-from cifarzoo.strict_yaml import parse, quoted
+from cifarzoo.strict_yaml import clipped, parse, quoted
 
 # Maximum number of nested sections in the key of an override; a policy of an augmentation needs the most.
 MAX_SECTIONS = 20
@@ -43,8 +43,7 @@ def flatten(tree: Any, lists: bool = False, prefix: str = "") -> dict[str, Any]:
 
 def shortened(override: str) -> str:
     """Format an override for a message: at most 100 characters, without control characters."""
-    text = "".join(character if character.isprintable() else "?" for character in override)
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    return clipped(override, 100)
 
 
 def apply_override(document: dict, override: str) -> None:
