@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 from mutations import mutated
+from run_results import RESULTS
 
 from cifarzoo import npz
 from cifarzoo.errors import CheckpointError, CifarzooError, DataError, WeightsError
@@ -165,27 +166,6 @@ def test_a_checkpoint_of_other_numbers_is_another_model_s(tmp_path):
     ):
         with pytest.raises(CheckpointError, match=f"made for another model: {message}"):
             checkpoint.check_state(path, state | changed, state)
-
-
-RESULTS = {
-    "name": "net",
-    "seed": 0,
-    "model": "cifar_resnet20",
-    "dataset": "cifar10",
-    "train_split": "train",
-    "steps": 20,
-    "images": 2560,
-    "test": {"error": 50.0, "nll": 1.5},
-    "weights": "last step",
-    "parameters": 272474,
-    "seconds": 60.5,
-    "images_per_second": 42.3,
-    "fingerprint": "f",
-    "revision": None,
-    "versions": {},
-    "backend": "jax",
-    "device": "CPU",
-}
 
 
 @pytest.mark.parametrize(

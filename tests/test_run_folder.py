@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from run_results import RESULTS
 from test_damaged_files import META
 
 from cifarzoo.errors import CheckpointError, DataError, InUseError
@@ -16,26 +17,6 @@ from cifarzoo.runs import atomic
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.log_file import begin_log
 from cifarzoo.runs.results import Results
-
-RESULTS = {
-    "name": "net",
-    "seed": 3,
-    "model": "cifar_resnet20",
-    "dataset": "cifar10",
-    "train_split": "train",
-    "steps": 20,
-    "images": 2560,
-    "test": {"error": 50.0, "nll": 1.5, "n": 10000},
-    "weights": "last step",
-    "parameters": 272474,
-    "seconds": 60.5,
-    "images_per_second": 42.3,
-    "fingerprint": "f",
-    "revision": None,
-    "versions": {"keras": "3.15.1"},
-    "backend": "jax",
-    "device": "CPU",
-}
 
 HOLDER = """
 import sys, time

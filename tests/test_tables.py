@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from run_results import RESULTS
 
 from cifarzoo.cli.output import columns_of, format_rows
 from cifarzoo.errors import DataError
@@ -15,24 +16,11 @@ LOG = (
     "20\t1\t1.5\t60\t2\t1.25\t{error}\t4\t1\t40\n"
 )
 
-RESULTS = {
-    "name": "net",
-    "seed": 0,
-    "model": "cifar_resnet20",
-    "dataset": "cifar10",
-    "train_split": "train",
-    "steps": 20,
-    "images": 2560,
+RUN = RESULTS | {
     "test": {"error": 50.0, "nll": 1.0, "n": 10000},
-    "weights": "last step",
-    "parameters": 272474,
     "seconds": 60.0,
     "images_per_second": 42.7,
-    "fingerprint": "f",
-    "revision": None,
     "versions": {},
-    "backend": "jax",
-    "device": "CPU",
 }
 
 
@@ -42,7 +30,7 @@ def runs(tmp_path):
     for seed in range(4):
         folder = tmp_path / "runs" / "net" / f"seed{seed}"
         folder.mkdir(parents=True)
-        results = RESULTS | {"seed": seed}
+        results = RUN | {"seed": seed}
         (folder / "results.json").write_text(json.dumps(results))
         (folder / "log.tsv").write_text(LOG.format(error=50 + 2 * seed))
     return tmp_path / "runs"
