@@ -101,4 +101,5 @@ except Exception as failure:
 def test_on_other_backends(backend):
     pytest.importorskip(backend)
     message = json.loads(run_python(ON_BACKEND, backend=backend).splitlines()[-1])
-    assert "shape=(2, 256, 256, 3)" in message and "32, 32, 3" in message
+    # Torch refuses the images themselves; JAX, which checks no input, the feature map of the first convolution.
+    assert "256, 256" in message and "32, 32" in message
