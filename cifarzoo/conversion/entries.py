@@ -17,7 +17,7 @@ class File:
         url: Where its authors published it.
         format: Format of the checkpoint, as in `Checkpoint.format`.
         hashes: Known hashes by kind, hexadecimal: "sha256" of the file, "sha1_of_member" of the one member of a zip,
-            "git_blob" (SHA-1 of "blob SIZE\\0" and the content), "sha256_prefix" (at least 8 digits). May be empty.
+            "git_blob" (the id that git gives the file), "sha256_prefix" (at least 8 digits). May be empty.
         size: Size in bytes, if known.
         member: Name of the member to unpack, if the download is a zip around the checkpoint.
     """
