@@ -33,7 +33,7 @@ def read(path: Path, only: Collection[str] | None = None) -> dict[str, np.ndarra
     with open(path, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                _check_members(archive.infolist(), file.seek(0, 2))
+                check_members(archive.infolist(), file.seek(0, 2))
                 names = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
                 return {name: _array(archive, names[name]) for name in names if only is None or name in only}
         except ValueError:
@@ -42,7 +42,12 @@ def read(path: Path, only: Collection[str] | None = None) -> dict[str, np.ndarra
             raise ValueError(f"not an .npz file, or damaged: {_first_line(failure)}") from None
 
 
-def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
+def check_members(members: list[zipfile.ZipInfo], size: int) -> None:
+    """Check what the members of a zip of `size` bytes claim.
+
+    Raises:
+        ValueError: they are encrypted, compressed by another method than deflate, or claim more than the zip can hold.
+    """
     for member in members:
         if member.flag_bits & 0x1:
             raise ValueError(f"{member.filename} is encrypted")
