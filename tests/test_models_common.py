@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from model_cases import CASES, assert_close, fill, pixels
 
+from cifarzoo.data.statistics import mean_image
 from cifarzoo.errors import ModelError
 from cifarzoo.keras_internals.model_graph import any_image_size, output_spec
 from cifarzoo.models.registry import create_model
@@ -40,6 +41,18 @@ def test_normalises_inside(case, model):
     std = np.array([62.9932192781369, 62.0887076400142, 66.7048996406309])
     normalised = ((images - mean) / std).astype("float32")
     assert_close(bare(normalised), model(images))
+
+
+@pytest.mark.parametrize("statistics", ["imagenet", "lasagne", ((0.5, 0.25, 0.5), (0.2, 0.1, 0.3))], ids=str)
+def test_normalises_with_statistics_by_name_or_value(statistics):
+    model = create_model("cifar_wide_resnet", depth=10, width=1, statistics=statistics)
+    mean, std = {
+        "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        "lasagne": (mean_image() / 255, 1),
+    }.get(statistics if isinstance(statistics, str) else "", statistics)
+    images = pixels()
+    found = keras.Model(model.inputs[0], model.get_layer("normalization").output)(images)
+    np.testing.assert_allclose(found, (images / 255 - np.array(mean)) / np.array(std), atol=1e-5)
 
 
 def test_every_variable_gets_a_gradient(case):

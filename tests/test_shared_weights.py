@@ -285,6 +285,46 @@ def test_statistics_come_from_the_file_or_are_refused(tmp_path):
         create_model("cifar_resnet20", load_weights=outside)
 
 
+def test_other_statistics_come_from_the_file_or_are_refused(tmp_path):
+    values = {"mean": [1.0, 2.0, 3.0], "std": [4.0, 5.0, 6.0]}
+    path = saved(filled("cifar_resnet20", statistics=((1, 2, 3), (4, 5, 6))), tmp_path / "a.weights.h5")
+    assert read_description(path).statistics == values
+    for model in (cifarzoo.load(path), create_model("cifar_resnet20", classes=3, load_weights=path)):
+        assert description_of(model).statistics == values
+        np.testing.assert_allclose(model.get_layer("normalization").offset, [-1 / 4, -2 / 5, -3 / 6], rtol=1e-6)
+    load_file(create_model("cifar_resnet20", statistics=values), path)
+    numbers = r"mean \(1, 2, 3\) and deviation \(4, 5, 6\) on 0-255"
+    with pytest.raises(WeightsError, match=f"normalised by {numbers}; asked for input normalised by kuangliu"):
+        create_model("cifar_resnet20", statistics="kuangliu", load_weights=path)
+    with pytest.raises(ModelError, match="cifar_resnet20: statistics: 'kuang' is not one of cifar10"):
+        create_model("cifar_resnet20", statistics="kuang", load_weights=path)
+
+
+def test_unknown_statistics_of_a_file(tmp_path):
+    path = tmp_path / "a.weights.h5"
+    for statistics in ("newer", {"mean": [1.0], "std": [1.0]}):
+        save_weights(
+            create_model("cifar_resnet20"),
+            path,
+            Description(factory="cifar_resnet20", classes=10, statistics=statistics),
+        )
+        for build in (cifarzoo.load, lambda path: create_model("cifar_resnet20", load_weights=path)):
+            with pytest.raises(WeightsError, match="a.weights.h5: .*statistics: ") as failure:
+                build(path)
+            assert "\n" not in str(failure.value)
+
+
+def test_saved_models_with_other_statistics_are_refused(tmp_path):
+    model = filled("cifar_resnet20", statistics="lasagne")
+    path = str(tmp_path / "a.keras")
+    model.save(path)
+    np.testing.assert_array_equal(logits(cifarzoo.load(path)), logits(model))
+    again = create_model("cifar_resnet20", statistics="lasagne", load_weights=path)
+    np.testing.assert_array_equal(logits(again), logits(model))
+    with pytest.raises(WeightsError, match="with another normalization of the input"):
+        create_model("cifar_resnet20", load_weights=path)
+
+
 def test_softmax_heads(tmp_path):
     """Logits may get an activation; weights of a softmax head are no logits' unless the caller says so."""
     model = filled("cifar_resnet20", classifier_activation="softmax")

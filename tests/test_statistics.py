@@ -3,7 +3,18 @@ import pytest
 from cifar_archives import needs_data
 
 from cifarzoo.data import load
-from cifarzoo.data.statistics import STATISTICS, channel_statistics, measure_patch_covariance, patch_covariance
+from cifarzoo.data.statistics import (
+    STATISTICS,
+    channel_statistics,
+    mean_image,
+    measure_patch_covariance,
+    patch_covariance,
+    same_statistics,
+    scale_and_offset,
+    statistics_from,
+    text_of,
+)
+from cifarzoo.errors import ModelError
 
 
 def test_a_caller_cannot_change_the_table():
@@ -42,3 +53,79 @@ def test_covariance_of_patches_is_numpys_own():
 def test_the_patch_covariance_is_that_of_the_training_images(name):
     found = measure_patch_covariance(load(name).train.images, *channel_statistics(name))
     np.testing.assert_allclose(patch_covariance(name), found, rtol=1e-5)
+
+
+@needs_data
+@pytest.mark.data
+def test_the_mean_image_is_that_of_the_training_images():
+    np.testing.assert_allclose(mean_image(), load("cifar10").train.images.mean(0, dtype=np.float64), rtol=1e-12)
+
+
+def test_the_mean_image_has_the_mean_colour():
+    np.testing.assert_allclose(mean_image().mean((0, 1)), channel_statistics("cifar10")[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("kuangliu", "kuangliu"),
+        (((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)), "kuangliu"),
+        ([[127.5] * 3, [127.5] * 3], "half"),
+        ({"mean": [0, 0, 0], "std": [255, 255, 255]}, "unit"),
+        (np.array([[125.3, 123.0, 113.9], [63.0, 62.1, 66.7]]), "hendrycks"),
+        (((0, 0, 0), (0.5, 0.25, 1)), {"mean": [0.0, 0.0, 0.0], "std": [127.5, 63.75, 255.0]}),
+        (((1, 2, 3), (1, 1, 1)), {"mean": [1.0, 2.0, 3.0], "std": [1.0, 1.0, 1.0]}),
+        # By name the numbers are on 0-255 whatever they are: these leave the pixels as they are.
+        ({"mean": [0, 0, 0], "std": [1, 1, 1]}, {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}),
+    ],
+    ids=repr,
+)
+def test_statistics_are_named_if_they_can_be(value, expected):
+    assert statistics_from(value) == expected == statistics_from(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("kuangli", "'kuangli' is not one of cifar10, cifar100, kuangliu, .*, lasagne$"),
+        ("synthetic", "'synthetic' is not one of"),
+        (((0, 0, 0), (1, 1, 0)), "deviations are positive"),
+        (((0, 0, 0), (1, 1, np.nan)), "expected a name"),
+        (((0, 0, 0), (1, 1)), "expected a name"),
+        (("123", (1, 1, 1)), "expected a name"),
+        ((0.5, 0.5), "expected a name"),
+        ({"mean": [0, 0, 0]}, "expected a name"),
+        (np.zeros((2, 4)), "expected a name"),
+        (None, "expected a name"),
+    ],
+    ids=repr,
+)
+def test_other_statistics_are_refused_in_a_line(value, problem):
+    with pytest.raises(ModelError, match=f"^statistics: .*{problem}") as failure:
+        statistics_from(value)
+    assert "\n" not in str(failure.value)
+
+
+def test_statistics_of_equal_numbers_are_the_same():
+    kuangliu = {"mean": [125.307, 122.961, 113.8575], "std": [51.5865, 50.847, 51.255]}
+    assert same_statistics("kuangliu", kuangliu) and not same_statistics("cifar10", kuangliu)
+    assert same_statistics(None, None) and not same_statistics(None, "cifar10")
+    assert same_statistics("newer", "newer") and not same_statistics("newer", "cifar10")
+    assert text_of(kuangliu) == ("mean (125.307, 122.961, 113.858) and deviation (51.5865, 50.847, 51.255) on 0-255")
+
+
+@pytest.mark.parametrize("name", [*STATISTICS, "lasagne"])
+def test_scale_and_offset(name):
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float64")
+    scale, offset = scale_and_offset(name)
+    mean, std = (mean_image(), 255) if name == "lasagne" else channel_statistics(name)
+    np.testing.assert_allclose(images * scale + offset, (images - mean) / std, atol=1e-6)
+
+
+def test_covariance_of_patches_under_other_statistics():
+    images = np.random.RandomState(0).randint(0, 256, (3, 5, 6, 3)).astype(np.uint8)
+    names = ("cifar10", "imagenet")
+    own, others = (measure_patch_covariance(images, *channel_statistics(name)) for name in names)
+    np.testing.assert_allclose(
+        patch_covariance("cifar10", statistics="imagenet") / patch_covariance("cifar10"), others / own, rtol=1e-5
+    )

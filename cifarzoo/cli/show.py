@@ -132,7 +132,7 @@ def _show_file(name: str, form: str) -> None:
         {
             "input": _input(description.statistics),
             "trained on": description.dataset,
-            "source": description.source,
+            "source": _source(description.source),
             "written by cifarzoo": description.version,
         },
         form,
@@ -140,8 +140,14 @@ def _show_file(name: str, form: str) -> None:
     )
 
 
-def _input(statistics: str | None) -> str:
-    return f"normalised by {statistics}" if statistics else "not normalised inside"
+def _source(source: str | dict[str, Any] | None) -> str | None:
+    return ", ".join(f"{key} {value}" for key, value in source.items()) if isinstance(source, dict) else source
+
+
+def _input(statistics: str | dict[str, list[float]] | None) -> str:
+    from cifarzoo.data.statistics import text_of
+
+    return f"normalised by {text_of(statistics)}" if statistics else "not normalised inside"
 
 
 def _show_run(path: Path, form: str) -> None:

@@ -150,5 +150,7 @@ def _of_entry(model: keras.Model, entry: Published) -> LoadedModel:
 
 
 def _of_file(model: keras.Model, description: Description | None, path: str | Path) -> LoadedModel:
-    dataset = description and (description.dataset or description.statistics)
+    dataset = description and description.dataset
+    if description and dataset is None and description.statistics in ("cifar10", "cifar100"):
+        dataset = str(description.statistics)
     return LoadedModel(model, dataset or dataset_with(model.output_shape[-1]), str(path))

@@ -20,7 +20,6 @@ from cifarzoo.models.common_layers import (
     batch_norm,
     check_size,
     image_input,
-    input_statistics,
     scaled_linear,
 )
 from cifarzoo.models.registry import register
@@ -47,7 +46,7 @@ def unit(x, filters, name, pool=False):
 def airbench(widths, **options: Unpack[ModelOptions]) -> keras.Model:
     """Build the network whose groups have `widths` channels."""
     inputs, x = image_input(options)
-    x = whitening(x, input_statistics(options), 2, WHITENING_EPSILON, padding="valid", both_signs=True)
+    x = whitening(x, options, 2, WHITENING_EPSILON, padding="valid", both_signs=True)
     x = Gelu(name="stem_gelu")(ChannelBias(name="stem_bias")(check_size(x)))
     for group, width in enumerate(widths, start=1):
         x = unit(x, width, f"group{group}_unit1", pool=True)

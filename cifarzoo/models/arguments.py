@@ -4,7 +4,7 @@ import difflib
 import inspect
 import os
 import textwrap
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from cifarzoo.errors import ModelError
@@ -16,6 +16,7 @@ COMMON_ARGUMENTS: dict[str, Any] = {  # with their defaults
     "include_preprocessing": True,
     "classifier_activation": None,
     "name": None,
+    "statistics": None,
 }
 COMMON_TYPES = {
     "classes": int,
@@ -24,11 +25,11 @@ COMMON_TYPES = {
     "include_preprocessing": bool,
     "classifier_activation": str | Callable | None,
     "name": str | None,
+    "statistics": str | Sequence | Mapping | None,
 }
 
 COMMON_DOC = """\
-    classes: Number of outputs; by default that of the weights, or 10. 100 normalises with CIFAR-100's statistics,
-        anything else with CIFAR-10's, unless the description of a loaded weight file names others.
+    classes: Number of outputs; by default that of the weights, or 10.
     load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
         of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
         its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
@@ -40,6 +41,12 @@ COMMON_DOC = """\
         If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
     classifier_activation: None for logits, otherwise an activation such as "softmax".
     name: Name of the Keras model; by default the factory's.
+    statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
+        "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
+        "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
+        three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {{"mean": [...], "std": [...]}} on
+        0-255, as files record them.
 
 Returns:
     A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.

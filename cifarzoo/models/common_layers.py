@@ -1,13 +1,12 @@
 """Layers that all families share: normalised input, convolution, BatchNormalization, classifier."""
 
 import os
-from typing import TypedDict, cast
+from typing import Any, TypedDict
 
 import keras
-import numpy as np
 from keras import layers, ops
 
-from cifarzoo.data.statistics import channel_statistics
+from cifarzoo.data.statistics import scale_and_offset
 from cifarzoo.keras_internals.grouped_convolution import use_grouped_kernel
 
 
@@ -20,23 +19,19 @@ class ModelOptions(TypedDict, total=False):
     include_preprocessing: bool
     classifier_activation: str | None
     name: str | None
-
-
-def input_statistics(options: ModelOptions) -> str:
-    """The data set whose statistics normalise the input. The registry adds it to the options; users cannot set it."""
-    return cast(dict, options)["statistics"]
+    statistics: Any  # `data.statistics.Statistics` when the network is built
 
 
 def image_input(options: ModelOptions):
     """Return the input, [batch, 32, 32, 3], and the tensor to go on from: normalised if `include_preprocessing`."""
     x = inputs = keras.Input((32, 32, 3), name="image")
     if options["include_preprocessing"]:
-        mean, std = channel_statistics(input_statistics(options))
+        scale, offset = scale_and_offset(options["statistics"])
         # Not Normalization, because tf2onnx turns its constants into extra inputs of an exported model.
         x = layers.Rescaling(
             # Rounded to float32, as TensorFlow does with lists, so that all backends agree in float64, too.
-            np.array([1 / value for value in std], np.float32).tolist(),
-            np.array([-value / deviation for value, deviation in zip(mean, std, strict=True)], np.float32).tolist(),
+            scale.tolist(),
+            offset.tolist(),
             # At least float32: bfloat16 keeps only 8 bits of (pixel - mean).
             dtype=variable_dtype(),
             name="normalization",

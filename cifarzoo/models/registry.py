@@ -105,7 +105,7 @@ def _build(entry: Entry, arguments: dict[str, Any], explicit: set[str]) -> "kera
     """Return the model of a factory's call; weights fill in the arguments that are not `explicit`."""
     load_weights = arguments.pop("load_weights")
     if load_weights is False:
-        return _fresh_model(entry, arguments, _usual_statistics(arguments))
+        return _fresh_model(entry, arguments)
     from cifarzoo.pretrained.loading import load_pretrained
     from cifarzoo.pretrained.selection import find_source
 
@@ -114,24 +114,23 @@ def _build(entry: Entry, arguments: dict[str, Any], explicit: set[str]) -> "kera
         left_out = {*entry.architecture({}), "classes"} - explicit
         arguments |= source.description.arguments_of(entry.name, left_out)
 
-    def fresh(statistics: str | None = None) -> "keras.Model":
-        return _fresh_model(entry, arguments, statistics or _usual_statistics(arguments))
+    def fresh(statistics: Any = None) -> "keras.Model":
+        left_out = arguments["statistics"] is None
+        return _fresh_model(entry, arguments | {"statistics": statistics} if left_out else arguments)
 
     return load_pretrained(source, fresh)
 
 
-def _usual_statistics(arguments: dict[str, Any]) -> str:
-    """Return the data set whose statistics normalise the input, unless loaded weights name another."""
-    return "cifar100" if arguments["classes"] == 100 else "cifar10"
-
-
-def _fresh_model(entry: Entry, arguments: dict[str, Any], statistics: str) -> "keras.Model":
+def _fresh_model(entry: Entry, arguments: dict[str, Any]) -> "keras.Model":
     """Build the model with fresh weights and its description, from all arguments except `load_weights`."""
+    from cifarzoo.data.statistics import statistics_from  # here, because listing models must not import NumPy
     from cifarzoo.keras_internals.model_graph import mark_as_called  # here, because it imports Keras
 
-    options = arguments | {"name": arguments["name"] or entry.name, "statistics": statistics}
+    usual = "cifar100" if arguments["classes"] == 100 else "cifar10"
     try:
-        description = _describe(entry, arguments, statistics)
+        statistics = usual if arguments["statistics"] is None else statistics_from(arguments["statistics"])
+        options = arguments | {"name": arguments["name"] or entry.name, "statistics": statistics}
+        description = _describe(entry, options)
         with fast_model_building():
             model = entry.build(**options)
     except ModelError as error:
@@ -141,13 +140,13 @@ def _fresh_model(entry: Entry, arguments: dict[str, Any], statistics: str) -> "k
     return model
 
 
-def _describe(entry: Entry, arguments: dict[str, Any], statistics: str) -> Description:
+def _describe(entry: Entry, arguments: dict[str, Any]) -> Description:
     return Description(
         factory=entry.name,
         arguments=entry.architecture(arguments),
         classes=arguments["classes"] if arguments["include_top"] else None,
         activation=activation_name(arguments["classifier_activation"]) if arguments["include_top"] else None,
-        statistics=statistics if arguments["include_preprocessing"] else None,
+        statistics=arguments["statistics"] if arguments["include_preprocessing"] else None,
     )
 
 
@@ -162,12 +161,13 @@ def build_described(description: Description) -> "keras.Model":
         "include_top": description.classes is not None,
         "include_preprocessing": description.statistics is not None,
         "classifier_activation": description.activation,
+        "statistics": description.statistics,
     }
     if description.classes is not None:
         arguments["classes"] = description.classes
     arguments, _ = bind(entry.name, inspect.signature(entry.factory), (), arguments)
     del arguments["load_weights"]
-    return _fresh_model(entry, arguments, description.statistics or "cifar10")
+    return _fresh_model(entry, arguments)
 
 
 def entries() -> dict[str, Entry]:

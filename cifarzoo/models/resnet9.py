@@ -21,7 +21,6 @@ from cifarzoo.models.common_layers import (
     check_size,
     conv,
     image_input,
-    input_statistics,
     scaled_linear,
 )
 from cifarzoo.models.registry import register
@@ -112,7 +111,7 @@ def cifar_resnet9(
     tricks = Tricks(activation, pooling, ghost_batch_size, scale)
     inputs, x = image_input(options)
     if stem == "whitening":
-        x = whitening(x, input_statistics(options), 3, WHITENING_EPSILON, padding="same")
+        x = whitening(x, options, 3, WHITENING_EPSILON, padding="same")
         x = conv(x, 64, 1, name="stem_conv")
         x = normalized(x, tricks, "stem")
     else:

@@ -3,7 +3,9 @@
 import numpy as np
 from keras import layers
 
+from cifarzoo.data.classes import dataset_with
 from cifarzoo.data.statistics import patch_covariance
+from cifarzoo.models.common_layers import ModelOptions
 
 
 def whitening_filters(covariance, epsilon):
@@ -23,12 +25,13 @@ def whitening_filters(covariance, epsilon):
     return vectors / np.sqrt(values + epsilon)
 
 
-def whitening(x, statistics, size, epsilon, *, padding, both_signs=False):
+def whitening(x, options: ModelOptions, size, epsilon, *, padding, both_signs=False):
     """Apply a fixed convolution that whitens the patches of normalised images.
 
     Args:
         x: Normalised images, [batch, height, width, 3].
-        statistics: Name of the data set whose patches become uncorrelated.
+        options: The factory's. Patches of the training images become uncorrelated: of the data set whose statistics
+            normalise the input, if these are a data set's, else of the one with this number of classes.
         size: Height and width of a patch, 2 or 3.
         epsilon: See `whitening_filters`.
         padding: "same" or "valid".
@@ -37,7 +40,9 @@ def whitening(x, statistics, size, epsilon, *, padding, both_signs=False):
     Returns:
         [batch, height, width, filters]: 3 * size² filters, twice as many with `both_signs`.
     """
-    filters = whitening_filters(patch_covariance(statistics, size), epsilon)
+    statistics = options["statistics"]
+    dataset = statistics if statistics in ("cifar10", "cifar100") else dataset_with(options["classes"])
+    filters = whitening_filters(patch_covariance(dataset, size, statistics), epsilon)
     if both_signs:
         filters = np.concatenate([filters, -filters], axis=1)
     layer = layers.Conv2D(filters.shape[1], size, padding=padding, use_bias=False, trainable=False, name="whitening")

@@ -38,10 +38,11 @@ class Description:
         function: Name of a user's own factory in `module`, or of a model that was trained from Python.
         classes: Number of outputs, or None without top.
         activation: Activation after the logits, or None.
-        statistics: Data set whose mean and standard deviation normalise the input inside the model, or None if the
-            model normalises nothing.
+        statistics: Mean and standard deviation that normalise the input inside the model, by name or value: see
+            `data.statistics.statistics_from`. None if the model normalises nothing.
         dataset: Name of the training data, or None if unknown.
-        source: Where converted weights come from, or None for weights that cifarzoo trained.
+        source: Where converted weights come from, in words or as facts by name, or None for weights that cifarzoo
+            trained.
         version: The cifarzoo version that wrote the file.
     """
 
@@ -51,9 +52,9 @@ class Description:
     function: str | None = None
     classes: int | None = None
     activation: str | None = None
-    statistics: str | None = None
+    statistics: str | dict[str, list[float]] | None = None
     dataset: str | None = None
-    source: str | None = None
+    source: str | dict[str, Any] | None = None
     version: str = __version__
 
     @property

@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cifarzoo.errors import WeightsError, summarize
+from cifarzoo.data.statistics import same_statistics, statistics_from, text_of
+from cifarzoo.errors import ModelError, WeightsError, summarize
 from cifarzoo.pretrained.arrays import (
     LayerArrays,
     assign,
@@ -73,7 +74,8 @@ def load_pretrained(source: Source, build: "Callable[..., keras.Model]") -> "ker
 
     Args:
         source: The weight file.
-        build: Function that builds the model; its argument `statistics` is the data set to normalise with.
+        build: Function that builds the model; its argument `statistics` is what to normalise with, unless the factory's
+            call says it.
 
     Returns:
         The model. If the file's number of classes differs, or the model has no top, only the backbone is loaded.
@@ -81,9 +83,12 @@ def load_pretrained(source: Source, build: "Callable[..., keras.Model]") -> "ker
     Raises:
         WeightsError: the weights are damaged, or belong to another network.
     """
-    # The factory has no argument for statistics: normalise the input as when the weights were trained.
     statistics = source.description and source.description.statistics
-    model = build(statistics=statistics) if statistics else build()
+    try:
+        statistics = statistics and statistics_from(statistics)
+    except ModelError as failure:
+        raise WeightsError(f"{source.origin}: {failure}") from None
+    model = build(statistics=statistics)
     _fill_from(model, source)
     return model
 
@@ -112,15 +117,12 @@ def _fill_from(model: "keras.Model", source: Source, any_statistics: bool = Fals
     if description is None:
         logger.warning("%s: does not say what it contains; only layer names and shapes are compared", path)
     elif expected is not None:
-        if any_statistics and None not in (expected.statistics, description.statistics):
-            if expected.statistics != description.statistics:
-                logger.warning(
-                    "%s: input normalised by %s; the weights were trained with %s",
-                    model.name,
-                    expected.statistics,
-                    description.statistics,
-                )
-            expected = replace(expected, statistics=description.statistics)
+        here, there = expected.statistics, description.statistics
+        if any_statistics and here is not None and there is not None:
+            if not same_statistics(here, there):
+                message = "%s: input normalised by %s; the weights were trained with %s"
+                logger.warning(message, model.name, text_of(here), text_of(there))
+            expected = replace(expected, statistics=there)
         _check(source.origin, description, expected)
     arrays = read_arrays(path)
     if (expected is None or expected.factory is None) and not _same_names(model, arrays):
@@ -145,9 +147,12 @@ def _check(origin: str | Path, description: Description, expected: Description) 
     is_named = description.factory or description.function
     if is_named and expected.factory and description.identity != expected.identity:
         raise WeightsError(f"{contents}, not {expected}")
-    if expected.statistics is not None and description.statistics != expected.statistics:
-        normalized = f"input normalised by {description.statistics}" if description.statistics else "no normalization"
-        raise WeightsError(f"{contents} with {normalized}; asked for input normalised by {expected.statistics}")
+    if expected.statistics is not None and not same_statistics(description.statistics, expected.statistics):
+        text = description.statistics and text_of(description.statistics)
+        normalized = f"input normalised by {text}" if text else "no normalization"
+        raise WeightsError(
+            f"{contents} with {normalized}; asked for input normalised by {text_of(expected.statistics)}"
+        )
     # Weights of logits also serve a model with an activation after them; not the other way round.
     if description.activation not in (None, expected.activation):
         raise WeightsError(
@@ -270,7 +275,8 @@ def _fill_from_keras_file(model: "keras.Model", path: Path, any_statistics: bool
 def _same_constants(first: "keras.Layer", second: "keras.Layer") -> bool:
     import numpy as np
 
-    return np.allclose(_constants(first), _constants(second))
+    pairs = zip(_constants(first), _constants(second), strict=True)
+    return all(one.shape == other.shape and np.allclose(one, other) for one, other in pairs)
 
 
 def _constants(layer: "keras.Layer") -> "tuple[Any, Any]":

@@ -15,7 +15,7 @@ import numpy as np
 
 from cifarzoo.checksum import sha256
 from cifarzoo.data import Dataset, load
-from cifarzoo.data.statistics import channel_statistics
+from cifarzoo.data.statistics import channel_statistics, same_statistics
 from cifarzoo.errors import DataError, WeightsError
 from cifarzoo.evaluation.evaluate import evaluate, predict
 from cifarzoo.evaluation.load_model import LoadedModel, load_run
@@ -94,6 +94,9 @@ def publish(
         loaded = load_run(run)
         registered = registry.get(experiment.model)
         architecture = registered.architecture(experiment.model_parameters)
+        statistics = statistics_of(dataset.name)
+        if not same_statistics(experiment.model_parameters.get("statistics", statistics), statistics):
+            raise WeightsError(f"{run}: published networks normalise with the statistics of their data set")
         source, metrics = _smallest(run.final_weights(), Path(temporary), loaded, dataset)
         file = weights.weight_file(tag, source.stat().st_size)
         # The manifest names these files, so flush them to disk first.
@@ -105,7 +108,7 @@ def publish(
                     factory=registered.name,
                     arguments=architecture,
                     classes=dataset.classes,
-                    statistics=statistics_of(dataset.name),
+                    statistics=statistics,
                     dataset=dataset.name,
                 ),
             )

@@ -148,7 +148,7 @@ def model_factory(experiment: Experiment):
         )
     if experiment.module is None:
         for key in experiment.model_parameters:
-            if key in registry.COMMON_ARGUMENTS:
+            if key in registry.COMMON_ARGUMENTS and key != "statistics":
                 raise ExperimentError(
                     f"model_parameters.{key}: the runner sets it; here are arguments of the architecture only"
                 )
