@@ -219,12 +219,13 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
 
     Args:
         pattern: Shell pattern of names, in any case and with or without "cifar_".
-        pretrained: List only models with published weights.
+        pretrained: List only models with weights: published here, or other projects' that can be imported.
     """
     names = matching(pattern)
     if pretrained:
+        from cifarzoo.conversion.entries import entries as checkpoints
         from cifarzoo.pretrained.manifest import manifest
 
-        published = {entry.model for entry in manifest()}
-        names = [name for name in names if name in published]
+        available = {entry.model for entry in manifest()} | {entry.factory for entry in checkpoints().values()}
+        names = [name for name in names if name in available]
     return names
