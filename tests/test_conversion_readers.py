@@ -8,10 +8,12 @@ from argparse import Namespace
 from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from cifarzoo.conversion.readers import read_checkpoint
+from cifarzoo.conversion.readers.crc32c import crc32c, masked
 from cifarzoo.errors import WeightsError
 
 FOREIGN = Path(os.environ.get("CIFARZOO_FOREIGN") or Path(__file__).parents[2] / "shared" / "foreign")
@@ -352,3 +354,195 @@ def test_published_files():
     assert distiller.facts["arch"] == "resnet20_cifar"
     lasagne = read_checkpoint(FOREIGN / "lasagne_n5.npz")
     assert list(lasagne.arrays)[-1] == "arr_156" and lasagne.arrays["arr_0"].shape == (16, 3, 3, 3)
+
+
+# ------------------------------------------------------------------------------------------------- TensorFlow
+
+
+def test_tensorflow_checkpoints_are_read_as_tensorflow_reads_them(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    dtypes = "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 uint16 uint32 uint64 bool".split()
+    values = np.random.default_rng(0).normal(0, 9, (3, 5, 2))
+    variables = {name: tf.Variable(tf.cast(tf.constant(values), name)) for name in dtypes}
+    # Long enough for several blocks of the index.
+    layers = [tf.Module() for _ in range(200)]
+    for layer in layers:
+        layer.kernel = tf.Variable(tf.ones((2, 3)))
+    checkpoint = tf.train.Checkpoint(text=tf.Variable("a"), scalar=tf.Variable(3.5), layers=layers, **variables)
+    prefix = Path(checkpoint.write(str(tmp_path / "x.tf")))
+    read = read_checkpoint(prefix)
+    reader = tf.train.load_checkpoint(str(prefix))
+    assert read.format == "tensorflow" and not read.facts
+    names = set(reader.get_variable_to_shape_map()) - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
+    assert set(read.arrays) == {name for name in names if not name.startswith("text/")} and len(names) == 215
+    for name, array in read.arrays.items():
+        expected = reader.get_tensor(name)
+        expected = expected.astype(np.float32) if "bfloat16" in name else expected
+        assert array.dtype == expected.dtype and array.shape == expected.shape
+        np.testing.assert_array_equal(array, expected)
+    for name in ("x.tf.index", "x.tf.data-00000-of-00001"):
+        assert list(read_checkpoint(tmp_path / name).arrays) == list(read.arrays)
+    checkpoint.save(str(tmp_path / "numbered"))
+    assert refusal(tmp_path / "checkpoint").startswith("is TensorFlow's list of checkpoints")
+
+
+def varint(number):
+    data = b""
+    while number > 127:
+        data += bytes([number & 127 | 128])
+        number >>= 7
+    return data + bytes([number])
+
+
+def block(entries, kind=0):
+    """Return a block of a table with its checksum, and the length of its content."""
+    content = b"".join(varint(0) + varint(len(key)) + varint(len(value)) + key + value for key, value in entries)
+    content += struct.pack("<II", 0, 1)
+    checksum = masked(crc32c(content + bytes([kind])))
+    return content + bytes([kind]) + struct.pack("<I", checksum), len(content)
+
+
+def index(entries, kind=0, blocks=1):
+    """Return a TensorFlow index, which may refer to its only block of entries several times."""
+    data, length = block(entries, kind)
+    handles, handles_length = block([(bytes([number]), varint(0) + varint(length)) for number in range(blocks)])
+    footer = varint(0) + varint(length) + varint(len(data)) + varint(handles_length)
+    return data + handles + footer.ljust(40, b"\0") + (0xDB4775248B80FB57).to_bytes(8, "little")
+
+
+def entry(shape=(16,), dtype=1, size=64, offset=0, shard=0, checksum=None, more=b""):
+    sides = b"".join(b"\x12" + varint(len(varint(side)) + 1) + b"\x08" + varint(side) for side in shape)
+    data = b"\x08" + varint(dtype) + b"\x12" + varint(len(sides)) + sides + b"\x18" + varint(shard)
+    checksum = masked(crc32c(bytes(64))) if checksum is None else checksum
+    return data + b"\x20" + varint(offset) + b"\x28" + varint(size) + b"\x35" + struct.pack("<I", checksum) + more
+
+
+HEADER = (b"", b"\x08\x01")
+LYING_INDEXES = {
+    "size": (entry(size=2**40), "damaged, or x.data-00000-of-00001 is truncated: it has 64 bytes"),
+    "offset": (entry(offset=2**63), "damaged, or x.data-00000-of-00001 is truncated: it has 64 bytes"),
+    "shape": (entry((2**33,)), "damaged: a claims the shape (8589934592,) in 64 bytes"),
+    "negative": (entry((2**64 - 1,)), "damaged: a claims a side of 18446744073709551615"),
+    "dimensions": (entry((1,) * 300, size=4), "damaged: the index has no shape for a"),
+    "dtype": (entry(dtype=99), "a has TensorFlow's dtype 99; expected numbers"),
+    "resource": (entry(dtype=20), "a has TensorFlow's dtype 20; expected numbers"),
+    "text": (entry(dtype=7), "contains no tensors"),
+    "shard": (entry(shard=2**31), "x.data-2147483648-of-00001 is missing beside it"),
+    "checksum": (entry(checksum=0), "damaged: the checksum of a is wrong"),
+    "parts": (entry(more=b"\x3a\x00"), "a is stored in parts"),
+    "field": (entry(more=b"\x48\x01"), "damaged: the index describes a by a field 9"),
+    "end": (entry(more=b"\x12\x7f"), "damaged: the index describes a by"),
+    "number": (entry(more=b"\xff" * 11), "damaged: the index has no number"),
+}
+
+
+@pytest.mark.parametrize("name", LYING_INDEXES)
+def test_lying_tensorflow_indexes_are_refused(tmp_path, name):
+    data, expected = LYING_INDEXES[name]
+    (tmp_path / "x.data-00000-of-00001").write_bytes(bytes(64))
+    assert refusal(written(tmp_path / "x.index", index([HEADER, (b"a", data)]))).startswith(expected)
+
+
+def test_lying_tensorflow_tables_are_refused(tmp_path):
+    (tmp_path / "x.data-00000-of-00001").write_bytes(bytes(64))
+    path = tmp_path / "x.index"
+    good = index([HEADER, (b"a", entry())])
+    assert read_checkpoint(written(path, good)).arrays["a"].shape == (16,)
+    cases = {
+        index([HEADER, (b"a", entry()), (b"b", entry())]): "damaged, or x.data-00000-of-00001 is truncated",
+        index([HEADER, (b"a", entry()), (b"a", entry())]): "damaged: the index has a twice",
+        index([HEADER, (b"a", entry())], blocks=100): "damaged: ",
+        index([HEADER, (b"a", entry())], kind=1): "the index is compressed",
+        index([HEADER, (b"a" * 2000, entry())]): "damaged: an entry of the index is longer than its block",
+        index([(b"", b"\x08\x00")]): "damaged: the index does not say how many data files there are",
+        index([(b"", b"\x08\x01\x10\x01")]): "was written by a big-endian machine",
+        index([HEADER] * 200_002): "damaged: the index has  twice",
+        good[:-1]: "damaged: the index does not end with the magic number of a table",
+        bytes([good[0] ^ 1]) + good[1:]: "damaged: the checksum of the index is wrong at byte 0",
+    }
+    for content, start in cases.items():
+        assert refusal(written(path, content)).startswith(start)
+    os.truncate(written(path, good), 2**25)
+    assert refusal(path) == "the index has more than 16,777,216 bytes"
+    written(path, good)
+    (tmp_path / "x.data-00000-of-00001").unlink()
+    assert refusal(tmp_path / "x") == "x.data-00000-of-00001 is missing beside it"
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 4, 5, 31, 32, 33, 1000, 4097])
+def test_checksums_equal_the_definition(length):
+    data = np.random.default_rng(length).bytes(length)
+    register = 0xFFFFFFFF
+    for byte in data:
+        register ^= byte
+        for _ in range(8):
+            register = register >> 1 ^ (0x82F63B78 if register & 1 else 0)
+    assert crc32c(data) == register ^ 0xFFFFFFFF
+    assert crc32c(b"123456789") == 0xE3069283  # RFC 3720
+
+
+# ------------------------------------------------------------------------------------------------- Keras, safetensors
+
+
+def test_keras_files_are_read_in_the_order_of_their_lists(tmp_path):
+    keras = pytest.importorskip("keras")
+    model = keras.Sequential([keras.Input((8, 8, 3)), *(keras.layers.Conv2D(4, 3, name=name) for name in "ba")])
+    model.save(tmp_path / "whole.h5")
+    model.save_weights(tmp_path / "x.weights.h5")
+    checkpoint = read_checkpoint(tmp_path / "whole.h5")
+    assert checkpoint.format == "keras" and checkpoint.facts["keras_version"] == keras.__version__
+    assert [Path(name).parts[1] for name in checkpoint.arrays] == ["b", "b", "a", "a"]
+    for array, weight in zip(checkpoint.arrays.values(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(array, weight)
+    assert len(read_checkpoint(tmp_path / "x.weights.h5").arrays) == 4
+
+
+def test_keras_2_weights_of_subclassed_models(tmp_path):
+    with h5py.File(tmp_path / "x.tf2.h5", "w") as file:
+        file.attrs["layer_names"] = [b"features", b"output1"]
+        names = [b"features/init_block/conv/kernel:0", b"features/a/bn/gamma:0"]
+        for name in names:
+            file[f"features/{name.decode()}"] = np.ones(2, np.float32)
+        file["features"].attrs["weight_names0"] = names[:1]  # long lists are split
+        file["features"].attrs["weight_names1"] = names[1:]
+        file["output1/output1/bias:0"] = np.zeros(3)
+        file["output1"].attrs["weight_names"] = [b"output1/bias:0", b"missing"]
+    expected = [*(f"features/{name.decode()}" for name in names), "output1/output1/bias:0"]
+    assert list(read_checkpoint(tmp_path / "x.tf2.h5").arrays) == expected
+
+
+def test_lying_keras_files_are_refused(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("a", (2**40,), np.float32, chunks=(2**10,))
+    assert refusal(tmp_path / "x.h5").startswith("/a claims the shape (1099511627776,)")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("a", (4,), np.float32, external=[("/etc/passwd", 0, 16)])
+    assert refusal(tmp_path / "x.h5") == "/a is kept in another file"
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["a"] = ["text"]
+    assert refusal(tmp_path / "x.h5") == "contains no arrays of numbers"
+
+
+def test_safetensors_files(torch, tmp_path):
+    from safetensors.torch import save_file
+
+    tensors = {"a": torch.randn(2, 3), "b": torch.arange(4), "c": torch.randn(5).bfloat16(), "d": torch.ones(()).half()}
+    save_file(tensors, tmp_path / "x.safetensors", metadata={"format": "pt"})
+    checkpoint = read_checkpoint(tmp_path / "x.safetensors")
+    assert checkpoint.format == "safetensors" and checkpoint.facts == {"format": "pt"}
+    for name, tensor in tensors.items():
+        expected = (tensor.float() if name == "c" else tensor).numpy()
+        assert checkpoint.arrays[name].dtype == expected.dtype
+        np.testing.assert_array_equal(checkpoint.arrays[name], expected)
+    data = (tmp_path / "x.safetensors").read_bytes()
+    huge = data.replace(b'"shape":[2,3]', b'"shape":[9,9]')
+    for content in (data[:50], data[:-1], data + b"x", huge, struct.pack("<Q", 2**60) + data[8:]):
+        assert refusal(written(tmp_path / "y", content)).startswith("damaged, or cannot be read (SafetensorError: ")
+
+
+@pytest.mark.skipif(not FOREIGN.is_dir(), reason="no checkpoints of other projects")
+def test_published_tensorflow_checkpoints():
+    for depth, count in ((20, 97), (32, 157)):
+        checkpoint = read_checkpoint(FOREIGN / f"sjmikler_resnet{depth}.tf")
+        assert len(checkpoint.arrays) == count
+        assert checkpoint.arrays["layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE"].shape == (3, 3, 3, 16)

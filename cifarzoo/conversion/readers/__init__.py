@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cifarzoo.conversion.checkpoint import Checkpoint
+from cifarzoo.conversion.readers import keras_files, npz_files, safetensors_files, tensorflow_files, torch_files
 from cifarzoo.errors import WeightsError, summarize
 
 ZIP, HDF5, PICKLE, NPY, GZIP = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"\x80", b"\x93NUMPY", b"\x1f\x8b"
@@ -40,18 +41,22 @@ def _reader(path: Path) -> Callable[[Path], Checkpoint]:
     """
     if path.is_dir():
         raise WeightsError(f"is a folder; expected {READABLE}")
+    if (index := tensorflow_files.index_of(path)) is not None:
+        return lambda _: tensorflow_files.read(index)
     with open(path, "rb") as file:
         start = file.read(2**12)
     if start.startswith(ZIP):
         return _zip_reader(path)
     if start.startswith(PICKLE):
         return _pickle_reader(start)
+    if start.startswith(HDF5):
+        return keras_files.read
+    if start[8:10] in (b'{"', b"{}", b"{ "):
+        return safetensors_files.read
     raise WeightsError(f"{_other_content(start)}; expected {READABLE}")
 
 
 def _zip_reader(path: Path) -> Callable[[Path], Checkpoint]:
-    from cifarzoo.conversion.readers import npz_files, torch_files
-
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     if torch_files.pickle_folder(names) is not None:
@@ -64,8 +69,6 @@ def _zip_reader(path: Path) -> Callable[[Path], Checkpoint]:
 
 
 def _pickle_reader(start: bytes) -> Callable[[Path], Checkpoint]:
-    from cifarzoo.conversion.readers import torch_files
-
     if torch_files.LEGACY_MAGIC not in start[:40]:
         raise WeightsError("is a pickle, but not one of torch.save; save the arrays with numpy.savez")
     return torch_files.read_legacy
@@ -84,6 +87,8 @@ def _other_content(start: bytes) -> str:
         return "is compressed by gzip: unpack it"
     if start[257:262] == b"ustar":
         return "is a tar archive: unpack it, or, if torch.load reads it, save it again with torch.save"
+    if start.startswith(b"model_checkpoint_path"):
+        return "is TensorFlow's list of checkpoints: name one of the .index files beside it"
     if not start:
         return "is empty"
     return "has an unknown format"
