@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cifarzoo.checksum import sha256
 from cifarzoo.errors import WeightsError
+from cifarzoo.evaluation.atlas import markdown_page, rows
 from cifarzoo.pretrained.manifest import Published, find_entry, read_manifest
 from cifarzoo.publishing.cards import card
 from cifarzoo.publishing.pages import readme_with_table, results_page
@@ -22,7 +23,7 @@ class WeightsFolder:
     """Published weights and the pages about them.
 
     Attributes:
-        path: The folder; README.md and RESULTS.md are in its parent.
+        path: The folder; README.md, RESULTS.md and docs/atlas.md are in its parent.
         manifest_path: The list of published files.
     """
 
@@ -125,7 +126,8 @@ class WeightsFolder:
             self._write(entries)
 
     def write_pages(self) -> None:
-        """Write what is generated from the manifest: the cards, and in the parent folder README's table and RESULTS.md.
+        """Write what is generated from the manifest: the cards, and in the parent folder README's table, RESULTS.md and
+        docs/atlas.md.
 
         Raises:
             WeightsError: there is no manifest, or the README lacks the table's marks; nothing is written then.
@@ -152,6 +154,8 @@ class WeightsFolder:
             pages[parent / "RESULTS.md"] = results_page(entries, anchors)
             if (readme := parent / "README.md").is_file():
                 pages[readme] = readme_with_table(readme, entries)
+            if (atlas := parent / "docs" / "atlas.md").is_file():
+                pages[atlas] = markdown_page(rows(entries))
         return pages
 
 
