@@ -34,7 +34,8 @@ def state_of(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
 
 
 def _network(groups: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    for name in ("", *NETWORKS):
+    # What lies beside a named network is a result such as its accuracy.
+    for name in (*NETWORKS, ""):
         if name in groups:
             return groups[name]
     if len(groups) == 1:

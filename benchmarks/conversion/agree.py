@@ -1,0 +1,206 @@
+"""Compare converted networks with the networks they come from: equal weights give equal logits.
+
+Usage: python benchmarks/conversion/agree.py [PATTERN ...] [--classes N] [--skip PATTERN] [--redo]
+
+For every architecture of the table of checkpoints, once per source, number of classes (10 and 100) and file format, an
+independent implementation draws random weights and saves them as the source does. The file is converted, and both
+networks see the same raw pixels. PATTERN selects by name: `osmr/preresnet*`.
+
+Results are kept in agreement.json, and the table in README.md is written anew from it. What is in there is skipped
+unless `--redo`. Formats whose libraries are missing are left out: pytorchcv for osmr; tf_keras and tf2cv for .h5 files.
+"""
+
+import argparse
+import fnmatch
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from references import STATISTICS, normalised, random_images, reference
+
+from cifarzoo.conversion.convert import convert
+from cifarzoo.conversion.entries import Entry, entries
+from cifarzoo.conversion.layouts import LAYOUTS
+from cifarzoo.conversion.readers import read_checkpoint
+from cifarzoo.conversion.state import state_of
+from cifarzoo.data.statistics import STATISTICS as OURS
+from cifarzoo.errors import CifarzooError
+from cifarzoo.marked_table import with_table
+from cifarzoo.models.registry import build_described
+from cifarzoo.pretrained.description import Description
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "agreement.json"
+MARKS = ("<!-- begin agreement -->", "<!-- end agreement -->")
+TOLERANCE = 1e-4
+IMAGES = 4
+
+
+def cases(patterns: list[str], skip: list[str], only_classes: int | None) -> list[Entry]:
+    """Return one entry per source, architecture and number of classes, the smallest networks first."""
+    chosen: dict[tuple, Entry] = {}
+    for entry in entries().values():
+        network = (entry.source, entry.layout, entry.factory, json.dumps(entry.arguments))
+        for classes in (10, 100):
+            key = (*network, classes)
+            # The source's own entry for this number of classes, which has its own statistics, takes precedence.
+            if key not in chosen or (chosen[key].remark == "other" and entry.classes == classes):
+                own = entry.classes == classes
+                chosen[key] = replace(entry, classes=classes, remark="" if own else "other")
+    names = lambda entry: [entry.name, f"{entry.factory}/{entry.classes}"]  # noqa: E731
+    selected = [
+        entry
+        for entry in chosen.values()
+        if (not patterns or any(fnmatch.fnmatch(n, p) for n in names(entry) for p in patterns))
+        and not any(fnmatch.fnmatch(n, p) for n in names(entry) for p in skip)
+        and only_classes in (None, entry.classes)
+    ]
+    return sorted(selected, key=lambda entry: entry.trainable or 0)
+
+
+def our_model(entry: Entry):
+    description = Description(
+        factory=entry.factory,
+        arguments=entry.arguments,
+        classes=entry.classes,
+        statistics=entry.statistics,
+        dataset=entry.dataset,
+    )
+    return build_described(description)
+
+
+def entry_statistics(entry: Entry):
+    """Return the table's mean and deviation on 0-1, for sources whose statistics are per entry."""
+    if entry.statistics == "lasagne":
+        from cifarzoo import load_data
+
+        return load_data("cifar10").train.images.mean(axis=0, dtype="float64") / 255, 1.0
+    if isinstance(entry.statistics, str):
+        mean, std = STATISTICS.get(entry.statistics) or [np.divide(value, 255) for value in OURS[entry.statistics]]
+        return mean, std
+    return [np.divide(entry.statistics[key], 255) for key in ("mean", "std")]
+
+
+def difference(model, expected, images):
+    """Return the largest difference of the logits, relative to the largest logit."""
+    logits = np.asarray(model(images.astype("float32"), training=False))
+    return float(np.abs(logits - expected).max() / np.abs(expected).max())
+
+
+def fill(model, entry: Entry, path: Path) -> None:
+    checkpoint = read_checkpoint(path)
+    convert(model, state_of(checkpoint), LAYOUTS[entry.layout_of(checkpoint.format)], entry.epsilon)
+
+
+def keras2_file(entry: Entry, images, folder: Path):
+    """Let a process with Keras 2 draw a network and save it; return the path and its logits."""
+    statistics = STATISTICS["kuangliu"]
+    inputs = np.concatenate([normalised(random_images(16, 1), statistics), normalised(images, statistics)])
+    np.save(folder / "images.npy", inputs.transpose(0, 2, 3, 1))
+    weights = folder / ("weights.h5" if entry.source == "osmr" else "weights.tf")
+    arguments = [entry.name, entry.classes, folder / "images.npy", folder / "logits.npy", weights]
+    command = [sys.executable, HERE / "keras2_networks.py", *arguments]
+    environment = os.environ | {"TF_USE_LEGACY_KERAS": "1"}
+    run = subprocess.run([str(part) for part in command], env=environment, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise RuntimeError(run.stderr[-500:])
+    return weights, np.load(folder / "logits.npy")
+
+
+def compare(entry: Entry, done: dict, redo: bool) -> dict[str, dict]:
+    """Compare one network in all formats; return results by key."""
+    formats = {files[0].format for files in entry.files}
+    keras2 = [form for form in ("keras", "tensorflow") if form in formats and importlib.util.find_spec("tf_keras")]
+    if "keras" in keras2 and not importlib.util.find_spec("tf2cv"):
+        keras2.remove("keras")
+    key = lambda form: f"{entry.name}|{entry.classes}|{form}"  # noqa: E731
+    results = {}
+    images = random_images(IMAGES, seed=7)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        files, model = {}, None
+        wanted = lambda form: redo or done.get(key(form), {}).get("difference", 1) > TOLERANCE  # noqa: E731
+        direct = [form for form in formats - {"keras"} if wanted(form)]
+        if direct:
+            source = reference(entry)
+            expected = source.logits(images, entry_statistics(entry))
+            files |= {form: (source.savers[form](folder / f"file.{form}", source.network), expected) for form in direct}
+            del source
+        makers = [form for form in keras2 if wanted(f"{form} (Keras 2)")]
+        for form in [*direct, *makers]:
+            start = time.perf_counter()
+            name = f"{form} (Keras 2)" if form in makers and form not in files else form
+            try:
+                if name != form or form not in files:
+                    path, expected = keras2_file(entry, images, folder)
+                else:
+                    path, expected = files.pop(form)
+                model = model or our_model(entry)
+                fill(model, entry, path)
+                result = {"difference": difference(model, expected, images), "parameters": model.count_params()}
+            except (CifarzooError, RuntimeError, KeyError, AttributeError, TypeError) as failure:
+                if not isinstance(failure, CifarzooError):
+                    traceback.print_exc()
+                result = {"problem": " ".join(str(failure).split())[:300]}
+            results[key(name)] = result | {"seconds": round(time.perf_counter() - start, 1)}
+    return results
+
+
+def table(results: dict[str, dict]) -> str:
+    """Return one row per network and format, with both numbers of classes."""
+    rows: dict[tuple, dict[int, dict]] = {}
+    for key, result in results.items():
+        name, classes, form = key.split("|")
+        source, network = name.split("/", 1)
+        network = network.removesuffix("_cifar10").removesuffix("_cifar100")
+        for prefix in ("cifar10_", "cifar100_"):
+            network = network.removeprefix(prefix)
+        rows.setdefault((source, network, form), {})[int(classes)] = result
+    lines = ["| source | network | format | 10 classes | 100 classes |", "| --- | --- | --- | ---: | ---: |"]
+    for (source, network, form), by_classes in sorted(rows.items()):
+        cells = [by_classes.get(classes, {}) for classes in (10, 100)]
+        texts = [f"{c['difference']:.1e}" if c else "" for c in cells]
+        lines.append(f"| {source} | {network} | {form} | {texts[0]} | {texts[1]} |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("patterns", nargs="*", metavar="PATTERN")
+    parser.add_argument("--classes", type=int)
+    parser.add_argument("--skip", action="append", default=[], metavar="PATTERN")
+    parser.add_argument("--redo", action="store_true")
+    parser.add_argument("--list", action="store_true")
+    arguments = parser.parse_args()
+    selected = cases(arguments.patterns, arguments.skip, arguments.classes)
+    if arguments.list:
+        for entry in selected:
+            print(entry.name, entry.classes, entry.trainable, entry.factory, entry.arguments)
+        return
+    for entry in selected:
+        done = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+        start = time.perf_counter()
+        results = compare(entry, done, arguments.redo)
+        for key, result in results.items():
+            text = f"{result['difference']:.1e}" if "difference" in result else result["problem"]
+            bad = "" if result.get("difference", 1) <= TOLERANCE else "  <-- differs"
+            print(f"{key:70} {text}{bad}", flush=True)
+        if results:
+            print(f"{'':70} {time.perf_counter() - start:.1f} s", flush=True)
+            done = {key: result for key, result in (done | results).items() if "difference" in result}
+            RESULTS.write_text(json.dumps(dict(sorted(done.items())), indent=1) + "\n", encoding="utf-8")
+    page = HERE / "README.md"
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    page.write_text(with_table(page, MARKS, table(results)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
