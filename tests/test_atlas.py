@@ -14,6 +14,7 @@ from cifarzoo.conversion.entries import entries
 from cifarzoo.errors import CifarzooError, DataError
 from cifarzoo.evaluation import atlas
 from cifarzoo.pretrained.manifest import manifest
+from cifarzoo.publishing.weights_folder import WeightsFolder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 
@@ -32,6 +33,17 @@ def test_row_of_another_projects_file():
     (row,) = [row for row in atlas.rows([]) if row["name"] == "osmr/wrn28_10_cifar100"]
     assert (row["parameters"], row["reported"], row["selection"]) == (36_554_836, 17.88, "probably best on test")
     assert [file["hash"].split()[0] for file in row["files"]] == ["sha1_of_member"] * 2
+
+
+def test_publishing_updates_the_page(tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "docs").mkdir()
+    for name in ("weights/manifest.json", "weights/anchors.yaml", "README.md"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    page = tmp_path / "docs" / "atlas.md"
+    page.write_text("old", encoding="utf-8")
+    WeightsFolder(tmp_path / "weights").write_pages()
+    assert page.read_text(encoding="utf-8") == atlas.markdown_page(atlas.rows())
 
 
 @pytest.fixture(scope="module")
