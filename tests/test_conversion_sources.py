@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cifarzoo.conversion.checkpoint import Checkpoint
 from cifarzoo.conversion.convert import convert
 from cifarzoo.conversion.layouts import LAYOUTS
 from cifarzoo.conversion.readers import read_checkpoint
@@ -33,6 +34,7 @@ from references import (  # noqa: E402
 
 IMAGES = random_images(4, seed=7)
 AKAMASTER = {"shortcut": networks.Zeros, "shortcut_name": "shortcut", "classifier": "linear"}
+PREACTIVATED = {"block_type": "preactivated", "shortcut_type": "B", "strided_padding": "same"}
 KUANGLIU = {"shortcut_name": "shortcut", "classifier": "linear"}
 
 
@@ -48,7 +50,7 @@ def shakedrop_pyramidnet(classes, statistics):
     )  # fmt: skip
 
 
-# Key map: network, how it is saved, our factory and arguments, input statistics, epsilon.
+# Key map (and a word that tells cases apart): network, how it is saved, our factory and arguments, statistics, epsilon.
 CASES = {
     "torchvision": (
         functools.partial(networks.resnet, 20), in_torch(),
@@ -82,7 +84,22 @@ CASES = {
     "lasagne": (
         functools.partial(networks.lasagne_resnet, 20), files.save_lasagne, "cifar_resnet20", {}, "unit",
     ),
+    "tf2cv": (
+        functools.partial(networks.resnet, 20), files.save_tf2cv, "cifar_resnet20", {"shortcut_type": "B"}, "kuangliu",
+    ),
     "sjmikler": (
+        functools.partial(networks.keras_resnet, 20, kind="original"), files.save_keras_checkpoint,
+        "cifar_resnet20", {"strided_padding": "same"}, "kuangliu", 1e-3,
+    ),
+    "sjmikler preactivated": (
+        functools.partial(networks.keras_resnet, 20, kind="preactivated"), files.save_keras_checkpoint,
+        "cifar_resnet20", PREACTIVATED, "kuangliu", 1e-3,
+    ),
+    "sjmikler bottleneck": (
+        functools.partial(networks.keras_resnet, 20, kind="bottleneck"), files.save_keras_checkpoint, "cifar_resnet",
+        PREACTIVATED | {"depth": 20, "bottleneck": True}, "kuangliu", 1e-3,
+    ),
+    "sjmikler vgg": (
         functools.partial(networks.keras_vgg, 11), files.save_keras_checkpoint, "cifar_vgg11", {}, "kuangliu", 1e-3,
     ),
 }  # fmt: skip
@@ -119,7 +136,7 @@ def test_converted_networks_give_the_same_logits(case, tmp_path):
     for classes in (10, 100):
         path, expected = foreign(case, classes, tmp_path / "file.npz")
         model = ours(case, classes)
-        fill(model, path, case, epsilon)
+        fill(model, path, case.split()[0], epsilon)
         assert difference(model, expected) < 1e-4
 
 
@@ -128,6 +145,7 @@ MISTAKES = {
     "other statistics": ("hendrycks_wrn", "hendrycks_wrn", {"statistics": "kuangliu"}, 1e-5),
     "zero channels behind": ("akamaster", "kuangliu", {}, 1e-5),
     "another epsilon": ("sjmikler", "sjmikler", {}, 1e-5),
+    "symmetric padding": ("sjmikler", "sjmikler", {"strided_padding": "symmetric"}, 1e-3),
 }
 
 
@@ -144,3 +162,17 @@ def test_another_number_of_classes_is_refused(tmp_path):
     path, _ = foreign("torchvision", 100, tmp_path / "file.pt")
     with pytest.raises(WeightsError, match="fc.weight"):
         fill(ours("torchvision", 10), path, "torchvision", 1e-5)
+
+
+def test_tf2cv_kernels_of_groups_are_joined_by_number():
+    kernels = {n: np.full((3, 3, 2, 2), n, "float32") for n in range(1, 12)}
+    folder = "features/cifar_res_ne_xt/features/features/stage1/stage1/unit1/body/conv2/conv"
+    arrays = {f"{folder}/convgroup{n}/kernel:0": kernels[n] for n in sorted(kernels, key=str)}
+    state = state_of(Checkpoint("keras", arrays))
+    assert list(state) == ["features/stage1/unit1/body/conv2/conv/kernel"]
+    assert [*state.popitem()[1][0, 0, 0, ::2]] == list(kernels)
+
+
+def test_tf2cv_kernels_of_unequal_groups_are_left_over():
+    arrays = {f"a/a/convgroup{n}/kernel:0": np.zeros((3, 3, 2, n), "float32") for n in (1, 2)}
+    assert len(state_of(Checkpoint("keras", arrays))) == 2

@@ -1,5 +1,6 @@
 """Write PyTorch networks in the formats in which other projects publish theirs, and fill networks from such files."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,30 @@ def chainer_arrays(network):
 
 def save_chainer(path, network):
     np.savez_compressed(path, **chainer_arrays(network))
+    return path
+
+
+def save_tf2cv(path, network):
+    """Write a `torch_networks.resnet` as tf2cv's twin of it does, which names and groups variables by layers' names."""
+    import h5py
+
+    def place(name):
+        block = re.fullmatch(r"layer(\d)\.(\d+)\.(?:(conv|bn)(\d)|downsample\.([01]))", name)
+        if block:
+            stage, unit = f"stage{block[1]}", f"unit{int(block[2]) + 1}"
+            inner = f"body/conv{block[4]}" if block[3] else "identity_conv"
+            kind = block[3] or ("conv", "bn")[int(block[5])]
+            folders = f"features/features/{stage}/{stage}/{unit}/{inner}"
+        else:
+            kind, folders = name.rstrip("1"), "features/features/init_block"
+        return f"features/cifar_res_net/{folders}/" + ("conv/conv" if kind == "conv" else "bn")
+
+    with h5py.File(path, "w") as file:
+        for name, layer in network.named_modules():
+            if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d, nn.Linear)):
+                folder = "output1/cifar_res_net/output1" if isinstance(layer, nn.Linear) else place(name)
+                for leaf, tensor in keras_tensors(layer).items():
+                    file[f"{folder}/{leaf}:0"] = tensor.detach().numpy()
     return path
 
 

@@ -137,6 +137,20 @@ def chainercv_places(slots: Sequence[Slot]) -> Places:
     }
 
 
+def tf2cv_places(slots: Sequence[Slot]) -> Places:
+    """Return the places in tf2cv's network, where every convolution is a layer `conv` of its block.
+
+    Networks that tf2cv lacks get places that no file has.
+    """
+    kinds = {slot.name: slot.kind for slot in slots}
+    places: Places = {}
+    for name, spellings in pytorchcv_places(slots).items():
+        place = spellings[0].replace(".", "/") if spellings else name
+        bare = kinds[name] == "convolution" and not place.endswith("/conv")
+        places[name] = ("output1",) if name == "logits" else (f"{place}/conv" if bare else place,)
+    return places
+
+
 # ResNets as torchvision names them, and as kuangliu/pytorch-cifar does.
 TORCHVISION: Templates = {
     "stem_conv": "conv1",
@@ -191,6 +205,7 @@ FAST_AUTOAUGMENT_WRN: Templates = KUANGLIU | {"final_bn": "bn1"}
 LAYOUTS: dict[str, Layout] = {
     "pytorchcv": Layout("pytorchcv", pytorchcv_places),
     "chainercv": Layout("chainercv2", chainercv_places, CHAINER),
+    "tf2cv": Layout("tf2cv", tf2cv_places, KERAS),
     "torchvision": Layout("torchvision's ResNets for CIFAR", TORCHVISION),
     "kuangliu": Layout("kuangliu/pytorch-cifar", KUANGLIU),
     "akamaster": Layout("akamaster/pytorch_resnet_cifar10", KUANGLIU, zero_channels="both"),

@@ -15,6 +15,8 @@ WRAPPER = re.compile(r"(?:module|model|_orig_mod)[./]")
 # the constants of AugMix's input, which the table of entries states.
 COUNTERS = {"num_batches_tracked", "N", "mu", "sigma"}
 TENSORFLOW_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+# tf2cv stores a grouped convolution as one kernel per group.
+GROUP = re.compile(r"(.+)/convgroup(\d+)/(kernel)")
 
 
 def state_of(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
@@ -24,13 +26,41 @@ def state_of(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
         WeightsError: it holds no arrays, or several networks without a name that tells which to use.
     """
     groups: dict[str, dict[str, np.ndarray]] = {}
-    for name, array in checkpoint.arrays.items():
+    arrays = _short_keras_names(checkpoint.arrays) if checkpoint.format == "keras" else checkpoint.arrays
+    for name, array in arrays.items():
         # Only PyTorch's checkpoints are nested; elsewhere a slash is part of a layer's name.
         parent, _, own = name.rpartition("/") if checkpoint.format == "torch" else ("", "", name)
         own = own.removesuffix(TENSORFLOW_SUFFIX)
         if re.split(r"[./]", own)[-1] not in COUNTERS:
             groups.setdefault(parent, {})[own] = array
     return _without_wrappers(_network(groups))
+
+
+def _short_keras_names(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays of a Keras 2 file without the repetitions in their names, and convolutions in one piece.
+
+    "features/cifar_res_net/features/features/init_block/conv/conv/kernel:0" becomes "features/init_block/conv/kernel":
+    it begins with the name of the group in the file, then comes the variable's.
+    """
+    short: dict[str, np.ndarray] = {}
+    pieces: dict[str, dict[int, np.ndarray]] = {}
+    for path, array in arrays.items():
+        top, *rest = path.removesuffix(":0").split("/")
+        rest = rest[rest.index(top) :] if top in rest else rest
+        name = "/".join(part for part, before in zip(rest, ["", *rest], strict=False) if part != before)
+        piece = GROUP.fullmatch(name)
+        if piece and array.ndim == 4:
+            pieces.setdefault(f"{piece[1]}/{piece[3]}", {})[int(piece[2])] = array
+        else:
+            # What has no name of its own keeps its path, and is left over later.
+            short[path if name in short or not name else name] = array
+    for name, by_number in pieces.items():
+        kernels = [by_number[number] for number in sorted(by_number)]
+        if len({kernel.shape for kernel in kernels}) == 1 and name not in short:
+            short[name] = np.concatenate(kernels, axis=-1)
+        else:
+            short |= {f"{name}/convgroup{number}": kernel for number, kernel in by_number.items()}
+    return short
 
 
 def _network(groups: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
