@@ -12,7 +12,7 @@ import cifarzoo
 from cifarzoo.errors import ModelError, WeightsError
 from cifarzoo.models import registry
 from cifarzoo.models.catalogue import catalogue, identity
-from cifarzoo.models.registry import create_model
+from cifarzoo.models.registry import build_described, create_model
 from cifarzoo.pretrained.arrays import layers_with_weights
 from cifarzoo.pretrained.description import Description, description_of, read_description, save_weights
 from cifarzoo.pretrained.loading import copy_backbone, initialize, load_file
@@ -430,15 +430,15 @@ def test_own_models_start_from_files_of_other_classes(tmp_path, caplog):
     save_weights(first, tmp_path / "own.weights.h5", Description(module="my_net", function="net", classes=3))
     second = named(5)
     with caplog.at_level(logging.WARNING, "cifarzoo"):
-        initialize(second, tmp_path / "own.weights.h5")
+        initialize(second, tmp_path / "own.weights.h5", build_described)
     assert "own.weights.h5 (3 classes), fresh classifier for 5 classes" in caplog.text
     np.testing.assert_array_equal(second.layers[0].get_weights()[0], first.layers[0].get_weights()[0])
     with pytest.raises(
         WeightsError, match=r"layer conv has shapes \(3, 3, 3, 4\), \(4,\) instead of \(3, 3, 3, 6\), \(6,\)"
     ):
-        initialize(named(3, filters=6), tmp_path / "own.weights.h5")
+        initialize(named(3, filters=6), tmp_path / "own.weights.h5", build_described)
     with pytest.raises(WeightsError, match="own.weights.h5: does not fit .*: the file has no layer conv2d") as failure:
-        initialize(own_model(classes=7), tmp_path / "own.weights.h5")
+        initialize(own_model(classes=7), tmp_path / "own.weights.h5", build_described)
     assert "\n" not in str(failure.value)
 
 

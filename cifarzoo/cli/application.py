@@ -6,11 +6,22 @@ import typer
 import typer.main
 
 from cifarzoo._version import __version__
-from cifarzoo.cli import atlas, augmentation, evaluation, models, schema, sharpness, show, training, weights
+from cifarzoo.cli import (
+    atlas,
+    augmentation,
+    conversion,
+    evaluation,
+    models,
+    schema,
+    sharpness,
+    show,
+    training,
+    weights,
+)
 
 HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(pretty_exceptions_enable=False, context_settings=HELP)
-for group in (models, show, training, evaluation, sharpness, augmentation, atlas, weights, schema):
+for group in (models, show, training, evaluation, sharpness, augmentation, atlas, weights, conversion, schema):
     app.add_typer(group.commands)
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 from cifarzoo.conversion.names import Places, Templates, translate
 from cifarzoo.conversion.orders import lasagne_arrays, numbered_layers, sequential_vgg
 from cifarzoo.conversion.slots import Slot
+from cifarzoo.errors import WeightsError, printable
 
 
 @dataclass(frozen=True)
@@ -227,3 +228,14 @@ LAYOUTS: dict[str, Layout] = {
         inverse_deviation=True,
     ),
 }
+
+
+def layout_named(name: str) -> Layout:
+    """Return a layout by name.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    if name not in LAYOUTS:
+        raise WeightsError(f"{printable(name)}: unknown key map; expected one of {', '.join(LAYOUTS)}")
+    return LAYOUTS[name]

@@ -1,9 +1,9 @@
 """Errors that we measured from other projects' checkpoints: measured.json, which this command writes.
 
-    cifarzoo import akamaster/resnet20 --evaluate --json > resnet20.json
+    cifarzoo import akamaster/resnet20 --evaluate --format json > resnet20.json
     python -m cifarzoo.conversion.measured resnet20.json
 
-It adds to the table, or replaces in it, what `cifarzoo import --evaluate --json` printed into the files.
+It adds to the table, or replaces in it, what `cifarzoo import --evaluate --format json` printed into the files.
 """
 
 import functools
@@ -44,7 +44,7 @@ def record(documents: list[dict[str, Any]], path: Path = PATH) -> None:
     """Add measurements to a file.
 
     Args:
-        documents: What `cifarzoo import --evaluate --json` prints about one entry, each.
+        documents: What `cifarzoo import --evaluate --format json` prints about one entry, each.
         path: The file.
 
     Raises:

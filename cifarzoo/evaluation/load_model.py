@@ -14,7 +14,7 @@ from cifarzoo.models.load import load
 from cifarzoo.pretrained.description import Description, read_description
 from cifarzoo.pretrained.loading import load_file
 from cifarzoo.pretrained.manifest import Published, find_entry, manifest
-from cifarzoo.pretrained.selection import select
+from cifarzoo.pretrained.selection import foreign_entry, select
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.build import build_model
 
@@ -41,8 +41,9 @@ def load_model(name: str, weights: str | None = None, arguments: dict | None = N
 
     Args:
         name: One of: the folder of a run; a `.keras` file; a `.weights.h5` file that says what it contains; the tag of
-            published weights; the name of a model.
-        weights: For the name of a model, the tag or path of its weights. Default: the default published ones.
+            published weights; the name of another project's checkpoint; the name of a model.
+        weights: For the name of a model, the tag, checkpoint or path of its weights. Default: the default published
+            ones.
         arguments: For the name of a model, arguments of its factory.
 
     Raises:
@@ -53,7 +54,8 @@ def load_model(name: str, weights: str | None = None, arguments: dict | None = N
     path, entries = Path(name), manifest()
     is_file = path.name.endswith((".keras", ".h5"))
     entry = find_entry(name, entries)
-    if (weights or arguments) and (path.is_dir() or is_file or entry):
+    checkpoint = None if path.is_dir() or is_file else foreign_entry(name)
+    if (weights or arguments) and (path.is_dir() or is_file or entry or checkpoint):
         raise ModelError(
             f"{name}: has its own weights and arguments; --weights and --argument go with the name of a model, "
             "such as cifar_resnet20"
@@ -66,6 +68,8 @@ def load_model(name: str, weights: str | None = None, arguments: dict | None = N
         return load_weight_file(path, entries)
     if entry:
         return load_published(entry)
+    if checkpoint:
+        return LoadedModel(load(checkpoint.name), checkpoint.dataset, checkpoint.name)
     return load_by_name(name, entries, weights or True, arguments or {})
 
 
@@ -126,7 +130,7 @@ def load_by_name(name: str, entries: list[Published], weights: Literal[True] | s
     Args:
         name: Name of the model.
         entries: The manifest.
-        weights: True for the default published weights, or a tag or a path.
+        weights: True for the default published weights, or a tag, another project's checkpoint or a path.
         arguments: Arguments of the factory. If `weights` is a tag, its entry provides those that are missing.
 
     Raises:
@@ -137,6 +141,8 @@ def load_by_name(name: str, entries: list[Published], weights: Literal[True] | s
         model = registered.factory(load_weights=weights, **arguments)
         description = None if weights.endswith(".keras") else read_description(weights)
         return _of_file(model, description, weights)
+    if weights is not True and (checkpoint := foreign_entry(weights)):
+        return LoadedModel(registered.factory(load_weights=weights, **arguments), checkpoint.dataset, checkpoint.name)
     tagged = None if weights is True else find_entry(weights, entries)
     if tagged and tagged.model == registered.name:
         arguments = tagged.architecture | {"classes": tagged.classes} | arguments

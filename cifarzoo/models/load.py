@@ -17,7 +17,9 @@ def load(name: str | os.PathLike) -> "keras.Model":
     """Build the model that a weight file describes, and load the file.
 
     Args:
-        name: A tag of published weights, the path of a `.weights.h5` file that cifarzoo wrote, or of a `.keras` file.
+        name: A tag of published weights, the name of another project's checkpoint from `cifarzoo import --list`, such
+            as "osmr/wrn28_10_cifar10", the path of a `.weights.h5` file that cifarzoo wrote, or of a `.keras` file.
+            A checkpoint is downloaded, checked and converted when it is loaded for the first time.
 
     Returns:
         The Keras model. Of the zoo's models, images [n, 32, 32, 3] with pixels 0-255 in, float32 logits [n, classes]
@@ -26,7 +28,7 @@ def load(name: str | os.PathLike) -> "keras.Model":
     Raises:
         WeightsError: no such weights, a damaged file, or one that does not say which factory made its model.
     """
-    source = source_named(name)
+    source = source_named(name, build_described)
     path, description = source.path, source.description
     if path.name.endswith(".keras"):
         return open_keras_file(path)

@@ -109,7 +109,7 @@ def _build(entry: Entry, arguments: dict[str, Any], explicit: set[str]) -> "kera
     from cifarzoo.pretrained.loading import load_pretrained
     from cifarzoo.pretrained.selection import find_source
 
-    source = find_source(entry.name, entry.architecture(arguments), arguments["classes"], load_weights)
+    source = find_source(entry.name, entry.architecture(arguments), arguments["classes"], load_weights, build_described)
     if load_weights is not True and source.description is not None:
         left_out = {*entry.architecture({}), "classes"} - explicit
         arguments |= source.description.arguments_of(entry.name, left_out)
@@ -198,7 +198,8 @@ def create_model(model: str, /, **arguments: Any) -> "keras.Model":
         create_model("resnet20_v2_cifar10_brief_s0")  # the model of published weights, with the weights loaded
 
     Args:
-        model: A name from `list_models`, in any case and with or without "cifar_", or a tag of published weights.
+        model: A name from `list_models`, in any case and with or without "cifar_", a tag of published weights, or the
+            name of another project's checkpoint, such as "osmr/wrn28_10_cifar10".
         arguments: Arguments of the model's factory.
 
     Raises:
@@ -206,7 +207,12 @@ def create_model(model: str, /, **arguments: Any) -> "keras.Model":
         WeightsError: an argument contradicts the tag, or its file is missing or damaged.
     """
     from cifarzoo.pretrained.manifest import find_entry, manifest
+    from cifarzoo.pretrained.selection import foreign_entry
 
+    if foreign := foreign_entry(model):
+        return get(foreign.factory).factory(
+            **foreign.arguments | {"classes": foreign.classes, "load_weights": model} | arguments
+        )
     if entry := find_entry(model, manifest()):
         return get(entry.model).factory(
             **entry.architecture | {"classes": entry.classes, "load_weights": model} | arguments

@@ -26,7 +26,7 @@ from cifarzoo.pretrained.arrays import (
 )
 from cifarzoo.pretrained.description import Description, description_of
 from cifarzoo.pretrained.hdf5 import check_saved_model
-from cifarzoo.pretrained.selection import Source, source_at, source_named
+from cifarzoo.pretrained.selection import Build, Source, source_at, source_named
 
 if TYPE_CHECKING:
     import keras
@@ -93,19 +93,21 @@ def load_pretrained(source: Source, build: "Callable[..., keras.Model]") -> "ker
     return model
 
 
-def initialize(model: "keras.Model", name: str | os.PathLike) -> None:
+def initialize(model: "keras.Model", name: str | os.PathLike, build: Build) -> None:
     """Load weights to start training from; if the file's number of classes differs, the classifier stays fresh.
 
     If the model normalises its input with the statistics of another data set than the file, log a warning.
 
     Args:
         model: A Keras model. If a factory built it, it takes only weights of the same network.
-        name: A tag of published weights, or the path of a `.weights.h5` or `.keras` file.
+        name: A tag of published weights, the name of another project's checkpoint, or the path of a `.weights.h5` or
+            `.keras` file.
+        build: Builds the model of a description, to convert another project's checkpoint into.
 
     Raises:
         WeightsError: the weights do not exist, are damaged, or belong to another network.
     """
-    _fill_from(model, source_named(name), any_statistics=True)
+    _fill_from(model, source_named(name, build), any_statistics=True)
 
 
 def _fill_from(model: "keras.Model", source: Source, any_statistics: bool = False) -> None:

@@ -2,17 +2,26 @@
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cifarzoo.checksum import sha256
+from cifarzoo.conversion.entries import Entry
+from cifarzoo.conversion.entries import entries as foreign_entries
+from cifarzoo.conversion.entries import find as find_foreign
 from cifarzoo.errors import WeightsError
 from cifarzoo.models.catalogue import identity
 from cifarzoo.pretrained.description import Description, describe_entry, read_description
 from cifarzoo.pretrained.files import find, weight_folders
 from cifarzoo.pretrained.manifest import Published, find_entry, manifest
+
+if TYPE_CHECKING:
+    import keras
+
+# Builds the model of a description with fresh weights: `registry.build_described`, which imports this module.
+Build = Callable[[Description], "keras.Model"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +29,7 @@ class Source:
     """A weight file.
 
     Attributes:
-        origin: The tag or the path, for messages.
+        origin: The tag, the name of another project's checkpoint or the path, for messages.
         path: The file.
         description: The file's description; None if it has none, and for a `.keras` file.
     """
@@ -30,14 +39,18 @@ class Source:
     description: Description | None
 
 
-def find_source(factory: str, arguments: dict[str, Any], classes: int, requested: bool | str | os.PathLike) -> Source:
+def find_source(
+    factory: str, arguments: dict[str, Any], classes: int, requested: bool | str | os.PathLike, build: Build
+) -> Source:
     """Return the file that a factory's `load_weights` asks for.
 
     Args:
         factory: The factory's name.
         arguments: Its architecture arguments, for the default file.
         classes: The number of classes, for the default file.
-        requested: True for the default file of this network, a tag, or a path.
+        requested: True for the default file of this network, a tag, the name of another project's checkpoint, or a
+            path.
+        build: Builds the model of a description, to convert another project's checkpoint into.
 
     Raises:
         WeightsError: there is no such file, or it is damaged.
@@ -48,18 +61,26 @@ def find_source(factory: str, arguments: dict[str, Any], classes: int, requested
         raise WeightsError(f"{factory}: load_weights is False, True, a tag or a path, got {requested!r}")
     if is_weight_path(requested):
         return source_at(Path(requested).expanduser())
+    if foreign := foreign_entry(str(requested)):
+        return _converted(foreign, build)
     entry = find_entry(str(requested), manifest())
     return _source_of(entry or select(factory, arguments, classes, str(requested)))
 
 
-def source_named(name: str | os.PathLike) -> Source:
-    """Return the file of a tag or at a path.
+def source_named(name: str | os.PathLike, build: Build) -> Source:
+    """Return the file of a tag, of another project's checkpoint, or at a path.
+
+    Args:
+        name: The tag, name or path.
+        build: Builds the model of a description, to convert another project's checkpoint into.
 
     Raises:
         WeightsError: there is no such file, or it is damaged.
     """
     if is_weight_path(name):
         return source_at(Path(name).expanduser())
+    if foreign := foreign_entry(str(name)):
+        return _converted(foreign, build)
     entries = manifest()
     if entry := find_entry(str(name), entries):
         return _source_of(entry)
@@ -67,6 +88,25 @@ def source_named(name: str | os.PathLike) -> Source:
         f"{name}: neither a .weights.h5 or .keras file nor published weights; there are "
         f"{', '.join(entry.tag for entry in _nearest(entries, str(name)))}; `cifarzoo list --pretrained` shows all"
     )
+
+
+def foreign_entry(name: str) -> Entry | None:
+    """Return the entry of another project's checkpoint, or None if the name does not begin with a project's.
+
+    Raises:
+        WeightsError: the project has no checkpoint of this name; the message has the nearest.
+    """
+    source, slash, _ = name.partition("/")
+    if not slash or source.lower() not in {entry.source.lower() for entry in foreign_entries().values()}:
+        return None
+    return find_foreign(name)
+
+
+def _converted(entry: Entry, build: Build) -> Source:
+    from cifarzoo.conversion.cache import weight_file as converted_file  # here, because it imports NumPy
+
+    path = converted_file(entry, build)
+    return Source(entry.name, path, read_description(path))
 
 
 def _source_of(entry: Published) -> Source:

@@ -85,7 +85,7 @@ def build_model(experiment: Experiment, classes: int, seed: int) -> keras.Model:
             f"model_parameters: {experiment.model} has {outputs} outputs, {experiment.dataset} has {classes} classes"
         )
     if weights := initial_weights(experiment, seed):
-        initialize(model, weights)
+        initialize(model, weights, registry.build_described)
     return model
 
 

@@ -1,0 +1,175 @@
+"""Commands that turn other projects' checkpoints into weight files, and weight files into theirs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cifarzoo.cli.options import DataDir, Debug, refuse
+from cifarzoo.cli.output import Column, Format, print_record, print_rows
+from cifarzoo.cli.progress import progress_bar
+from cifarzoo.errors import WeightsError
+
+if TYPE_CHECKING:
+    from cifarzoo.conversion.entries import Entry
+
+commands = typer.Typer()
+
+COLUMNS = [
+    Column("name"),
+    Column("dataset", "data", rank=4),
+    Column("error", "error %", ".2f"),
+    Column("reported_error", "reported\nerror %", ".2f"),
+    Column("selection", "selected by", rank=2),
+    Column("license", rank=5),
+    Column("failure", "not imported because", rank=1),
+]
+
+
+@commands.command("import")
+def import_checkpoints(
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(help="Name of a checkpoint, such as osmr/wrn28_10_cifar10; with --list a pattern.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="The checkpoint, if you have it already. Of TensorFlow's, the .index file.")
+    ] = None,
+    evaluate: Annotated[bool, typer.Option("--evaluate", help="Measure the error on all test images.")] = False,
+    all_: Annotated[
+        str | None, typer.Option("--all", help="Import all checkpoints of a source, or whose names match a pattern.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the checkpoints, without importing any.")] = False,
+    dataset: Annotated[str | None, typer.Option(help="With --list or --all: cifar10 or cifar100.")] = None,
+    form: Format = "",
+    data_dir: DataDir = None,
+    debug: Debug = False,
+) -> None:
+    """Download another project's checkpoint, verify its hash, and convert it into a weight file in the cache."""
+    if list_:
+        refuse(context, "--list", "file evaluate all_ data_dir")
+        from cifarzoo.cli.checkpoints import print_checkpoints
+
+        print_checkpoints(name or "*", dataset, form)
+        return
+    if (name is None) == (all_ is None):
+        raise WeightsError("import: expected either the NAME of a checkpoint, --all SOURCE or --list")
+    if all_ is not None:
+        refuse(context, "--all", "file")
+        _import_all(all_, dataset, evaluate, data_dir, form)
+        return
+    refuse(context, "NAME", "dataset")
+    if not evaluate:
+        refuse(context, "a checkpoint that is not evaluated", "data_dir")
+    from cifarzoo.conversion.entries import find
+
+    entry = find(str(name))
+    with progress_bar() as show:
+        show("start", 0)
+        from cifarzoo.evaluation.imported import import_checkpoint
+
+        row = import_checkpoint(entry, file, evaluate, data_dir, show)
+    print_record(row["name"], _fields(row, entry), form, row)
+
+
+def _fields(row: dict[str, Any], entry: "Entry") -> dict[str, str | None]:
+    from cifarzoo.data.statistics import text_of
+
+    reported = "not reported" if entry.error is None else f"{entry.error:.2f} %"
+    return {
+        "weight file": row["path"],
+        "model": row["model"],
+        "input": f"normalised by {text_of(entry.statistics)}",
+        "test error": f"{row['error']:.2f} % of {row['images']:,} images, measured here" if "error" in row else None,
+        "reported error": f"{reported} ({entry.selection}: {entry.protocol})",
+        "license": f"{entry.license}, {entry.license_url}",
+        "source": entry.homepage,
+        "SHA-256 of the source": ", ".join(row["sha256"]),
+        "SHA-256 of the weights": row["content_sha256"],
+        "checked": None if _has_hash(entry) else "no hash of the source is known",
+        "remark": entry.remark,
+    }
+
+
+def _has_hash(entry: "Entry") -> bool:
+    return any(file.hashes for files in entry.files for file in files)
+
+
+def _import_all(pattern: str, dataset: str | None, evaluate: bool, data_dir: str | None, form: str) -> None:
+    from cifarzoo.conversion.entries import matching
+
+    entries = matching(pattern, dataset)
+    if not entries:
+        raise WeightsError(f"--all {pattern}: no checkpoint matches; `cifarzoo import --list` shows all")
+    with progress_bar() as show:
+        show("start", 0)
+        from cifarzoo.evaluation.imported import import_all
+
+        rows = list(import_all(entries, evaluate, data_dir, show))
+    print_rows(rows, COLUMNS, form, f"{sum('failure' not in row for row in rows)} of {len(rows)} imported")
+    if any("failure" in row for row in rows):
+        raise typer.Exit(1)
+
+
+@commands.command()
+def convert(
+    context: typer.Context,
+    file: Annotated[
+        str, typer.Argument(help="Another project's checkpoint; with --to torch, a file, tag or name of ours.")
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="The model that it holds: 'cifar_resnet56(shortcut_type=\"B\")'.")
+    ] = None,
+    statistics: Annotated[
+        str | None,
+        typer.Option(help="What normalises its input: kuangliu, imagenet, half, unit, ... or [[MEAN], [DEVIATION]]."),
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="torch: write a PyTorch state dict of our weights instead.")] = None,
+    layout: Annotated[str | None, typer.Option(help="Name of the key map. Default: the first that fits.")] = None,
+    epsilon: Annotated[float, typer.Option(help="BatchNormalization's epsilon in the other network.")] = 1e-5,
+    dataset: Annotated[str | None, typer.Option(help="What it was trained on. Default: by the classes.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write. Default: FILE with another ending, here.")] = None,
+    form: Format = "",
+    debug: Debug = False,
+) -> None:
+    """Convert a checkpoint that is in no table into a weight file, or a weight file into a PyTorch state dict."""
+    if to is not None:
+        refuse(context, "--to", "model statistics epsilon dataset")
+        if to != "torch":
+            raise WeightsError(f"--to {to}: expected torch")
+        _write_torch(file, layout, out, form)
+        return
+    if model is None or statistics is None:
+        raise WeightsError("convert: expected --model and --statistics, or --to torch")
+    from cifarzoo.strict_yaml import parse
+
+    constants = parse(statistics, "--statistics")
+    with progress_bar() as show:
+        show("start", 0)
+        from cifarzoo.evaluation.imported import convert_checkpoint
+
+        show("convert", 0.5)
+        row = convert_checkpoint(Path(file), model, constants, layout, epsilon, dataset, out)
+    fields = {
+        "weight file": row["path"],
+        "key map": row["layout"],
+        "fit as well": ", ".join(row["others"]),
+        "arrays used": f"{row['arrays']}, all of the file and of the model",
+        "next": f"cifarzoo evaluate {row['path']}: names and shapes fit, but only the error shows whether the "
+        "networks compute the same",
+    }
+    print_record(row["model"], fields, form, row)
+
+
+def _write_torch(name: str, layout: str | None, out: Path | None, form: str) -> None:
+    from cifarzoo.evaluation.imported import write_torch
+
+    row = write_torch(name, layout, out)
+    constants = row["mean"] and f"(pixel / 255 - {row['mean']}) / {row['std']}"
+    fields = {
+        "state dict": row["path"],
+        "key map": f"{row['layout']} ({row['code']})",
+        "tensors": str(row["tensors"]),
+        "input there": constants or row["input"],
+    }
+    print_record(row["model"], fields, form, row)

@@ -1,0 +1,216 @@
+"""Converted weight files in the user's cache, made from downloads on first use.
+
+downloads/SOURCE/FILE                 as its authors published it
+converted/SOURCE/NAME.weights.h5      a weight file of ours, whose description names its source
+"""
+
+import os
+import random
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cifarzoo.checksum import sha256
+from cifarzoo.conversion import download
+from cifarzoo.conversion.content import content_sha256
+from cifarzoo.conversion.convert import convert
+from cifarzoo.conversion.entries import Entry, File
+from cifarzoo.conversion.layouts import layout_named
+from cifarzoo.conversion.readers import read_checkpoint
+from cifarzoo.conversion.state import state_of
+from cifarzoo.errors import ModelError, WeightsError
+from cifarzoo.keras_internals.precision import arithmetic
+from cifarzoo.pretrained.arrays import model_arrays, read_arrays
+from cifarzoo.pretrained.description import Description, description_of, read_description, save_weights
+from cifarzoo.runs.locks import locked
+
+if TYPE_CHECKING:
+    import keras
+
+# Builds the model of a description with fresh weights: `registry.build_described`, which imports this package.
+Build = Callable[[Description], "keras.Model"]
+# Called with the bytes that have arrived, and with all that are expected, if known.
+Progress = Callable[[int, int | None], None]
+
+# Files of other versions are converted again. Increase it with every change of what conversion computes.
+CONVERSION = 1
+
+
+def cache_folder() -> Path:
+    """Return the folder of downloads and converted files: `$CIFARZOO_CACHE`, or `models/cifarzoo` in Keras' folder."""
+    if own := os.environ.get("CIFARZOO_CACHE"):
+        return Path(own).expanduser()
+    keras_home = os.environ.get("KERAS_HOME")
+    return (Path(keras_home).expanduser() if keras_home else Path.home() / ".keras") / "models" / "cifarzoo"
+
+
+def converted_path(entry: Entry) -> Path:
+    """Return where the converted file of an entry is, or will be."""
+    return cache_folder() / "converted" / f"{entry.name}.weights.h5"
+
+
+def weight_file(entry: Entry, build: Build, file: Path | None = None, progress: Progress | None = None) -> Path:
+    """Return the converted file of an entry; download and convert it unless that was done before.
+
+    Several processes may ask at once: one of them converts, the others wait.
+
+    Args:
+        entry: The entry.
+        build: Builds the model of a description.
+        file: The checkpoint, if the user already has it: what the source publishes, or the member of its zip. It is
+            converted even if the cache has a converted file.
+        progress: Called while a download arrives.
+
+    Raises:
+        WeightsError: the download fails, its hash differs, or the file does not fit.
+        OSError: the cache cannot be written.
+    """
+    path = converted_path(entry)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_name(f"{path.name}.lock"), wait=True):
+        if file is None and _is_current(path, entry):
+            return path
+        source, files = _own_file(file, entry) if file else _downloaded(entry, progress)
+        _convert(source, files, entry, build, path)
+        return path
+
+
+def _is_current(path: Path, entry: Entry) -> bool:
+    """Whether a converted file is whole, and the one that the table's entry would give now."""
+    if not path.is_file():
+        return False
+    try:
+        description = read_description(path)
+        if description is None or not isinstance(description.source, dict):
+            return False
+        facts = description.source
+        return (
+            facts.get("conversion") == CONVERSION
+            and (facts.get("name"), facts.get("epsilon")) == (entry.name, entry.epsilon)
+            and (description.factory, description.classes) == (entry.factory, entry.classes)
+            and (description.statistics, description.dataset) == (entry.statistics, entry.dataset)
+            and entry.arguments.items() <= description.arguments.items()
+            and content_sha256(read_arrays(path)) == facts.get("content_sha256")
+        )
+    except WeightsError:  # damaged
+        return False
+
+
+def _downloaded(entry: Entry, progress: Progress | None) -> tuple[Path, tuple[File, ...]]:
+    """Download the first alternative that can be had.
+
+    Raises:
+        WeightsError: none can; the reason is that of the first.
+    """
+    folder = cache_folder() / "downloads" / entry.source
+    folder.mkdir(parents=True, exist_ok=True)
+    first: WeightsError | None = None
+    for files in entry.files:
+        try:
+            paths = [download.fetch(file, folder, progress) for file in files]
+        except WeightsError as failure:
+            first = first or failure
+            continue
+        return _to_read(paths), files
+    raise first or WeightsError(f"{entry.name}: has no address to download from")
+
+
+def _own_file(path: Path, entry: Entry) -> tuple[Path, tuple[File, ...]]:
+    """Check a file that the user already has.
+
+    Returns:
+        The path to read, and the alternative of the entry that it is.
+
+    Raises:
+        WeightsError: it is none of the entry's files.
+    """
+    problems = []
+    for files in entry.files:
+        try:
+            paths = [_checked(_sibling(path, file), file, entry) for file in files]
+        except WeightsError as failure:
+            problems.append(failure)
+            continue
+        return _to_read(paths), files
+    # The alternative with the same ending is most likely the one that was meant.
+    alike = [p for p, files in zip(problems, entry.files, strict=True) if files[0].url.endswith(path.suffix)]
+    raise (alike or problems)[0]
+
+
+def _checked(path: Path, file: File, entry: Entry) -> Path:
+    """Check a file that the user already has, and return it or the member that it is a zip of."""
+    try:
+        download.check(path, file)
+    except WeightsError as failure:
+        raise WeightsError(str(failure).removesuffix("; delete it")) from None
+    if file.member and path.suffix == ".zip":
+        folder = cache_folder() / "downloads" / entry.source
+        folder.mkdir(parents=True, exist_ok=True)
+        return download.unpack(path, file, folder)
+    return path
+
+
+def _sibling(path: Path, file: File) -> Path:
+    """Return the path of one of the files of a TensorFlow checkpoint, given the path of its .index file."""
+    part = re.search(r"\.(index|data-\d+-of-\d+)$", file.url)
+    return path.with_name(path.name.removesuffix(".index") + part[0]) if part else path
+
+
+def _to_read(paths: list[Path]) -> Path:
+    """Return the path that the reader takes: of a TensorFlow checkpoint that of the index."""
+    return next((path for path in paths if path.name.endswith(".index")), paths[0])
+
+
+def _convert(path: Path, files: tuple[File, ...], entry: Entry, build: Build, target: Path) -> None:
+    """Convert a checked checkpoint and write the weight file."""
+    checkpoint = read_checkpoint(path)
+    layout = layout_named(entry.layout_of(checkpoint.format))
+    described = Description(
+        factory=entry.factory,
+        arguments=entry.arguments,
+        classes=entry.classes,
+        statistics=entry.statistics,
+        dataset=entry.dataset,
+    )
+    with fresh_model(described, build) as model:
+        try:
+            convert(model, state_of(checkpoint), layout, entry.epsilon)
+        except WeightsError as failure:
+            raise WeightsError(f"{path}: {failure}") from None
+        source = {
+            "name": entry.name,
+            "homepage": entry.homepage,
+            "license": entry.license,
+            "license_url": entry.license_url,
+            "files": {file.url: sha256(_sibling(path, file)) for file in files},
+            "content_sha256": content_sha256(model_arrays(model)),
+            "epsilon": entry.epsilon,
+            "reported_error": entry.error,
+            "selection": entry.selection,
+            "protocol": entry.protocol,
+            "conversion": CONVERSION,
+        }
+        complete = description_of(model) or described
+        save_weights(model, target, replace(complete, dataset=entry.dataset, source=source))
+
+
+@contextmanager
+def fresh_model(description: Description, build: Build) -> "Iterator[keras.Model]":
+    """Yield a float32 model to fill, whatever precision is set, and leave Python's random numbers as they were.
+
+    Whoever fine-tunes from an imported file draws the same classifier whether the file was converted before or now.
+
+    Raises:
+        WeightsError: no factory of this version builds the model.
+    """
+    state = random.getstate()
+    try:
+        with arithmetic("float32"):
+            yield build(description)
+    except ModelError as failure:
+        raise WeightsError(f"{description}: this version does not build it ({failure})") from None
+    finally:
+        random.setstate(state)

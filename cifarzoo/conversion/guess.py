@@ -1,0 +1,101 @@
+"""Convert a checkpoint that is in no table: try every key map on the model that the user names."""
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cifarzoo.conversion.convert import fill
+from cifarzoo.conversion.layouts import LAYOUTS, layout_named
+from cifarzoo.conversion.match import Match, match
+from cifarzoo.conversion.readers import read_checkpoint
+from cifarzoo.conversion.slots import Slot, slots_of
+from cifarzoo.conversion.state import state_of
+from cifarzoo.errors import ModelError, WeightsError, printable
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The key map that a checkpoint was converted with.
+
+    Attributes:
+        layout: Its name.
+        others: Names of the other key maps that fit, too, but read the file differently.
+        arrays: Number of arrays in the file that were used.
+    """
+
+    layout: str
+    others: tuple[str, ...]
+    arrays: int
+
+
+def parse_call(text: str) -> tuple[str, dict[str, Any]]:
+    """Return name and arguments of a model written as Python code: `cifar_resnet56(shortcut_type="B")`.
+
+    Raises:
+        ModelError: it is not a name, or a call with literal keyword arguments.
+    """
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+        if isinstance(node, ast.Name):
+            return node.id, {}
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
+            return node.func.id, {str(k.arg): ast.literal_eval(k.value) for k in node.keywords if k.arg}
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        pass
+    raise ModelError(
+        f"--model {printable(text):.100}: expected a model with keyword arguments, such as "
+        "'cifar_resnet56(shortcut_type=\"B\")'"
+    )
+
+
+def convert_file(path: Path, model: "keras.Model", layout: str | None = None, epsilon: float = 1e-5) -> Fit:
+    """Fill a model with a checkpoint of any project.
+
+    Args:
+        path: The checkpoint.
+        model: A model of the same architecture.
+        layout: Name of the key map. Default: the first that fits.
+        epsilon: BatchNormalization's epsilon in the other network.
+
+    Raises:
+        WeightsError: the file cannot be read, or no key map fits; the message says what does not fit the nearest.
+    """
+    state, slots = state_of(read_checkpoint(path)), slots_of(model)
+    names = list(LAYOUTS) if layout is None else [layout]
+    matches = {name: match(state, layout_named(name), slots) for name in names}
+    fitting = [name for name in names if not matches[name].problem]
+    if not fitting:
+        raise WeightsError(f"{path}: {_nearest(matches, state, slots, model.name)}")
+    try:
+        fill(model, slots, matches[fitting[0]], LAYOUTS[fitting[0]], epsilon)
+    except WeightsError as failure:
+        raise WeightsError(f"{path}: {failure}") from None
+    others = tuple(name for name in fitting[1:] if _reads_otherwise(LAYOUTS[fitting[0]], LAYOUTS[name], slots))
+    return Fit(fitting[0], others, matches[fitting[0]].taken)
+
+
+def _nearest(matches: dict[str, Match], state: dict[str, np.ndarray], slots: Sequence[Slot], model: str) -> str:
+    """Say what does not fit the key map that pairs most arrays."""
+    name = max(matches, key=lambda name: (matches[name].taken, -len(matches[name].unused)))
+    best = matches[name]
+    if not best.taken:
+        known = ", ".join(matches)
+        first = ", ".join(list(state)[:3])
+        return f"no key map knows its names ({first}, ...); tried {known}"
+    expected = sum(len(slot.shapes) for slot in slots)
+    return f"does not fit {model}; by the nearest key map, {name}, {best.taken} of {expected} arrays do: {best.problem}"
+
+
+def _reads_otherwise(one: Any, other: Any, slots: Sequence[Slot]) -> bool:
+    """Whether two key maps that both fit give different weights."""
+    has_projection = any(slot.name.endswith("_projection") for slot in slots)
+    return one.places_of(slots) != other.places_of(slots) or (
+        not has_projection and one.zero_channels != other.zero_channels
+    )

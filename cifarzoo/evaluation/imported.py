@@ -1,0 +1,192 @@
+"""Import other projects' checkpoints, and measure them on all test images."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from cifarzoo.checksum import sha256
+from cifarzoo.conversion.cache import fresh_model, weight_file
+from cifarzoo.conversion.entries import Entry
+from cifarzoo.conversion.guess import convert_file, parse_call
+from cifarzoo.conversion.layouts import layout_named
+from cifarzoo.conversion.to_torch import torch_layout, torch_state
+from cifarzoo.conversion.torch_writer import write_state_dict
+from cifarzoo.data import load
+from cifarzoo.data.classes import dataset_with
+from cifarzoo.data.statistics import PER_PIXEL, channel_statistics, statistics_from
+from cifarzoo.errors import CifarzooError, ModelError, WeightsError, summarize
+from cifarzoo.evaluation.evaluate import Progress, evaluate
+from cifarzoo.evaluation.load_model import LoadedModel
+from cifarzoo.models import registry
+from cifarzoo.models.load import load as load_weights
+from cifarzoo.pretrained.description import Description, description_of, read_description, save_weights
+
+
+def import_checkpoint(
+    entry: Entry,
+    file: Path | None = None,
+    measure: bool = False,
+    data_dir: str | None = None,
+    progress: Progress = lambda step, done: None,
+) -> dict[str, Any]:
+    """Convert a checkpoint, downloading it if necessary.
+
+    Args:
+        entry: Its entry in the table.
+        file: The checkpoint, if the user already has it.
+        measure: Whether to measure the error on all test images.
+        data_dir: Folder of the archives, to measure.
+        progress: Called with the name of the step and the fraction done, from 0 to 1.
+
+    Returns:
+        `name`, `path` of the weight file, `model`, `dataset`, `statistics`, `license`, `homepage`, `sha256` of each
+        file of the source, `content_sha256` of the converted weights, `reported_error` and how it came about
+        (`selection`, `protocol`), `remark`; with `measure` also `error`, `images` and `backend`.
+
+    Raises:
+        CifarzooError: the checkpoint cannot be had, does not fit, or cannot be measured.
+    """
+    half = 0.5 if measure else 1.0
+
+    def arrived(count: int, expected: int | None) -> None:
+        progress(f"download {entry.name}", half * count / expected if expected else 0)
+
+    progress(f"convert {entry.name}", 0)
+    path = weight_file(entry, registry.build_described, file, arrived)
+    description = read_description(path)
+    source = description.source if description and isinstance(description.source, dict) else {}
+    row: dict[str, Any] = {
+        "name": entry.name,
+        "path": str(path),
+        "model": str(description),
+        "dataset": entry.dataset,
+        "statistics": entry.statistics,
+        "license": entry.license,
+        "homepage": entry.homepage,
+        "sha256": list(source.get("files", {}).values()),
+        "content_sha256": source.get("content_sha256"),
+        "reported_error": entry.error,
+        "selection": entry.selection,
+        "protocol": entry.protocol,
+        "remark": entry.remark,
+    }
+    if measure:
+        dataset = load(entry.dataset, data_dir)
+        metrics, _ = evaluate(
+            LoadedModel(load_weights(path), entry.dataset, entry.name),
+            dataset,
+            progress=lambda done: progress(f"measure {entry.name}", half + (1 - half) * done),
+        )
+        row |= {"error": metrics["error"], "images": metrics["n"], "backend": keras.backend.backend()}
+    return row
+
+
+def import_all(
+    entries: Sequence[Entry],
+    measure: bool = False,
+    data_dir: str | None = None,
+    progress: Progress = lambda step, done: None,
+) -> Iterator[dict[str, Any]]:
+    """Import several checkpoints; one that fails does not stop the others. What is in the cache is not made again.
+
+    Yields:
+        What `import_checkpoint` returns, or `name`, `reported_error`, `selection` and `failure`, why there is no more.
+    """
+    for number, entry in enumerate(entries):
+
+        def show(step: str, done: float, number: int = number) -> None:
+            progress(f"{step} ({number + 1} of {len(entries)})", (number + done) / len(entries))
+
+        try:
+            yield import_checkpoint(entry, None, measure, data_dir, show)
+        except (CifarzooError, OSError) as failure:
+            yield {
+                "name": entry.name,
+                "dataset": entry.dataset,
+                "reported_error": entry.error,
+                "selection": entry.selection,
+                "failure": summarize(failure),
+            }
+
+
+def convert_checkpoint(
+    path: Path,
+    call: str,
+    statistics: Any,
+    layout: str | None = None,
+    epsilon: float = 1e-5,
+    dataset: str | None = None,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Convert a checkpoint that is in no table.
+
+    Args:
+        path: The checkpoint.
+        call: The model that it holds, as Python code.
+        statistics: What normalises its input; see `statistics_from`.
+        layout: Name of the key map. Default: the first that fits.
+        epsilon: BatchNormalization's epsilon in the other network.
+        dataset: What it was trained on. Default: the data set with as many classes.
+        out: The weight file. Default: the checkpoint's name with another ending, in the working directory.
+
+    Returns:
+        `path`, `model`, and the fields of `guess.Fit`.
+
+    Raises:
+        CifarzooError: there is no such model, or the checkpoint does not fit it.
+    """
+    name, arguments = parse_call(call)
+    wanted = registry.get(name)
+    if unknown := set(arguments) - {*wanted.architecture({}), "classes"}:
+        raise ModelError(f"--model: {wanted.name} has no argument {', '.join(sorted(unknown))}")
+    described = Description(
+        factory=wanted.name,
+        arguments={key: value for key, value in arguments.items() if key != "classes"},
+        classes=arguments.get("classes", 10),
+        statistics=statistics_from(statistics),
+    )
+    target = out or Path(f"{path.name.split('.')[0]}.weights.h5")
+    with fresh_model(described, registry.build_described) as model:
+        fit = convert_file(path, model, layout, epsilon)
+        source = {"file": path.name, "sha256": sha256(path), "layout": fit.layout, "epsilon": epsilon}
+        trained = dataset or dataset_with(model.output_shape[-1])
+        complete = replace(description_of(model) or described, dataset=trained, source=source)
+        save_weights(model, target, complete)
+    return {"path": str(target), "model": str(complete)} | asdict(fit)
+
+
+def write_torch(name: str, layout: str | None = None, out: Path | None = None) -> dict[str, Any]:
+    """Write a PyTorch state dict of weights that are in our format.
+
+    Args:
+        name: A `.weights.h5` file, a tag, or the name of another project's checkpoint.
+        layout: Name of the key map, one of `to_torch.TARGETS`. Default: the first that holds the model.
+        out: The file. Default: the name with the ending .pth, in the working directory.
+
+    Returns:
+        `path`, `model`, `layout`, `code` (whose names they are), `tensors` (their number), and what the PyTorch network
+        takes: `mean` and `std` on 0-1, or else `input`, in words.
+
+    Raises:
+        CifarzooError: there are no such weights, or the other code has no such network.
+    """
+    model = load_weights(name)
+    description = description_of(model)
+    if description is None or description.factory is None:
+        raise WeightsError(f"{name}: not a network of the zoo")
+    chosen = torch_layout(model, description, layout)
+    state = torch_state(model, chosen)
+    target = out or Path(Path(name).name.removesuffix(".weights.h5") + ".pth")
+    write_state_dict(target, state)
+    row: dict[str, Any] = {"path": str(target), "model": str(description), "layout": chosen, "tensors": len(state)}
+    row |= {"code": layout_named(chosen).code, "mean": None, "std": None, "input": "not normalised"}
+    if description.statistics == PER_PIXEL:
+        row["input"] = "pixel / 255, minus the mean image of CIFAR-10's training images"
+    elif description.statistics is not None:
+        mean, std = channel_statistics(description.statistics)
+        rounded = {"mean": [round(value / 255, 6) for value in mean], "std": [round(value / 255, 6) for value in std]}
+        row |= rounded | {"input": "normalised"}
+    return row
