@@ -203,13 +203,14 @@ FAST_AUTOAUGMENT_SHAKE_SHAKE: Templates = {
 FAST_AUTOAUGMENT_PYRAMIDNET: Templates = TORCHVISION | {"final_bn": "bn_final"}
 FAST_AUTOAUGMENT_WRN: Templates = KUANGLIU | {"final_bn": "bn1"}
 
+# In the order in which they are tried. Code with shortcut A in the names of kuangliu follows akamaster's.
 LAYOUTS: dict[str, Layout] = {
     "pytorchcv": Layout("pytorchcv", pytorchcv_places),
     "chainercv": Layout("chainercv2", chainercv_places, CHAINER),
     "tf2cv": Layout("tf2cv", tf2cv_places, KERAS),
     "torchvision": Layout("torchvision's ResNets for CIFAR", TORCHVISION),
-    "kuangliu": Layout("kuangliu/pytorch-cifar", KUANGLIU),
     "akamaster": Layout("akamaster/pytorch_resnet_cifar10", KUANGLIU, zero_channels="both"),
+    "kuangliu": Layout("kuangliu/pytorch-cifar", KUANGLIU),
     "vgg_torch": Layout("torchvision's VGGs", sequential_vgg),
     "hendrycks_wrn": Layout("hendrycks/outlier-exposure", HENDRYCKS_WRN),
     # The constructor of TRADES makes a copy of the first stage that the forward pass does not use.

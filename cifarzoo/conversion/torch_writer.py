@@ -36,9 +36,8 @@ def write_state_dict(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _write(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    archive.writestr(
-        zipfile.ZipInfo(f"{FOLDER}/{name}"), content
-    )  # without today's date: equal files for equal weights
+    # Without today's date, so that equal weights give equal files.
+    archive.writestr(zipfile.ZipInfo(f"{FOLDER}/{name}"), content)
 
 
 def _pickle(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -209,7 +209,7 @@ def create_model(model: str, /, **arguments: Any) -> "keras.Model":
     from cifarzoo.pretrained.manifest import find_entry, manifest
     from cifarzoo.pretrained.selection import foreign_entry
 
-    if foreign := foreign_entry(model):
+    if foreign := foreign_entry(str(model)):
         return get(foreign.factory).factory(
             **foreign.arguments | {"classes": foreign.classes, "load_weights": model} | arguments
         )

@@ -100,9 +100,8 @@ def initialize(model: "keras.Model", name: str | os.PathLike, build: Build) -> N
 
     Args:
         model: A Keras model. If a factory built it, it takes only weights of the same network.
-        name: A tag of published weights, the name of another project's checkpoint, or the path of a `.weights.h5` or
-            `.keras` file.
-        build: Builds the model of a description, to convert another project's checkpoint into.
+        name: A tag, the name of another project's checkpoint, or the path of a `.weights.h5` or `.keras` file.
+        build: See `source_named`.
 
     Raises:
         WeightsError: the weights do not exist, are damaged, or belong to another network.
