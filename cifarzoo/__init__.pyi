@@ -32,13 +32,17 @@ __all__ = [
     "cifar_pyramidnet200_a240",
     "cifar_pyramidnet236_a220",
     "cifar_pyramidnet272_a200",
+    "cifar_resnet",
     "cifar_resnet1001",
     "cifar_resnet110",
+    "cifar_resnet1202",
     "cifar_resnet164",
     "cifar_resnet18",
     "cifar_resnet20",
+    "cifar_resnet272",
     "cifar_resnet32",
     "cifar_resnet44",
+    "cifar_resnet542",
     "cifar_resnet56",
     "cifar_resnet9",
     "cifar_resnext29_16x64d",
@@ -239,6 +243,65 @@ def cifar_vgg19(
     Reference: Very Deep Convolutional Networks for Large-Scale Image Recognition (2014).
     """
 
+def cifar_resnet(
+    depth: int = 20,
+    bottleneck: bool = False,
+    block_type: Literal["original", "preactivated"] = "original",
+    shortcut_type: Literal["A", "B"] = "A",
+    strided_padding: Literal["symmetric", "same"] = "symmetric",
+    classes: int = 10,
+    load_weights: bool | str | os.PathLike | None = False,
+    include_top: bool = True,
+    include_preprocessing: bool = True,
+    classifier_activation: str | Callable | None = None,
+    name: str | None = None,
+    statistics: str | Sequence | Mapping | None = None,
+) -> keras.Model:
+    """ResNet of any depth.
+
+    Beyond about 1,000 layers Keras needs `sys.setrecursionlimit(10_000)` to reopen a `.keras` file, or to cut the
+    network.
+
+    Args:
+        depth: Number of weighted layers: 6 n + 2 for n blocks per stage (8, 14, 20, ...), or with bottlenecks 9 n + 2
+            (11, 20, 29, ...).
+        bottleneck: If False, a block is two 3x3 convolutions; if True, it is 1x1, 3x3 and 1x1 ones, and four times as
+            wide at its end.
+        block_type: "original" (2015), in which BatchNormalization and ReLU follow the convolutions, or "preactivated"
+            (2016), in which they precede them.
+        shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
+            a 1x1 convolution.
+        strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
+            bottom only, which TensorFlow and Keras mean by it.
+        classes: Number of outputs; by default that of the weights, or 10.
+        load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
+            of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
+        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+            loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
+            "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
+            "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
+            three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
+            0-255, as files record them.
+
+    Returns:
+        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+
+    Raises:
+        ModelError: an argument does not fit.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
+
+    Reference: Deep Residual Learning for Image Recognition (2015).
+    """
+
 def cifar_resnet20(
     block_type: Literal["original", "preactivated"] = "original",
     shortcut_type: Literal["A", "B"] = "A",
@@ -249,6 +312,8 @@ def cifar_resnet20(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    *,
+    strided_padding: Literal["symmetric", "same"] = "symmetric",
 ) -> keras.Model:
     """ResNet-20, with three basic blocks per stage.
 
@@ -257,6 +322,8 @@ def cifar_resnet20(
             (2016), in which they precede them.
         shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
             a 1x1 convolution.
+        strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
+            bottom only, which TensorFlow and Keras mean by it.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -296,6 +363,8 @@ def cifar_resnet32(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    *,
+    strided_padding: Literal["symmetric", "same"] = "symmetric",
 ) -> keras.Model:
     """ResNet-32, with five basic blocks per stage.
 
@@ -304,6 +373,8 @@ def cifar_resnet32(
             (2016), in which they precede them.
         shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
             a 1x1 convolution.
+        strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
+            bottom only, which TensorFlow and Keras mean by it.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -343,6 +414,8 @@ def cifar_resnet44(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    *,
+    strided_padding: Literal["symmetric", "same"] = "symmetric",
 ) -> keras.Model:
     """ResNet-44, with seven basic blocks per stage.
 
@@ -351,6 +424,8 @@ def cifar_resnet44(
             (2016), in which they precede them.
         shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
             a 1x1 convolution.
+        strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
+            bottom only, which TensorFlow and Keras mean by it.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -390,6 +465,8 @@ def cifar_resnet56(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    *,
+    strided_padding: Literal["symmetric", "same"] = "symmetric",
 ) -> keras.Model:
     """ResNet-56, with nine basic blocks per stage.
 
@@ -398,6 +475,8 @@ def cifar_resnet56(
             (2016), in which they precede them.
         shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
             a 1x1 convolution.
+        strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
+            bottom only, which TensorFlow and Keras mean by it.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -437,6 +516,8 @@ def cifar_resnet110(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    *,
+    strided_padding: Literal["symmetric", "same"] = "symmetric",
 ) -> keras.Model:
     """ResNet-110, with eighteen basic blocks per stage; pre-activated by default.
 
@@ -445,6 +526,59 @@ def cifar_resnet110(
             (2016), in which they precede them.
         shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
             a 1x1 convolution.
+        strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
+            bottom only, which TensorFlow and Keras mean by it.
+        classes: Number of outputs; by default that of the weights, or 10.
+        load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
+            of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
+        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+            loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
+            "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
+            "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
+            three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
+            0-255, as files record them.
+
+    Returns:
+        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+
+    Raises:
+        ModelError: an argument does not fit.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
+
+    Reference: Deep Residual Learning for Image Recognition (2015).
+    """
+
+def cifar_resnet1202(
+    block_type: Literal["original", "preactivated"] = "original",
+    shortcut_type: Literal["A", "B"] = "A",
+    classes: int = 10,
+    load_weights: bool | str | os.PathLike | None = False,
+    include_top: bool = True,
+    include_preprocessing: bool = True,
+    classifier_activation: str | Callable | None = None,
+    name: str | None = None,
+    statistics: str | Sequence | Mapping | None = None,
+    *,
+    strided_padding: Literal["symmetric", "same"] = "symmetric",
+) -> keras.Model:
+    """ResNet-1202, with 200 basic blocks per stage.
+
+    Args:
+        block_type: "original" (2015), in which BatchNormalization and ReLU follow the convolutions, or "preactivated"
+            (2016), in which they precede them.
+        shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
+            a 1x1 convolution.
+        strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
+            bottom only, which TensorFlow and Keras mean by it.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -483,12 +617,121 @@ def cifar_resnet164(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    *,
+    block_type: Literal["original", "preactivated"] = "preactivated",
+    strided_padding: Literal["symmetric", "same"] = "symmetric",
 ) -> keras.Model:
-    """ResNet-164, with eighteen pre-activated bottleneck blocks per stage.
+    """ResNet-164, with eighteen bottleneck blocks per stage; pre-activated by default.
 
     Args:
         shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
             a 1x1 convolution.
+        block_type: "original" (2015), in which BatchNormalization and ReLU follow the convolutions, or "preactivated"
+            (2016), in which they precede them.
+        strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
+            bottom only, which TensorFlow and Keras mean by it.
+        classes: Number of outputs; by default that of the weights, or 10.
+        load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
+            of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
+        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+            loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
+            "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
+            "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
+            three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
+            0-255, as files record them.
+
+    Returns:
+        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+
+    Raises:
+        ModelError: an argument does not fit.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
+
+    Reference: Identity Mappings in Deep Residual Networks (2016).
+    """
+
+def cifar_resnet272(
+    shortcut_type: Literal["A", "B"] = "B",
+    classes: int = 10,
+    load_weights: bool | str | os.PathLike | None = False,
+    include_top: bool = True,
+    include_preprocessing: bool = True,
+    classifier_activation: str | Callable | None = None,
+    name: str | None = None,
+    statistics: str | Sequence | Mapping | None = None,
+    *,
+    block_type: Literal["original", "preactivated"] = "preactivated",
+    strided_padding: Literal["symmetric", "same"] = "symmetric",
+) -> keras.Model:
+    """ResNet-272, with thirty bottleneck blocks per stage; pre-activated by default.
+
+    Args:
+        shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
+            a 1x1 convolution.
+        block_type: "original" (2015), in which BatchNormalization and ReLU follow the convolutions, or "preactivated"
+            (2016), in which they precede them.
+        strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
+            bottom only, which TensorFlow and Keras mean by it.
+        classes: Number of outputs; by default that of the weights, or 10.
+        load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
+            of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
+        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+            loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
+            "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
+            "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
+            three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
+            0-255, as files record them.
+
+    Returns:
+        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+
+    Raises:
+        ModelError: an argument does not fit.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
+
+    Reference: Identity Mappings in Deep Residual Networks (2016).
+    """
+
+def cifar_resnet542(
+    shortcut_type: Literal["A", "B"] = "B",
+    classes: int = 10,
+    load_weights: bool | str | os.PathLike | None = False,
+    include_top: bool = True,
+    include_preprocessing: bool = True,
+    classifier_activation: str | Callable | None = None,
+    name: str | None = None,
+    statistics: str | Sequence | Mapping | None = None,
+    *,
+    block_type: Literal["original", "preactivated"] = "preactivated",
+    strided_padding: Literal["symmetric", "same"] = "symmetric",
+) -> keras.Model:
+    """ResNet-542, with sixty bottleneck blocks per stage; pre-activated by default.
+
+    Args:
+        shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
+            a 1x1 convolution.
+        block_type: "original" (2015), in which BatchNormalization and ReLU follow the convolutions, or "preactivated"
+            (2016), in which they precede them.
+        strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
+            bottom only, which TensorFlow and Keras mean by it.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -527,12 +770,19 @@ def cifar_resnet1001(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    *,
+    block_type: Literal["original", "preactivated"] = "preactivated",
+    strided_padding: Literal["symmetric", "same"] = "symmetric",
 ) -> keras.Model:
-    """ResNet-1001, with 111 pre-activated bottleneck blocks per stage.
+    """ResNet-1001, with 111 bottleneck blocks per stage; pre-activated by default.
 
     Args:
         shortcut_type: Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" is
             a 1x1 convolution.
+        block_type: "original" (2015), in which BatchNormalization and ReLU follow the convolutions, or "preactivated"
+            (2016), in which they precede them.
+        strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
+            bottom only, which TensorFlow and Keras mean by it.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes

@@ -49,8 +49,16 @@ RESNET = [
     Row("cifar_resnet110", B, 1_730_714, 1_739_002, 1_736_564, 1_744_852, 253.15),
     Row("cifar_resnet110", PRE_A, 1_727_962, 1_736_058, 1_733_812, 1_741_908, 252.89),
     Row("cifar_resnet110", PRE_B, 1_730_522, 1_738_618, 1_736_372, 1_744_468, 253.15),
+    Row("cifar_resnet", {}, 269_722, 271_098, 275_572, 276_948, 40.55),
     Row("cifar_resnet164", {}, 1_703_258, 1_727_482, 1_726_388, 1_750_612, 247.65),
+    Row("cifar_resnet164", B, 1_704_154, 1_729_274, 1_727_284, 1_752_404),
     Row("cifar_resnet1001", {}, 10_327_706, 10_476_922, 10_350_836, 10_500_052, 1491.00),
+]
+
+DEEP_RESNET = [
+    Row("cifar_resnet272", PRE_B, 2_816_090, 2_856_442, 2_839_220, 2_879_572),
+    Row("cifar_resnet542", PRE_B, 5_598_170, 5_678_842, 5_621_300, 5_701_972),
+    Row("cifar_resnet1202", A, 19_421_274, 19_510_906, 19_427_124, 19_516_756),
 ]
 
 # Depths without a factory of their own, for the builder: (depth, shortcut type) of the original form.
@@ -149,3 +157,6 @@ SKIPNET = [
 ]
 
 ROWS = [*RESNET, *VGG, *WIDE_RESNET, *RESNEXT, *OTHER_RESNETS, *AIRBENCH, *SHAKE_SHAKE, *PYRAMIDNET, *SKIPNET]
+
+# Building these takes long: the tests compare the catalogue's numbers with them, and build them once.
+DEEP = [*DEEP_RESNET]

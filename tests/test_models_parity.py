@@ -41,6 +41,7 @@ PAIRS = [
     pytest.param("cifar_resnet20", {"shortcut_type": "B"}, "resnet_cifar.resnet20_cifar10"),
     pytest.param("cifar_resnet56", {"shortcut_type": "B"}, "resnet_cifar.resnet56_cifar10", marks=SLOW),
     pytest.param("cifar_resnet164", {}, "preresnet_cifar.preresnet164bn_cifar10"),
+    pytest.param("cifar_resnet164", {"block_type": "original"}, "resnet_cifar.resnet164bn_cifar10"),
     pytest.param("cifar_wrn_28_10", {}, "wrn_cifar.wrn28_10_cifar10", marks=SLOW),
     pytest.param("cifar_resnext29_32x4d", {}, "resnext_cifar.resnext29_32x4d_cifar10"),
     pytest.param("cifar_pyramidnet110_a48", {}, "pyramidnet_cifar.pyramidnet110_a48_cifar10"),

@@ -20,8 +20,9 @@ from cifarzoo.training.build import build_model
 
 def test_every_factory_has_a_real_signature_and_documentation():
     for name, entry in registry.entries().items():
-        parameters = list(inspect.signature(entry.factory).parameters)
-        assert parameters[-len(registry.COMMON_ARGUMENTS) :] == list(registry.COMMON_ARGUMENTS), name
+        parameters = inspect.signature(entry.factory).parameters.values()
+        positional = [parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY]
+        assert positional[-len(registry.COMMON_ARGUMENTS) :] == list(registry.COMMON_ARGUMENTS), name
         assert entry.factory.__doc__ and f"Reference: {entry.paper} ({entry.year})." in entry.factory.__doc__
         assert entry.factory.__name__ == name
         assert entry.year >= 2014
@@ -33,7 +34,8 @@ def test_own_arguments_come_first_with_their_meaning():
         arguments = lines[lines.index("Args:") + 1 :]
         documented = [line.split(":")[0].strip() for line in arguments if line.startswith("    ") and line[4] != " "]
         parameters = inspect.signature(entry.factory).parameters
-        assert documented[: len(parameters)] == list(parameters), name
+        own = [argument for argument in parameters if argument not in registry.COMMON_ARGUMENTS]
+        assert documented[: len(parameters)] == [*own, *registry.COMMON_ARGUMENTS], name
         for parameter in parameters.values():
             assert parameter.annotation is not parameter.empty, (name, parameter)
             if isinstance(parameter.default, str):  # a choice: its values are in the text
@@ -69,6 +71,7 @@ def test_architecture_arguments_have_their_defaults():
     assert entry.architecture({"classes": 100, "shortcut_type": "A"}) == {
         "block_type": "preactivated",
         "shortcut_type": "A",
+        "strided_padding": "symmetric",
     }
 
 

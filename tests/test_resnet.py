@@ -1,7 +1,9 @@
 """Structure of the residual networks: the papers' figures, and messages about bad arguments."""
 
 import keras
+import numpy as np
 import pytest
+from model_cases import fill, pixels
 
 from cifarzoo.errors import ModelError
 from cifarzoo.models.registry import create_model
@@ -79,6 +81,35 @@ def test_layer_names_are_explicit():
         assert layer.name in ("image", "normalization", "pool", "logits") or layer.name.startswith(("stem_", "stage"))
 
 
+def with_keras_padding(layer):
+    """Return a copy of a layer that pads as Keras does by itself."""
+    config = layer.get_config()
+    return type(layer).from_config(config | {"padding": "same"} if "padding" in config else config)
+
+
+@pytest.mark.parametrize("bottleneck", [False, True])
+@pytest.mark.parametrize("block_type", ["original", "preactivated"])
+def test_same_padding_is_keras_own(block_type, bottleneck, monkeypatch):
+    """Of the whole network: only strided convolutions could pad otherwise."""
+    arguments = {"depth": 11 if bottleneck else 8, "bottleneck": bottleneck, "block_type": block_type}
+    same, symmetric = (create_model("cifar_resnet", **arguments, strided_padding=p) for p in ("same", "symmetric"))
+    fill(same), symmetric.set_weights(same.get_weights())
+    own = keras.models.clone_model(same, clone_function=with_keras_padding)
+    own.set_weights(same.get_weights())
+    outputs = [np.asarray(model(pixels())) for model in (own, same, symmetric)]
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    assert np.abs(outputs[2] - outputs[1]).max() > 1e-2 * np.abs(outputs[1]).max()
+    assert not any(isinstance(layer, keras.layers.ZeroPadding2D) for layer in same.layers)
+
+
+def test_original_bottlenecks_of_other_depths():
+    model = create_model("cifar_resnet", depth=29, bottleneck=True, shortcut_type="B")
+    assert weighted_depth(model) == 29
+    assert projections(model) == [f"stage{i}_block1_projection" for i in (1, 2, 3)]
+    assert model.get_layer("stage2_block1_conv2").strides == (2, 2)
+    assert model.get_layer("stage2_block1_conv1").strides == (1, 1)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -87,6 +118,7 @@ def test_layer_names_are_explicit():
             "cifar_resnet20: block_type must be 'original' or 'preactivated', got 'bottleneck'",
         ),
         ({"shortcut_type": "C"}, "cifar_resnet20: shortcut_type must be 'A' or 'B', got 'C'"),
+        ({"strided_padding": "valid"}, "cifar_resnet20: strided_padding must be 'symmetric' or 'same', got 'valid'"),
         (
             {"depth": 20},
             "cifar_resnet20: got an unexpected keyword argument 'depth'; it takes block_type, shortcut_type",

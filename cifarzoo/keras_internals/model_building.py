@@ -1,7 +1,8 @@
-"""Build deep models faster: no garbage collection meanwhile, and few distinct TensorFlow variable names."""
+"""Build deep models: no garbage collection meanwhile, few distinct TensorFlow variable names, and deep recursion."""
 
 import contextlib
 import gc
+import sys
 
 from cifarzoo.keras_internals.support import internal
 
@@ -16,9 +17,20 @@ def supported() -> bool:
 
 @contextlib.contextmanager
 def fast_model_building():
-    """Speed up the building of models in the context."""
-    with _without_garbage_collection(), _shared_variable_names():
+    """Speed up the building of models in the context, and let them be deeper than 1,000 layers."""
+    with _without_garbage_collection(), _shared_variable_names(), _deep_recursion():
         yield
+
+
+@contextlib.contextmanager
+def _deep_recursion():
+    """Let Keras recurse through a model of some thousand layers one after another, which takes Python's frames only."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 10_000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 @contextlib.contextmanager

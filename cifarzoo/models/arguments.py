@@ -74,7 +74,7 @@ OTHER_NAMES = {
     **dict.fromkeys(("include_rescaling", "preprocessing"), "is called include_preprocessing here"),
     "pooling": "does not exist here: with include_top=False the model ends before pooling",
 }
-# Their equivalents, for factories that have them, with a formula for the value.
+# Their equivalents, for factories that have them, with a formula for the value in `cifar_wide_resnet`.
 RENAMED = {
     "N": ("depth", "6 * N + 4"),
     "n": ("depth", "6 * n + 4"),
@@ -90,13 +90,18 @@ RENAMED = {
 
 
 def full_signature(build: Callable) -> inspect.Signature:
-    """Return the signature of the factory that `register` makes of a function: own arguments, then common ones."""
+    """Return the signature of the factory that `register` makes of a function: own arguments, then common ones.
+
+    Own arguments that are keyword-only come last, so that a new one leaves positions as they are.
+    """
     own = [p for p in inspect.signature(build).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    by_keyword = [p for p in own if p.kind is p.KEYWORD_ONLY]
     common = [
         inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=COMMON_TYPES[name])
         for name, default in COMMON_ARGUMENTS.items()
     ]
-    return inspect.Signature([*own, *common], return_annotation=inspect.signature(build).return_annotation)
+    own = [p for p in own if p.kind is not p.KEYWORD_ONLY]
+    return inspect.Signature([*own, *common, *by_keyword], return_annotation=inspect.signature(build).return_annotation)
 
 
 def documentation(build: Callable, signature: inspect.Signature, arguments: Mapping[str, str], reference: dict) -> str:
@@ -139,7 +144,7 @@ def bind(
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
         known = signature.parameters
-        hints = [hint for key in kwargs if key not in known and (hint := _hint(key, known))]
+        hints = [hint for key in kwargs if key not in known and (hint := _hint(name, key, known))]
         raise ModelError(f"{name}: {'; '.join([str(error), 'it takes ' + ', '.join(known), *hints])}") from None
     explicit = set(bound.arguments)
     bound.apply_defaults()
@@ -157,11 +162,12 @@ def _plain(value: Any) -> Any:
     return value.item() if type(value).__module__ == "numpy" and getattr(value, "shape", None) == () else value
 
 
-def _hint(key: str, known: Collection[str]) -> str | None:
+def _hint(name: str, key: str, known: Collection[str]) -> str | None:
     """Suggest what to use instead of an argument that a factory does not take; None without a suggestion."""
     called, value = RENAMED.get(key, (None, None))
     if called in known:
-        return f"{key} is called {called} here" + (f": {called} = {value}" if value else "")
+        is_known = value and name == "cifar_wide_resnet"  # other families count their layers differently
+        return f"{key} is called {called} here" + (f": {called} = {value}" if is_known else "")
     if key in OTHER_NAMES:
         return f"{key} {OTHER_NAMES[key]}"
     near = difflib.get_close_matches(key, known, n=1)

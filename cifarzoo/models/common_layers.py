@@ -1,13 +1,21 @@
 """Layers that all families share: normalised input, convolution, BatchNormalization, classifier."""
 
 import os
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import keras
 from keras import layers, ops
 
 from cifarzoo.data.statistics import scale_and_offset
+from cifarzoo.errors import ModelError
 from cifarzoo.keras_internals.grouped_convolution import use_grouped_kernel
+
+StridedPadding = Literal["symmetric", "same"]
+
+STRIDED_PADDING = (
+    'How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and bottom only, which '
+    "TensorFlow and Keras mean by it."
+)
 
 
 class ModelOptions(TypedDict, total=False):
@@ -48,10 +56,22 @@ def check_size(x):
     return layers.Reshape(x.shape[1:], dtype=x.dtype, name="stem_size")(x)
 
 
-def conv(x, filters, kernel_size, stride=1, *, use_bias=False, groups=1, name):
-    """Convolve with symmetric padding and He initialisation (fan-out, as in PyTorch and JAX code for CIFAR)."""
+def check_choice(argument, value, valid):
+    """Raise ModelError unless the value of an argument is one of the valid ones."""
+    if value not in valid:
+        raise ModelError(f"{argument} must be {' or '.join(map(repr, valid))}, got {value!r}")
+
+
+def conv(
+    x, filters, kernel_size, stride=1, *, use_bias=False, groups=1, strided_padding: StridedPadding = "symmetric", name
+):
+    """Convolve with He initialisation (fan-out, as in PyTorch and JAX code for CIFAR).
+
+    Zeros are padded on all sides alike, so that a stride of 1 keeps height and width. With a larger stride,
+    `strided_padding="same"` pads right and bottom only, as TensorFlow does where height and width are even.
+    """
     padding = "same"
-    if stride > 1 and kernel_size > 1:
+    if stride > 1 and kernel_size > 1 and strided_padding == "symmetric":
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
         padding = "valid"
     layer = layers.Conv2D(

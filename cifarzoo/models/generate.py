@@ -122,6 +122,8 @@ def _stub_of(entry: registry.Entry) -> str:
     """Return a factory's definition in the stub, in the formatter's style: one argument per line."""
     arguments = []
     for parameter in inspect.signature(entry.factory).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and "    *," not in arguments:
+            arguments.append("    *,")
         kind = inspect.formatannotation(parameter.annotation).replace("typing.", "").replace("collections.abc.", "")
         arguments.append(f"    {parameter.name}: {kind} = {parameter.default!r},".replace("'", '"'))
     documentation = textwrap.indent(f'"""{entry.factory.__doc__}"""', " " * 4, lambda line: bool(line.strip()))

@@ -15,7 +15,8 @@ from keras import layers
 
 from cifarzoo.models.common_layers import ModelOptions, batch_norm, check_size, conv, head, image_input
 from cifarzoo.models.registry import register
-from cifarzoo.models.resnet import HE_2015, original_block
+from cifarzoo.models.residual_blocks import original_block
+from cifarzoo.models.resnet import HE_2015
 
 
 @register(HE_2015, 2015)

@@ -15,20 +15,9 @@ from keras import layers
 
 from cifarzoo.models.common_layers import ModelOptions, batch_norm, check_size, conv, head, image_input
 from cifarzoo.models.registry import register
-from cifarzoo.models.resnet import shortcut
+from cifarzoo.models.residual_blocks import original_bottleneck
 
 XIE_2016 = "Aggregated Residual Transformations for Deep Neural Networks"
-
-
-def aggregated_block(x, filters, inner, groups, stride, name):
-    """Apply 1x1, grouped 3x3 and 1x1 convolutions, each with BatchNormalization, add the shortcut, then ReLU."""
-    y = conv(x, inner, 1, name=f"{name}_conv1")
-    y = layers.ReLU(name=f"{name}_relu1")(batch_norm(y, name=f"{name}_bn1"))
-    y = conv(y, inner, 3, stride, groups=groups, name=f"{name}_conv2")
-    y = layers.ReLU(name=f"{name}_relu2")(batch_norm(y, name=f"{name}_bn2"))
-    y = batch_norm(conv(y, filters, 1, name=f"{name}_conv3"), name=f"{name}_bn3")
-    y = layers.Add(name=f"{name}_add")([shortcut(x, filters, stride, "B", True, name), y])
-    return layers.ReLU(name=f"{name}_relu3")(y)
 
 
 def resnext29(groups, group_width, **options: Unpack[ModelOptions]) -> keras.Model:
@@ -41,7 +30,7 @@ def resnext29(groups, group_width, **options: Unpack[ModelOptions]) -> keras.Mod
         for block in (1, 2, 3):
             stride = 2 if stage > 1 and block == 1 else 1
             inner = groups * group_width * widening
-            x = aggregated_block(x, 256 * widening, inner, groups, stride, f"stage{stage}_block{block}")
+            x = original_bottleneck(x, 256 * widening, inner, stride, "B", f"stage{stage}_block{block}", groups)
     return keras.Model(inputs, head(x, options), name=options["name"])
 
 

@@ -42,7 +42,8 @@ from cifarzoo.models.common_layers import (
 )
 from cifarzoo.models.pyramidnet import FINAL_KEEP, bottleneck_branch, pyramid_shortcut, pyramid_widths
 from cifarzoo.models.registry import register
-from cifarzoo.models.resnet import blocks_per_stage, projection_shortcut
+from cifarzoo.models.residual_blocks import projection_shortcut
+from cifarzoo.models.resnet import blocks_per_stage
 
 WANG_2017 = "SkipNet: Learning Dynamic Routing in Convolutional Networks"
 

@@ -17,6 +17,7 @@ from cifarzoo.data.dataset import DatasetInfo
 from cifarzoo.errors import ExperimentError, ModelError, summarize
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.keras_internals.model_building import fast_model_building
 from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.models import registry
 from cifarzoo.pretrained.description import attach_description, description_of
@@ -125,7 +126,8 @@ def copy_model(model: keras.Model, seed: int) -> keras.Model:
     """
     keras.utils.set_random_seed(seed)
     try:
-        copy = keras.models.clone_model(model)
+        with fast_model_building():
+            copy = keras.models.clone_model(model)
         copy.set_weights(model.get_weights())
     except Exception as failure:  # whatever the layers of a user's own model raise
         raise ModelError(f"{model.name}: Keras cannot copy this model ({summarize(failure)})") from None
