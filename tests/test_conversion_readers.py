@@ -456,7 +456,7 @@ def test_lying_tensorflow_tables_are_refused(tmp_path):
         index([HEADER, (b"a" * 2000, entry())]): "damaged: an entry of the index is longer than its block",
         index([(b"", b"\x08\x00")]): "damaged: the index does not say how many data files there are",
         index([(b"", b"\x08\x01\x10\x01")]): "was written by a big-endian machine",
-        index([HEADER] * 200_002): "damaged: the index has  twice",
+        index([HEADER] * 200_002): "damaged: the index has its header twice",
         good[:-1]: "damaged: the index does not end with the magic number of a table",
         bytes([good[0] ^ 1]) + good[1:]: "damaged: the checksum of the index is wrong at byte 0",
     }

@@ -97,6 +97,12 @@ def test_readers_withstand_a_few_mutated_inputs():
     assert "| all | 3" in ended.stdout or "| all | 2" in ended.stdout
 
 
+def test_readers_of_other_projects_checkpoints_withstand_mutated_inputs():
+    ended = run(FOLDER / "mutate.py", "--inputs", 100, "--reader", "checkpoints of others", "--jobs", 1)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "| all | 100 |" in ended.stdout
+
+
 @pytest.mark.slow
 def test_weight_files_and_saved_models_withstand_a_few_mutations():
     ended = run(FOLDER / "mutate.py", "--inputs", 12, "--reader", "x.weights.h5", "--reader", "x.keras", "--jobs", 1)

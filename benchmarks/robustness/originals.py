@@ -102,14 +102,17 @@ class Originals:
         return (self.folder / name).read_text(encoding="utf-8")
 
 
-def make(folder: Path) -> Originals:
-    """Write the originals into a folder; train a small run for them in another process."""
+def make(folder: Path, with_run: bool = True) -> Originals:
+    """Write the originals into a folder; train a small run for them in another process, unless nothing needs it."""
     for name, text in (("tiny.yaml", EXPERIMENTS), ("more.yaml", MORE_EXPERIMENTS), ("rows.yaml", ROWS)):
         (folder / name).write_text(text, encoding="utf-8")
     shutil.copy(ROOT / "recipes" / "policies" / "autoaugment_cifar10.yaml", folder / "policies.yaml")
     shutil.copy(ROOT / "recipes" / "resnet20_90ep.yaml", folder)
     shutil.copy(HERE / "tiny_network.py", folder)
     _write_manifest(folder)
+    originals = Originals(folder, folder / "runs" / "tiny" / "seed0")
+    if not with_run:
+        return originals
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, str(Path(__file__).resolve()), str(folder)]
     ended = subprocess.run(
@@ -117,7 +120,7 @@ def make(folder: Path) -> Originals:
     )
     if ended.returncode:
         sys.exit(f"the originals cannot be made: {ended.stderr[-2000:]}")
-    return Originals(folder, folder / "runs" / "tiny" / "seed0")
+    return originals
 
 
 def _write_manifest(folder):

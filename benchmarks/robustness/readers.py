@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import checkpoints
 import hostile
 import mutations
 import numpy as np
@@ -26,10 +27,11 @@ class Reader:
 
     Attributes:
         name: Its name in the table.
-        share: Number of its inputs per 5,000.
+        share: Number of its inputs per 6,000.
         make: Makes an input (bytes, or the arguments of a command) from a `random.Random` and the originals.
         read: Calls the reader with an input; raises Wrong if the reader accepts an input that it must refuse.
         needs_keras: Whether it builds models.
+        needs_run: Whether its originals are files of a run, which has to be trained.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Reader:
     make: Callable[[Any, Originals], Any]
     read: Callable[[Any, Originals], None]
     needs_keras: bool = False
+    needs_run: bool = True
 
 
 def in_scratch(name: str, data: bytes) -> Path:
@@ -513,6 +516,28 @@ def command(words, environment=()):
     raise Refused(text.strip().removeprefix("cifarzoo: error: ") if text.strip() else out.getvalue())
 
 
+# ----------------------------------------------------------------------------------------------------- checkpoints
+
+
+def make_foreign(random, originals):
+    """Make a mutated or hostile checkpoint of another project, of any format."""
+    return checkpoints.make_checkpoint(random)
+
+
+def read_foreign(received, originals):
+    """Read it; the arrays must not be larger than the file allows."""
+    from cifarzoo.conversion.readers import read_checkpoint
+
+    name, data, beside = received
+    in_scratch("x.data-00000-of-00001", beside)
+    path = in_scratch(name, data)
+    arrays = read_checkpoint(path).arrays
+    if sum(array.nbytes for array in arrays.values()) > max(2**28, 8 * (len(data) + len(beside))):
+        raise Wrong("arrays larger than the file allows")
+    for array in arrays.values():
+        float(array.sum())  # reads every value
+
+
 READERS = (
     Reader("experiments.yaml", 1200, make_experiments, read_experiments),
     Reader("--set", 400, make_override, read_override),
@@ -527,6 +552,7 @@ READERS = (
     Reader("golden.npz", 40, make_golden, read_logits),
     Reader("archive.tar.gz", 250, make_tar, read_tar),
     Reader("archive, unpacked", 250, make_folder, read_folder),
+    Reader("checkpoints of others", 1000, make_foreign, read_foreign, needs_run=False),
     Reader("command line", 150, make_quick_command, read_command),
     Reader("commands with Keras", 50, make_command, read_command, needs_keras=True),
     Reader("x.weights.h5", 150, make_weights, read_weights, needs_keras=True),

@@ -30,7 +30,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except FileNotFoundError:
         raise WeightsError(f"{path}: does not exist") from None
     except Exception as failure:  # damage makes zipfile, NumPy and h5py raise many kinds of exceptions
-        raise WeightsError(f"{path}: damaged, or cannot be read ({summarize(failure)})") from None
+        raise WeightsError(f"{path}: damaged, or cannot be read ({summarize(failure)[:300]})") from None
 
 
 def _reader(path: Path) -> Callable[[Path], Checkpoint]:

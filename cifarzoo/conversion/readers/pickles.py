@@ -174,7 +174,7 @@ class Unpickler:
         elif hasattr(target, "set_state"):
             target.set_state(state)
         elif not isinstance(target, dict):  # the state of a dictionary is PyTorch's `_metadata`, which nobody needs
-            raise damaged(f"gives a {type(target).__name__} a state")
+            raise damaged("gives a state to something that has none")
 
     def _append(self) -> None:
         value, target = self._pop(), self._top()

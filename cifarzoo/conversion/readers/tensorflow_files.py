@@ -78,8 +78,8 @@ def read(path: Path) -> Checkpoint:
     for key, value in leveldb_table.items(path.read_bytes()):
         if shards is None:
             shards = _shards(key, value)
-        elif (name := key.decode("utf-8", "replace")) in entries:
-            raise WeightsError(f"damaged: the index has {name} twice")
+        elif not (name := key.decode("utf-8", "replace")) or name in entries:
+            raise WeightsError(f"damaged: the index has {name or 'its header'} twice")
         else:
             entries[name] = _entry(name, value)
     sizes: dict[Path, int] = {}
