@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ import pytest
 from cifarzoo.conversion import download, transfer, web_pages
 from cifarzoo.conversion.entries import File, entries
 from cifarzoo.errors import WeightsError
+from cifarzoo.pretrained.manifest import manifest
+from cifarzoo.pretrained.selection import weight_file
 
 DATA = np.random.default_rng(0).bytes(100_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -415,6 +418,15 @@ def test_names_are_unique_within_a_source():
     assert download.file_name(File(path, "torch")) == "resnet18_cifar10-pytorch_model.bin"
     for odd in ("https://example.org/..%2f..%2fetc/", "https://example.org", "https://example.org/.ssh"):
         assert download.file_name(File(odd, "torch")).strip(".-_").isalnum()
+
+
+def test_published_weights_of_our_own(host, tmp_path, monkeypatch):
+    monkeypatch.setenv("CIFARZOO_CACHE", str(tmp_path))
+    entry = replace(manifest()[0], tag="none", url=host.url(), sha256=SHA256, bytes=len(DATA))
+    assert weight_file(entry) == tmp_path / "x.pth"
+    assert weight_file(entry).read_bytes() == DATA and len(host.requests) == 1
+    with pytest.raises(WeightsError, match=f"^{entry.tag}: {host.url('/none')}: HTTP 404"):
+        weight_file(replace(entry, url=host.url("/none")))
 
 
 def test_a_folder_that_cannot_be_written(host, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cifarzoo.checksum import sha256
-from cifarzoo.conversion.entries import Entry
+from cifarzoo.conversion.entries import Entry, File
 from cifarzoo.conversion.entries import entries as foreign_entries
 from cifarzoo.conversion.entries import find as find_foreign
 from cifarzoo.errors import WeightsError
@@ -151,13 +151,14 @@ def weight_file(entry: Published) -> Path:
 
 
 def _download(entry: Published) -> Path:
-    import keras
+    from cifarzoo.conversion.cache import cache_folder  # here, because it imports NumPy
+    from cifarzoo.conversion.download import fetch
 
+    file = File(str(entry.url), "keras", {"sha256": entry.sha256}, entry.bytes)
     try:
-        path = keras.utils.get_file(entry.file, entry.url, file_hash=entry.sha256, cache_subdir="models/cifarzoo")
-    except Exception as failure:  # get_file raises whatever the transport raised
-        raise WeightsError(f"{entry.tag}: {entry.url} could not be downloaded ({failure})") from None
-    return Path(path)
+        return fetch(file, cache_folder())
+    except WeightsError as failure:
+        raise WeightsError(f"{entry.tag}: {failure}") from None
 
 
 def select(factory: str, arguments: dict[str, Any], classes: int, requested: Literal[True] | str) -> Published:
