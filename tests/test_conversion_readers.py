@@ -303,6 +303,9 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
     path = tmp_path / "x"
     assert refusal(path) == "does not exist"
     assert refusal(tmp_path).startswith("is a folder; expected a file of torch.save")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        assert refusal(tmp_path / "pipe").startswith("is no regular file")
     cases = {
         b"": "is empty; expected",
         b"\n<!DOCTYPE html><html>quota": "is a web page, not a file of weights: the download did not work",

@@ -17,7 +17,7 @@ from cifarzoo.checksum import sha256
 from cifarzoo.conversion import download
 from cifarzoo.conversion.content import content_sha256
 from cifarzoo.conversion.convert import convert
-from cifarzoo.conversion.entries import Entry, File
+from cifarzoo.conversion.entries import Entry, File, Progress
 from cifarzoo.conversion.layouts import layout_named
 from cifarzoo.conversion.readers import read_checkpoint
 from cifarzoo.conversion.state import state_of
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 # Builds the model of a description with fresh weights: `registry.build_described`, which imports this package.
 Build = Callable[[Description], "keras.Model"]
-# Called with the bytes that have arrived, and with all that are expected, if known.
-Progress = Callable[[int, int | None], None]
 
 # Files of other versions are converted again. Increase it with every change of what conversion computes.
 CONVERSION = 1

@@ -12,7 +12,8 @@ class Checkpoint:
     Attributes:
         format: Name of the format: "torch" (zip or legacy), "npz", "tensorflow", "keras" or "safetensors".
         arrays: Arrays by their full names in the file. Names of nested dictionaries are joined by "/":
-            "state_dict/module.conv1.weight". Arrays keep the file's dtype, shape and order of axes.
+            "state_dict/module.conv1.weight". Arrays keep the file's dtype, shape and order of axes;
+            bfloat16, which NumPy lacks, becomes float32.
         facts: Numbers and texts beside the arrays, by full names: "best_prec1", "epoch".
     """
 

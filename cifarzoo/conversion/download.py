@@ -9,12 +9,12 @@ import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 from urllib.parse import unquote, urlsplit
 
-from cifarzoo.conversion.entries import File, HashKind
+from cifarzoo.conversion.entries import File, HashKind, Progress
 from cifarzoo.conversion.hashes import difference
 from cifarzoo.conversion.web_pages import drive_id
 from cifarzoo.errors import WeightsError, summarize
@@ -26,7 +26,7 @@ from cifarzoo.runs.locks import locked
 COMMON_NAME = re.compile(r"(pytorch_model|model|checkpoint|ckpt|best|last|final)([_.-].*)?")
 
 
-def fetch(file: File, folder: Path, progress: Callable[[int, int | None], None] | None = None) -> Path:
+def fetch(file: File, folder: Path, progress: Progress | None = None) -> Path:
     """Return the path of a file in a folder, checked; download it unless it is there, and unpack it if it is a zip.
 
     An interrupted download is continued. Of several processes that ask for the same file, one downloads it.
@@ -57,7 +57,7 @@ def fetch(file: File, folder: Path, progress: Callable[[int, int | None], None] 
         raise WeightsError(f"{folder}: cannot be written ({text})") from None
 
 
-def _download(file: File, whole: Path, target: Path, progress: Callable[[int, int | None], None] | None) -> Path:
+def _download(file: File, whole: Path, target: Path, progress: Progress | None) -> Path:
     from cifarzoo.conversion import transfer  # here, because reading the table must not start `requests`
 
     part = whole.with_name(f"{whole.name}.part")

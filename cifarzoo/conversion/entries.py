@@ -8,6 +8,7 @@ import difflib
 import fnmatch
 import functools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,8 @@ from cifarzoo.errors import WeightsError, printable
 
 SOURCES = Path(__file__).with_name("sources")
 
+# Called while a file arrives: with the bytes that are there, and with all that are expected, if known.
+Progress = Callable[[int, int | None], None]
 HashKind = Literal["sha256", "sha1_of_member", "git_blob", "sha256_prefix"]
 Selection = Literal["last epoch", "best on test", "probably best on test", "not stated"]
 

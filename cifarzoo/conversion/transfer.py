@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,9 +20,8 @@ import urllib3
 
 from cifarzoo._version import __version__
 from cifarzoo.conversion import web_pages
+from cifarzoo.conversion.entries import Progress
 from cifarzoo.errors import WeightsError, one_line
-
-Progress = Callable[[int, int | None], None]
 
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 CHUNK = 2**13  # small, as a slow server's bytes are only seen, and kept, by whole chunks

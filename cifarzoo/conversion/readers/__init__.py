@@ -29,6 +29,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise WeightsError(text if text.startswith(str(path)) else f"{path}: {text}") from None
     except FileNotFoundError:
         raise WeightsError(f"{path}: does not exist") from None
+    except PermissionError as failure:
+        raise WeightsError(f"{path}: cannot be read ({failure.strerror})") from None
     except Exception as failure:  # damage makes zipfile, NumPy and h5py raise many kinds of exceptions
         raise WeightsError(f"{path}: damaged, or cannot be read ({summarize(failure)[:300]})") from None
 
@@ -41,6 +43,8 @@ def _reader(path: Path) -> Callable[[Path], Checkpoint]:
     """
     if path.is_dir():
         raise WeightsError(f"is a folder; expected {READABLE}")
+    if path.exists() and not path.is_file():  # opening a pipe could wait forever
+        raise WeightsError(f"is no regular file; expected {READABLE}")
     if (index := tensorflow_files.index_of(path)) is not None:
         return lambda _: tensorflow_files.read(index)
     with open(path, "rb") as file:
