@@ -21,12 +21,13 @@ def test_table_is_readable_at_80_columns(capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert len(lines) < len(entries()) + 25  # no name is folded
-    assert lines[1].split() == ["name", "reported", "epoch", "of", "the", "file"]
+    assert lines[1].split()[:2] == ["name", "reported"] and lines[1].split()[-4:] == ["epoch", "of", "the", "file"]
     at = [line.strip() for line in lines].index("akamaster/")
-    assert lines[at + 1].split() == ["resnet20", "8.27", "last", "epoch"]
+    assert lines[at + 3].split() == ["resnet44", "6.90", "last", "epoch"]
 
 
-def test_markdown_has_whole_names(capsys):
+def test_markdown_has_whole_names(capsys, monkeypatch):
+    monkeypatch.setattr(measured, "measured", dict)
     print_checkpoints("akamaster", "cifar10", "markdown")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 + 6

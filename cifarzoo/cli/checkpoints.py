@@ -34,14 +34,14 @@ def print_checkpoints(pattern: str = "*", dataset: str | None = None, form: str 
     columns = [
         Column("name"),
         Column("error", "error %\nreported", ".2f"),
-        Column("measured", "error %\nmeasured", ".2f"),
+        Column("measured", "error %\nmeasured", ".2f", rank=2),
         Column("selection", "epoch of the file", rank=1),
-        Column("parameters", spec=",", rank=2),
-        Column("macs", "MMACs", ",.1f", unit=1e6, rank=3),
-        Column("license", rank=4),
-        Column("download", rank=5),
-        Column("model", rank=6),
-        Column("remark", rank=7),
+        Column("parameters", spec=",", rank=3),
+        Column("macs", "MMACs", ",.1f", unit=1e6, rank=4),
+        Column("license", rank=5),
+        Column("download", rank=6),
+        Column("model", rank=7),
+        Column("remark", rank=8),
     ]
     if not any(row["measured"] for row in rows):
         columns = [column for column in columns if column.key != "measured"]

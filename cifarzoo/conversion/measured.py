@@ -53,7 +53,7 @@ def record(documents: list[dict[str, Any]], path: Path = PATH) -> None:
     table = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for document in documents:
         try:
-            values = Measurement(float(document["error"]), int(document["images"]), str(document["backend"]))
+            values = Measurement(round(float(document["error"]), 4), int(document["images"]), str(document["backend"]))
             name = find(document["name"]).name
         except (KeyError, TypeError, ValueError) as failure:
             raise WeightsError(
