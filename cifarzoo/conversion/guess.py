@@ -45,14 +45,21 @@ def parse_call(text: str) -> tuple[str, dict[str, Any]]:
         node = ast.parse(text.strip(), mode="eval").body
         if isinstance(node, ast.Name):
             return node.id, {}
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-            return node.func.id, {str(k.arg): ast.literal_eval(k.value) for k in node.keywords if k.arg}
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
+            raise ValueError(text)
+        return node.func.id, {_name(keyword): ast.literal_eval(keyword.value) for keyword in node.keywords}
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         pass
     raise ModelError(
         f"--model {printable(text):.100}: expected a model with keyword arguments, such as "
         "'cifar_resnet56(shortcut_type=\"B\")'"
     )
+
+
+def _name(keyword: ast.keyword) -> str:
+    if keyword.arg is None:
+        raise ValueError("**")
+    return keyword.arg
 
 
 def convert_file(path: Path, model: "keras.Model", layout: str | None = None, epsilon: float = 1e-5) -> Fit:

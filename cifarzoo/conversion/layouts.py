@@ -201,7 +201,14 @@ FAST_AUTOAUGMENT_SHAKE_SHAKE: Templates = {
     "logits": "fc_out",
 }
 FAST_AUTOAUGMENT_PYRAMIDNET: Templates = TORCHVISION | {"final_bn": "bn_final"}
-FAST_AUTOAUGMENT_WRN: Templates = KUANGLIU | {"final_bn": "bn1"}
+FAST_AUTOAUGMENT_WRN: Templates = {
+    "stem_conv": "conv1",
+    "stage{s}_block{b}_conv{i}": "layer{s}.{b-1}.conv{i}",
+    "stage{s}_block{b}_bn{i}": "layer{s}.{b-1}.bn{i}",
+    "stage{s}_block{b}_projection": "layer{s}.{b-1}.shortcut.0",
+    "final_bn": "bn1",
+    "logits": "linear",
+}
 
 # In the order in which they are tried. Code with shortcut A in the names of kuangliu follows akamaster's.
 LAYOUTS: dict[str, Layout] = {

@@ -55,13 +55,15 @@ def sequential_vgg(slots: Sequence[Slot]) -> Places:
     position, group = 0, ""
     hidden = [slot.name for slot in slots if slot.kind == "dense" and slot.name != "logits"]
     for slot in slots:
-        if slot.kind == "dense":
+        part = re.fullmatch(r"(group\d+)_(conv|bn)\d+", slot.name)
+        if part is None:
             continue
-        now, layer = slot.name.split("_", 1) if "_" in slot.name else (slot.name, "")
-        position += now != group and group != ""  # the pooling at the end of a group
-        group = now
+        position += part[1] != group and group != ""  # the pooling at the end of a group
+        group = part[1]
         places[slot.name] = (f"features.{position}",)
-        position += 2 if layer.startswith("bn") else 1  # ReLU has a position, too
+        position += 2 if part[2] == "bn" else 1  # ReLU has a position, too
+    if not places:
+        return {}
     # Every hidden layer is followed by ReLU and dropout.
     for number, name in enumerate(hidden):
         places[name] = (f"classifier.{3 * number}",)

@@ -80,7 +80,7 @@ def import_checkpoint(
             dataset,
             progress=lambda done: progress(f"measure {entry.name}", half + (1 - half) * done),
         )
-        row |= {"error": metrics["error"], "images": metrics["n"], "backend": keras.backend.backend()}
+        row |= {"error": round(metrics["error"], 4), "images": metrics["n"], "backend": keras.backend.backend()}
     return row
 
 

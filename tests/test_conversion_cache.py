@@ -1,0 +1,206 @@
+"""Importing by name: hashes, the cache, what weight files say, and every place that takes the name of a checkpoint."""
+
+import hashlib
+import json
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import cifarzoo
+from cifarzoo.cli.application import command
+from cifarzoo.conversion import cache, entries
+from cifarzoo.conversion.content import content_sha256
+from cifarzoo.conversion.entries import Entry, File
+from cifarzoo.errors import WeightsError
+from cifarzoo.evaluation.load_model import load_model
+from cifarzoo.models.registry import build_described, create_model
+from cifarzoo.pretrained.arrays import read_arrays
+from cifarzoo.pretrained.description import description_of, read_description
+from cifarzoo.pretrained.selection import foreign_entry
+
+pytest.importorskip("torch")
+import foreign_networks as foreign
+import torch
+from test_conversion import RESNET20, TORCHVISION, check_equal, images, run
+
+NAME = "akamaster/tiny"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A checkpoint as PyTorch saves it, and the logits of its network."""
+    net = foreign.Net()
+    expected = run(RESNET20, net, 10, TORCHVISION)
+    path = tmp_path_factory.mktemp("published") / "tiny-1234.pt"
+    torch.save({"state_dict": {name: torch.from_numpy(array) for name, array in net.state.items()}}, path)
+    return path, expected
+
+
+@pytest.fixture
+def entry(published, tmp_path, monkeypatch):
+    """An entry of the table for that checkpoint, an empty cache, and no network."""
+    path, _ = published
+    file = File(
+        "https://example.org/tiny-1234.pt",
+        "torch",
+        {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+        path.stat().st_size,
+    )
+    entry = Entry(
+        name=NAME,
+        files=((file,),),
+        factory="cifar_resnet20",
+        arguments={"shortcut_type": "B"},
+        classes=10,
+        dataset="cifar10",
+        statistics="half",
+        layout="torchvision",
+        selection="last epoch",
+        protocol="last epoch",
+        license="MIT",
+        license_url="https://example.org/LICENSE",
+        homepage="https://example.org",
+        error=8.5,
+    )
+    known = entries.entries() | {NAME: entry}
+    monkeypatch.setattr(entries, "entries", lambda: known)
+    monkeypatch.setenv("CIFARZOO_CACHE", str(tmp_path / "cache"))
+
+    def no_network(file, folder, progress=None):
+        whole = folder / "tiny-1234.pt"
+        if not whole.is_file():
+            raise WeightsError(f"{file.url}: cannot be reached; put it at {whole}")
+        return whole
+
+    monkeypatch.setattr(cache.download, "fetch", no_network)
+    return entry
+
+
+def put(published):
+    """Put the checkpoint where a download would be."""
+    folder = cache.cache_folder() / "downloads" / "akamaster"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tiny-1234.pt").write_bytes(published[0].read_bytes())
+
+
+def test_a_converted_file_is_a_weight_file_that_knows_its_source(entry, published):
+    path = cache.weight_file(entry, build_described, published[0])
+    description = read_description(path)
+    assert path == cache.cache_folder() / "converted" / "akamaster" / "tiny.weights.h5"
+    assert (description.factory, description.classes) == ("cifar_resnet20", 10)
+    assert description.arguments["block_type"] == "original"  # defaults are filled in
+    assert (description.statistics, description.dataset) == ("half", "cifar10")
+    facts = description.source
+    assert facts["files"] == {entry.files[0][0].url: entry.files[0][0].hashes["sha256"]}
+    assert facts["content_sha256"] == content_sha256(read_arrays(path))
+    assert (facts["name"], facts["license"], facts["reported_error"]) == (NAME, "MIT", 8.5)
+
+
+def test_loaded_by_path_in_another_process_it_normalizes_as_its_source(entry, published):
+    path = cache.weight_file(entry, build_described, published[0])
+    pixels = (images() * 0.5 + 0.5) * 255
+    code = (
+        "import sys, numpy as np, cifarzoo\n"
+        "model = cifarzoo.load(sys.argv[1])\n"
+        "np.save(sys.argv[3], model(np.load(sys.argv[2])))\n"
+    )
+    given, got = path.with_name("images.npy"), path.with_name("logits.npy")
+    np.save(given, pixels)
+    subprocess.run([sys.executable, "-c", code, str(path), str(given), str(got)], check=True)
+    scale = np.abs(published[1]).max()
+    np.testing.assert_allclose(np.load(got) / scale, published[1] / scale, rtol=1e-4, atol=1e-4)
+
+
+def test_every_place_takes_the_name(entry, published, caplog):
+    put(published)
+    model = cifarzoo.load(NAME)
+    scaled = (images() * 0.5 + 0.5) * 255
+    check_equal(lambda _: model(scaled), published[1])
+    assert create_model("AkaMaster/Tiny").output_shape == (None, 10)
+    loaded = load_model(NAME)
+    assert (loaded.dataset, loaded.source) == ("cifar10", NAME)
+    assert load_model("cifar_resnet20", NAME).source == NAME
+    tuned = cifarzoo.cifar_resnet20(load_weights=NAME, classes=37)
+    assert f"backbone from {NAME} (10 classes), fresh classifier for 37 classes" in caplog.text
+    assert description_of(tuned).statistics == "half"
+    np.testing.assert_array_equal(tuned.get_layer("stem_conv").kernel, model.get_layer("stem_conv").kernel)
+    with pytest.raises(WeightsError, match="akamaster/tiny: contains cifar_resnet20.*not cifar_resnet32"):
+        cifarzoo.cifar_resnet32(load_weights=NAME)
+
+
+def test_the_cache_is_used_and_a_damaged_file_is_made_again(entry, published, monkeypatch):
+    path = cache.weight_file(entry, build_described, published[0])
+    whole = path.read_bytes()
+    written = path.stat().st_mtime_ns
+    assert cache.weight_file(entry, build_described) == path  # no network is needed
+    assert path.stat().st_mtime_ns == written
+    damaged = bytearray(whole)
+    kernel = read_arrays(path).layers["stem_conv"][0]
+    at = whole.index(kernel.tobytes())
+    damaged[at + 1] ^= 1  # a number that is only slightly different
+    path.write_bytes(damaged)
+    with pytest.raises(WeightsError, match="cannot be reached; put it at"):
+        cache.weight_file(entry, build_described)
+    put(published)
+    cache.weight_file(entry, build_described)
+    assert content_sha256(read_arrays(path)) == read_description(path).source["content_sha256"]
+    # What the table says now decides: here a newer version of it corrects the statistics.
+    changed = Entry(**{field: getattr(entry, field) for field in entry.__dataclass_fields__} | {"statistics": "unit"})
+    assert read_description(cache.weight_file(changed, build_described)).statistics == "unit"
+
+
+def test_another_file_is_refused_and_leaves_nothing(entry, published, tmp_path):
+    other = tmp_path / "tiny-1234.pt"
+    other.write_bytes(published[0].read_bytes()[:-1] + b"x")
+    with pytest.raises(WeightsError, match="not the published file: SHA-256") as failure:
+        cache.weight_file(entry, build_described, other)
+    assert "delete" not in str(failure.value)  # it is the user's own
+    assert not list(cache.converted_path(entry).parent.glob("*.h5"))
+
+
+def test_converting_draws_no_random_numbers(entry, published):
+    random.seed(5)
+    expected = random.random()
+    random.seed(5)
+    cache.weight_file(entry, build_described, published[0])
+    assert random.random() == expected
+
+
+def test_names_of_sources_and_of_nothing(entry):
+    assert foreign_entry("runs/experiment") is None
+    assert foreign_entry("resnet20_v1_cifar10") is None
+    with pytest.raises(WeightsError, match="akamaster/resnet21: no such checkpoint; did you mean akamaster/resnet2"):
+        foreign_entry("akamaster/resnet21")
+    with pytest.raises(WeightsError, match="neither a .weights.h5 or .keras file nor published weights"):
+        cifarzoo.load("nobody/resnet20")
+
+
+def test_the_command_prints_both_facts_and_all_continues(entry, published, capsys, monkeypatch):
+    command()(["import", NAME, "--file", str(published[0]), "--format", "json"], standalone_mode=False)
+    row = json.loads(capsys.readouterr().out)
+    assert (row["name"], row["reported_error"], row["selection"]) == (NAME, 8.5, "last epoch")
+    assert row["sha256"] == [entry.files[0][0].hashes["sha256"]]
+    status = command()(["import", "--all", "akamaster", "--format", "json"], standalone_mode=False)
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert status == 1
+    assert "failure" not in rows[NAME]
+    assert "cannot be reached" in rows["akamaster/resnet20"]["failure"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected either the NAME of a checkpoint, --all SOURCE or --list"),
+        ([NAME, "--all", "akamaster"], "expected either"),
+        (["--all", "nobody"], "--all nobody: no checkpoint matches"),
+        (["akamaster/nothing"], "no such checkpoint"),
+        ([NAME], "cannot be reached; put it at"),
+    ],
+)
+def test_wrong_calls_are_one_line(entry, arguments, message):
+    with pytest.raises(Exception, match=message) as failure:
+        command()(["import", *arguments], standalone_mode=False)
+    assert "\n" not in str(failure.value)

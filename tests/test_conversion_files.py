@@ -1,0 +1,160 @@
+"""Files in no table: `cifarzoo convert`, to our format and to PyTorch's."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cifarzoo.cli.application import command
+from cifarzoo.conversion.guess import parse_call
+from cifarzoo.conversion.to_torch import torch_layout
+from cifarzoo.conversion.torch_writer import write_state_dict
+from cifarzoo.errors import CifarzooError, ModelError, WeightsError
+from cifarzoo.evaluation.imported import write_torch
+from cifarzoo.models.registry import create_model
+from cifarzoo.pretrained.description import description_of, read_description, save_weights
+
+pytest.importorskip("torch")
+import foreign_networks as foreign
+import torch
+from test_conversion import (
+    AKAMASTER,
+    HENDRYCKS,
+    PYTORCHCV,
+    RESNET20,
+    TORCHVISION,
+    WRN16_2,
+    check_equal,
+    run,
+)
+
+
+def converted(tmp_path, capsys, net, model, *options):
+    """Run `cifarzoo convert` on the network's state; return what it prints and the path of the weight file."""
+    checkpoint, out = tmp_path / "some.pth", tmp_path / "some.weights.h5"
+    torch.save({name: torch.from_numpy(array) for name, array in net.state.items()}, checkpoint)
+    arguments = ["convert", str(checkpoint), "--model", model, "--out", str(out), "--format", "json", *options]
+    command()(arguments, standalone_mode=False)
+    return json.loads(capsys.readouterr().out), out
+
+
+@pytest.mark.parametrize(
+    ("network", "layers", "layout", "others", "model"),
+    [
+        (RESNET20, TORCHVISION, "torchvision", [], 'cifar_resnet20(shortcut_type="B")'),
+        (RESNET20, PYTORCHCV, "pytorchcv", [], 'resnet20(shortcut_type="B", classes=10)'),
+        (RESNET20, AKAMASTER, "akamaster", ["kuangliu"], "cifar_resnet20"),
+        (WRN16_2, HENDRYCKS, "hendrycks_wrn", [], "cifar_wide_resnet(depth=16, width=2)"),
+    ],
+)
+def test_the_key_map_is_recognized(tmp_path, capsys, network, layers, layout, others, model):
+    net = foreign.Net()
+    expected = run(network, net, 10, layers)
+    row, out = converted(tmp_path, capsys, net, model, "--statistics", "[[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]")
+    assert (row["layout"], row["others"], row["arrays"]) == (layout, others, len(net.state))
+    description = read_description(out)
+    assert (description.statistics, description.dataset) == ("half", "cifar10")
+    from cifarzoo import load
+
+    model = load(out)
+    check_equal(lambda x: model((x * 0.5 + 0.5) * 255), expected)
+
+
+def test_what_does_not_fit_is_said(tmp_path, capsys):
+    net = foreign.Net()
+    run(RESNET20, net, 10, TORCHVISION)
+    with pytest.raises(WeightsError, match="key map, torchvision, 107 of 167 arrays do: the file lacks layer1.3"):
+        converted(tmp_path, capsys, net, 'cifar_resnet32(shortcut_type="B")', "--statistics", "half")
+    net.state = {f"x.{name}": array for name, array in net.state.items()}
+    with pytest.raises(WeightsError, match="no key map knows its names"):
+        converted(tmp_path, capsys, net, "cifar_resnet20", "--statistics", "half")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "cifar_resnet20"], "expected --model and --statistics, or --to torch"),
+        (["--model", "cifar_resnet20(20)", "--statistics", "half"], "expected a model with keyword arguments"),
+        (["--model", "cifar_resnet20(__import__('os'))", "--statistics", "half"], "expected a model with"),
+        (["--model", "cifar_resnet20(depth=3)", "--statistics", "half"], "has no argument depth"),
+        (["--model", "cifar_resnet21", "--statistics", "half"], "unknown model"),
+        (["--model", "cifar_resnet20", "--statistics", "halves"], "statistics: 'halves' is not one of"),
+        (["--to", "tensorflow"], "--to tensorflow: expected torch"),
+    ],
+)
+def test_wrong_calls_are_one_line(arguments, message):
+    with pytest.raises(CifarzooError, match=message) as failure:
+        command()(["convert", "nothing.pth", *arguments], standalone_mode=False)
+    assert "\n" not in str(failure.value)
+
+
+def test_calls_are_data():
+    assert parse_call("cifar_resnet20") == ("cifar_resnet20", {})
+    assert parse_call(' cifar_vgg11(classes=100, name="a") ') == ("cifar_vgg11", {"classes": 100, "name": "a"})
+    for text in ("", "a.b()", "f(x)", "f(**{})", "f(x=g())", "(" * 500):
+        with pytest.raises(ModelError):
+            parse_call(text)
+
+
+ROUND_TRIPS = [
+    ("cifar_resnet20", {"shortcut_type": "B"}, None, "torchvision", RESNET20, TORCHVISION),
+    ("cifar_resnet20", {"shortcut_type": "B"}, "pytorchcv", "pytorchcv", RESNET20, PYTORCHCV),
+    ("cifar_wide_resnet", {"depth": 16, "width": 2}, "hendrycks_wrn", "hendrycks_wrn", WRN16_2, HENDRYCKS),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "requested", "layout", "network", "layers"), ROUND_TRIPS)
+def test_pytorch_computes_the_same_from_what_is_written(tmp_path, name, arguments, requested, layout, network, layers):
+    model = create_model(name, **arguments, statistics="half")
+    random = np.random.default_rng(2)
+    for layer in model.layers:  # statistics that are not hidden behind zeros and ones
+        if "_bn" in layer.name:
+            layer.set_weights([random.uniform(0.5, 1.5, weight.shape) for weight in layer.weights])
+    save_weights(model, tmp_path / "ours.weights.h5")
+    row = write_torch(str(tmp_path / "ours.weights.h5"), requested, tmp_path / "theirs.pth")
+    assert (row["layout"], row["mean"], row["std"]) == (layout, [0.5] * 3, [0.5] * 3)
+    state = torch.load(tmp_path / "theirs.pth", weights_only=True)
+    net = foreign.Net()
+    net.state = {key: tensor.numpy() for key, tensor in state.items()}
+    names = set(net.state)
+    expected = run(network, net, 10, layers)
+    assert set(net.state) == names  # the other network found all of its arrays
+    check_equal(lambda x: model((x * 0.5 + 0.5) * 255), expected)
+
+
+def test_vgg_is_written_for_torchvision(tmp_path):
+    model = create_model("cifar_vgg11", include_preprocessing=False)
+    save_weights(model, tmp_path / "ours.weights.h5")
+    row = write_torch(str(tmp_path / "ours.weights.h5"), None, tmp_path / "theirs.pth")
+    net = foreign.Net()
+    net.state = {key: tensor.numpy() for key, tensor in torch.load(row["path"], weights_only=True).items()}
+    check_equal(model, run(foreign.vgg11, net, 10))
+    assert (row["layout"], row["input"]) == ("vgg_torch", "not normalised")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("cifar_resnet20", {}, "torchvision has no shortcut without parameters"),
+        ("cifar_resnet20", {"shortcut_type": "B", "block_type": "preactivated"}, "pytorchcv has other shortcuts"),
+        ("cifar_resnet20", {"shortcut_type": "B", "strided_padding": "same"}, "pads strided convolutions on all sides"),
+        ("cifar_resnet9", {}, "other projects' networks lack|has no layer"),
+    ],
+)
+def test_networks_that_the_other_code_lacks_are_refused(name, arguments, message):
+    model = create_model(name, **arguments)
+    with pytest.raises(WeightsError, match=message):
+        torch_layout(model, description_of(model))
+
+
+def test_the_written_file_is_what_pytorch_writes(tmp_path):
+    arrays = {"a.weight": np.arange(24, dtype="float32").reshape(2, 3, 4).transpose(2, 0, 1), "b": np.array(7)}
+    write_state_dict(tmp_path / "ours.pth", arrays)
+    state = torch.load(tmp_path / "ours.pth", weights_only=True)
+    assert list(state) == ["a.weight", "b"] and type(state).__name__ == "OrderedDict"
+    for name, array in arrays.items():
+        assert state[name].dtype == torch.from_numpy(array).dtype
+        np.testing.assert_array_equal(state[name].numpy(), array)
+    write_state_dict(tmp_path / "again.pth", arrays)
+    assert (tmp_path / "again.pth").read_bytes() == (tmp_path / "ours.pth").read_bytes()
+    assert torch.load(tmp_path / "ours.pth", weights_only=True, mmap=True)["b"].item() == 7
