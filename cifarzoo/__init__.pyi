@@ -45,9 +45,12 @@ __all__ = [
     "cifar_resnet542",
     "cifar_resnet56",
     "cifar_resnet9",
+    "cifar_resnext",
     "cifar_resnext29_16x64d",
     "cifar_resnext29_32x4d",
+    "cifar_resnext29_4x32d",
     "cifar_resnext29_8x64d",
+    "cifar_shake_shake",
     "cifar_shake_shake26_2x112d",
     "cifar_shake_shake26_2x32d",
     "cifar_shake_shake26_2x64d",
@@ -87,10 +90,14 @@ def cifar_vgg11(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    *,
+    hidden_layers: int = 0,
 ) -> keras.Model:
     """VGG-11, column A.
 
     Args:
+        hidden_layers: Number of linear layers of 512 units, each with ReLU, before the classifier: 0, 1 or 2.
+            `include_top=False` leaves them out.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -128,10 +135,14 @@ def cifar_vgg13(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    *,
+    hidden_layers: int = 0,
 ) -> keras.Model:
     """VGG-13, column B.
 
     Args:
+        hidden_layers: Number of linear layers of 512 units, each with ReLU, before the classifier: 0, 1 or 2.
+            `include_top=False` leaves them out.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -169,10 +180,14 @@ def cifar_vgg16(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    *,
+    hidden_layers: int = 0,
 ) -> keras.Model:
     """VGG-16, column D.
 
     Args:
+        hidden_layers: Number of linear layers of 512 units, each with ReLU, before the classifier: 0, 1 or 2.
+            `include_top=False` leaves them out.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -210,10 +225,14 @@ def cifar_vgg19(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    *,
+    hidden_layers: int = 0,
 ) -> keras.Model:
     """VGG-19, column E.
 
     Args:
+        hidden_layers: Number of linear layers of 512 units, each with ReLU, before the classifier: 0, 1 or 2.
+            `include_top=False` leaves them out.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -1211,6 +1230,53 @@ def cifar_shakedrop_pyramidnet272_a200(
     Reference: ShakeDrop Regularization for Deep Residual Learning (2018).
     """
 
+def cifar_resnext(
+    depth: int = 29,
+    cardinality: int = 8,
+    base_width: int = 64,
+    classes: int = 10,
+    load_weights: bool | str | os.PathLike | None = False,
+    include_top: bool = True,
+    include_preprocessing: bool = True,
+    classifier_activation: str | Callable | None = None,
+    name: str | None = None,
+    statistics: str | Sequence | Mapping | None = None,
+) -> keras.Model:
+    """ResNeXt of any depth, number of groups, and width of a group.
+
+    Args:
+        depth: Number of weighted layers, 9 n + 2 for n blocks per stage: 11, 20, 29, ...
+        cardinality: Number of groups of the 3x3 convolutions: C in the paper, the 8 of 8x64d.
+        base_width: Channels of a group in the first stage: d in the paper, the 64 of 8x64d.
+        classes: Number of outputs; by default that of the weights, or 10.
+        load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
+            of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
+        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+            loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
+            "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
+            "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
+            three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
+            0-255, as files record them.
+
+    Returns:
+        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+
+    Raises:
+        ModelError: an argument does not fit.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
+
+    Reference: Aggregated Residual Transformations for Deep Neural Networks (2016).
+    """
+
 def cifar_resnext29_32x4d(
     classes: int = 10,
     load_weights: bool | str | os.PathLike | None = False,
@@ -1221,6 +1287,47 @@ def cifar_resnext29_32x4d(
     statistics: str | Sequence | Mapping | None = None,
 ) -> keras.Model:
     """ResNeXt-29, 32x4d.
+
+    Args:
+        classes: Number of outputs; by default that of the weights, or 10.
+        load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
+            of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
+        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+            loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
+            "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
+            "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
+            three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
+            0-255, as files record them.
+
+    Returns:
+        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+
+    Raises:
+        ModelError: an argument does not fit.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
+
+    Reference: Aggregated Residual Transformations for Deep Neural Networks (2016).
+    """
+
+def cifar_resnext29_4x32d(
+    classes: int = 10,
+    load_weights: bool | str | os.PathLike | None = False,
+    include_top: bool = True,
+    include_preprocessing: bool = True,
+    classifier_activation: str | Callable | None = None,
+    name: str | None = None,
+    statistics: str | Sequence | Mapping | None = None,
+) -> keras.Model:
+    """ResNeXt-29, 4x32d.
 
     Args:
         classes: Number of outputs; by default that of the weights, or 10.
@@ -1345,13 +1452,28 @@ def cifar_wide_resnet(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    *,
+    strided_padding: Literal["symmetric", "same"] = "symmetric",
+    stride_in: Literal["conv1", "conv2"] = "conv1",
+    shortcut_from: Literal["activation", "input"] = "activation",
+    projection_size: int = 1,
+    use_bias: bool = False,
 ) -> keras.Model:
     """WRN-`depth`-`width`; the paper uses dropout 0.3, but none in most of its tables.
+
+    The other factories are the paper's networks; this one also builds other projects' variants.
 
     Args:
         depth: Number of weighted layers, 6 n + 4 for n blocks per stage: 10, 16, 22, 28, ...
         width: Multiplier of the channels: 1 gives a ResNet's 16, 32, 64.
         dropout: Dropout rate between the convolutions of a block, at least 0 and below 1; the paper uses 0.3.
+        strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
+            bottom only, which TensorFlow and Keras mean by it.
+        stride_in: Which convolution of a block has the stride: "conv1" or "conv2".
+        shortcut_from: Where shortcuts with a convolution start: at the "input" of the block, or at the "activation",
+            after its first ReLU.
+        projection_size: Height and width of the kernels of shortcuts: 1 or 3.
+        use_bias: Whether convolutions have a bias.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -1684,7 +1806,10 @@ def cifar_wrn_40_8(
     Reference: Wide Residual Networks (2016).
     """
 
-def cifar_shake_shake26_2x32d(
+def cifar_shake_shake(
+    depth: int = 26,
+    width: int = 96,
+    block_type: Literal["original", "postactivated"] = "original",
     classes: int = 10,
     load_weights: bool | str | os.PathLike | None = False,
     include_top: bool = True,
@@ -1693,9 +1818,60 @@ def cifar_shake_shake26_2x32d(
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
 ) -> keras.Model:
+    """Shake-Shake of any depth and width.
+
+    Args:
+        depth: Number of weighted layers, 6 n + 2 for n blocks per stage: 8, 14, 20, 26, ...
+        width: Channels of a branch in the first stage: the 96 of 2x96d.
+        block_type: "original", in which branches and shortcuts begin with ReLU and nothing follows the sum, or
+            "postactivated", as in pytorchcv: ReLU follows the stem and every sum, and the second path of shortcuts is
+            moved down and right.
+        classes: Number of outputs; by default that of the weights, or 10.
+        load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
+            of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
+        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+            loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
+            "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
+            "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
+            three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
+            0-255, as files record them.
+
+    Returns:
+        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+
+    Raises:
+        ModelError: an argument does not fit.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
+
+    Reference: Shake-Shake regularization (2017).
+    """
+
+def cifar_shake_shake26_2x32d(
+    classes: int = 10,
+    load_weights: bool | str | os.PathLike | None = False,
+    include_top: bool = True,
+    include_preprocessing: bool = True,
+    classifier_activation: str | Callable | None = None,
+    name: str | None = None,
+    statistics: str | Sequence | Mapping | None = None,
+    *,
+    block_type: Literal["original", "postactivated"] = "original",
+) -> keras.Model:
     """Shake-Shake-26 2x32d.
 
     Args:
+        block_type: "original", in which branches and shortcuts begin with ReLU and nothing follows the sum, or
+            "postactivated", as in pytorchcv: ReLU follows the stem and every sum, and the second path of shortcuts is
+            moved down and right.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -1733,10 +1909,15 @@ def cifar_shake_shake26_2x64d(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    *,
+    block_type: Literal["original", "postactivated"] = "original",
 ) -> keras.Model:
     """Shake-Shake-26 2x64d.
 
     Args:
+        block_type: "original", in which branches and shortcuts begin with ReLU and nothing follows the sum, or
+            "postactivated", as in pytorchcv: ReLU follows the stem and every sum, and the second path of shortcuts is
+            moved down and right.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -1774,10 +1955,15 @@ def cifar_shake_shake26_2x96d(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    *,
+    block_type: Literal["original", "postactivated"] = "original",
 ) -> keras.Model:
     """Shake-Shake-26 2x96d.
 
     Args:
+        block_type: "original", in which branches and shortcuts begin with ReLU and nothing follows the sum, or
+            "postactivated", as in pytorchcv: ReLU follows the stem and every sum, and the second path of shortcuts is
+            moved down and right.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -1815,10 +2001,15 @@ def cifar_shake_shake26_2x112d(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    *,
+    block_type: Literal["original", "postactivated"] = "original",
 ) -> keras.Model:
     """Shake-Shake-26 2x112d.
 
     Args:
+        block_type: "original", in which branches and shortcuts begin with ReLU and nothing follows the sum, or
+            "postactivated", as in pytorchcv: ReLU follows the stem and every sum, and the second path of shortcuts is
+            moved down and right.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes

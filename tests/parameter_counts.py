@@ -74,6 +74,12 @@ VGG = [
     Row("cifar_vgg13", {}, 9_416_010, 9_421_898, 9_462_180, 9_468_068, 228.27),
     Row("cifar_vgg16", {}, 14_728_266, 14_736_714, 14_774_436, 14_782_884, 313.2),
     Row("cifar_vgg19", {}, 20_040_522, 20_051_530, 20_086_692, 20_097_700, 398.14),
+    # chenyaofo's: 9.76 million. Two more layers of 512 * 512 weights and 512 biases.
+    Row(
+        "cifar_vgg11",
+        {"hidden_layers": 2},
+        *(n + 2 * (512 * 512 + 512) for n in (9_231_114, 9_236_618, 9_277_284, 9_282_788)),
+    ),
 ]
 
 WIDE_RESNET = [
@@ -89,6 +95,8 @@ WIDE_RESNET = [
 
 RESNEXT = [
     Row("cifar_resnext29_32x4d", {}, 4_775_754, 4_800_970, 4_868_004, 4_893_220, 774.06),
+    Row("cifar_resnext29_4x32d", {}, 6_807_882, 6_833_098, 6_900_132, 6_925_348),
+    Row("cifar_resnext", {"depth": 20, "cardinality": 16, "base_width": 4}, 1_995_082, 2_009_546, 2_087_332, 2_101_796),
     Row("cifar_resnext29_8x64d", {}, 34_426_698, 34_484_170, 34_518_948, 34_576_420, 5387.27),
     Row("cifar_resnext29_16x64d", {}, 68_155_210, 68_255_690, 68_247_460, 68_347_940, 10688.87),
 ]
@@ -104,7 +112,10 @@ AIRBENCH = [
     Row("cifar_airbench95", {}, 4_604_440, 4_608_312, 4_639_000, 4_642_872, 301.56),
 ]
 
+POST = {"block_type": "postactivated"}
 SHAKE_SHAKE = [
+    Row("cifar_shake_shake", {"depth": 20, "width": 16, **POST}, 541_082, 543_994, 546_932, 549_844),
+    Row("cifar_shake_shake26_2x32d", POST, 2_923_162, 2_930_810, 2_934_772, 2_942_420),
     Row("cifar_shake_shake26_2x32d", {}, 2_923_162, 2_930_810, 2_934_772, 2_942_420, 426.69),
     Row("cifar_shake_shake26_2x64d", {}, 11_653_978, 11_669_242, 11_677_108, 11_692_372, 1685.51),
     Row("cifar_shake_shake26_2x96d", {}, 26_192_922, 26_215_802, 26_227_572, 26_250_452, 3776.89),
@@ -158,5 +169,9 @@ SKIPNET = [
 
 ROWS = [*RESNET, *VGG, *WIDE_RESNET, *RESNEXT, *OTHER_RESNETS, *AIRBENCH, *SHAKE_SHAKE, *PYRAMIDNET, *SKIPNET]
 
-# Building these takes long: the tests compare the catalogue's numbers with them, and build them once.
-DEEP = [*DEEP_RESNET]
+# Building these takes long, or they are others' equals: only the catalogue's numbers are compared with them.
+DEEP = [
+    *DEEP_RESNET,
+    Row("cifar_resnext", {}, 34_426_698, 34_484_170, 34_518_948, 34_576_420, 5387.27),
+    Row("cifar_shake_shake", {}, 26_192_922, 26_215_802, 26_227_572, 26_250_452, 3776.89),
+]

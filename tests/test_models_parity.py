@@ -46,7 +46,17 @@ PAIRS = [
     pytest.param("cifar_resnext29_32x4d", {}, "resnext_cifar.resnext29_32x4d_cifar10"),
     pytest.param("cifar_pyramidnet110_a48", {}, "pyramidnet_cifar.pyramidnet110_a48_cifar10"),
     pytest.param("cifar_pyramidnet164_a270", {}, "pyramidnet_cifar.pyramidnet164_a270_bn_cifar10", marks=SLOW),
+    pytest.param(
+        "cifar_resnext",
+        {"depth": 20, "cardinality": 16, "base_width": 4},
+        "resnext_cifar.resnext20_16x4d_cifar10",
+    ),
     pytest.param("cifar_shake_shake26_2x32d", {}, "shakeshakeresnet_cifar.shakeshakeresnet26_2x32d_cifar10"),
+    pytest.param(
+        "cifar_shake_shake",
+        {"depth": 20, "width": 16, "block_type": "postactivated"},
+        "shakeshakeresnet_cifar.shakeshakeresnet20_2x16d_cifar10",
+    ),
 ]
 
 
@@ -76,7 +86,7 @@ def test_logits_equal_pytorchcv(name, arguments, theirs):
     convert(model, state_of(Checkpoint("torch", arrays)), LAYOUTS["pytorchcv"])
     images = np.random.default_rng(1).normal(size=(2, 32, 32, 3)).astype("float32")
     with torch.no_grad():
-        forward = shake_shake_forward if "shake_shake" in name else type(network).__call__
+        forward = shake_shake_forward if name == "cifar_shake_shake26_2x32d" else type(network).__call__
         expected = forward(network, torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
     scale = np.abs(expected).max()
     np.testing.assert_allclose(model(images) / scale, expected / scale, rtol=1e-4, atol=1e-4)

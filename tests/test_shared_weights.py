@@ -31,6 +31,11 @@ SMALLEST = {
     "pyramidnet": ("cifar_pyramidnet110_a48", {"shake_drop": True}),
     "skipnet": ("cifar_skipnet38", {}),
 }
+SPECIAL_CASES = {
+    "resnet": ("cifar_resnet20", "cifar_resnet164"),
+    "resnext": ("cifar_resnext29_32x4d",),
+    "shake_shake": ("cifar_shake_shake26_2x32d",),
+}
 TRAINING_ONLY = sorted({(record.family, name) for record in catalogue().values() for name in record.training_only})
 
 
@@ -97,8 +102,8 @@ def test_training_only_names_arguments():
     [
         pytest.param(name, marks=[] if name == "cifar_wrn_16_4" else [pytest.mark.slow])
         for name, record in catalogue().items()
-        # The factories of ResNets pass their arguments to one function; two of them stand for all.
-        if record.special_case_of and (record.family != "resnet" or name in ("cifar_resnet20", "cifar_resnet164"))
+        # The factories of a family pass their arguments to one function; a few of them stand for all.
+        if record.special_case_of and (record.family not in SPECIAL_CASES or name in SPECIAL_CASES[record.family])
     ],
 )
 def test_special_cases_are_the_same_network(name, tmp_path):
@@ -147,11 +152,20 @@ def test_files_of_equal_weights_are_equal(tmp_path):
     assert one.read_bytes() == other.read_bytes()
 
 
+WRN_OF_THE_PAPER = {
+    "strided_padding": "symmetric",
+    "stride_in": "conv1",
+    "shortcut_from": "activation",
+    "projection_size": 1,
+    "use_bias": False,
+}
+
+
 def test_factories_describe_their_models():
     model = create_model("cifar_wide_resnet", depth=10, width=1, classes=100, classifier_activation="softmax")
     assert description_of(model) == Description(
         factory="cifar_wide_resnet",
-        arguments={"depth": 10, "width": 1, "dropout": 0.0},
+        arguments={"depth": 10, "width": 1, "dropout": 0.0, **WRN_OF_THE_PAPER},
         classes=100,
         activation="softmax",
         statistics="cifar100",
@@ -211,18 +225,44 @@ def test_networks_of_equal_layers_are_told_apart_by_the_description(tmp_path):
         create_model("cifar_pyramidnet110_a48", shake_drop=True, load_weights=pyramid)
 
 
+WRN = {"depth": 10, "width": 1}
+
+
 @pytest.mark.parametrize(
-    ("arguments", "other"),
+    ("factory", "arguments", "other"),
     [
-        ({"strided_padding": "same"}, {"strided_padding": "symmetric"}),
-        ({"bottleneck": True, "depth": 11, "block_type": "original"}, {"bottleneck": False, "depth": 8}),
+        ("cifar_resnet", {"strided_padding": "same"}, {"strided_padding": "symmetric"}),
+        ("cifar_resnet", {"bottleneck": True, "depth": 11}, {"bottleneck": False, "depth": 8}),
+        ("cifar_shake_shake", {"depth": 8, "width": 2, "block_type": "postactivated"}, {"block_type": "original"}),
+        ("cifar_wide_resnet", WRN | {"strided_padding": "same"}, {"strided_padding": "symmetric"}),
+        ("cifar_wide_resnet", WRN | {"stride_in": "conv2"}, {"stride_in": "conv1"}),
+        ("cifar_wide_resnet", WRN | {"shortcut_from": "input"}, {"shortcut_from": "activation"}),
     ],
 )
-def test_other_graphs_are_told_apart(arguments, other, tmp_path):
-    path = saved(filled("cifar_resnet", **arguments), tmp_path / "a.weights.h5")
-    assert description_of(create_model("cifar_resnet", load_weights=path)) == read_description(path)
-    with pytest.raises(WeightsError, match=r"a.weights.h5: contains cifar_resnet\(.*, not cifar_resnet\("):
-        create_model("cifar_resnet", load_weights=path, **other)
+def test_other_graphs_are_told_apart(factory, arguments, other, tmp_path):
+    path = saved(filled(factory, **arguments), tmp_path / "a.weights.h5")
+    assert description_of(create_model(factory, load_weights=path)) == read_description(path)
+    with pytest.raises(WeightsError, match=rf"a.weights.h5: contains {factory}\(.*, not {factory}\("):
+        create_model(factory, load_weights=path, **other)
+
+
+def test_hidden_layers_belong_to_the_top(tmp_path, caplog):
+    model = filled("cifar_vgg11", hidden_layers=2)
+    path = saved(model, tmp_path / "a.weights.h5")
+    tuned = create_model("cifar_vgg11", classes=3, load_weights=path)
+    np.testing.assert_array_equal(*(np.asarray(net.get_layer("hidden2").kernel) for net in (model, tuned)))
+    bare = create_model("cifar_vgg11", include_top=False, load_weights=path)
+    assert not any("hidden" in layer.name for layer in bare.layers)
+    again = create_model("cifar_vgg11", load_weights=saved(bare, tmp_path / "bare.weights.h5"))
+    np.testing.assert_array_equal(*(np.asarray(net.get_layer("group5_conv2").kernel) for net in (model, again)))
+    with pytest.raises(WeightsError, match=r"contains .*hidden_layers=2.*, not cifar_vgg11\(classes=10\)"):
+        create_model("cifar_vgg11", hidden_layers=0, load_weights=path)
+    x = np.asarray(bare(pixels()))[:, 0, 0]
+    for name in ("hidden1", "hidden2", "logits"):
+        kernel, bias = model.get_layer(name).get_weights()
+        x = x @ kernel + bias
+        x = x if name == "logits" else np.maximum(x, 0)
+    np.testing.assert_allclose(logits(model), x, rtol=1e-4, atol=1e-4)
 
 
 def test_arguments_that_are_left_out_are_those_of_the_file(tmp_path):
@@ -506,6 +546,13 @@ def test_show_prints_the_description(tmp_path):
     )
     assert output.startswith(
         "cifar_wide_resnet(depth=10, width=1, dropout=0.0, classes=10)\ninput: normalised by cifar10"
+    )
+
+
+def test_texts_show_variants_that_are_not_the_usual_ones():
+    arguments = {"depth": 10, "width": 1, "dropout": 0.0, "stride_in": "conv1", "shortcut_from": "input"}
+    assert str(Description(factory="cifar_wide_resnet", arguments=arguments, classes=10)) == (
+        "cifar_wide_resnet(depth=10, width=1, dropout=0.0, shortcut_from='input', classes=10)"
     )
 
 

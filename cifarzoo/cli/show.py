@@ -82,6 +82,7 @@ def _show_model(record: "Record", entries: "list[Published]", form: str) -> None
             "trainable": sizes(record.trainable),
             "multiply-accumulates": sizes(record.macs, " M"),
             "also known as": ", ".join(record.aliases),
+            "variants": ", ".join(f"{name}={record.arguments[name]!r}" for name in record.variants),
             "only affect training": ", ".join(record.training_only),
             "the same network as": call(*record.special_case_of) if record.special_case_of else None,
         },

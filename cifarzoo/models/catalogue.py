@@ -24,6 +24,8 @@ class Record:
         paper, year: Where the architecture comes from.
         aliases: Other names that the registry knows it by.
         arguments: Its architecture arguments and their defaults.
+        variants: Those of them that are keyword-only: they build variants of the network, and calls in texts leave them
+            out where they have their default.
         training_only: Those of them that leave variables and inference unchanged.
         special_case_of: A more general factory and the arguments that make it build the same network, if there is one.
         trainable: Trainable parameters by number of classes, "10" and "100".
@@ -38,6 +40,7 @@ class Record:
     year: int
     aliases: tuple[str, ...]
     arguments: dict[str, Any]
+    variants: tuple[str, ...]
     training_only: tuple[str, ...]
     special_case_of: tuple[str, dict[str, Any]] | None
     trainable: dict[str, int]
@@ -52,10 +55,10 @@ def catalogue() -> dict[str, Record]:
     return {record["name"]: _record(**record) for record in records}
 
 
-def _record(aliases, training_only, special_case_of, **others):
+def _record(special_case_of, **others):
     """Make a record, with the tuples that JSON has no notion of."""
-    special_case_of = special_case_of and tuple(special_case_of)
-    return Record(aliases=tuple(aliases), training_only=tuple(training_only), special_case_of=special_case_of, **others)
+    others |= {key: tuple(others[key]) for key in ("aliases", "variants", "training_only")}
+    return Record(special_case_of=special_case_of and tuple(special_case_of), **others)
 
 
 def find(name: str) -> Record:
@@ -100,7 +103,10 @@ def _letters(name: str) -> str:
 
 
 def call(name: str, arguments: dict[str, Any]) -> str:
-    """Format a call of a factory as Python code: `cifar_resnet20(classes=10)`."""
+    """Format a call of a factory as Python code: `cifar_resnet20(classes=10)`, without variants at their default."""
+    if record := catalogue().get(name):
+        usual = {key: record.arguments[key] for key in record.variants}
+        arguments = {key: value for key, value in arguments.items() if key not in usual or value != usual[key]}
     return f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
 
 

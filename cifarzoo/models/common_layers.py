@@ -62,6 +62,13 @@ def check_choice(argument, value, valid):
         raise ModelError(f"{argument} must be {' or '.join(map(repr, valid))}, got {value!r}")
 
 
+def check_size_arguments(**sizes):
+    """Raise ModelError unless all values are positive integers."""
+    for argument, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ModelError(f"{argument} must be a positive integer, got {value!r}")
+
+
 def conv(
     x, filters, kernel_size, stride=1, *, use_bias=False, groups=1, strided_padding: StridedPadding = "symmetric", name
 ):

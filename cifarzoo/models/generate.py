@@ -56,6 +56,7 @@ def registered_entries() -> list[registry.Entry]:
 
 def record_of(entry: registry.Entry) -> Record:
     """Return what the catalogue says about a factory, without the sizes."""
+    parameters = inspect.signature(entry.factory).parameters
     return Record(
         name=entry.name,
         family=entry.family,
@@ -64,6 +65,7 @@ def record_of(entry: registry.Entry) -> Record:
         year=entry.year,
         aliases=entry.aliases,
         arguments=entry.architecture({}),
+        variants=tuple(p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY),
         training_only=entry.training_only,
         special_case_of=entry.special_case_of,
         trainable={},
@@ -173,6 +175,7 @@ def main() -> None:
     describe = with_known_sizes if parser.parse_args().keep_sizes else measure
     records = [describe(entry) for entry in registered_entries()]
     PATH.write_text(catalogue_text(records), encoding="utf-8")
+    catalogue.cache_clear()  # new models are found by name below
     STUB.write_text(stub_text(records), encoding="utf-8")
     TABLE_PAGE.write_text(page_text(records), encoding="utf-8")
 

@@ -3,38 +3,67 @@
 Paper:
     Gastaldi: Shake-Shake regularization, 2017 (https://arxiv.org/abs/1705.07485), table 1 and section 2.1.
 
-The networks are 26 layers deep. "2x96d" means two branches of 96 channels in the first stage, doubled with each stage.
-As in the author's code, every branch is ReLU-conv-BN-ReLU-conv-BN, and nothing follows the sum. Where the shape
+The paper's networks are 26 layers deep. "2x96d" means two branches of 96 channels in the first stage, doubled with each
+stage. As in the author's code, every branch is ReLU-conv-BN-ReLU-conv-BN, and nothing follows the sum. Where the shape
 changes, the shortcut is ReLU, two parallel 1x1 convolutions and BatchNormalization; the second convolution sees the
 image shifted by one pixel, so that with stride 2 the two together see more of it. (The shift is up and left, as in
 Flax's examples and Fast AutoAugment; the author's code shifts down and right.) The stem has BatchNormalization and no
-bias.
+bias. Post-activated blocks are pytorchcv's: ReLU follows the stem and every sum instead, and the shift is the author's.
 """
 
-from typing import Unpack
+from typing import Literal, Unpack
 
 import keras
 from keras import layers
 
+from cifarzoo.errors import ModelError
 from cifarzoo.layers import ShakeShake
-from cifarzoo.models.common_layers import ModelOptions, batch_norm, check_size, conv, head, image_input
+from cifarzoo.models.common_layers import (
+    ModelOptions,
+    batch_norm,
+    check_choice,
+    check_size,
+    check_size_arguments,
+    conv,
+    head,
+    image_input,
+)
 from cifarzoo.models.registry import register
+from cifarzoo.models.resnet import blocks_per_stage
 
 GASTALDI_2017 = "Shake-Shake regularization"
 
 
-def branch(x, filters, stride, name):
-    """Apply ReLU-conv-BN twice."""
-    y = conv(layers.ReLU(name=f"{name}_relu1")(x), filters, 3, stride, name=f"{name}_conv1")
+BlockType = Literal["original", "postactivated"]
+
+ARGUMENTS = {
+    "depth": "Number of weighted layers, 6 n + 2 for n blocks per stage: 8, 14, 20, 26, ...",
+    "width": "Channels of a branch in the first stage: the 96 of 2x96d.",
+    "block_type": '"original", in which branches and shortcuts begin with ReLU and nothing follows the sum, or '
+    '"postactivated", as in pytorchcv: ReLU follows the stem and every sum, and the second path of shortcuts is moved '
+    "down and right.",
+}
+
+
+def branch(x, filters, stride, original, name):
+    """Apply ReLU-conv-BN twice; the input of a post-activated block has been through ReLU already."""
+    if original:
+        x = layers.ReLU(name=f"{name}_relu1")(x)
+    y = conv(x, filters, 3, stride, name=f"{name}_conv1")
     y = layers.ReLU(name=f"{name}_relu2")(batch_norm(y, name=f"{name}_bn1"))
     return batch_norm(conv(y, filters, 3, name=f"{name}_conv2"), name=f"{name}_bn2")
 
 
-def two_path_shortcut(x, filters, stride, name):
-    """Take half the channels from the image and half from the image shifted up and left by one pixel."""
-    x = layers.ReLU(name=f"{name}_relu")(x)
-    shifted = layers.Cropping2D(((1, 0), (1, 0)), name=f"{name}_crop")(x)
-    shifted = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(shifted)
+def two_path_shortcut(x, filters, stride, original, name):
+    """Take half the channels from the image and half from the image shifted by one pixel.
+
+    It is shifted up and left in an original block, down and right in a post-activated one.
+    """
+    if original:
+        x = layers.ReLU(name=f"{name}_relu")(x)
+    cropped, padded = ((1, 0), (0, 1)) if original else ((0, 1), (1, 0))
+    shifted = layers.Cropping2D((cropped, cropped), name=f"{name}_crop")(x)
+    shifted = layers.ZeroPadding2D((padded, padded), name=f"{name}_pad")(shifted)
     paths = [
         conv(x, filters // 2, 1, stride, name=f"{name}_conv1"),
         conv(shifted, filters // 2, 1, stride, name=f"{name}_conv2"),
@@ -42,46 +71,88 @@ def two_path_shortcut(x, filters, stride, name):
     return batch_norm(layers.Concatenate(name=f"{name}_concat")(paths), name=f"{name}_bn")
 
 
-def shake_shake_block(x, filters, stride, name):
-    """Mix two branches in random shares and add the shortcut."""
-    branches = [branch(x, filters, stride, f"{name}_branch{i}") for i in (1, 2)]
+def shake_shake_block(x, filters, stride, original, name):
+    """Mix two branches in random shares and add the shortcut; then ReLU in a post-activated block."""
+    branches = [branch(x, filters, stride, original, f"{name}_branch{i}") for i in (1, 2)]
     y = ShakeShake(name=f"{name}_shake")(branches)
     if stride > 1 or x.shape[-1] != filters:
-        x = two_path_shortcut(x, filters, stride, f"{name}_shortcut")
-    return layers.Add(name=f"{name}_add")([x, y])
+        x = two_path_shortcut(x, filters, stride, original, f"{name}_shortcut")
+    y = layers.Add(name=f"{name}_add")([x, y])
+    return y if original else layers.ReLU(name=f"{name}_relu")(y)
 
 
-def shake_shake26(width, **options: Unpack[ModelOptions]) -> keras.Model:
-    """Build the 26-layer network: three stages of four blocks, with branches of 1, 2 and 4 times `width` channels."""
+def shake_shake(depth, width, block_type, **options: Unpack[ModelOptions]) -> keras.Model:
+    """Build the network of `depth` layers: three stages with branches of 1, 2 and 4 times `width` channels.
+
+    Raises:
+        ModelError: An argument is invalid.
+    """
+    check_choice("block_type", block_type, ("original", "postactivated"))
+    check_size_arguments(width=width)
+    if width % 2:
+        raise ModelError(f"width must be even, as shortcuts have two halves, got {width}")
+    original = block_type == "original"
     inputs, x = image_input(options)
     x = batch_norm(check_size(conv(x, 16, 3, name="stem_conv")), name="stem_bn")
+    if not original:
+        x = layers.ReLU(name="stem_relu")(x)
     for stage, filters in enumerate((width, 2 * width, 4 * width), start=1):
-        for block in range(1, 5):
+        for block in range(1, blocks_per_stage(depth, layers_per_block=2) + 1):
             stride = 2 if stage > 1 and block == 1 else 1
-            x = shake_shake_block(x, filters, stride, f"stage{stage}_block{block}")
-    x = layers.ReLU(name="final_relu")(x)
+            x = shake_shake_block(x, filters, stride, original, f"stage{stage}_block{block}")
+    if original:
+        x = layers.ReLU(name="final_relu")(x)
     return keras.Model(inputs, head(x, options), name=options["name"])
 
 
-@register(GASTALDI_2017, 2017)
-def cifar_shake_shake26_2x32d(**options: Unpack[ModelOptions]) -> keras.Model:
+@register(GASTALDI_2017, 2017, arguments=ARGUMENTS)
+def cifar_shake_shake(
+    depth: int = 26, width: int = 96, block_type: BlockType = "original", **options: Unpack[ModelOptions]
+) -> keras.Model:
+    """Shake-Shake of any depth and width."""
+    return shake_shake(depth, width, block_type, **options)
+
+
+@register(
+    GASTALDI_2017,
+    2017,
+    arguments=ARGUMENTS,
+    special_case_of=("cifar_shake_shake", {"depth": 26, "width": 32}),
+)
+def cifar_shake_shake26_2x32d(*, block_type: BlockType = "original", **options: Unpack[ModelOptions]) -> keras.Model:
     """Shake-Shake-26 2x32d."""
-    return shake_shake26(32, **options)
+    return shake_shake(26, 32, block_type, **options)
 
 
-@register(GASTALDI_2017, 2017)
-def cifar_shake_shake26_2x64d(**options: Unpack[ModelOptions]) -> keras.Model:
+@register(
+    GASTALDI_2017,
+    2017,
+    arguments=ARGUMENTS,
+    special_case_of=("cifar_shake_shake", {"depth": 26, "width": 64}),
+)
+def cifar_shake_shake26_2x64d(*, block_type: BlockType = "original", **options: Unpack[ModelOptions]) -> keras.Model:
     """Shake-Shake-26 2x64d."""
-    return shake_shake26(64, **options)
+    return shake_shake(26, 64, block_type, **options)
 
 
-@register(GASTALDI_2017, 2017, aliases=("wrn26_6_ss",))
-def cifar_shake_shake26_2x96d(**options: Unpack[ModelOptions]) -> keras.Model:
+@register(
+    GASTALDI_2017,
+    2017,
+    aliases=("wrn26_6_ss",),
+    arguments=ARGUMENTS,
+    special_case_of=("cifar_shake_shake", {"depth": 26, "width": 96}),
+)
+def cifar_shake_shake26_2x96d(*, block_type: BlockType = "original", **options: Unpack[ModelOptions]) -> keras.Model:
     """Shake-Shake-26 2x96d."""
-    return shake_shake26(96, **options)
+    return shake_shake(26, 96, block_type, **options)
 
 
-@register(GASTALDI_2017, 2017)
-def cifar_shake_shake26_2x112d(**options: Unpack[ModelOptions]) -> keras.Model:
+@register(
+    GASTALDI_2017,
+    2017,
+    arguments=ARGUMENTS,
+    special_case_of=("cifar_shake_shake", {"depth": 26, "width": 112}),
+)
+def cifar_shake_shake26_2x112d(*, block_type: BlockType = "original", **options: Unpack[ModelOptions]) -> keras.Model:
     """Shake-Shake-26 2x112d."""
-    return shake_shake26(112, **options)
+    return shake_shake(26, 112, block_type, **options)

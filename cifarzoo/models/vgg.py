@@ -5,7 +5,8 @@ Paper:
         (https://arxiv.org/abs/1409.1556), table 1, columns A, B, D and E.
 
 The networks as CIFAR code bases adapt them: BatchNormalization and ReLU follow every 3x3 convolution, which keeps its
-bias; every group ends with 2x2 max pooling; and one linear layer replaces the paper's three.
+bias; every group ends with 2x2 max pooling; and one linear layer replaces the paper's three. Some code keeps
+the paper's two hidden layers, 512 wide, as `hidden_layers=2` does.
 """
 
 from typing import Unpack
@@ -13,7 +14,16 @@ from typing import Unpack
 import keras
 from keras import layers
 
-from cifarzoo.models.common_layers import ModelOptions, batch_norm, check_size, conv, head, image_input
+from cifarzoo.models.common_layers import (
+    ModelOptions,
+    batch_norm,
+    check_choice,
+    check_size,
+    conv,
+    head,
+    image_input,
+    linear,
+)
 from cifarzoo.models.registry import register
 
 SIMONYAN_2014 = "Very Deep Convolutional Networks for Large-Scale Image Recognition"
@@ -29,8 +39,19 @@ GROUPS = {
 }
 
 
-def vgg(depth, **options: Unpack[ModelOptions]) -> keras.Model:
-    """Build the network of `depth` weighted layers as the paper counts them, with three in the classifier."""
+ARGUMENTS = {
+    "hidden_layers": "Number of linear layers of 512 units, each with ReLU, before the classifier: 0, 1 or 2. "
+    "`include_top=False` leaves them out.",
+}
+
+
+def vgg(depth, hidden_layers, **options: Unpack[ModelOptions]) -> keras.Model:
+    """Build the network of `depth` weighted layers as the paper counts them, with three in the classifier.
+
+    Raises:
+        ModelError: An argument is invalid.
+    """
+    check_choice("hidden_layers", hidden_layers, (0, 1, 2))
     inputs, x = image_input(options)
     for group, (width, count) in enumerate(zip(WIDTHS, GROUPS[depth], strict=True), start=1):
         for i in range(1, count + 1):
@@ -38,28 +59,34 @@ def vgg(depth, **options: Unpack[ModelOptions]) -> keras.Model:
             x = check_size(x) if group == i == 1 else x
             x = layers.ReLU(name=f"group{group}_relu{i}")(batch_norm(x, name=f"group{group}_bn{i}"))
         x = layers.MaxPooling2D(2, name=f"group{group}_pool")(x)
+    if hidden_layers and options["include_top"]:
+        x = layers.GlobalAveragePooling2D(name="pool")(x)
+        for i in range(1, hidden_layers + 1):
+            initializer = keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
+            x = layers.Dense(WIDTHS[-1], "relu", kernel_initializer=initializer, name=f"hidden{i}")(x)
+        return keras.Model(inputs, linear(x, options), name=options["name"])
     return keras.Model(inputs, head(x, options), name=options["name"])
 
 
-@register(SIMONYAN_2014, 2014)
-def cifar_vgg11(**options: Unpack[ModelOptions]) -> keras.Model:
+@register(SIMONYAN_2014, 2014, arguments=ARGUMENTS)
+def cifar_vgg11(*, hidden_layers: int = 0, **options: Unpack[ModelOptions]) -> keras.Model:
     """VGG-11, column A."""
-    return vgg(11, **options)
+    return vgg(11, hidden_layers, **options)
 
 
-@register(SIMONYAN_2014, 2014)
-def cifar_vgg13(**options: Unpack[ModelOptions]) -> keras.Model:
+@register(SIMONYAN_2014, 2014, arguments=ARGUMENTS)
+def cifar_vgg13(*, hidden_layers: int = 0, **options: Unpack[ModelOptions]) -> keras.Model:
     """VGG-13, column B."""
-    return vgg(13, **options)
+    return vgg(13, hidden_layers, **options)
 
 
-@register(SIMONYAN_2014, 2014)
-def cifar_vgg16(**options: Unpack[ModelOptions]) -> keras.Model:
+@register(SIMONYAN_2014, 2014, arguments=ARGUMENTS)
+def cifar_vgg16(*, hidden_layers: int = 0, **options: Unpack[ModelOptions]) -> keras.Model:
     """VGG-16, column D."""
-    return vgg(16, **options)
+    return vgg(16, hidden_layers, **options)
 
 
-@register(SIMONYAN_2014, 2014)
-def cifar_vgg19(**options: Unpack[ModelOptions]) -> keras.Model:
+@register(SIMONYAN_2014, 2014, arguments=ARGUMENTS)
+def cifar_vgg19(*, hidden_layers: int = 0, **options: Unpack[ModelOptions]) -> keras.Model:
     """VGG-19, column E."""
-    return vgg(19, **options)
+    return vgg(19, hidden_layers, **options)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("cifarzoo")
 
 CLASSIFIER = "logits"
+TOP = (CLASSIFIER, "hidden1", "hidden2")
 
 
 def load_file(model: "keras.Model", path: str | os.PathLike) -> None:
@@ -74,8 +75,7 @@ def load_pretrained(source: Source, build: "Callable[..., keras.Model]") -> "ker
 
     Args:
         source: The weight file.
-        build: Function that builds the model; its argument `statistics` is what to normalise with, unless the factory's
-            call says it.
+        build: Function that builds the model; takes the `statistics` to normalise with unless the call has its own.
 
     Returns:
         The model. If the file's number of classes differs, or the model has no top, only the backbone is loaded.
@@ -177,11 +177,11 @@ def _fill_backbone_or_all(model: "keras.Model", origin: str | Path, path: Path, 
     """Copy all arrays, or if the classifiers differ, those of the backbone; a line of the log says so."""
     classifier = _classifier(model)
     if classifier is None:
-        fill(model, path, arrays, without=(CLASSIFIER,))
+        fill(model, path, arrays, without=TOP)
         return
     stored = [array.shape for array in arrays.layers.get(classifier.name, [])]
     fits = stored == [tuple(weight.shape) for weight in classifier.weights]
-    fill(model, path, arrays, without=() if fits else (classifier.name,))
+    fill(model, path, arrays, without=() if fits else (classifier.name,) if stored else (classifier.name, *TOP))
     if not fits:
         logger.warning(
             "%s: backbone from %s (%s), fresh classifier for %d classes",
