@@ -4,17 +4,19 @@ NumPy's own reader trusts the header: a few bytes make it allocate terabytes. He
 its header before memory is allocated, and no file expands beyond `EXPANSION` times its size.
 """
 
+import io
 import math
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 # Compression shrinks logits by a tenth, labels alone by much more: small files may expand to this many bytes.
 ALWAYS_ALLOWED = 2**28
 EXPANSION = 8
+LARGEST_DIRECTORY = 2**23  # bytes of a zip's list of members: enough for 50,000; zipfile takes 3 s and 100 MB for it
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -32,6 +34,7 @@ def read(path: Path, only: Collection[str] | None = None) -> dict[str, np.ndarra
     """
     with open(path, "rb") as file:
         try:
+            check_directory(file)
             with zipfile.ZipFile(file) as archive:
                 check_members(archive.infolist(), file.seek(0, 2))
                 names = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
@@ -40,6 +43,31 @@ def read(path: Path, only: Collection[str] | None = None) -> dict[str, np.ndarra
             raise
         except Exception as failure:  # damage makes zipfile and NumPy raise anything from TokenError to MemoryError
             raise ValueError(f"not an .npz file, or damaged: {_first_line(failure)}") from None
+
+
+def check_directory(file: IO[bytes]) -> None:
+    """Check the length of a zip's list of members, which zipfile reads when it opens a zip.
+
+    It stands in the last record (PKWARE's APPNOTE.TXT, 4.3.16), or in that of ZIP64 (4.3.14) before it.
+
+    Raises:
+        ValueError: the list is too long.
+    """
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - 2**16 - 100))
+    end = file.read()
+    file.seek(0)
+    # zipfile looks for a record without a comment first, then for the last signature.
+    position = len(end) - 22 if end[-22:-18] == b"PK\5\6" and end[-2:] == b"\0\0" else end.rfind(b"PK\5\6")
+    if position < 0:
+        return  # zipfile will say that it is no zip
+    lengths = [int.from_bytes(end[position + 12 : position + 16], "little")]
+    if position >= 76 and end[position - 76 : position - 72] == b"PK\6\6":
+        lengths = [length for length in lengths if length < 2**32 - 1]  # which only refers to the other record
+        lengths.append(int.from_bytes(end[position - 36 : position - 28], "little"))
+    length = max(lengths)
+    if length > LARGEST_DIRECTORY:
+        raise ValueError(f"its list of members has {length:,} bytes; expected at most {LARGEST_DIRECTORY:,}")
 
 
 def check_members(members: list[zipfile.ZipInfo], size: int) -> None:

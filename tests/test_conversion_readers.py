@@ -281,6 +281,13 @@ def test_zips_that_lie_are_refused(tmp_path):
         file.writestr("x/data/0", bytes(2**20))
         file.getinfo("x/data/0").file_size = 2**29
     assert refusal(path).startswith("it claims 536,871,")
+    central = struct.pack("<4s28xH12x6x", b"PK\1\2", 0)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 65535, 65535, 2**31, 4, 0)
+    assert refusal(written(path, b"PK\3\4" + central + end)).startswith("its list of members has 2,147,483,648 bytes")
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 2**20, 2**20, 2**40, 4)
+    locator, end = struct.pack("<4sLQL", b"PK\6\7", 0, 4, 1), end.replace(struct.pack("<L", 2**31), b"\xff" * 4)
+    text = refusal(written(path, b"PK\3\4" + record + locator + end))
+    assert text.startswith("its list of members has 1,099,511,627,776 bytes; expected at most")
     data = archive(path, pickled(tensor()), FOUR).read_bytes()
     for length in (0, 10, 100, len(data) - 30):
         refusal(written(path, data[:length]))

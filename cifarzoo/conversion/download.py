@@ -18,7 +18,7 @@ from cifarzoo.conversion.entries import File, HashKind, Progress
 from cifarzoo.conversion.hashes import difference
 from cifarzoo.conversion.web_pages import drive_id
 from cifarzoo.errors import WeightsError, summarize
-from cifarzoo.npz import check_members
+from cifarzoo.npz import check_directory, check_members
 from cifarzoo.runs import atomic
 from cifarzoo.runs.locks import locked
 
@@ -150,6 +150,8 @@ def unpack(path: Path, file: File, folder: Path) -> Path:
 def _is_zip_of(path: Path, name: str) -> bool:
     """Whether a file is a zip around a member of this name; an .npz file is a zip, too."""
     try:
+        with open(path, "rb") as file:
+            check_directory(file)
         with zipfile.ZipFile(path) as archive:
             return any(_last_part(member) == name for member in archive.infolist())
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):

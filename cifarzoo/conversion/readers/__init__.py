@@ -7,6 +7,7 @@ from pathlib import Path
 from cifarzoo.conversion.checkpoint import Checkpoint
 from cifarzoo.conversion.readers import keras_files, npz_files, safetensors_files, tensorflow_files, torch_files
 from cifarzoo.errors import WeightsError, summarize
+from cifarzoo.npz import check_directory
 
 ZIP, HDF5, PICKLE, NPY, GZIP = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"\x80", b"\x93NUMPY", b"\x1f\x8b"
 READABLE = "a file of torch.save, .npz, a TensorFlow checkpoint, Keras' .h5, .safetensors"
@@ -61,8 +62,13 @@ def _reader(path: Path) -> Callable[[Path], Checkpoint]:
 
 
 def _zip_reader(path: Path) -> Callable[[Path], Checkpoint]:
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    with open(path, "rb") as file:
+        try:
+            check_directory(file)
+        except ValueError as failure:
+            raise WeightsError(str(failure)) from None
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
     if torch_files.pickle_folder(names) is not None:
         return torch_files.read_zip
     if names and all(name.endswith(".npy") for name in names):
