@@ -10,6 +10,7 @@ import pytest
 from cifarzoo.conversion import entries as table
 from cifarzoo.data.statistics import statistics_from
 from cifarzoo.errors import WeightsError
+from cifarzoo.models.catalogue import catalogue
 from cifarzoo.typed_record import check_types
 
 ENTRIES = table.entries()
@@ -24,6 +25,7 @@ def test_values(entry):
     assert entry.dataset == f"cifar{entry.classes}"
     assert entry.selection in SELECTIONS
     assert entry.protocol and entry.license and entry.layout
+    assert set(entry.arguments) <= set(catalogue()[entry.factory].arguments)
     assert statistics_from(entry.statistics) == entry.statistics  # known numbers go by their name
     assert entry.error is None or 0 < entry.error < 50
     for address in (entry.homepage, entry.license_url):

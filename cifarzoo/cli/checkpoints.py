@@ -60,8 +60,8 @@ def _row(entry: Any) -> dict[str, Any]:
     return asdict(entry) | {
         "source": entry.source,
         "model": call(entry.factory, entry.arguments | {"classes": entry.classes}),
-        "parameters": size and size.total,
-        "macs": size and size.macs,
+        "parameters": size.total,
+        "macs": size.macs,
         "measured": measurement and measurement.error,
         "download": "tried" if entry.tried else "not tried",
         "heading": f"{entry.source}/",

@@ -37,6 +37,6 @@ def sizes() -> dict[str, Size]:
     return {key: Size(*values) for key, values in json.loads(PATH.read_text(encoding="utf-8")).items()}
 
 
-def size_of(entry: Entry) -> Size | None:
-    """Return the size of an entry's network, or None if sizes.json lacks it."""
-    return sizes().get(network(entry))
+def size_of(entry: Entry) -> Size:
+    """Return the size of an entry's network."""
+    return sizes()[network(entry)]
