@@ -100,6 +100,15 @@ def test_sizes_are_those_of_the_entries():
     assert set(sizes()) == {network(entry) for entry in entries().values()}
 
 
+def test_sizes_with_default_arguments_are_those_of_the_catalogue():
+    plain = [entry for entry in entries().values() if not entry.arguments]
+    assert len(plain) > 40
+    for entry in plain:
+        record = catalogue()[entry.factory]
+        there = (record.trainable, record.total, record.macs)
+        assert astuple(size_of(entry)) == tuple(values[str(entry.classes)] for values in there)
+
+
 @pytest.mark.parametrize(
     "entry", [entry for entry in entries().values() if entry.trainable], ids=lambda entry: entry.name
 )
