@@ -16,10 +16,12 @@ from cifarzoo.conversion.content import content_sha256
 from cifarzoo.conversion.entries import Entry, File
 from cifarzoo.errors import WeightsError
 from cifarzoo.evaluation.load_model import load_model
+from cifarzoo.experiment.schema import Experiment
 from cifarzoo.models.registry import build_described, create_model
 from cifarzoo.pretrained.arrays import read_arrays
 from cifarzoo.pretrained.description import description_of, read_description
 from cifarzoo.pretrained.selection import foreign_entry
+from cifarzoo.training.build import build_model
 
 pytest.importorskip("torch")
 import foreign_networks as foreign
@@ -129,6 +131,27 @@ def test_every_place_takes_the_name(entry, published, caplog):
     np.testing.assert_array_equal(tuned.get_layer("stem_conv").kernel, model.get_layer("stem_conv").kernel)
     with pytest.raises(WeightsError, match="akamaster/tiny: contains cifar_resnet20.*not cifar_resnet32"):
         cifarzoo.cifar_resnet32(load_weights=NAME)
+
+
+def test_experiments_start_from_a_checkpoint(entry, published, caplog):
+    put(published)
+    experiment = Experiment(
+        model="cifar_resnet20",
+        model_parameters={"shortcut_type": "B"},
+        dataset="cifar100",
+        init_weights=NAME,
+    )
+    model = build_model(experiment, 100, seed=0)
+    np.testing.assert_array_equal(
+        model.get_layer("stem_conv").kernel, cifarzoo.load(NAME).get_layer("stem_conv").kernel
+    )
+    assert "input normalised by cifar100; the weights were trained with half" in caplog.text
+
+
+def test_the_command_shows_an_entry_of_the_table(entry, capsys):
+    command()(["show", NAME, "--format", "markdown"], standalone_mode=False)
+    out = capsys.readouterr().out
+    assert "reported error: 8.50 % (last epoch)" in out and "input: normalised by half" in out
 
 
 def test_the_cache_is_used_and_a_damaged_file_is_made_again(entry, published, monkeypatch):

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 MODEL_HELP = (
-    "Name of a model, tag or file of published weights, .keras file, or folder of a run. Several are measured as an "
-    "ensemble, by the mean of their probabilities."
+    "Name of a model, tag or file of published weights, name of another project's checkpoint, .keras file, or folder "
+    "of a run. Several are measured as an ensemble, by the mean of their probabilities."
 )
 
 

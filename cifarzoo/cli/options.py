@@ -15,7 +15,8 @@ DatasetName = Annotated[
     str | None, typer.Option(help="cifar10, cifar100 or synthetic. Default: the data set it was trained on.")
 ]
 Weights = Annotated[
-    str | None, typer.Option(help="Tag or path of the model's weights. Default: its default published weights.")
+    str | None,
+    typer.Option(help="Tag, checkpoint or path of the model's weights. Default: its default published weights."),
 ]
 Arguments = Annotated[list[str], typer.Option(help="KEY=VALUE, an argument of the model. Repeatable.")]
 

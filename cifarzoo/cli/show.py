@@ -12,6 +12,7 @@ from cifarzoo.cli.output import Column, Format, print_record
 from cifarzoo.errors import CifarzooError, WeightsError
 
 if TYPE_CHECKING:
+    from cifarzoo.conversion.entries import Entry
     from cifarzoo.models.catalogue import Record
     from cifarzoo.pretrained.manifest import Published
 
@@ -32,7 +33,8 @@ def show(
     model: Annotated[
         str,
         typer.Argument(
-            help="A model's name or alias, a tag of published weights, a .weights.h5 file, or the folder of a run."
+            help="A model's name or alias, a tag of published weights, the name of another project's checkpoint, a "
+            ".weights.h5 file, or the folder of a run."
         ),
     ],
     form: Format = "",
@@ -41,6 +43,7 @@ def show(
     """Show a model (arguments, sizes, paper, published weights), or describe weights or a run."""
     from cifarzoo.models.catalogue import find
     from cifarzoo.pretrained.manifest import find_entry, manifest
+    from cifarzoo.pretrained.selection import foreign_entry
 
     entries = manifest()
     if entry := find_entry(model, entries):
@@ -49,6 +52,8 @@ def show(
         _show_file(model, form)
     elif os.path.isdir(model):  # unlike Path.is_dir, this accepts names that are too long for a path
         _show_run(Path(model), form)
+    elif checkpoint := foreign_entry(model):
+        _show_checkpoint(checkpoint, form)
     else:
         _show_model(find(model), entries, form)
 
@@ -111,6 +116,31 @@ def _show_published(entry: "Published", form: str) -> None:
             "remark": entry.remark,
             "license": entry.license,
             "written by cifarzoo": description.version if description.version != "unknown" else None,
+        },
+        form,
+        dataclasses.asdict(entry),
+    )
+
+
+def _show_checkpoint(entry: "Entry", form: str) -> None:
+    from cifarzoo.conversion.measured import measured
+    from cifarzoo.models.catalogue import call
+
+    ours, addresses = measured().get(entry.name), [file.url for files in entry.files[:1] for file in files]
+    reported = "not reported" if entry.error is None else f"{entry.error:.2f} %"
+    print_record(
+        call(entry.factory, entry.arguments | {"classes": entry.classes}),
+        {
+            "name": entry.name,
+            "trained on": entry.dataset,
+            "reported error": f"{reported} ({entry.protocol})",
+            "measured error": f"{ours.error:.2f} % of {ours.images:,} test images" if ours else None,
+            "input": _input(entry.statistics),
+            "address": ", ".join(addresses),
+            "license": f"{entry.license}, {entry.license_url}",
+            "source": entry.homepage,
+            "remark": entry.remark,
+            "to use it": f"cifarzoo.load({entry.name!r})",
         },
         form,
         dataclasses.asdict(entry),

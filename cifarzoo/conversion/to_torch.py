@@ -56,6 +56,10 @@ def _difference(layout: str, slots: list[Slot], description: Description) -> str
         "pads strided convolutions on all sides": lambda: arguments.get("strided_padding") == "same",
         "has the stride in the first convolution": lambda: arguments.get("stride_in", "conv1") != "conv1",
         "starts shortcuts after the activation": lambda: arguments.get("shortcut_from", "activation") != "activation",
+        "has shortcuts of 1x1 convolutions": lambda: arguments.get("projection_size", 1) != 1,
+        "has convolutions without bias": lambda: (
+            layout != "vgg_torch" and any(slot.kind == "convolution" and "bias" in slot.shapes for slot in slots)
+        ),
         "has ReLU after every sum": lambda: (
             "branch" in "".join(names) and arguments.get("block_type", "original") == "original"
         ),
