@@ -70,7 +70,8 @@ CASES = {
         "cifar_wide_resnet", {"depth": 10, "width": 2}, "hendrycks",
     ),
     "trades_wrn": (
-        functools.partial(networks.AugmentedWideResNet, 10, 2), in_torch(prefix="module.", around=with_state(epoch=99)),
+        lambda classes: networks.with_input_statistics(networks.WideResNet(10, 2, classes)),
+        in_torch(prefix="module.", around=with_state(epoch=99)),
         "cifar_wide_resnet", {"depth": 10, "width": 2}, "half",
     ),
     "fast_autoaugment_pyramid": (

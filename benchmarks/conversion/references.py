@@ -46,8 +46,18 @@ class Reference:
 
     def logits(self, images, statistics=None):
         """Return the logits for uint8 images [n, 32, 32, 3]."""
+        x = normalised(images, self.statistics or statistics)
         with torch.no_grad():
-            return self.network(normalised(images, self.statistics or statistics)).numpy()
+            if not self.is_deep:
+                return self.network(x).numpy()
+            logits = self.network.double()(x.double()).numpy()
+            self.network.float()
+        return logits
+
+    @property
+    def is_deep(self):
+        """Whether rounding adds up over so many layers that the logits are computed in float64."""
+        return sum(isinstance(module, nn.Conv2d) for module in self.network.modules()) > 150
 
 
 def normalised(images, statistics):
@@ -217,21 +227,25 @@ SOURCES = {
 def _robustbench(entry, classes):
     """The names say little here, so that depth and width are those of the table."""
     if "ResNeXt" in entry.name:
-        return (
-            networks.ResNeXt(29, 4, 32, classes),
-            torch_savers(prefix="module.", around=with_state(epoch=200)),
-            STATISTICS["half"],
-        )
+        network = networks.with_input_statistics(networks.ResNeXt(29, 4, 32, classes))
+        return network, torch_savers(prefix="module.", around=with_state(epoch=200)), STATISTICS["half"]
     if entry.layout == "kuangliu":
         network = networks.resnet18(classes, shortcut_name="shortcut", classifier="linear")
         return network, torch_savers(prefix="model."), None
     numbers = re.findall(r"\d+", entry.factory) or (entry.arguments["depth"], entry.arguments["width"])
     depth, width = (int(number) for number in numbers)
     if "AugMix" in entry.name:
-        network = networks.AugmentedWideResNet(depth, width, classes)
+        network = networks.with_input_statistics(networks.WideResNet(depth, width, classes))
         return network, torch_savers(prefix="module.", around=with_state(epoch=100)), STATISTICS["half"]
     network = networks.WideResNet(depth, width, classes)
     return network, torch_savers(legacy=True, prefix="module."), None
+
+
+def without_input_statistics(network):
+    """Remove the buffers that only AugMix' networks have."""
+    for name in ("mu", "sigma"):
+        network._buffers.pop(name, None)
+    return network
 
 
 def reference(entry, classes=None, seed=0):

@@ -159,13 +159,11 @@ class WideResNet(nn.Module):
         return self.fc(F.relu(self.bn1(x)).mean((2, 3)))
 
 
-class AugmentedWideResNet(WideResNet):
-    """AugMix' network, whose file has the input's mean and standard deviation too."""
-
-    def __init__(self, depth, width, classes):
-        super().__init__(depth, width, classes)
-        self.register_buffer("mu", torch.full((1, 3, 1, 1), 0.5))
-        self.register_buffer("sigma", torch.full((1, 3, 1, 1), 0.5))
+def with_input_statistics(network):
+    """Add the buffers of AugMix' networks, whose files have the input's mean and standard deviation too."""
+    for name in ("mu", "sigma"):
+        network.register_buffer(name, torch.full((1, 3, 1, 1), 0.5))
+    return network
 
 
 class AggregatedBlock(nn.Module):
@@ -183,7 +181,7 @@ class AggregatedBlock(nn.Module):
 
 
 class ResNeXt(nn.Module):
-    """AugMix' ResNeXt, with the input's mean and standard deviation in its file."""
+    """ResNeXt of prlz77/ResNeXt.pytorch, which AugMix uses."""
 
     def __init__(self, depth, groups, group_width, classes):
         super().__init__()
@@ -197,8 +195,6 @@ class ResNeXt(nn.Module):
                 inputs = 256 * widening
             self.add_module(f"stage_{stage}", layer)
         self.classifier = nn.Linear(inputs, classes)
-        self.register_buffer("mu", torch.full((1, 3, 1, 1), 0.5))
-        self.register_buffer("sigma", torch.full((1, 3, 1, 1), 0.5))
 
     def forward(self, x):
         x = F.relu(self.bn_1(self.conv_1_3x3(x)))
