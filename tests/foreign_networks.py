@@ -116,7 +116,7 @@ def shake_shake(net, x, classes, width=32, blocks=4):
     return net.linear(pooled(functional.relu(x)), "fc_out", classes)
 
 
-def vgg11(net, x, classes, logits="classifier"):
+def vgg11_features(net, x):
     """PyTorch's `Sequential` with BatchNormalization."""
     position = 0
     for filters in (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"):
@@ -125,4 +125,30 @@ def vgg11(net, x, classes, logits="classifier"):
             continue
         x = net.conv(x, f"features.{position}", filters, 3, bias=True)
         x, position = functional.relu(net.bn(x, f"features.{position + 1}")), position + 3
-    return net.linear(x.flatten(1), logits, classes)
+    return x.flatten(1)
+
+
+def vgg11(net, x, classes, logits="classifier"):
+    return net.linear(vgg11_features(net, x), logits, classes)
+
+
+def resnext(net, x, classes, cardinality, base_width):
+    """One block per stage, in the names of prlz77/ResNeXt.pytorch."""
+    relu = functional.relu
+    x = relu(net.bn(net.conv(x, "conv_1_3x3", 64, 3), "bn_1"))
+    for s, filters in enumerate((256, 512, 1024), start=1):
+        inner, stride, block = cardinality * base_width * 2 ** (s - 1), 1 if s == 1 else 2, f"stage_{s}.0"
+        y = relu(net.bn(net.conv(x, f"{block}.conv_reduce", inner, 1), f"{block}.bn_reduce"))
+        y = relu(net.bn(net.conv(y, f"{block}.conv_conv", inner, 3, stride, cardinality), f"{block}.bn"))
+        y = net.bn(net.conv(y, f"{block}.conv_expand", filters, 1), f"{block}.bn_expand")
+        x = net.bn(net.conv(x, f"{block}.downsample.0", filters, 1, stride), f"{block}.downsample.1")
+        x = relu(x + y)
+    return net.linear(pooled(x), "classifier", classes)
+
+
+def with_hidden_layers(net, x, classes):
+    """chenyaofo's VGG: two hidden layers, each with ReLU and dropout after it."""
+    y = vgg11_features(net, x)
+    for number in (0, 3):
+        y = functional.relu(net.linear(y, f"classifier.{number}", 512))
+    return net.linear(y, "classifier.6", classes)

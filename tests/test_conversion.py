@@ -56,6 +56,24 @@ HENDRYCKS = {
     "logits": "fc",
 }
 
+FAST_AUTOAUGMENT = {
+    "stem": "conv1",
+    "conv": lambda s, b, i: f"layer{s}.{b - 1}.conv{i}",
+    "bn": lambda s, b, i: f"layer{s}.{b - 1}.bn{i}",
+    "projection": lambda s, b: f"layer{s}.{b - 1}.shortcut.0",
+    "final_bn": "bn1",
+    "logits": "linear",
+}
+# A TensorFlow checkpoint counts layers: two in the stem, four in each of nine blocks.
+NUMBERED = {
+    "stem": "layer_with_weights-0",
+    "stem_bn": "layer_with_weights-1",
+    "conv": lambda s, b, i: f"layer_with_weights-{4 * (3 * (s - 1) + b - 1) + 2 * i}",
+    "bn": lambda s, b, i: f"layer_with_weights-{4 * (3 * (s - 1) + b - 1) + 2 * i + 1}",
+    "logits": "layer_with_weights-38",
+    "zeros": "behind",
+}
+
 RESNET20 = functools.partial(foreign.original_resnet, blocks=3)
 WRN16_2 = functools.partial(foreign.wide_resnet, blocks=2, width=2)
 B = {"shortcut_type": "B"}
@@ -73,6 +91,15 @@ CASES = {
         {"framework": "chainer"},
     ),
     "hendrycks_wrn": ("hendrycks_wrn", "cifar_wide_resnet", {"depth": 16, "width": 2}, WRN16_2, HENDRYCKS, {}),
+    "sjmikler": ("sjmikler", "cifar_resnet20", {}, RESNET20, NUMBERED, {"framework": "keras", "epsilon": 1e-3}),
+    "fast_autoaugment_wrn": (
+        "fast_autoaugment_wrn",
+        "cifar_wide_resnet",
+        {"depth": 16, "width": 2, "stride_in": "conv2", "shortcut_from": "input"},
+        functools.partial(foreign.wide_resnet, blocks=2, width=2, theirs="input"),
+        FAST_AUTOAUGMENT,
+        {"bias": True},
+    ),
     # Differences that conversion absorbs.
     "epsilon": ("torchvision", "cifar_resnet20", B, RESNET20, TORCHVISION, {"epsilon": 1e-3}),
     "biases": ("torchvision", "cifar_resnet20", B, RESNET20, TORCHVISION, {"bias": True}),
@@ -115,7 +142,7 @@ def test_logits_are_those_of_the_other_network(case):
     layout, name, arguments, network, layers, options = CASES[case]
     net = foreign.Net(**options)
     expected = run(network, net, 100, layers)
-    form = "npz" if net.framework == "chainer" else "torch"
+    form = {"chainer": "npz", "keras": "tensorflow"}.get(net.framework, "torch")
     model = converted(layout, net.state, name, arguments | {"classes": 100}, form, net.epsilon)
     check_equal(model, expected)
 
@@ -132,6 +159,34 @@ def test_vgg(logits):
     net = foreign.Net()
     expected = run(foreign.vgg11, net, 10, logits)
     check_equal(converted("vgg_torch", net.state, "cifar_vgg11", {}), expected)
+
+
+def test_vgg_with_hidden_layers():
+    net = foreign.Net()
+    expected = run(foreign.with_hidden_layers, net, 10)
+    check_equal(converted("vgg_torch", net.state, "cifar_vgg11", {"hidden_layers": 2}), expected)
+
+
+def test_grouped_convolutions():
+    net = foreign.Net()
+    expected = run(functools.partial(foreign.resnext, cardinality=4, base_width=8), net, 10)
+    arguments = {"depth": 11, "cardinality": 4, "base_width": 8}
+    check_equal(converted("resnext_prlz", net.state, "cifar_resnext", arguments), expected)
+
+
+def test_what_the_forward_pass_never_uses_is_dropped():
+    net = foreign.Net()
+    expected = run(WRN16_2, net, 10, HENDRYCKS)
+    state = net.state | {name.replace("block1", "sub_block1"): array for name, array in net.state.items()}
+    check_equal(converted("trades_wrn", state, "cifar_wide_resnet", {"depth": 16, "width": 2}), expected)
+
+
+def test_a_projection_is_counted_before_the_last_layer_of_its_branch():
+    """Layers 115 and 116 of the published ResNet-164 have the shapes of a projection and of a third convolution."""
+    places = LAYOUTS["sjmikler"].places_of(slots_of(create_model("cifar_resnet164")))
+    assert places["stage2_block1_projection"] == ("layer_with_weights-115",)
+    assert places["stage2_block1_conv3"] == ("layer_with_weights-116",)
+    assert places["stage1_block1_bn1"] == ("layer_with_weights-1",)
 
 
 def test_variance_below_the_difference_of_epsilon():

@@ -9,6 +9,7 @@ from cifarzoo.conversion.checkpoint import Checkpoint
 from cifarzoo.conversion.convert import convert
 from cifarzoo.conversion.layouts import LAYOUTS
 from cifarzoo.conversion.state import state_of
+from cifarzoo.conversion.to_torch import torch_state
 from cifarzoo.models.registry import create_model
 
 torch = pytest.importorskip("torch", reason="needs the extra `parity`")
@@ -90,3 +91,7 @@ def test_logits_equal_pytorchcv(name, arguments, theirs):
         expected = forward(network, torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
     scale = np.abs(expected).max()
     np.testing.assert_allclose(model(images) / scale, expected / scale, rtol=1e-4, atol=1e-4)
+    written = torch_state(model, "pytorchcv")
+    assert set(written) == set(arrays)
+    for key, array in written.items():
+        np.testing.assert_array_equal(array, arrays[key], key)
