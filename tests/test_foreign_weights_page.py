@@ -35,11 +35,17 @@ def converted(tmp_path, monkeypatch):
     return files
 
 
+def same_weights(one, other):
+    """Whether two models have equal weights."""
+    return all(map(np.array_equal, one.get_weights(), other.get_weights()))
+
+
 def test_first_snippet_loads_by_name(converted):
     namespace = {"images": IMAGES}
     exec(compile(SNIPPETS[0], "foreign_weights.md", "exec"), namespace)
     (file,) = converted.values()
-    assert np.array_equal(namespace["logits"], cifarzoo.load(file).predict(IMAGES, verbose=0))
+    assert namespace["logits"].shape == (8, 10)
+    assert same_weights(namespace["model"], cifarzoo.load(file))
 
 
 def test_second_snippet_fine_tunes_an_imported_backbone(converted):
@@ -55,8 +61,7 @@ def test_second_snippet_fine_tunes_an_imported_backbone(converted):
     assert not np.array_equal(model.get_layer("stem_conv").kernel, source.get_layer("stem_conv").kernel)
     losses = model.history.history["loss"]
     assert losses[-1] < losses[0]
-    tuned = cifarzoo.load("birds.weights.h5")
-    assert np.allclose(tuned.predict(IMAGES, verbose=0), model.predict(IMAGES, verbose=0), atol=1e-5)
+    assert same_weights(model, cifarzoo.load("birds.weights.h5"))
 
 
 def test_table_of_statistics():
