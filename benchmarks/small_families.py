@@ -11,9 +11,9 @@ def _options(name, classes):
 
 def resnext29_2x8d(classes=10):
     """ResNeXt-29 with two groups of eight channels."""
-    from cifarzoo.models.resnext import resnext29
+    from cifarzoo.models.resnext import resnext
 
-    return resnext29(2, 8, **_options("resnext29_2x8d", classes))
+    return resnext(29, 2, 8, **_options("resnext29_2x8d", classes))
 
 
 def shake_shake26_2x8d(classes=10):

@@ -1817,8 +1817,15 @@ def cifar_shake_shake(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    *,
+    shortcut_type: Literal["two_paths", "projection"] = "two_paths",
+    strided_padding: Literal["symmetric", "same"] = "symmetric",
+    use_bias: bool = False,
+    stem_batch_norm: bool = True,
 ) -> keras.Model:
     """Shake-Shake of any depth and width.
+
+    The other factories are the paper's networks; this one also builds the Flax example's variant.
 
     Args:
         depth: Number of weighted layers, 6 n + 2 for n blocks per stage: 8, 14, 20, 26, ...
@@ -1826,6 +1833,12 @@ def cifar_shake_shake(
         block_type: "original", in which branches and shortcuts begin with ReLU and nothing follows the sum, or
             "postactivated", as in pytorchcv: ReLU follows the stem and every sum, and the second path of shortcuts is
             moved down and right.
+        shortcut_type: Where the shape changes: "two_paths", the paper's, or "projection", a 3x3 convolution of the
+            block's input with BatchNormalization.
+        strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
+            bottom only, which TensorFlow and Keras mean by it.
+        use_bias: Whether convolutions have a bias.
+        stem_batch_norm: Whether BatchNormalization follows the first convolution.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes

@@ -54,6 +54,6 @@ def smooth_resnet110(classes=10):
 
 def resnext29_2x4d(classes=10):
     """ResNeXt-29 with two groups of four channels."""
-    from cifarzoo.models.resnext import resnext29
+    from cifarzoo.models.resnext import resnext
 
-    return resnext29(2, 4, **tiny_models.options("resnext29_2x4d", classes))
+    return resnext(29, 2, 4, **tiny_models.options("resnext29_2x4d", classes))

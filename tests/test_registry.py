@@ -75,6 +75,13 @@ def test_architecture_arguments_have_their_defaults():
     }
 
 
+def test_experiments_may_say_what_normalises_the_input():
+    model = build_model(
+        Experiment(model="cifar_resnet20", model_parameters={"statistics": [[0.5] * 3] * 2}), 10, seed=0
+    )
+    assert description_of(model).statistics == "half"
+
+
 def test_positional_arguments_work():
     assert registry.get("cifar_resnet20").factory("preactivated", "B", 7).output_shape == (None, 7)
 

@@ -89,7 +89,7 @@ def _show_model(record: "Record", entries: "list[Published]", form: str) -> None
             "also known as": ", ".join(record.aliases),
             "variants": ", ".join(f"{name}={record.arguments[name]!r}" for name in record.variants),
             "only affect training": ", ".join(record.training_only),
-            "the same network as": call(*record.special_case_of) if record.special_case_of else None,
+            "the same network as": call(*identity(record.name, {})) if record.special_case_of else None,
         },
         form,
         dataclasses.asdict(record) | {"weights": [dataclasses.asdict(entry) for entry in fitting]},
