@@ -70,9 +70,9 @@ def test_models_with_weights(capsys):
 def test_start_is_fast_and_without_keras():
     code = """if True:
         import sys
-        from cifarzoo.cli.checkpoints import print_checkpoints
-        print_checkpoints("sjmikler", None, "markdown")
-        print({"keras", "numpy", "tensorflow", "pydantic"} & set(sys.modules))"""
+        from cifarzoo.cli.application import command
+        command()(["import", "--list", "sjmikler", "--format", "markdown"], standalone_mode=False)
+        print({"keras", "numpy", "tensorflow"} & set(sys.modules))"""
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.count("sjmikler/") == 11 and output.endswith("set()\n")
 
