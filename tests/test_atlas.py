@@ -66,9 +66,16 @@ def test_page_needs_no_other_file(page):
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
 def test_page_filters_and_sorts_by_its_address(page, tmp_path):
     def dump(address):
-        command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+        command = [
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            f"--user-data-dir={tmp_path}",
+        ]
         command += ["--virtual-time-budget=3000", "--dump-dom", f"{page.as_uri()}#{address}"]
-        shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
         body = shown[shown.index('<tbody id="body">') :].partition("</tbody>")[0]
         names = [re.sub("<.*?>", "", cell) for cell in re.findall(r'<td class="name ">(.*?)</td>', body)]
         return names, shown
