@@ -1,10 +1,12 @@
 """Files in no table: `cifarzoo convert`, to our format and to PyTorch's."""
 
+import functools
 import json
 
 import numpy as np
 import pytest
 
+from cifarzoo import load
 from cifarzoo.cli.application import command
 from cifarzoo.conversion.guess import parse_call
 from cifarzoo.conversion.to_torch import torch_layout
@@ -54,8 +56,6 @@ def test_the_key_map_is_recognized(tmp_path, capsys, network, layers, layout, ot
     assert (row["layout"], row["others"], row["arrays"]) == (layout, others, len(net.state))
     description = read_description(out)
     assert (description.statistics, description.dataset) == ("half", "cifar10")
-    from cifarzoo import load
-
     model = load(out)
     check_equal(lambda x: model((x * 0.5 + 0.5) * 255), expected)
 
@@ -68,6 +68,21 @@ def test_what_does_not_fit_is_said(tmp_path, capsys):
     net.state = {f"x.{name}": array for name, array in net.state.items()}
     with pytest.raises(WeightsError, match="no key map knows its names"):
         converted(tmp_path, capsys, net, "cifar_resnet20", "--statistics", "half")
+
+
+def test_another_network_with_equal_names_and_shapes_is_refused(tmp_path, capsys):
+    """pytorchcv's preresnet20 has the names, shapes and number of parameters of our pre-activated ResNet-20."""
+    layers = {key: value for key, value in PYTORCHCV.items() if key != "stem_bn"}
+    layers |= {"stem": "features.init_block", "final_bn": "features.post_activ.bn"}
+    layers |= {"projection": lambda s, b: f"features.stage{s}.unit{b}.identity_conv"}
+    net = foreign.Net()
+    expected = run(functools.partial(foreign.wide_resnet, blocks=3), net, 10, layers)
+    with pytest.raises(WeightsError, match="but pytorchcv has other shortcuts .its preresnet20 is cifar_wide_resnet"):
+        model = 'cifar_resnet20(block_type="preactivated", shortcut_type="B")'
+        converted(tmp_path, capsys, net, model, "--statistics", "half")
+    _, out = converted(tmp_path, capsys, net, "cifar_wide_resnet(depth=22, width=1)", "--statistics", "half")
+    model = load(out)
+    check_equal(lambda x: model((x * 0.5 + 0.5) * 255), expected)
 
 
 @pytest.mark.parametrize(

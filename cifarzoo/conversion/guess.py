@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cifarzoo.conversion.convert import fill
+from cifarzoo.conversion.differences import difference
 from cifarzoo.conversion.layouts import LAYOUTS, layout_named
 from cifarzoo.conversion.match import Match, match
 from cifarzoo.conversion.readers import read_checkpoint
 from cifarzoo.conversion.slots import Slot, slots_of
 from cifarzoo.conversion.state import state_of
 from cifarzoo.errors import ModelError, WeightsError, printable
+from cifarzoo.pretrained.description import description_of
 
 if TYPE_CHECKING:
     import keras
+
+
+# Whose networks are all known, so that equal names and shapes are not taken for an equal network.
+OSMR = ("pytorchcv", "chainercv", "tf2cv")
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,9 @@ def convert_file(path: Path, model: "keras.Model", layout: str | None = None, ep
     names = list(LAYOUTS) if layout is None else [layout]
     matches = {name: match(state, layout_named(name), slots) for name in names}
     fitting = [name for name in names if not matches[name].problem]
+    for name in [name for name in fitting if name in OSMR]:
+        if (description := description_of(model)) and (problem := difference(name, slots, description)):
+            raise WeightsError(f"{path}: names and shapes fit {model.name}, but {LAYOUTS[name].code} {problem}")
     if not fitting:
         raise WeightsError(f"{path}: {_nearest(matches, state, slots, model.name)}")
     try:

@@ -92,6 +92,8 @@ def import_all(
 ) -> Iterator[dict[str, Any]]:
     """Import several checkpoints; one that fails does not stop the others. What is in the cache is not made again.
 
+    Keras forgets the models that it built before.
+
     Yields:
         What `import_checkpoint` returns, or `name`, `reported_error`, `selection` and `failure`, why there is no more.
     """
@@ -100,6 +102,7 @@ def import_all(
         def show(step: str, done: float, number: int = number) -> None:
             progress(f"{step} ({number + 1} of {len(entries)})", (number + done) / len(entries))
 
+        keras.utils.clear_session()  # the networks before this one, of up to 37 million parameters each
         try:
             yield import_checkpoint(entry, None, measure, data_dir, show)
         except (CifarzooError, OSError) as failure:
