@@ -5,6 +5,7 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,8 +172,22 @@ def test_the_cache_is_used_and_a_damaged_file_is_made_again(entry, published, mo
     cache.weight_file(entry, build_described)
     assert content_sha256(read_arrays(path)) == read_description(path).source["content_sha256"]
     # What the table says now decides: here a newer version of it corrects the statistics.
-    changed = Entry(**{field: getattr(entry, field) for field in entry.__dataclass_fields__} | {"statistics": "unit"})
+    changed = replace(entry, statistics="unit")
     assert read_description(cache.weight_file(changed, build_described)).statistics == "unit"
+
+
+def test_a_file_is_converted_again_when_its_entry_changes(entry, published):
+    path = cache.weight_file(entry, build_described, published[0])
+    assert cache._is_current(path, entry)
+    (file,) = entry.files[0]
+    other = {"factory": "cifar_resnet32", "arguments": {}, "classes": 100, "dataset": "cifar100", "statistics": "unit"}
+    other |= {"layout": "kuangliu", "epsilon": 1e-3, "license": "BSD", "license_url": "https://example.org/NEW"}
+    other |= {"selection": "not stated", "protocol": "unknown", "homepage": "https://example.net", "error": 8.0}
+    changes = [{"hashes": {"sha256": "0" * 64}}, {"url": "https://example.net/x.pt"}, {"layout": "kuangliu"}]
+    changed = [replace(entry, files=((replace(file, **change),),)) for change in changes]
+    changed += [replace(entry, **{key: value}) for key, value in other.items()]
+    assert not any(cache._is_current(path, newer) for newer in changed)
+    assert cache._is_current(path, replace(entry, remark="new", tried=True, trainable=1))
 
 
 def test_another_file_is_refused_and_leaves_nothing(entry, published, tmp_path):

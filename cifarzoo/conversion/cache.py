@@ -77,7 +77,7 @@ def weight_file(entry: Entry, build: Build, file: Path | None = None, progress: 
 
 
 def _is_current(path: Path, entry: Entry) -> bool:
-    """Whether a converted file is whole, and the one that the table's entry would give now."""
+    """Whether a converted file is whole, and the table says nothing else since then."""
     if not path.is_file():
         return False
     try:
@@ -87,10 +87,7 @@ def _is_current(path: Path, entry: Entry) -> bool:
         facts = description.source
         return (
             facts.get("conversion") == CONVERSION
-            and (facts.get("name"), facts.get("epsilon")) == (entry.name, entry.epsilon)
-            and (description.factory, description.classes) == (entry.factory, entry.classes)
-            and (description.statistics, description.dataset) == (entry.statistics, entry.dataset)
-            and entry.arguments.items() <= description.arguments.items()
+            and facts.get("entry_sha256") == entry.digest
             and content_sha256(read_arrays(path)) == facts.get("content_sha256")
         )
     except WeightsError:  # damaged
@@ -185,6 +182,7 @@ def _convert(path: Path, files: tuple[File, ...], entry: Entry, build: Build, ta
             "license_url": entry.license_url,
             "files": {file.url: sha256(_sibling(path, file)) for file in files},
             "content_sha256": content_sha256(model_arrays(model)),
+            "entry_sha256": entry.digest,
             "epsilon": entry.epsilon,
             "reported_error": entry.error,
             "selection": entry.selection,

@@ -7,9 +7,10 @@ checked at every start; `tests/test_conversion_entries.py` checks every value.
 import difflib
 import fnmatch
 import functools
+import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,6 +93,12 @@ class Entry:
     def source(self) -> str:
         """The part of the name before the slash."""
         return self.name.split("/", 1)[0]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that a converted file depends on or says about itself."""
+        facts = {key: value for key, value in asdict(self).items() if key not in ("trainable", "tried", "remark")}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def layout_of(self, form: str) -> str:
         """Return the name of the key map of the entry's checkpoint in a format, `Checkpoint.format`."""
