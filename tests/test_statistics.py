@@ -97,6 +97,13 @@ def test_statistics_are_named_if_they_can_be(value, expected):
         ({"mean": [0, 0, 0]}, "expected a name"),
         (np.zeros((2, 4)), "expected a name"),
         (None, "expected a name"),
+        ({"mean": [0.49, 0.48, 0.44], "std": [0.2, 0.2, 0.2]}, "a dictionary's numbers are on 0-255"),
+        ({"mean": [0.49, 0.48, 0.44], "std": [1, 1, 1]}, "a dictionary's numbers are on 0-255"),
+        (((0.49, 0.48, 0.44), (0.2, 0.2, 1.1)), "a pair's numbers are all on 0-1"),
+        (((0.49, 0.48, 0.44), (62, 62, 66)), "a pair's numbers are all on 0-1"),
+        (((125, 122, 113), (0.24, 0.24, 0.26)), "a pair's numbers are all on 0-1"),
+        (((0.5, 0.5, 0.5), (1e-300, 0.5, 0.5)), "not on one scale"),
+        (((0, 0, 0), (1e300, 1, 1)), "not on one scale"),
     ],
     ids=repr,
 )

@@ -58,7 +58,7 @@ def statistics_from(value: Any) -> Statistics:
             0-1 if none is above 1, else on 0-255.
 
     Raises:
-        ModelError: it is none of these, or a deviation is not positive.
+        ModelError: it is none of these, a deviation is not positive, or the numbers cannot be on that scale.
     """
     if isinstance(value, str):
         if value not in (*STATISTICS, PER_PIXEL):
@@ -77,6 +77,14 @@ def statistics_from(value: Any) -> Statistics:
         raise ModelError(f"statistics: deviations are positive, got {std}")
     if not by_name and max(*mean, *std) <= 1:
         mean, std = map(list, _of_unit_scale(mean, std))
+    if min(std) < 1 or max(*mean, *std) > 1000 or 0 < max(map(abs, mean)) < 1:
+        expected = (
+            "a dictionary's numbers are on 0-255; write [[MEAN], [DEVIATION]] for numbers on 0-1"
+            if by_name
+            else "a pair's numbers are all on 0-1 if none is above 1, else all on 0-255"
+        )
+        received = " ".join(repr(value).split())
+        raise ModelError(f"statistics: {received:.150} is not on one scale: {expected}")
     for name, known in STATISTICS.items():
         if all(math.isclose(*pair, rel_tol=1e-7) for pair in zip((*mean, *std), (*known[0], *known[1]), strict=True)):
             return name
