@@ -113,6 +113,7 @@ def test_calls_are_data():
 
 ROUND_TRIPS = [
     ("cifar_resnet20", {"shortcut_type": "B"}, None, "torchvision", RESNET20, TORCHVISION),
+    ("cifar_resnet20", {}, None, "akamaster", RESNET20, AKAMASTER),
     ("cifar_resnet20", {"shortcut_type": "B"}, "pytorchcv", "pytorchcv", RESNET20, PYTORCHCV),
     ("cifar_wide_resnet", {"depth": 16, "width": 2}, "hendrycks_wrn", "hendrycks_wrn", WRN16_2, HENDRYCKS),
 ]
@@ -150,7 +151,7 @@ def test_vgg_is_written_for_torchvision(tmp_path):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("cifar_resnet20", {}, "torchvision has no shortcut without parameters"),
+        ("cifar_resnet164", {"shortcut_type": "A"}, "pytorchcv has no shortcut without parameters"),
         ("cifar_resnet20", {"shortcut_type": "B", "block_type": "preactivated"}, "pytorchcv has other shortcuts"),
         ("cifar_resnet20", {"shortcut_type": "B", "strided_padding": "same"}, "pads strided convolutions on all sides"),
         ("cifar_resnet9", {}, "other projects' networks lack|has no layer"),

@@ -15,8 +15,10 @@ from cifarzoo.conversion.slots import Slot
 from cifarzoo.errors import WeightsError
 
 
-def move_zero_channels_behind(weights: Weights, slots: Sequence[Slot]) -> None:
+def move_zero_channels_behind(weights: Weights, slots: Sequence[Slot], back: bool = False) -> None:
     """Reorder the channels of a residual network whose widening shortcuts put half of the new channels in front.
+
+    With `back`, do the opposite: give a network of ours the order of channels of such a network.
 
     Networks with projections instead of shortcut A stay as they are. The arrays in `weights` are replaced.
 
@@ -33,20 +35,24 @@ def move_zero_channels_behind(weights: Weights, slots: Sequence[Slot]) -> None:
     if not blocks or "stem_conv" not in names:
         raise WeightsError("zero channels on both sides: expected a residual network")
     preactivated = "final_bn" in names
+
+    def take(name: str, order: np.ndarray, axis: int | None = None) -> None:
+        _take(weights[name], np.argsort(order) if back else order, axis)
+
     order = np.arange(names["stem_conv"].shapes["kernel"][-1])
     for block, members in blocks.items():
         last = max(name for name in members if names[name].kind == "convolution")
         width = names[last].shapes["kernel"][-1]
         before, order = order, _widened(order, width)
-        _take(weights[f"{block}conv1"], before, axis=-2)
+        take(f"{block}conv1", before, axis=-2)
         if preactivated:
-            _take(weights[f"{block}bn1"], before)
-        _take(weights[last], order, axis=-1)
+            take(f"{block}bn1", before)
+        take(last, order, axis=-1)
         if not preactivated:
-            _take(weights[last.replace("conv", "bn")], order)
+            take(last.replace("conv", "bn"), order)
     if preactivated:
-        _take(weights["final_bn"], order)
-    _take(weights["logits"], order, axis=-2)
+        take("final_bn", order)
+    take("logits", order, axis=-2)
 
 
 def _widened(order: np.ndarray, width: int) -> np.ndarray:

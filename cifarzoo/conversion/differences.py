@@ -25,7 +25,7 @@ def difference(layout: str, slots: Sequence[Slot], description: Description) -> 
     if any(slot.kind == "batch_norm" and slot.epsilon != EPSILON for slot in slots):
         return f"has another epsilon than {EPSILON:g} in BatchNormalization"
     checks: dict[str, Callable[[], bool]] = {
-        "has no shortcut without parameters": lambda: arguments.get("shortcut_type") == "A",
+        "has no shortcut without parameters": lambda: arguments.get("shortcut_type") == "A" and layout != "akamaster",
         "pads strided convolutions on all sides": lambda: arguments.get("strided_padding") == "same",
         "has the stride in the first convolution": lambda: arguments.get("stride_in", "conv1") != "conv1",
         "starts shortcuts after the activation": lambda: arguments.get("shortcut_from", "activation") != "activation",
@@ -40,6 +40,6 @@ def difference(layout: str, slots: Sequence[Slot], description: Description) -> 
         "has other shortcuts (its preresnet20 is cifar_wide_resnet(depth=22, width=1))": lambda: (
             preactivated and not bottleneck and not wide and "stem_bn" not in names
         ),
-        "has no pre-activated networks": lambda: layout in ("torchvision", "kuangliu") and preactivated,
+        "has no pre-activated networks": lambda: layout in ("torchvision", "akamaster", "kuangliu") and preactivated,
     }
     return next((text for text, differs in checks.items() if differs()), "")

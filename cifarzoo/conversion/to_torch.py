@@ -4,18 +4,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cifarzoo.conversion.channels import move_zero_channels_behind
 from cifarzoo.conversion.differences import difference
 from cifarzoo.conversion.layouts import layout_named
-from cifarzoo.conversion.slots import Slot, slots_of
+from cifarzoo.conversion.match import Weights
+from cifarzoo.conversion.slots import slots_of
 from cifarzoo.errors import WeightsError
-from cifarzoo.pretrained.arrays import LayerArrays, model_arrays
+from cifarzoo.pretrained.arrays import model_arrays
 from cifarzoo.pretrained.description import Description
 
 if TYPE_CHECKING:
     import keras
 
-# Whose networks can be written, in the order in which they are tried: chenyaofo's ResNets and VGGs, then pytorchcv's.
-TARGETS = ("torchvision", "vgg_torch", "pytorchcv", "kuangliu", "hendrycks_wrn", "resnext_prlz")
+# Whose networks can be written, in the order in which they are tried: chenyaofo's ResNets, akamaster's for shortcut A,
+# chenyaofo's VGGs, then pytorchcv's.
+TARGETS = ("torchvision", "akamaster", "vgg_torch", "pytorchcv", "kuangliu", "hendrycks_wrn", "resnext_prlz")
 
 
 def torch_layout(model: "keras.Model", description: Description, layout: str | None = None) -> str:
@@ -48,12 +51,14 @@ def torch_state(model: "keras.Model", layout: str) -> dict[str, np.ndarray]:
         model: A model that `torch_layout` accepts.
         layout: The key map.
     """
-    slots, arrays, naming = slots_of(model), model_arrays(model), layout_named(layout).naming
-    places = layout_named(layout).places_of(slots)
-    state = {}
+    slots, arrays, wanted = slots_of(model), model_arrays(model), layout_named(layout)
+    weights: Weights = {slot.name: dict(zip(slot.shapes, arrays.layers[slot.name], strict=True)) for slot in slots}
+    if wanted.zero_channels == "both":
+        move_zero_channels_behind(weights, slots, back=True)
+    places, naming, state = wanted.places_of(slots), wanted.naming, {}
     for slot in slots:
         (place, *_) = places[slot.name] or ("",)
-        for role, array in zip(slot.shapes, _of(arrays, slot), strict=True):
+        for role, array in weights[slot.name].items():
             moved = array
             if role == "kernel":
                 moved = array.transpose(3, 2, 0, 1) if slot.kind == "convolution" else array.T
@@ -61,7 +66,3 @@ def torch_state(model: "keras.Model", layout: str) -> dict[str, np.ndarray]:
         if slot.kind == "batch_norm":
             state[f"{place}.num_batches_tracked"] = np.array(0, np.int64)
     return state
-
-
-def _of(arrays: LayerArrays, slot: Slot) -> list[np.ndarray]:
-    return arrays.layers[slot.name]
