@@ -267,7 +267,6 @@ def cifar_resnet(
     bottleneck: bool = False,
     block_type: Literal["original", "preactivated"] = "original",
     shortcut_type: Literal["A", "B"] = "A",
-    strided_padding: Literal["symmetric", "same"] = "symmetric",
     classes: int = 10,
     load_weights: bool | str | os.PathLike | None = False,
     include_top: bool = True,
@@ -275,6 +274,8 @@ def cifar_resnet(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    *,
+    strided_padding: Literal["symmetric", "same"] = "symmetric",
 ) -> keras.Model:
     """ResNet of any depth.
 

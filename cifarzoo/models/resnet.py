@@ -120,6 +120,7 @@ def cifar_resnet(
     bottleneck: bool = False,
     block_type: BlockType = "original",
     shortcut_type: ShortcutType = "A",
+    *,
     strided_padding: StridedPadding = "symmetric",
     **options: Unpack[ModelOptions],
 ) -> keras.Model:
