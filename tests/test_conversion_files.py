@@ -103,6 +103,24 @@ def test_wrong_calls_are_one_line(arguments, message):
     assert "\n" not in str(failure.value)
 
 
+@pytest.mark.parametrize(
+    ("file", "options", "existing"),
+    [
+        ("net.v1.pth", ["--model", "cifar_resnet20", "--statistics", "half"], "net.v1.weights.h5"),
+        ("net.weights.h5", ["--to", "torch"], "net.pth"),
+        ("akamaster/resnet20", ["--to", "torch"], "resnet20.pth"),
+    ],
+)
+def test_files_that_the_user_did_not_name_are_not_replaced(tmp_path, monkeypatch, file, options, existing):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / existing).write_bytes(b"the user's")
+    with pytest.raises(WeightsError, match=f"^{existing}: exists; name the file to write with --out$"):
+        command()(["convert", file, *options], standalone_mode=False)
+    with pytest.raises(WeightsError, match=f"^{existing}: is the file to read"):
+        command()(["convert", existing, *options, "--out", existing], standalone_mode=False)
+    assert (tmp_path / existing).read_bytes() == b"the user's"
+
+
 def test_calls_are_data():
     assert parse_call("cifar_resnet20") == ("cifar_resnet20", {})
     assert parse_call(' cifar_vgg11(classes=100, name="a") ') == ("cifar_vgg11", {"classes": 100, "name": "a"})

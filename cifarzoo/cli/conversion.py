@@ -128,7 +128,10 @@ def convert(
     layout: Annotated[str | None, typer.Option(help="Name of the key map. Default: the first that fits.")] = None,
     epsilon: Annotated[float, typer.Option(help="BatchNormalization's epsilon in the other network.")] = 1e-5,
     dataset: Annotated[str | None, typer.Option(help="What it was trained on. Default: by the classes.")] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write. Default: FILE with another ending, here.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write. Default: FILE with another ending, here, unless it exists."),
+    ] = None,
     form: Format = "",
     debug: Debug = False,
 ) -> None:

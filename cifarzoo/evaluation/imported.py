@@ -133,13 +133,15 @@ def convert_checkpoint(
         layout: Name of the key map. Default: the first that fits.
         epsilon: BatchNormalization's epsilon in the other network.
         dataset: What it was trained on. Default: the data set with as many classes.
-        out: The weight file. Default: the checkpoint's name with another ending, in the working directory.
+        out: The weight file. Default: the checkpoint's name with another ending, in the working directory, unless
+            there is such a file.
 
     Returns:
         `path`, `model`, and the fields of `guess.Fit`.
 
     Raises:
-        CifarzooError: there is no such model, or the checkpoint does not fit it.
+        CifarzooError: there is no such model, or the checkpoint does not fit it; or there is a file that it would
+            replace.
     """
     name, arguments = parse_call(call)
     wanted = registry.get(name)
@@ -151,7 +153,7 @@ def convert_checkpoint(
         classes=arguments.get("classes", 10),
         statistics=statistics_from(statistics),
     )
-    target = out or Path(f"{path.name.split('.')[0]}.weights.h5")
+    target = _target(path, ".weights.h5", out)
     with fresh_model(described, registry.build_described) as model:
         fit = convert_file(path, model, layout, epsilon)
         source = {"file": path.name, "sha256": sha256(path), "layout": fit.layout, "epsilon": epsilon}
@@ -167,22 +169,23 @@ def write_torch(name: str, layout: str | None = None, out: Path | None = None) -
     Args:
         name: A `.weights.h5` file, a tag, or the name of another project's checkpoint.
         layout: Name of the key map, one of `to_torch.TARGETS`. Default: the first that holds the model.
-        out: The file. Default: the name with the ending .pth, in the working directory.
+        out: The file. Default: the name with the ending .pth, in the working directory, unless there is such a file.
 
     Returns:
         `path`, `model`, `layout`, `code` (whose names they are), `tensors` (their number), and what the PyTorch network
         takes: `mean` and `std` on 0-1, or else `input`, in words.
 
     Raises:
-        CifarzooError: there are no such weights, or the other code has no such network.
+        CifarzooError: there are no such weights, or the other code has no such network; or there is a file that it
+            would replace.
     """
+    target = _target(Path(name), ".pth", out)
     model = load_weights(name)
     description = description_of(model)
     if description is None or description.factory is None:
         raise WeightsError(f"{name}: not a network of the zoo")
     chosen = torch_layout(model, description, layout)
     state = torch_state(model, chosen)
-    target = out or Path(Path(name).name.removesuffix(".weights.h5") + ".pth")
     write_state_dict(target, state)
     row: dict[str, Any] = {"path": str(target), "model": str(description), "layout": chosen, "tensors": len(state)}
     row |= {"code": layout_named(chosen).code, "mean": None, "std": None, "input": "not normalised"}
@@ -193,3 +196,20 @@ def write_torch(name: str, layout: str | None = None, out: Path | None = None) -
         rounded = {"mean": [round(value / 255, 6) for value in mean], "std": [round(value / 255, 6) for value in std]}
         row |= rounded | {"input": "normalised"}
     return row
+
+
+def _target(path: Path, ending: str, out: Path | None) -> Path:
+    """Return the file to write, before any work is done for it: `out`, or the name with another ending.
+
+    Raises:
+        WeightsError: the user did not name it, and it exists; or it is the file to read.
+    """
+    # The names of tags and of other projects' checkpoints may have dots of their own.
+    own = path.name.removesuffix(".weights.h5")
+    stem = path.stem if own == path.name and ending == ".weights.h5" else own
+    target = out or Path(f"{stem}{ending}")
+    if out is None and target.exists():
+        raise WeightsError(f"{target}: exists; name the file to write with --out")
+    if path.exists() and target.exists() and target.samefile(path):
+        raise WeightsError(f"{target}: is the file to read; name another with --out")
+    return target
