@@ -10,6 +10,8 @@ import cifarzoo
 from cifarzoo.models import generate, registry
 from cifarzoo.models.catalogue import PATH, catalogue
 
+# Their sizes are compared with the references, without building them again.
+NOT_BUILT = {row.model for row in DEEP}
 CHEAP = ["cifar_resnet20", "cifar_wrn_16_4", "cifar_skipnet38"]
 
 
@@ -20,7 +22,11 @@ def test_has_every_factory_of_every_module():
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name in CHEAP else [pytest.mark.slow]) for name in catalogue()],
+    [
+        pytest.param(name, marks=[] if name in CHEAP else [pytest.mark.slow])
+        for name in catalogue()
+        if name not in NOT_BUILT
+    ],
 )
 def test_is_up_to_date(name):
     """If this fails, run `python -m cifarzoo.models.generate`."""

@@ -1,11 +1,14 @@
 """Structure of the residual networks: the papers' figures, and messages about bad arguments."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
 from model_cases import fill, pixels
 
 from cifarzoo.errors import ModelError
+from cifarzoo.keras_internals.model_building import fast_model_building
 from cifarzoo.models.registry import create_model
 from cifarzoo.models.resnet import blocks_per_stage, resnet
 
@@ -100,6 +103,17 @@ def test_same_padding_is_keras_own(block_type, bottleneck, monkeypatch):
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert np.abs(outputs[2] - outputs[1]).max() > 1e-2 * np.abs(outputs[1]).max()
     assert not any(isinstance(layer, keras.layers.ZeroPadding2D) for layer in same.layers)
+
+
+def test_networks_may_be_deeper_than_pythons_stack():
+    """Original ResNet-1202 has 1,200 layers one after another even along its shortcuts."""
+    limit = sys.getrecursionlimit()
+    with fast_model_building():
+        x = inputs = keras.Input((1,))
+        for _ in range(max(limit, 1000) + 100):
+            x = keras.layers.Activation("relu")(x)
+        model = keras.Model(inputs, x)
+    assert len(model.layers) == max(limit, 1000) + 101 and sys.getrecursionlimit() == limit
 
 
 def test_original_bottlenecks_of_other_depths():
