@@ -20,8 +20,8 @@ from cifarzoo.evaluation.load_model import load_model
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.models.registry import build_described, create_model
 from cifarzoo.pretrained.arrays import read_arrays
-from cifarzoo.pretrained.description import description_of, read_description
-from cifarzoo.pretrained.selection import foreign_entry
+from cifarzoo.pretrained.description import description_of, read_description, write_description
+from cifarzoo.pretrained.selection import foreign_entry, source_named
 from cifarzoo.training.build import build_model
 
 pytest.importorskip("torch")
@@ -188,6 +188,23 @@ def test_a_file_is_converted_again_when_its_entry_changes(entry, published):
     changed += [replace(entry, **{key: value}) for key, value in other.items()]
     assert not any(cache._is_current(path, newer) for newer in changed)
     assert cache._is_current(path, replace(entry, remark="new", tried=True, trainable=1))
+
+
+def test_files_without_a_hash_are_marked_and_stay_the_same(entry, published, monkeypatch, caplog):
+    (file,) = entry.files[0]
+    bare = replace(entry, files=((replace(file, hashes={}, size=None),),))
+    monkeypatch.setitem(entries.entries(), NAME, bare)
+    path = cache.weight_file(bare, build_described, published[0])
+    source_named(NAME, build_described)
+    assert f"{NAME}: not verified: its source publishes no hash, and the file was given by hand" in caplog.text
+    cache._same_as_before({file.url: "1" * 64}, bare, path)  # a download takes precedence over a file given by hand
+    description = read_description(path)
+    facts = description.source | {"verified": cache._verified(bare, by_hand=False)}
+    write_description(path, replace(description, source=facts))
+    cache._same_as_before({file.url: facts["files"][file.url]}, bare, path)
+    cache._same_as_before({file.url: "1" * 64}, entry, path)  # its hash was checked
+    with pytest.raises(WeightsError, match=f"sends another file than before.*to accept it, delete {path}"):
+        cache._same_as_before({file.url: "1" * 64}, bare, path)
 
 
 def test_another_file_is_refused_and_leaves_nothing(entry, published, tmp_path):

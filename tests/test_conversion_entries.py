@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,6 +15,7 @@ from cifarzoo.errors import WeightsError
 from cifarzoo.models.catalogue import catalogue
 from cifarzoo.typed_record import check_types
 
+ROOT = Path(__file__).parent.parent
 ENTRIES = table.entries()
 DIGITS = {"sha256": 64, "sha1_of_member": 40, "git_blob": 40}
 SELECTIONS = {"last epoch", "best on test", "probably best on test", "not stated"}
@@ -52,6 +55,17 @@ def test_names_and_addresses_are_unique():
         len({name.lower() for name in ENTRIES})
         == len(ENTRIES)
         == sum(path.read_text(encoding="utf-8").count('"name": ') for path in table.SOURCES.glob("*.json"))
+    )
+
+
+def test_documents_count_the_hashes_that_are_known():
+    count = Counter(entry.hashed for entry in ENTRIES.values())
+    pages = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/foreign_weights.md")]
+    numbers = [count["yes"], count["in part"], count["no"]]
+    assert sum(numbers) == len(ENTRIES)
+    assert "of {} checkpoints for all files, of {} for some, of {} for none".format(*numbers) in pages[0]
+    assert re.search(
+        r"{} have a hash for every file, {} \(.*?\) for some of .*?, and {} for none".format(*numbers), pages[1]
     )
 
 

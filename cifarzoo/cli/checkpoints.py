@@ -39,9 +39,10 @@ def print_checkpoints(pattern: str = "*", dataset: str | None = None, form: str 
         Column("parameters", spec=",", rank=3),
         Column("macs", "MMACs", ",.1f", unit=1e6, rank=4),
         Column("license", rank=5),
-        Column("download", rank=6),
-        Column("model", rank=7),
-        Column("remark", rank=8),
+        Column("download", rank=7),
+        Column("hashed", "hash\nknown", rank=6),
+        Column("model", rank=8),
+        Column("remark", rank=9),
     ]
     if not any(row["measured"] for row in rows):
         columns = [column for column in columns if column.key != "measured"]
@@ -59,6 +60,7 @@ def _row(entry: Any) -> dict[str, Any]:
     size, measurement = size_of(entry), measured().get(entry.name)
     return asdict(entry) | {
         "source": entry.source,
+        "hashed": entry.hashed,
         "model": call(entry.factory, entry.arguments | {"classes": entry.classes}),
         "parameters": size.total,
         "macs": size.macs,

@@ -45,7 +45,7 @@ def import_checkpoints(
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
-    """Download another project's checkpoint, verify its hash, and convert it into a weight file in the cache."""
+    """Download another project's checkpoint, verify its hash, if known, and convert it into a weight file."""
     if list_:
         refuse(context, "--list", "file evaluate all_ data_dir")
         from cifarzoo.cli.checkpoints import print_checkpoints
@@ -86,13 +86,9 @@ def _fields(row: dict[str, Any], entry: "Entry") -> dict[str, str | None]:
         "source": entry.homepage,
         "SHA-256 of the source": ", ".join(row["sha256"]),
         "SHA-256 of the weights": row["content_sha256"],
-        "checked": None if _has_hash(entry) else "no hash of the source is known",
+        "verified": row["verified"],
         "remark": entry.remark,
     }
-
-
-def _has_hash(entry: "Entry") -> bool:
-    return any(file.hashes for files in entry.files for file in files)
 
 
 def _import_all(pattern: str, dataset: str | None, evaluate: bool, data_dir: str | None, form: str) -> None:

@@ -72,7 +72,7 @@ def weight_file(entry: Entry, build: Build, file: Path | None = None, progress: 
         if file is None and _is_current(path, entry):
             return path
         source, files = _own_file(file, entry) if file else _downloaded(entry, progress)
-        _convert(source, files, entry, build, path)
+        _convert(source, files, entry, build, path, by_hand=file is not None)
         return path
 
 
@@ -159,8 +159,43 @@ def _to_read(paths: list[Path]) -> Path:
     return next((path for path in paths if path.name.endswith(".index")), paths[0])
 
 
-def _convert(path: Path, files: tuple[File, ...], entry: Entry, build: Build, target: Path) -> None:
+def _verified(entry: Entry, by_hand: bool) -> str:
+    """Say in words how the source's files were verified."""
+    if entry.hashed == "no":
+        return f"no: its source publishes no hash, and the file was {'given by hand' if by_hand else 'downloaded'}"
+    return "by the hashes that are known" if entry.hashed == "yes" else "in part: some files have no hash"
+
+
+def _same_as_before(hashes: dict[str, str], entry: Entry, target: Path) -> None:
+    """Refuse a download without a known hash if it differs from the one that the cache was made from before.
+
+    Raises:
+        WeightsError: it differs.
+    """
+    try:
+        description = read_description(target) if target.is_file() else None
+    except WeightsError:  # damaged
+        return
+    facts = description.source if description and isinstance(description.source, dict) else {}
+    if facts.get("verified") == _verified(entry, by_hand=True):
+        return
+    known = {file.url for files in entry.files for file in files if file.hashes}
+    before = facts.get("files", {})
+    for url, digest in hashes.items():
+        if url not in known and (earlier := before.get(url, digest)) != digest:
+            raise WeightsError(
+                f"{url}: sends another file than before: SHA-256 {digest[:16]} instead of {earlier[:16]}, and no hash "
+                f"is known; to accept it, delete {target}"
+            )
+
+
+def _convert(
+    path: Path, files: tuple[File, ...], entry: Entry, build: Build, target: Path, by_hand: bool = False
+) -> None:
     """Convert a checked checkpoint and write the weight file."""
+    hashes = {file.url: sha256(_sibling(path, file)) for file in files}
+    if not by_hand:
+        _same_as_before(hashes, entry, target)
     checkpoint = read_checkpoint(path)
     layout = layout_named(entry.layout_of(checkpoint.format))
     described = Description(
@@ -180,7 +215,8 @@ def _convert(path: Path, files: tuple[File, ...], entry: Entry, build: Build, ta
             "homepage": entry.homepage,
             "license": entry.license,
             "license_url": entry.license_url,
-            "files": {file.url: sha256(_sibling(path, file)) for file in files},
+            "files": hashes,
+            "verified": _verified(entry, by_hand),
             "content_sha256": content_sha256(model_arrays(model)),
             "entry_sha256": entry.digest,
             "epsilon": entry.epsilon,

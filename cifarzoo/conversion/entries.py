@@ -95,6 +95,12 @@ class Entry:
         return self.name.split("/", 1)[0]
 
     @property
+    def hashed(self) -> Literal["yes", "in part", "no"]:
+        """Whether the source publishes hashes: of all files, of some, or of none."""
+        known = {bool(file.hashes) for files in self.files for file in files}
+        return "in part" if len(known) > 1 else "yes" if True in known else "no"
+
+    @property
     def digest(self) -> str:
         """SHA-256 of everything that a converted file depends on or says about itself."""
         facts = {key: value for key, value in asdict(self).items() if key not in ("trainable", "tried", "remark")}

@@ -28,7 +28,8 @@ projects' files.
 
 Errors are in percent. *Reported* is the number that the source gives; *measured* is ours, from the file, on all 10,000
 test images. *Epoch* says how the epoch of the file was selected. A file that was "best on test" was selected by the
-images that measure it, so its error is too low to compare with that of a last epoch. {untried}
+images that measure it, so its error is too low to compare with that of a last epoch. *Hash* says whether a hash is
+known that tells the published file from others. {untried}
 
 """
 
@@ -58,6 +59,7 @@ def _published_row(entry: Published) -> dict[str, Any]:
         "license": entry.license,
         "license_url": "",
         "homepage": "",
+        "hashed": "yes",
         "files": [{"address": entry.file, "hash": f"sha256 {entry.sha256}"}],
         "remark": entry.remark,
         "tried": True,
@@ -80,6 +82,7 @@ def _entry_row(entry: Entry) -> dict[str, Any]:
         "license": entry.license,
         "license_url": entry.license_url,
         "homepage": entry.homepage,
+        "hashed": entry.hashed,
         "files": [
             {"address": file.url, "hash": ", ".join(f"{kind} {digits}" for kind, digits in file.hashes.items())}
             for alternative in entry.files
@@ -114,8 +117,8 @@ def _section(source: str, group: list[dict[str, Any]]) -> str:
         licenses = ", ".join(sorted({row["license"] for row in group}))
         lines += [f"{first}, {licenses}.", ""]
     lines += [
-        "| file | data | model | parameters | MMACs | reported | measured | epoch |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |",
+        "| file | data | model | parameters | MMACs | reported | measured | epoch | hash |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | --- | --- |",
     ]
     for row in group:
         name = f"[{row['name']}](../weights/{row['name']}.md)" if source == OURS else row["name"]
@@ -128,6 +131,7 @@ def _section(source: str, group: list[dict[str, Any]]) -> str:
             "" if row["reported"] is None else f"{row['reported']:.2f}",
             "" if row["measured"] is None else f"{row['measured']:.2f}",
             row["selection"],
+            row["hashed"],
         ]
         lines.append("| " + " | ".join(cells) + " |")
     remarks: dict[str, list[str]] = {}

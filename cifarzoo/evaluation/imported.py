@@ -43,8 +43,8 @@ def import_checkpoint(
 
     Returns:
         `name`, `path` of the weight file, `model`, `dataset`, `statistics`, `license`, `homepage`, `sha256` of each
-        file of the source, `content_sha256` of the converted weights, `reported_error` and how it came about
-        (`selection`, `protocol`), `remark`; with `measure` also `error`, `images` and `backend`.
+        file of the source, `verified` (how, in words), `content_sha256` of the converted weights, `reported_error` and
+        how it came about (`selection`, `protocol`), `remark`; with `measure` also `error`, `images` and `backend`.
 
     Raises:
         CifarzooError: the checkpoint cannot be had, does not fit, or cannot be measured.
@@ -67,6 +67,7 @@ def import_checkpoint(
         "license": entry.license,
         "homepage": entry.homepage,
         "sha256": list(source.get("files", {}).values()),
+        "verified": source.get("verified"),
         "content_sha256": source.get("content_sha256"),
         "reported_error": entry.error,
         "selection": entry.selection,

@@ -1,6 +1,7 @@
 """Find the weight file for a tag, a path or a network, check it, and read its description."""
 
 import difflib
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from cifarzoo.pretrained.manifest import Published, find_entry, manifest
 
 if TYPE_CHECKING:
     import keras
+
+logger = logging.getLogger("cifarzoo")
 
 # Builds the model of a description with fresh weights: `registry.build_described`, which imports this module.
 Build = Callable[[Description], "keras.Model"]
@@ -106,7 +109,10 @@ def _converted(entry: Entry, build: Build) -> Source:
     from cifarzoo.conversion.cache import weight_file as converted_file  # here, because it imports NumPy
 
     path = converted_file(entry, build)
-    return Source(entry.name, path, read_description(path))
+    description = read_description(path)
+    if entry.hashed == "no" and description is not None and isinstance(description.source, dict):
+        logger.warning("%s: not verified: %s", entry.name, str(description.source.get("verified")).removeprefix("no: "))
+    return Source(entry.name, path, description)
 
 
 def _source_of(entry: Published) -> Source:
