@@ -94,6 +94,10 @@ def test_another_network_with_equal_names_and_shapes_is_refused(tmp_path, capsys
         (["--model", "cifar_resnet20(depth=3)", "--statistics", "half"], "has no argument depth"),
         (["--model", "cifar_resnet21", "--statistics", "half"], "unknown model"),
         (["--model", "cifar_resnet20", "--statistics", "halves"], "statistics: 'halves' is not one of"),
+        (
+            ["--model", "cifar_resnet20", "--statistics", "half", "--dataset", "svhn\n"],
+            "--dataset svhn.*: expected one of cifar10, cifar100, synthetic",
+        ),
         (["--to", "tensorflow"], "--to tensorflow: expected torch"),
     ],
 )

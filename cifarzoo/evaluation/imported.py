@@ -15,9 +15,9 @@ from cifarzoo.conversion.layouts import layout_named
 from cifarzoo.conversion.to_torch import torch_layout, torch_state
 from cifarzoo.conversion.torch_writer import write_state_dict
 from cifarzoo.data import load
-from cifarzoo.data.classes import dataset_with
+from cifarzoo.data.classes import CLASS_NAMES, dataset_with
 from cifarzoo.data.statistics import PER_PIXEL, channel_statistics, statistics_from
-from cifarzoo.errors import CifarzooError, ModelError, WeightsError, summarize
+from cifarzoo.errors import CifarzooError, DataError, ModelError, WeightsError, printable, summarize
 from cifarzoo.evaluation.evaluate import Progress, evaluate
 from cifarzoo.evaluation.load_model import LoadedModel
 from cifarzoo.models import registry
@@ -133,7 +133,7 @@ def convert_checkpoint(
         statistics: What normalises its input; see `statistics_from`.
         layout: Name of the key map. Default: the first that fits.
         epsilon: BatchNormalization's epsilon in the other network.
-        dataset: What it was trained on. Default: the data set with as many classes.
+        dataset: What it was trained on, a key of `CLASS_NAMES`. Default: the data set with as many classes.
         out: The weight file. Default: the checkpoint's name with another ending, in the working directory, unless
             there is such a file.
 
@@ -144,6 +144,8 @@ def convert_checkpoint(
         CifarzooError: there is no such model, or the checkpoint does not fit it; or there is a file that it would
             replace.
     """
+    if dataset not in (None, *CLASS_NAMES):
+        raise DataError(f"--dataset {printable(str(dataset))}: expected one of {', '.join(CLASS_NAMES)}")
     name, arguments = parse_call(call)
     wanted = registry.get(name)
     if unknown := set(arguments) - {*wanted.architecture({}), "classes"}:
