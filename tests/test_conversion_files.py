@@ -167,7 +167,8 @@ def test_vgg_is_written_for_torchvision(tmp_path):
     net = foreign.Net()
     net.state = {key: tensor.numpy() for key, tensor in torch.load(row["path"], weights_only=True).items()}
     check_equal(model, run(foreign.vgg11, net, 10))
-    assert (row["layout"], row["input"]) == ("vgg_torch", "not normalised")
+    assert (row["layout"], row["mean"], row["std"]) == ("vgg_torch", None, None)
+    assert row["input"] == "what the network was trained with; the file does not say"
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,9 @@ from cifarzoo.models import registry
 from cifarzoo.models.load import load as load_weights
 from cifarzoo.pretrained.description import Description, description_of, read_description, save_weights
 
+# Of a network without normalisation inside.
+UNKNOWN_INPUT = "what the network was trained with; the file does not say"
+
 
 def import_checkpoint(
     entry: Entry,
@@ -191,7 +194,7 @@ def write_torch(name: str, layout: str | None = None, out: Path | None = None) -
     state = torch_state(model, chosen)
     write_state_dict(target, state)
     row: dict[str, Any] = {"path": str(target), "model": str(description), "layout": chosen, "tensors": len(state)}
-    row |= {"code": layout_named(chosen).code, "mean": None, "std": None, "input": "not normalised"}
+    row |= {"code": layout_named(chosen).code, "mean": None, "std": None, "input": UNKNOWN_INPUT}
     if description.statistics == PER_PIXEL:
         row["input"] = "pixel / 255, minus the mean image of CIFAR-10's training images"
     elif description.statistics is not None:
