@@ -125,6 +125,22 @@ def test_files_that_the_user_did_not_name_are_not_replaced(tmp_path, monkeypatch
     assert (tmp_path / existing).read_bytes() == b"the user's"
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "cifar_resnet20", "--statistics", "half", "--out", "net.h5"], "net.h5: the name of a weight file"),
+        (["--to", "torch", "--out", "folder"], "^folder: is a folder; name a file with --out$"),
+        (["--to", "torch", "--out", "no/net.pth"], "^no.net.pth: there is no folder no$"),
+    ],
+)
+def test_the_file_to_write_is_checked_first(tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    # There is nothing to read: whatever looks at that first has another message.
+    with pytest.raises(WeightsError, match=message):
+        command()(["convert", "nothing.pth", *options], standalone_mode=False)
+
+
 def test_calls_are_data():
     assert parse_call("cifar_resnet20") == ("cifar_resnet20", {})
     assert parse_call(' cifar_vgg11(classes=100, name="a") ') == ("cifar_vgg11", {"classes": 100, "name": "a"})

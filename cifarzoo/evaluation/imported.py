@@ -208,7 +208,8 @@ def _target(path: Path, ending: str, out: Path | None) -> Path:
     """Return the file to write, before any work is done for it: `out`, or the name with another ending.
 
     Raises:
-        WeightsError: the user did not name it, and it exists; or it is the file to read.
+        WeightsError: the user did not name it, and it exists; it is the file to read, or a folder; its ending is not
+            that of a weight file; or its folder does not exist.
     """
     # The names of tags and of other projects' checkpoints may have dots of their own.
     own = path.name.removesuffix(".weights.h5")
@@ -216,6 +217,12 @@ def _target(path: Path, ending: str, out: Path | None) -> Path:
     target = out or Path(f"{stem}{ending}")
     if out is None and target.exists():
         raise WeightsError(f"{target}: exists; name the file to write with --out")
+    if ending == ".weights.h5" and not target.name.endswith(ending):
+        raise WeightsError(f"{target}: the name of a weight file ends in {ending}")
+    if target.is_dir():
+        raise WeightsError(f"{target}: is a folder; name a file with --out")
+    if not target.parent.is_dir():
+        raise WeightsError(f"{target}: there is no folder {target.parent}")
     if path.exists() and target.exists() and target.samefile(path):
         raise WeightsError(f"{target}: is the file to read; name another with --out")
     return target
