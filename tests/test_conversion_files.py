@@ -8,13 +8,15 @@ import pytest
 
 from cifarzoo import load
 from cifarzoo.cli.application import command
+from cifarzoo.conversion import differences, to_torch
 from cifarzoo.conversion.guess import parse_call
 from cifarzoo.conversion.to_torch import torch_layout
 from cifarzoo.conversion.torch_writer import write_state_dict
 from cifarzoo.errors import CifarzooError, ModelError, WeightsError
 from cifarzoo.evaluation.imported import write_torch
+from cifarzoo.models.catalogue import identity
 from cifarzoo.models.registry import create_model
-from cifarzoo.pretrained.description import description_of, read_description, save_weights
+from cifarzoo.pretrained.description import Description, description_of, read_description, save_weights
 
 pytest.importorskip("torch")
 import foreign_networks as foreign
@@ -200,6 +202,34 @@ def test_networks_that_the_other_code_lacks_are_refused(name, arguments, message
     model = create_model(name, **arguments)
     with pytest.raises(WeightsError, match=message):
         torch_layout(model, description_of(model))
+
+
+PYRAMIDNET = {"factory": "cifar_pyramidnet110_a48", "arguments": {"shake_drop": False}, "classes": 10}
+WIDE = {"factory": "cifar_wide_resnet", "arguments": {"depth": 10, "width": 1}, "classes": 10}
+
+
+@pytest.mark.parametrize(
+    ("network", "changed", "message"),
+    [
+        (PYRAMIDNET, {"arguments": {"shake_drop": True}}, "pytorchcv has no ShakeDrop"),
+        (PYRAMIDNET, {"factory": "cifar_shakedrop_pyramidnet272_a200", "arguments": {}}, "has no ShakeDrop"),
+        (PYRAMIDNET, {"classes": None}, "expected a network that returns logits"),
+        (WIDE, {"factory": "cifar_resnet21", "arguments": {}}, "has no cifar_resnet21"),
+        (WIDE, {"arguments": WIDE["arguments"] | {"later": 1}}, "has no network with later=1"),
+        (WIDE, {"arguments": WIDE["arguments"] | {"stride_in": "conv2"}}, "the stride in the first convolution"),
+    ],
+)
+def test_only_listed_networks_are_written(monkeypatch, network, changed, message):
+    monkeypatch.setattr(to_torch, "slots_of", lambda model: [])  # shapes show none of these differences
+    assert torch_layout(None, Description(**network), "pytorchcv") == "pytorchcv"
+    with pytest.raises(WeightsError, match=message):
+        torch_layout(None, Description(**network | changed), "pytorchcv")
+
+
+def test_every_listed_argument_exists():
+    for networks in differences.NETWORKS.values():
+        for factory, values in networks:
+            assert set(values) == set(identity(factory, {})[1]) and identity(factory, {})[0] == factory
 
 
 def test_the_written_file_is_what_pytorch_writes(tmp_path):

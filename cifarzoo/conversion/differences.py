@@ -1,6 +1,10 @@
-"""What tells networks of other code from ours where names and shapes of all layers are equal."""
+"""Which of our networks other code computes, too: equal names and shapes of all layers do not show it.
 
-from collections.abc import Callable, Sequence
+Everything that is not listed here is taken to differ, also arguments that factories get later.
+"""
+
+from collections.abc import Sequence
+from typing import Any
 
 from cifarzoo.conversion.layouts import layout_named
 from cifarzoo.conversion.slots import Slot
@@ -8,38 +12,100 @@ from cifarzoo.pretrained.description import Description
 
 EPSILON = 1e-5
 
+# Valid values of the arguments of a factory; None allows any, because the shapes show them.
+Values = dict[str, tuple[Any, ...] | None]
+
+RESNET: Values = {
+    "depth": None,
+    "bottleneck": (False, True),
+    "block_type": ("original",),
+    "shortcut_type": ("B",),
+    "strided_padding": ("symmetric",),
+}
+RESNEXT: Values = {"depth": None, "cardinality": None, "base_width": None}
+WIDE_RESNET: Values = {
+    "depth": None,
+    "width": None,
+    "strided_padding": ("symmetric",),
+    "stride_in": ("conv1",),
+    "shortcut_from": ("activation",),
+    "projection_size": (1,),
+    "use_bias": (False,),
+}
+SHAKE_SHAKE: Values = {
+    "depth": None,
+    "width": None,
+    "block_type": ("postactivated",),
+    "shortcut_type": ("two_paths",),
+    "strided_padding": ("symmetric",),
+    "use_bias": (False,),
+    "stem_batch_norm": (True,),
+}
+VGG: Values = {"hidden_layers": (0, 1, 2)}
+PYRAMIDNET: Values = {"shake_drop": (False,)}
+PYRAMIDNETS = ("110_a48", "110_a84", "110_a270", "164_a270", "200_a240", "236_a220", "272_a200")
+
+# Networks by key map, as our most general factories (see `catalogue.identity`) build them.
+OSMR: list[tuple[str, Values]] = [
+    ("cifar_resnet", RESNET | {"bottleneck": (True,), "block_type": ("preactivated",)}),
+    ("cifar_resnet", RESNET),
+    ("cifar_resnet18", {}),
+    ("cifar_resnext", RESNEXT),
+    ("cifar_wide_resnet", WIDE_RESNET),
+    ("cifar_shake_shake", SHAKE_SHAKE),
+    *((f"cifar_pyramidnet{name}", PYRAMIDNET) for name in PYRAMIDNETS),
+]
+NETWORKS: dict[str, list[tuple[str, Values]]] = {
+    "pytorchcv": OSMR,
+    "chainercv": OSMR,
+    "tf2cv": OSMR,
+    "torchvision": [("cifar_resnet", RESNET), ("cifar_resnet18", {})],
+    "akamaster": [("cifar_resnet", RESNET | {"bottleneck": (False,), "shortcut_type": ("A", "B")})],
+    "kuangliu": [("cifar_resnet", RESNET), ("cifar_resnet18", {})],
+    "vgg_torch": [(f"cifar_vgg{depth}", VGG) for depth in (11, 13, 16, 19)],
+    "hendrycks_wrn": [("cifar_wide_resnet", WIDE_RESNET)],
+    "resnext_prlz": [("cifar_resnext", RESNEXT)],
+}
+# What it means that code lacks a value of an argument.
+WORDS = {
+    ("shortcut_type", "A"): "has no shortcut without parameters",
+    ("strided_padding", "same"): "pads strided convolutions on all sides",
+    ("stride_in", "conv2"): "has the stride in the first convolution",
+    ("shortcut_from", "input"): "starts shortcuts after the activation",
+    ("projection_size", "3"): "has shortcuts of 1x1 convolutions",
+    ("use_bias", "True"): "has convolutions without bias",
+    # Only with pre-activation: the shortcut of every first block starts elsewhere.
+    ("bottleneck", "False"): "has other shortcuts (its preresnet20 is cifar_wide_resnet(depth=22, width=1))",
+    ("block_type", "preactivated"): "has no pre-activated networks",
+    ("block_type", "original"): "has ReLU after every sum",
+    ("shake_drop", "True"): "has no ShakeDrop, which scales the branches at inference, too",
+}
+
 
 def difference(layout: str, slots: Sequence[Slot], description: Description) -> str:
     """Return in what the networks of the other code differ from ours, "" if they compute the same.
 
     Args:
-        layout: The key map of that code.
+        layout: The key map of that code, one of NETWORKS.
         slots: Our model's layers.
         description: What our model is.
     """
-    names, arguments = {slot.name for slot in slots}, description.arguments
-    preactivated, bottleneck = "final_bn" in names, any(name.endswith("_conv3") for name in names)
-    wide = (description.identity or ("",))[0] == "cifar_wide_resnet"
     if missing := [slot.name for slot in slots if layout_named(layout).places_of(slots).get(slot.name) is None]:
         return f"has no layer {missing[0]}"
     if any(slot.kind == "batch_norm" and slot.epsilon != EPSILON for slot in slots):
         return f"has another epsilon than {EPSILON:g} in BatchNormalization"
-    checks: dict[str, Callable[[], bool]] = {
-        "has no shortcut without parameters": lambda: arguments.get("shortcut_type") == "A" and layout != "akamaster",
-        "pads strided convolutions on all sides": lambda: arguments.get("strided_padding") == "same",
-        "has the stride in the first convolution": lambda: arguments.get("stride_in", "conv1") != "conv1",
-        "starts shortcuts after the activation": lambda: arguments.get("shortcut_from", "activation") != "activation",
-        "has shortcuts of 1x1 convolutions": lambda: arguments.get("projection_size", 1) != 1,
-        "has convolutions without bias": lambda: (
-            layout != "vgg_torch" and any(slot.kind == "convolution" and "bias" in slot.shapes for slot in slots)
-        ),
-        "has ReLU after every sum": lambda: (
-            "branch" in "".join(names) and arguments.get("block_type", "original") == "original"
-        ),
-        # The shortcut of every first block starts elsewhere, and the shapes are equal.
-        "has other shortcuts (its preresnet20 is cifar_wide_resnet(depth=22, width=1))": lambda: (
-            preactivated and not bottleneck and not wide and "stem_bn" not in names
-        ),
-        "has no pre-activated networks": lambda: layout in ("torchvision", "akamaster", "kuangliu") and preactivated,
-    }
-    return next((text for text, differs in checks.items() if differs()), "")
+    factory, arguments = description.identity or (str(description), {})
+    lacking = [_lacking(values, arguments) for name, values in NETWORKS[layout] if name == factory]
+    if not lacking:
+        return f"has no {factory}"
+    nearest = min(lacking, key=len)
+    return next((WORDS.get(pair, f"has no network with {'='.join(pair)}") for pair in nearest), "")
+
+
+def _lacking(values: Values, arguments: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the arguments, with their values as text, that are not among valid values."""
+    return [
+        (name, str(value))
+        for name, value in arguments.items()
+        if name not in values or ((valid := values[name]) is not None and value not in valid)
+    ]
