@@ -1,10 +1,12 @@
 """Importing by name: hashes, the cache, what weight files say, and every place that takes the name of a checkpoint."""
 
+import dataclasses
 import hashlib
 import json
 import random
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -214,6 +216,23 @@ def test_another_file_is_refused_and_leaves_nothing(entry, published, tmp_path):
         cache.weight_file(entry, build_described, other)
     assert "delete" not in str(failure.value)  # it is the user's own
     assert not list(cache.converted_path(entry).parent.glob("*.h5"))
+
+
+def test_a_zip_and_its_member_are_both_the_published_file(entry, published, tmp_path):
+    member = File(
+        "https://example.org/tiny-1234.pt.zip",
+        "torch",
+        {"sha1_of_member": hashlib.sha1(published[0].read_bytes()).hexdigest()},
+        member="tiny-1234.pt",
+    )
+    zipped = dataclasses.replace(entry, files=((member,),))
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(published[0], "tiny-1234.pt")
+    hashes = set()
+    for path in (tmp_path / "mine.zip", published[0]):
+        facts = read_description(cache.weight_file(zipped, build_described, path)).source
+        hashes.add((facts["content_sha256"], *facts["files"].values()))
+    assert len(hashes) == 1
 
 
 def test_converting_draws_no_random_numbers(entry, published):
