@@ -74,7 +74,7 @@ def entry(published, tmp_path, monkeypatch):
     monkeypatch.setattr(entries, "entries", lambda: known)
     monkeypatch.setenv("CIFARZOO_CACHE", str(tmp_path / "cache"))
 
-    def no_network(file, folder, progress=None):
+    def no_network(file, folder, progress=None, read=None):
         whole = folder / "tiny-1234.pt"
         if not whole.is_file():
             raise WeightsError(f"{file.url}: cannot be reached; put it at {whole}")
@@ -86,9 +86,13 @@ def entry(published, tmp_path, monkeypatch):
 
 def put(published):
     """Put the checkpoint where a download would be."""
+    put_bytes(published[0].read_bytes())
+
+
+def put_bytes(content):
     folder = cache.cache_folder() / "downloads" / "akamaster"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tiny-1234.pt").write_bytes(published[0].read_bytes())
+    (folder / "tiny-1234.pt").write_bytes(content)
 
 
 def test_a_converted_file_is_a_weight_file_that_knows_its_source(entry, published):
@@ -207,6 +211,14 @@ def test_files_without_a_hash_are_marked_and_stay_the_same(entry, published, mon
     cache._same_as_before({file.url: "1" * 64}, entry, path)  # its hash was checked
     with pytest.raises(WeightsError, match=f"sends another file than before.*to accept it, delete {path}"):
         cache._same_as_before({file.url: "1" * 64}, bare, path)
+
+
+def test_an_unreadable_file_in_the_cache_is_named(entry):
+    (file,) = entry.files[0]
+    bare = replace(entry, files=((replace(file, hashes={}, size=None),),))
+    put_bytes(b"junk")
+    with pytest.raises(WeightsError, match="tiny-1234.pt: has an unknown format.*; delete it to download it again"):
+        cache.weight_file(bare, build_described)
 
 
 def test_another_file_is_refused_and_leaves_nothing(entry, published, tmp_path):

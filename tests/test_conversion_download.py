@@ -18,6 +18,7 @@ import pytest
 
 from cifarzoo.conversion import download, transfer, web_pages
 from cifarzoo.conversion.entries import File, entries
+from cifarzoo.conversion.readers import read_checkpoint
 from cifarzoo.errors import WeightsError
 from cifarzoo.pretrained.manifest import manifest
 from cifarzoo.pretrained.selection import weight_file
@@ -35,6 +36,7 @@ class Host(http.server.ThreadingHTTPServer):
         tag: The ETag of all files, None for none.
         drops: After how many bytes of the file to drop the connections to come, one after another.
         answers: Status and headers by path, instead of a file.
+        lengths: Whether it says how long files are; if not, the end of the connection is all that tells.
         ranged: Whether it knows Range.
         pause: Seconds between pieces of 10,000 bytes.
         requests: Path and Range of every request.
@@ -45,6 +47,7 @@ class Host(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.tag, self.drops, self.answers = {"/x.pth": DATA}, '"1"', [], {}
+        self.lengths = True
         self.ranged, self.pause, self.requests, self.modified, self.kind = True, 0, [], None, "application/octet-stream"
 
     def url(self, path="/x.pth"):
@@ -82,7 +85,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if value:
                 self.send_header(key, value)
         body = content[start:] if status != 416 else b""
-        self.send_header("Content-Length", str(len(body)))
+        if host.lengths:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         drop = host.drops.pop(0) - start if host.drops else len(body)
         for position in range(0, min(drop, len(body)), 10_000):
@@ -209,6 +213,19 @@ def test_a_partial_file_longer_than_the_file(host, tmp_path):
     facts = {"url": host.url(), "validator": '"1"'}
     (tmp_path / "x.pth.part.json").write_text(json.dumps(facts), encoding="utf-8")
     assert download.fetch(file_at(host), tmp_path).read_bytes() == DATA
+
+
+def test_without_hash_and_length_the_content_tells_whether_a_file_is_whole(host, tmp_path):
+    npz = io.BytesIO()
+    np.savez(npz, a=np.arange(20_000.0))
+    host.files["/x.pth"], host.lengths = npz.getvalue(), False
+    for wrong in (npz.getvalue()[:80_000], b'{"error": "gone"}', b"<?xml version='1.0'?><Error>AccessDenied</Error>"):
+        host.files["/x.pth"] = wrong
+        with pytest.raises(WeightsError, match=r"x\.pth: (damaged|has an unknown format).*or the download is damaged"):
+            download.fetch(file_at(host), tmp_path, read=read_checkpoint)
+        assert names(tmp_path) == []
+    host.files["/x.pth"] = npz.getvalue()
+    assert download.fetch(file_at(host), tmp_path, read=read_checkpoint).read_bytes() == npz.getvalue()
 
 
 def test_redirects_are_followed(host, tmp_path):

@@ -105,7 +105,9 @@ def _downloaded(entry: Entry, progress: Progress | None) -> tuple[Path, tuple[Fi
     first: WeightsError | None = None
     for files in entry.files:
         try:
-            paths = [download.fetch(file, folder, progress) for file in files]
+            # The files of a TensorFlow checkpoint can only be read together.
+            read = read_checkpoint if len(files) == 1 else None
+            paths = [download.fetch(file, folder, progress, read) for file in files]
         except WeightsError as failure:
             first = first or failure
             continue
@@ -196,7 +198,11 @@ def _convert(
     hashes = {file.url: sha256(_sibling(path, file)) for file in files}
     if not by_hand:
         _same_as_before(hashes, entry, target)
-    checkpoint = read_checkpoint(path)
+    try:
+        checkpoint = read_checkpoint(path)
+    except WeightsError as failure:
+        text = str(failure) if by_hand or entry.hashed == "yes" else f"{failure}; delete it to download it again"
+        raise WeightsError(text) from None
     layout = layout_named(entry.layout_of(checkpoint.format))
     described = Description(
         factory=entry.factory,

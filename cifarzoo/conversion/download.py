@@ -9,7 +9,7 @@ import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 from urllib.parse import unquote, urlsplit
@@ -22,11 +22,13 @@ from cifarzoo.npz import check_directory, check_members
 from cifarzoo.runs import atomic
 from cifarzoo.runs.locks import locked
 
+Read = Callable[[Path], object]
+
 # File names that a source gives to several files, which lie in folders of their own there.
 COMMON_NAME = re.compile(r"(pytorch_model|model|checkpoint|ckpt|best|last|final)([_.-].*)?")
 
 
-def fetch(file: File, folder: Path, progress: Progress | None = None) -> Path:
+def fetch(file: File, folder: Path, progress: Progress | None = None, read: Read | None = None) -> Path:
     """Return the path of a file in a folder, checked; download it unless it is there, and unpack it if it is a zip.
 
     An interrupted download is continued. Of several processes that ask for the same file, one downloads it.
@@ -35,6 +37,8 @@ def fetch(file: File, folder: Path, progress: Progress | None = None) -> Path:
         file: The file.
         folder: Where it is, or will be.
         progress: Called with the bytes that have arrived, and all that are expected, if known.
+        read: Reads the content; raises WeightsError if it is damaged. It is called for downloads without a known hash,
+            where nothing else tells a part of the file, or a server's message, from the file.
 
     Raises:
         WeightsError: the file cannot be had, or is not the one that the table describes. The message says where to put
@@ -51,13 +55,13 @@ def fetch(file: File, folder: Path, progress: Progress | None = None) -> Path:
                 return target
             if whole.exists():
                 return unpack(whole, file, folder)
-            return _download(file, whole, target, progress)
+            return _download(file, whole, target, progress, read)
     except OSError as failure:
         text = "no space is left" if failure.errno == errno.ENOSPC else failure.strerror or str(failure)
         raise WeightsError(f"{folder}: cannot be written ({text})") from None
 
 
-def _download(file: File, whole: Path, target: Path, progress: Progress | None) -> Path:
+def _download(file: File, whole: Path, target: Path, progress: Progress | None, read: Read | None) -> Path:
     from cifarzoo.conversion import transfer  # here, because reading the table must not start `requests`
 
     part = whole.with_name(f"{whole.name}.part")
@@ -71,6 +75,8 @@ def _download(file: File, whole: Path, target: Path, progress: Progress | None) 
                 unpack(part, file, whole.parent)
             else:
                 check(part, file)
+                if read and not file.hashes:
+                    read(part)
                 atomic.replace(part, whole)
         except WeightsError as failure:
             transfer.discard(part)
