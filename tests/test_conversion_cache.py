@@ -247,6 +247,14 @@ def test_a_zip_and_its_member_are_both_the_published_file(entry, published, tmp_
     assert len(hashes) == 1
 
 
+@pytest.mark.parametrize("name", ["net.tf", "net.tf.index", "net.tf.data-00001-of-00002"])
+def test_any_file_of_a_tensorflow_checkpoint_names_the_others(tmp_path, name):
+    for part in ("index", "data-00000-of-00002", "data-00001-of-00002"):
+        file = File(f"https://example.org/other.{part}", "tensorflow")
+        assert cache._sibling(tmp_path / name, file) == tmp_path / f"net.tf.{part}"
+    assert cache._sibling(tmp_path / name, File("https://example.org/net.h5", "keras")) == tmp_path / name
+
+
 def test_converting_draws_no_random_numbers(entry, published):
     random.seed(5)
     expected = random.random()

@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -153,6 +154,18 @@ def test_several_hashes_are_all_checked(host, tmp_path):
     assert "SHA-256" in refusal(file_at(host, hashes={"git_blob": BLOB, "sha256": "0" * 64}), tmp_path)
     assert "git's hash" in refusal(file_at(host, hashes={"git_blob": "0" * 40, "sha256": SHA256}), tmp_path)
     assert "has 100,000 bytes instead of 7" in refusal(file_at(host, size=7), tmp_path)
+
+
+def test_folders_and_pipes_are_named(tmp_path):
+    file = File("https://example.org/net.pth", "torch", {"sha256": SHA256})
+    with pytest.raises(WeightsError, match=": is a folder$"):
+        download.check(tmp_path, file)
+    with pytest.raises(WeightsError, match=": does not exist$"):
+        download.check(tmp_path / "net.pth", file)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(WeightsError, match=": is no regular file$"):
+            download.check(tmp_path / "pipe", file)
 
 
 def test_dropped_connections_are_continued(host, tmp_path):

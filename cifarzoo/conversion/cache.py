@@ -36,6 +36,9 @@ Build = Callable[[Description], "keras.Model"]
 # Files of other versions are converted again. Increase it with every change of what conversion computes.
 CONVERSION = 1
 
+# What the names of a TensorFlow checkpoint's files end in.
+PART = re.compile(r"\.(index|data-\d+-of-\d+)$")
+
 
 def cache_folder() -> Path:
     """Return the folder of downloads and converted files: `$CIFARZOO_CACHE`, or `models/cifarzoo` in Keras' folder."""
@@ -151,9 +154,9 @@ def _checked(path: Path, file: File, entry: Entry) -> Path:
 
 
 def _sibling(path: Path, file: File) -> Path:
-    """Return the path of one of the files of a TensorFlow checkpoint, given the path of its .index file."""
-    part = re.search(r"\.(index|data-\d+-of-\d+)$", file.url)
-    return path.with_name(path.name.removesuffix(".index") + part[0]) if part else path
+    """Return the path of one of the files of a TensorFlow checkpoint, given the path of any of them or their prefix."""
+    part = PART.search(file.url)
+    return path.with_name(PART.sub("", path.name) + part[0]) if part else path
 
 
 def _to_read(paths: list[Path]) -> Path:
