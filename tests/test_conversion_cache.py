@@ -273,7 +273,7 @@ def test_names_of_sources_and_of_nothing(entry):
 
 
 def test_the_command_prints_both_facts_and_all_continues(entry, published, capsys, monkeypatch):
-    command()(["import", NAME, "--file", str(published[0]), "--format", "json"], standalone_mode=False)
+    command()(["import", NAME, "--file", str(published[0]), "--json"], standalone_mode=False)
     row = json.loads(capsys.readouterr().out)
     assert (row["name"], row["reported_error"], row["selection"]) == (NAME, 8.5, "last epoch")
     assert row["sha256"] == [entry.files[0][0].hashes["sha256"]]
@@ -289,6 +289,7 @@ def test_the_command_prints_both_facts_and_all_continues(entry, published, capsy
     [
         ([], "expected either the NAME of a checkpoint, --all SOURCE or --list"),
         ([NAME, "--all", "akamaster"], "expected either"),
+        (["--list", "--json", "--format", "csv"], "--format: has no meaning with --json"),
         (["--all", "nobody"], "--all nobody: no checkpoint matches"),
         (["akamaster/nothing"], "no such checkpoint"),
         ([NAME], "cannot be reached; put it at"),

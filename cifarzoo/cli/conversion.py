@@ -42,10 +42,14 @@ def import_checkpoints(
     list_: Annotated[bool, typer.Option("--list", help="List the checkpoints, without importing any.")] = False,
     dataset: Annotated[str | None, typer.Option(help="With --list or --all: cifar10 or cifar100.")] = None,
     form: Format = "",
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
     """Download another project's checkpoint, verify its hash, if known, and convert it into a weight file."""
+    if json:
+        refuse(context, "--json", "form")
+        form = "json"
     if list_:
         refuse(context, "--list", "file evaluate all_ data_dir")
         from cifarzoo.cli.checkpoints import print_checkpoints
