@@ -95,7 +95,7 @@ def publish(
         registered = registry.get(experiment.model)
         architecture = registered.architecture(experiment.model_parameters)
         statistics = statistics_of(dataset.name)
-        if not same_statistics(experiment.model_parameters.get("statistics", statistics), statistics):
+        if not same_statistics(experiment.model_parameters.get("statistics") or statistics, statistics):
             raise WeightsError(f"{run}: published networks normalise with the statistics of their data set")
         source, metrics = _smallest(run.final_weights(), Path(temporary), loaded, dataset)
         file = weights.weight_file(tag, source.stat().st_size)
