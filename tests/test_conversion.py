@@ -1,5 +1,6 @@
 """Other projects' weights in our models: equal logits, every array used once, and what does not fit is said."""
 
+import dataclasses
 import functools
 
 import keras
@@ -228,6 +229,11 @@ def resnet20():
     return net.state
 
 
+@pytest.fixture(scope="module")
+def model20():
+    return create_model("cifar_resnet20", shortcut_type="B")
+
+
 def test_prefixes_counters_and_what_training_code_adds(resnet20):
     arrays = {f"state_dict/module.model.{name}": array for name, array in resnet20.items()}
     arrays["state_dict/module.model.bn1.num_batches_tracked"] = np.array(7)
@@ -257,6 +263,25 @@ def test_what_does_not_fit_is_said(resnet20, change, message):
     with pytest.raises(WeightsError) as failure:
         converted("torchvision", state, "cifar_resnet20", B)
     assert message in str(failure.value) and "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "epsilon", "layout", "message"),
+    [
+        ("bn1.running_var", -1, 1e-5, "torchvision", "its variance of -1 plus epsilon, 1e-05, is not positive"),
+        ("bn1.running_var", 0, 0, "torchvision", "stem_bn: its variance of 0 plus epsilon, 0, is not positive"),
+        ("bn1.running_var", 0, 1e-5, "inverse", "stem_bn: its inverse deviations are not all positive"),
+        ("conv1.weight", 1e300, 1e-5, "torchvision", "stem_conv: its kernel has numbers that are too large"),
+        ("conv1.weight", 1, float("nan"), "torchvision", "epsilon: expected a number of at least 0, got nan"),
+        ("conv1.weight", 1, -5, "torchvision", "epsilon: expected a number of at least 0, got -5"),
+    ],
+)
+def test_what_gives_no_finite_logits_is_refused(resnet20, model20, name, value, epsilon, layout, message):
+    chosen = LAYOUTS["torchvision"]
+    if layout == "inverse":
+        chosen = dataclasses.replace(chosen, inverse_deviation=True)
+    with pytest.raises(WeightsError, match=message):
+        convert(model20, resnet20 | {name: np.full(resnet20[name].shape, value, np.float64)}, chosen, epsilon)
 
 
 def test_a_model_of_another_kind_is_refused(resnet20):

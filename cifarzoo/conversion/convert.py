@@ -40,17 +40,29 @@ def fill(model: "keras.Model", slots: Sequence[Slot], matched: Match, layout: La
     """Fill a model with matched arrays.
 
     Raises:
-        WeightsError: an array has numbers that are not finite, or something cannot be absorbed.
+        WeightsError: an array has numbers that are not finite in float32, BatchNormalization would divide by zero or by
+            the root of a negative number, or something cannot be absorbed.
     """
+    if not 0 <= epsilon < np.inf:
+        raise WeightsError(f"epsilon: expected a number of at least 0, got {epsilon}")
+    with np.errstate(all="ignore"):  # the result is checked
+        _fill(model, slots, matched, layout, epsilon)
+
+
+def _fill(model: "keras.Model", slots: Sequence[Slot], matched: Match, layout: Layout, epsilon: float) -> None:
     weights: Weights = {name: dict(arrays) for name, arrays in matched.weights.items()}
     for slot in slots:
         arrays = weights[slot.name]
         if bad := next((role for role, array in arrays.items() if not np.isfinite(array).all()), None):
             raise WeightsError(f"{slot.name}: its {bad} has numbers that are not finite")
         if layout.inverse_deviation and slot.kind == "batch_norm":
+            if arrays["variance"].min(initial=1) <= 0:
+                raise WeightsError(f"{slot.name}: its inverse deviations are not all positive")
             arrays["variance"] = variance_of(arrays["variance"], slot.epsilon)
-        elif slot.kind == "batch_norm" and epsilon != slot.epsilon and slot.name not in matched.idle:
-            absorb_epsilon(arrays, epsilon, slot.epsilon)
+        elif slot.kind == "batch_norm" and slot.name not in matched.idle:
+            _check_variance(slot, arrays["variance"], epsilon)
+            if epsilon != slot.epsilon:
+                absorb_epsilon(arrays, epsilon, slot.epsilon)
     if layout.zero_channels == "both":
         move_zero_channels_behind(weights, slots)
     absorb_biases(model, weights)
@@ -59,4 +71,14 @@ def fill(model: "keras.Model", slots: Sequence[Slot], matched: Match, layout: La
         # Exactly one array per variable: what is left of a layer here was neither matched nor absorbed.
         if set(arrays) != set(slot.shapes):
             raise WeightsError(f"{slot.name}: has {', '.join(slot.shapes)}, the file {', '.join(arrays)}")
-        model.get_layer(slot.name).set_weights([arrays[role].astype(np.float32) for role in slot.shapes])
+        rounded = {role: arrays[role].astype(np.float32) for role in slot.shapes}
+        if bad := next((role for role, array in rounded.items() if not np.isfinite(array).all()), None):
+            raise WeightsError(f"{slot.name}: its {bad} has numbers that are too large for float32")
+        if slot.kind == "batch_norm":
+            _check_variance(slot, rounded["variance"], slot.epsilon)
+        model.get_layer(slot.name).set_weights(list(rounded.values()))
+
+
+def _check_variance(slot: Slot, variance: np.ndarray, epsilon: float) -> None:
+    if (lowest := variance.astype(np.float64).min(initial=np.inf)) + epsilon <= 0:
+        raise WeightsError(f"{slot.name}: its variance of {lowest:g} plus epsilon, {epsilon:g}, is not positive")
