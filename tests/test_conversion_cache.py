@@ -28,10 +28,12 @@ from cifarzoo.training.build import build_model
 
 pytest.importorskip("torch")
 import foreign_networks as foreign
+import test_conversion_download
 import torch
 from test_conversion import RESNET20, TORCHVISION, check_equal, images, run
 
 NAME = "akamaster/tiny"
+host = test_conversion_download.host
 
 
 @pytest.fixture(scope="module")
@@ -44,17 +46,10 @@ def published(tmp_path_factory):
     return path, expected
 
 
-@pytest.fixture
-def entry(published, tmp_path, monkeypatch):
-    """An entry of the table for that checkpoint, an empty cache, and no network."""
-    path, _ = published
-    file = File(
-        "https://example.org/tiny-1234.pt",
-        "torch",
-        {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
-        path.stat().st_size,
-    )
-    entry = Entry(
+def entry_at(url, path):
+    """Return an entry of the table for the checkpoint at an address."""
+    file = File(url, "torch", {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}, path.stat().st_size)
+    return Entry(
         name=NAME,
         files=((file,),),
         factory="cifar_resnet20",
@@ -70,9 +65,20 @@ def entry(published, tmp_path, monkeypatch):
         homepage="https://example.org",
         error=8.5,
     )
+
+
+def enter(entry, monkeypatch, folder):
+    """Put an entry into the table, and use an empty cache."""
     known = entries.entries() | {NAME: entry}
     monkeypatch.setattr(entries, "entries", lambda: known)
-    monkeypatch.setenv("CIFARZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CIFARZOO_CACHE", str(folder))
+
+
+@pytest.fixture
+def entry(published, tmp_path, monkeypatch):
+    """An entry of the table, an empty cache, and no network."""
+    entry = entry_at("https://example.org/tiny-1234.pt", published[0])
+    enter(entry, monkeypatch, tmp_path / "cache")
 
     def no_network(file, folder, progress=None, read=None):
         whole = folder / "tiny-1234.pt"
@@ -93,6 +99,25 @@ def put_bytes(content):
     folder = cache.cache_folder() / "downloads" / "akamaster"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tiny-1234.pt").write_bytes(content)
+
+
+def test_from_a_name_over_a_server_to_logits(host, published, tmp_path, monkeypatch):
+    path, expected = published
+    host.files["/tiny-1234.pt"] = path.read_bytes()
+    entry = entry_at(host.url("/tiny-1234.pt"), path)
+    enter(entry, monkeypatch, tmp_path / "cache")
+    model = cifarzoo.load(NAME)
+    check_equal(lambda x: model((x * 0.5 + 0.5) * 255), expected)
+    assert len(host.requests) == 1
+    cifarzoo.load(NAME)
+    assert len(host.requests) == 1  # from the cache
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    host.files["/tiny-1234.pt"], host.tag = bytes(damaged), '"2"'
+    monkeypatch.setenv("CIFARZOO_CACHE", str(tmp_path / "other"))
+    with pytest.raises(WeightsError, match="SHA-256 .* instead of"):
+        cifarzoo.load(NAME)
+    assert not [path for path in (tmp_path / "other").rglob("*") if path.suffix in (".pt", ".h5", ".part")]
 
 
 def test_a_converted_file_is_a_weight_file_that_knows_its_source(entry, published):
