@@ -246,6 +246,25 @@ def test_an_unreadable_file_in_the_cache_is_named(entry):
         cache.weight_file(bare, build_described)
 
 
+def test_a_cache_that_cannot_be_written(entry, published, tmp_path, monkeypatch):
+    path = cache.weight_file(entry, build_described, published[0])
+
+    def no_lock(*_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(cache, "locked", no_lock)
+    assert cache.weight_file(entry, build_described) == path
+    path.unlink()
+    with pytest.raises(
+        WeightsError, match=f"^{NAME}: {path}: Permission denied; files go to .*, or where CIFARZOO_CACHE says"
+    ):
+        cache.weight_file(entry, build_described)
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("CIFARZOO_CACHE", str(tmp_path / "file"))
+    with pytest.raises(WeightsError, match="where CIFARZOO_CACHE says"):
+        cache.weight_file(entry, build_described)
+
+
 def test_another_file_is_refused_and_leaves_nothing(entry, published, tmp_path):
     other = tmp_path / "tiny-1234.pt"
     other.write_bytes(published[0].read_bytes()[:-1] + b"x")

@@ -66,17 +66,23 @@ def weight_file(entry: Entry, build: Build, file: Path | None = None, progress: 
         progress: Called while a download arrives.
 
     Raises:
-        WeightsError: the download fails, its hash differs, or the file does not fit.
-        OSError: the cache cannot be written.
+        WeightsError: the download fails, its hash differs, the file does not fit, or the cache cannot be written.
     """
     path = converted_path(entry)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.with_name(f"{path.name}.lock"), wait=True):
-        if file is None and _is_current(path, entry):
+    try:
+        if file is None and _is_current(path, entry):  # files appear whole; a shared cache may be read-only
             return path
-        source, files = _own_file(file, entry) if file else _downloaded(entry, progress)
-        _convert(source, files, entry, build, path, by_hand=file is not None)
-        return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.with_name(f"{path.name}.lock"), wait=True):
+            if file is None and _is_current(path, entry):
+                return path
+            source, files = _own_file(file, entry) if file else _downloaded(entry, progress)
+            _convert(source, files, entry, build, path, by_hand=file is not None)
+            return path
+    except OSError as failure:
+        where, reason = failure.filename or path, failure.strerror or str(failure)
+        text = f"{entry.name}: {where}: {reason}; files go to {cache_folder()}, or where CIFARZOO_CACHE says"
+        raise WeightsError(text) from None
 
 
 def _is_current(path: Path, entry: Entry) -> bool:
