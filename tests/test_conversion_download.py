@@ -1,6 +1,7 @@
 """Downloads from a local server that drops connections, changes files, redirects, is slow, and sends web pages."""
 
 import contextlib
+import gzip
 import hashlib
 import http.server
 import io
@@ -239,6 +240,12 @@ def test_without_hash_and_length_the_content_tells_whether_a_file_is_whole(host,
         assert names(tmp_path) == []
     host.files["/x.pth"] = npz.getvalue()
     assert download.fetch(file_at(host), tmp_path, read=read_checkpoint).read_bytes() == npz.getvalue()
+
+
+def test_compressed_answers_are_refused(host, tmp_path):
+    host.files["/x.pth"], host.answers = gzip.compress(DATA), {"/x.pth": (200, {"Content-Encoding": "gzip"})}
+    text = refusal(file_at(host), tmp_path)
+    assert text.startswith(f"{host.url()}: the server sends the file compressed (gzip)") and names(tmp_path) == []
 
 
 def test_redirects_are_followed(host, tmp_path):

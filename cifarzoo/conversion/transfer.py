@@ -21,7 +21,7 @@ import urllib3
 from cifarzoo._version import __version__
 from cifarzoo.conversion import web_pages
 from cifarzoo.conversion.entries import Progress
-from cifarzoo.errors import WeightsError, one_line
+from cifarzoo.errors import WeightsError, one_line, printable
 
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 CHUNK = 2**13  # small, as a slow server's bytes are only seen, and kept, by whole chunks
@@ -117,6 +117,9 @@ def _download(url: str, part: Path, size: int | None, progress: Progress | None,
                     return address
         if not response.ok:
             raise _refusal(response)
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.lower() != "identity":  # its length and its parts are those of another file
+            raise WeightsError(f"the server sends the file compressed ({printable(encoding)}), which was not asked for")
         total = _total(response, start)
         _check_length(total, size, start, part)
         _write_facts(part, url, response)
