@@ -1,14 +1,18 @@
 """What `cifarzoo show` says about models, published weights and runs, for people and for programs."""
 
 import csv
+import dataclasses
 import io
 import json
 
+import h5py
 import pytest
 from evaluation_cases import run_cli
 from test_tables import RESULTS
 
+from cifarzoo.conversion.entries import entries
 from cifarzoo.models.catalogue import catalogue
+from cifarzoo.pretrained.description import ATTRIBUTE, Description
 from cifarzoo.pretrained.manifest import manifest
 
 
@@ -70,3 +74,17 @@ def test_a_run(show, run_folder):
 def test_a_folder_of_runs_points_to_the_table(monkeypatch, capsys, run_folder):
     _, _, (line,) = run_cli(monkeypatch, capsys, "show", run_folder.parent)
     assert "not the folder of a run" in line and f"cifarzoo table {run_folder.parent}" in line
+
+
+def test_a_converted_file_has_a_line_per_fact_and_per_file(show, tmp_path):
+    entry = entries()["osmr/resnet20_cifar10"]
+    url, member = entry.files[0][0].url, entry.files[0][0].member
+    files = {url: "12ab", "https://example.org/b": "34cd"}
+    source = {"name": entry.name, "license": "MIT", "files": files, "reported_error": None, "entry_sha256": "ef"}
+    with h5py.File(tmp_path / "a.weights.h5", "w") as file:
+        file.attrs[ATTRIBUTE] = json.dumps(dataclasses.asdict(Description(source=source)))
+    lines = show(str(tmp_path / "a.weights.h5")).splitlines()
+    assert "source: osmr/resnet20_cifar10" in lines and "license: MIT" in lines
+    assert f"address: {url}, SHA-256 of its member {member} 12ab" in lines
+    assert "address 2: https://example.org/b, SHA-256 34cd" in lines
+    assert not any("{" in line or "None" in line or "entry" in line for line in lines[1:])

@@ -27,6 +27,17 @@ WEIGHTS_COLUMNS = [
     Column("arguments"),
 ]
 
+# How the facts of a converted file are called, unless by their keys.
+LABELS = {
+    "name": "source",
+    "license_url": "text of the license",
+    "reported_error": "reported error %",
+    "sha256": "SHA-256 of the file",
+    "content_sha256": "SHA-256 of the weights",
+}
+# Facts that only the cache needs; JSON has them.
+INTERNAL = ("entry_sha256", "conversion")
+
 
 @commands.command()
 def show(
@@ -163,7 +174,7 @@ def _show_file(name: str, form: str) -> None:
         {
             "input": _input(description.statistics),
             "trained on": description.dataset,
-            "source": _source(description.source),
+            **_source(description.source),
             "written by cifarzoo": description.version,
         },
         form,
@@ -171,8 +182,23 @@ def _show_file(name: str, form: str) -> None:
     )
 
 
-def _source(source: str | dict[str, Any] | None) -> str | None:
-    return ", ".join(f"{key} {value}" for key, value in source.items()) if isinstance(source, dict) else source
+def _source(source: str | dict[str, Any] | None) -> dict[str, str | None]:
+    """Return what a file says about where it comes from, one field per fact, and one per file."""
+    if not isinstance(source, dict):
+        return {"source": source}
+    from cifarzoo.conversion.entries import entries
+
+    entry = entries().get(str(source.get("name")))
+    members = {file.url: file.member for files in entry.files for file in files} if entry else {}
+    facts = {LABELS.get(key, key.replace("_", " ")): value for key, value in source.items() if key not in INTERNAL}
+    fields: dict[str, str | None] = {
+        label: str(value) for label, value in facts.items() if value is not None and label != "files"
+    }
+    files = source.get("files")
+    for number, (address, digest) in enumerate(files.items() if isinstance(files, dict) else (), 1):
+        of_member = f" of its member {members[address]}" if members.get(address) else ""
+        fields["address" if number == 1 else f"address {number}"] = f"{address}, SHA-256{of_member} {digest}"
+    return fields
 
 
 def _input(statistics: str | dict[str, list[float]] | None) -> str:
