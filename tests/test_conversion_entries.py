@@ -13,6 +13,7 @@ from cifarzoo.conversion import entries as table
 from cifarzoo.data.statistics import statistics_from
 from cifarzoo.errors import WeightsError
 from cifarzoo.models.catalogue import catalogue
+from cifarzoo.pretrained.selection import foreign_entry
 from cifarzoo.typed_record import check_types
 
 ROOT = Path(__file__).parent.parent
@@ -94,6 +95,12 @@ def test_find_in_any_case():
 def test_unknown_name(name, suggestion):
     with pytest.raises(WeightsError, match=re.escape(suggestion)):
         table.find(name)
+
+
+@pytest.mark.parametrize("name", ["akamaster", "AkaMaster/"])
+def test_the_name_of_a_source(name):
+    with pytest.raises(WeightsError, match=f"^{name}: is a source of . checkpoints, such as akamaster/resnet.*--list"):
+        foreign_entry(name)
 
 
 def test_matching():

@@ -137,8 +137,14 @@ def find(name: str) -> Entry:
     """Return the entry of a name, in any case.
 
     Raises:
-        WeightsError: no such entry; the message has the two nearest names.
+        WeightsError: no such entry; the message has the two nearest names, or two of the source that it names.
     """
+    own = [entry.name for entry in entries().values() if entry.source.lower() == name.lower().rstrip("/")]
+    if own:
+        raise WeightsError(
+            f"{printable(name)}: is a source of {len(own)} checkpoints, such as {' and '.join(own[:2])}; "
+            f"`cifarzoo import --list {name.rstrip('/')}` shows all"
+        )
     known = {known.lower(): entry for known, entry in entries().items()}
     if entry := known.get(name.lower()):
         return entry

@@ -97,10 +97,10 @@ def foreign_entry(name: str) -> Entry | None:
     """Return the entry of another project's checkpoint, or None if the name does not begin with a project's.
 
     Raises:
-        WeightsError: the project has no checkpoint of this name; the message has the nearest.
+        WeightsError: the project has no checkpoint of this name; the message has the nearest. Or it is the project's.
     """
-    source, slash, _ = name.partition("/")
-    if not slash or source.lower() not in {entry.source.lower() for entry in foreign_entries().values()}:
+    source, _, _ = name.partition("/")
+    if source.lower() not in {entry.source.lower() for entry in foreign_entries().values()}:
         return None
     return find_foreign(name)
 
