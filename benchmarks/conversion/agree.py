@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from cifarzoo.conversion.to_torch import TARGETS, torch_layout, torch_state
 from cifarzoo.conversion.torch_writer import write_state_dict
 from cifarzoo.data.statistics import STATISTICS as OURS
 from cifarzoo.errors import CifarzooError
+from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.marked_table import with_table
 from cifarzoo.models.registry import build_described
 from cifarzoo.pretrained.description import Description, description_of
@@ -45,6 +45,7 @@ RESULTS = HERE / "agreement.json"
 MARKS = ("<!-- begin agreement -->", "<!-- end agreement -->")
 TOLERANCE = 1e-4
 IMAGES = 4
+KERAS_2 = " (Keras 2)"
 
 
 def cases(patterns: list[str], skip: list[str], only_classes: int | None) -> list[Entry]:
@@ -69,7 +70,7 @@ def cases(patterns: list[str], skip: list[str], only_classes: int | None) -> lis
     return sorted(selected, key=lambda entry: entry.trainable or 0)
 
 
-def our_model(entry: Entry):
+def our_model(entry: Entry, is_deep: bool):
     description = Description(
         factory=entry.factory,
         arguments=entry.arguments,
@@ -77,7 +78,8 @@ def our_model(entry: Entry):
         statistics=entry.statistics,
         dataset=entry.dataset,
     )
-    return build_described(description)
+    with arithmetic("float64" if is_deep else "float32"):
+        return build_described(description)
 
 
 def entry_statistics(entry: Entry):
@@ -94,7 +96,7 @@ def entry_statistics(entry: Entry):
 
 def difference(model, expected, images):
     """Return the largest difference of the logits, relative to the largest logit."""
-    logits = np.asarray(model(images.astype("float32"), training=False))
+    logits = np.asarray(model(images.astype(model.layers[-1].compute_dtype), training=False))
     return float(np.abs(logits - expected).max() / np.abs(expected).max())
 
 
@@ -130,50 +132,47 @@ def keras2_file(entry: Entry, images, folder: Path):
 
 def compare(entry: Entry, done: dict, redo: bool) -> dict[str, dict]:
     """Compare one network in all formats; return results by key."""
-    formats = {files[0].format for files in entry.files}
-    keras2 = [form for form in ("keras", "tensorflow") if form in formats and importlib.util.find_spec("tf_keras")]
-    if "keras" in keras2 and not importlib.util.find_spec("tf2cv"):
-        keras2.remove("keras")
     key = lambda form: f"{entry.name}|{entry.classes}|{form}"  # noqa: E731
-    results = {}
-    images = random_images(IMAGES, seed=7)
+    wanted = [form for form in forms(entry) if redo or done.get(key(form), {}).get("difference", 1) > TOLERANCE]
+    if not wanted:
+        return {}
+    images, results = random_images(IMAGES, seed=7), {}
+    source = reference(entry)
+    model = our_model(entry, source.is_deep)
+    expected = source.logits(images, entry_statistics(entry))
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        files, model = {}, None
-        wanted = lambda form: redo or done.get(key(form), {}).get("difference", 1) > TOLERANCE  # noqa: E731
-        direct = [form for form in formats - {"keras"} if wanted(form)]
-        if direct:
-            source = reference(entry)
-            expected = source.logits(images, entry_statistics(entry))
-            files |= {form: (source.savers[form](folder / f"file.{form}", source.network), expected) for form in direct}
-            del source
-        makers = [form for form in keras2 if wanted(f"{form} (Keras 2)")]
-        for form in [*direct, *makers]:
+        for form in wanted:
             start = time.perf_counter()
-            name = f"{form} (Keras 2)" if form in makers and form not in files else form
             try:
-                if name != form or form not in files:
-                    path, expected = keras2_file(entry, images, folder)
+                if form == "to PyTorch":
+                    fill(model, entry, source.savers["torch"](Path(folder, "file.torch"), source.network))
+                    result = written_back(model, entry, images, Path(folder))
+                elif form.endswith(KERAS_2):
+                    path, logits = keras2_file(entry, images, Path(folder))
+                    fill(model, entry, path)
+                    result = difference(model, logits, images)
                 else:
-                    path, expected = files.pop(form)
-                model = model or our_model(entry)
-                fill(model, entry, path)
-                result = {"difference": difference(model, expected, images), "parameters": model.count_params()}
-            except (CifarzooError, RuntimeError, KeyError, AttributeError, TypeError) as failure:
-                if not isinstance(failure, CifarzooError):
-                    traceback.print_exc()
-                result = {"problem": " ".join(str(failure).split())[:300]}
-            results[key(name)] = result | {"seconds": round(time.perf_counter() - start, 1)}
-        # timm calls the classifier of VGG otherwise than the code whose names we write.
-        writable = entry.layout in TARGETS and (entry.source, entry.layout) != ("edadaltocg", "vgg_torch")
-        if writable and wanted("to PyTorch"):
-            start = time.perf_counter()
-            if not (model and results):  # filled before
-                model, source = our_model(entry), reference(entry)
-                fill(model, entry, source.savers["torch"](folder / "file.torch", source.network))
-            result = {"difference": written_back(model, entry, images, folder), "parameters": model.count_params()}
-            results[key("to PyTorch")] = result | {"seconds": round(time.perf_counter() - start, 1)}
+                    fill(model, entry, source.savers[form](Path(folder, f"file.{form}"), source.network))
+                    result = difference(model, expected, images)
+            except (CifarzooError, RuntimeError) as failure:
+                print(f"{key(form)}: {failure}"[:300], flush=True)
+                continue
+            seconds = round(time.perf_counter() - start, 1)
+            results[key(form)] = {"difference": result, "parameters": model.count_params(), "seconds": seconds}
     return results
+
+
+def forms(entry: Entry) -> list[str]:
+    """Return the formats to compare: the table's, those that Keras 2 writes if it is there, and back to PyTorch."""
+    published = list(dict.fromkeys(files[0].format for files in entry.files))
+    result = [form for form in published if form != "keras"]
+    libraries = {"keras": ("tf_keras", "tf2cv"), "tensorflow": ("tf_keras",)}
+    available = [name for name, needed in libraries.items() if all(map(importlib.util.find_spec, needed))]
+    result += [f"{form}{KERAS_2}" for form in published if form in available]
+    # timm calls the classifier of VGG otherwise than the code whose names we write.
+    if entry.layout in TARGETS and (entry.source, entry.layout) != ("edadaltocg", "vgg_torch"):
+        result.append("to PyTorch")
+    return result
 
 
 def read_results() -> dict[str, dict]:
@@ -219,13 +218,13 @@ def main():
             print(f"{entry.name}|{entry.classes}: {failure}"[:200], flush=True)
             continue
         for key, result in results.items():
-            text = f"{result['difference']:.1e}" if "difference" in result else result["problem"]
-            bad = "" if result.get("difference", 1) <= TOLERANCE else "  <-- differs"
-            print(f"{key:70} {text}{bad}", flush=True)
+            bad = "" if result["difference"] <= TOLERANCE else "  <-- differs"
+            print(f"{key:70} {result['difference']:.1e}{bad}", flush=True)
         if results:
             print(f"{'':70} {time.perf_counter() - start:.1f} s", flush=True)
-            done = {key: result for key, result in (read_results() | results).items() if "difference" in result}
-            RESULTS.write_text(json.dumps(dict(sorted(done.items())), indent=1) + "\n", encoding="utf-8")
+            RESULTS.write_text(
+                json.dumps(dict(sorted((read_results() | results).items())), indent=1) + "\n", encoding="utf-8"
+            )
     page = HERE / "README.md"
     page.write_text(with_table(page, MARKS, table(read_results())), encoding="utf-8")
 

@@ -46,25 +46,23 @@ class Reference:
 
     def logits(self, images, statistics=None):
         """Return the logits for uint8 images [n, 32, 32, 3]."""
-        x = normalised(images, self.statistics or statistics)
+        x = normalised(images, self.statistics or statistics, "float64" if self.is_deep else "float32")
         with torch.no_grad():
-            if not self.is_deep:
-                return self.network(x).numpy()
-            logits = self.network.double()(x.double()).numpy()
-            self.network.float()
+            logits = self.network.to(x.dtype)(x).numpy()
+        self.network.float()
         return logits
 
     @property
     def is_deep(self):
-        """Whether rounding adds up over so many layers that the logits are computed in float64."""
+        """Whether rounding adds up over so many layers that both networks compute in float64."""
         return sum(isinstance(module, nn.Conv2d) for module in self.network.modules()) > 150
 
 
-def normalised(images, statistics):
+def normalised(images, statistics, dtype="float32"):
     """Return uint8 images [n, 32, 32, 3] as a network of PyTorch sees them."""
     mean, std = (np.asarray(value, "float64") for value in statistics)
     x = (images / 255 - mean) / std
-    return torch.from_numpy(x.transpose(0, 3, 1, 2).astype("float32"))
+    return torch.from_numpy(x.transpose(0, 3, 1, 2).astype(dtype))
 
 
 def random_images(count, seed=0):
