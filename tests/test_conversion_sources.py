@@ -74,13 +74,27 @@ CASES = {
         in_torch(prefix="module.", around=with_state(epoch=99)),
         "cifar_wide_resnet", {"depth": 10, "width": 2}, "half",
     ),
+    "vgg_torch": (
+        functools.partial(networks.VggHiddenHead, 11), in_torch(), "cifar_vgg11", {"hidden_layers": 2}, "kuangliu",
+    ),
+    "resnext_prlz": (
+        lambda classes: networks.with_input_statistics(networks.ResNeXt(11, 4, 8, classes)),
+        in_torch(prefix="module.", around=with_state(epoch=99)),
+        "cifar_resnext", {"depth": 11, "cardinality": 4, "base_width": 8}, "half",
+    ),
+    "fast_autoaugment_wrn": (
+        functools.partial(networks.FastAutoAugmentWideResNet, 16, 2),
+        in_torch(legacy=True, prefix="module.", around=trained_state), "cifar_wide_resnet",
+        {"depth": 16, "width": 2, "stride_in": "conv2", "shortcut_from": "input"}, "kuangliu",
+    ),
     "fast_autoaugment_pyramid": (
         functools.partial(networks.FastAutoAugmentPyramidNet, 11, 12),
         in_torch(legacy=True, prefix="module.", around=trained_state), shakedrop_pyramidnet, {}, "kuangliu",
     ),
     "fast_autoaugment_shake": (
-        functools.partial(networks.FastAutoAugmentShakeShake, 26, 32),
-        in_torch(legacy=True, prefix="module.", around=trained_state), "cifar_shake_shake26_2x32d", {}, "kuangliu",
+        functools.partial(networks.FastAutoAugmentShakeShake, 8, 8),
+        in_torch(legacy=True, prefix="module.", around=trained_state),
+        "cifar_shake_shake", {"depth": 8, "width": 8}, "kuangliu",
     ),
     "lasagne": (
         functools.partial(networks.lasagne_resnet, 20), files.save_lasagne, "cifar_resnet20", {}, "unit",
@@ -146,8 +160,11 @@ MISTAKES = {
     "other statistics": ("hendrycks_wrn", "hendrycks_wrn", {"statistics": "kuangliu"}, 1e-5),
     "zero channels behind": ("akamaster", "kuangliu", {}, 1e-5),
     "another epsilon": ("sjmikler", "sjmikler", {}, 1e-5),
+    "stride in the first convolution": (
+        "fast_autoaugment_wrn", "fast_autoaugment_wrn", {"stride_in": "conv1"}, 1e-5,
+    ),
     "symmetric padding": ("sjmikler", "sjmikler", {"strided_padding": "symmetric"}, 1e-3),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
