@@ -163,6 +163,16 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path):
     assert path.read_bytes() == "Größe\n".encode() and list(tmp_path.iterdir()) == [path]
 
 
+def test_two_writers_of_one_file_have_a_temporary_file_each(tmp_path):
+    path = tmp_path / "net.weights.h5"
+    with atomic.replacing(path, shared=True) as first:
+        with atomic.replacing(path, shared=True) as second:
+            first.write_bytes(b"first")
+            second.write_bytes(b"second")
+        assert path.read_bytes() == b"second" and first.name.endswith(".weights.h5")
+    assert path.read_bytes() == b"first" and list(tmp_path.iterdir()) == [path]
+
+
 def test_windows_retries_while_a_reader_has_the_file_open(tmp_path, monkeypatch):
     replace, refusals = os.replace, [PermissionError("open elsewhere")] * 2
 

@@ -149,7 +149,7 @@ def unpack(path: Path, file: File, folder: Path) -> Path:
             content, _ = stack.enter_context(_opened_member(path, file.member))
         else:
             content = stack.enter_context(open(path, "rb"))
-        with atomic.replacing(target) as temporary, open(temporary, "wb") as output:
+        with atomic.replacing(target, shared=True) as temporary, open(temporary, "wb") as output:
             shutil.copyfileobj(content, output)
     return target
 

@@ -26,7 +26,7 @@ def write_state_dict(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     # np.require instead of ascontiguousarray, which gives numbers a dimension.
     contiguous = {name: np.require(array, array.dtype.newbyteorder("<"), "C") for name, array in arrays.items()}
     with (
-        atomic.replacing(path) as temporary,
+        atomic.replacing(path, shared=True) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
     ):
         _write(archive, "data.pkl", _pickle(contiguous))

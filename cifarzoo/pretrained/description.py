@@ -133,7 +133,7 @@ def save_weights(model: "keras.Model", path: str | os.PathLike, description: Des
     path = Path(path)
     if not path.name.endswith(".weights.h5"):
         raise WeightsError(f"{path}: the name of a weight file ends in .weights.h5")
-    with atomic.replacing(path) as temporary:
+    with atomic.replacing(path, shared=True) as temporary:
         _reserve(temporary, model)
         model.save_weights(temporary)
         write_description(temporary, description or description_of(model) or Description())

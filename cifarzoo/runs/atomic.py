@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,17 +12,25 @@ RETRY_SECONDS = (0.05, 0.2, 1.0) if os.name == "nt" else ()
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, shared: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the same folder; when the block succeeds, move what it wrote there to `path`.
 
     The content is on the disk before the name changes. If the block fails, the temporary file is deleted and an earlier
     file at `path` stays as it was.
 
+    Args:
+        path: The file.
+        shared: Whether other processes may write the same file at the same time, as no lock prevents it. Each then has
+            a temporary file of its own, which a killed process leaves behind.
+
     Raises:
         OSError: the file cannot be written or moved.
     """
     stem, dot, suffixes = path.name.partition(".")
-    temporary = path.with_name(f"{stem}.part{dot}{suffixes}")  # Keras looks at the suffixes
+    own = f"-{secrets.token_hex(4)}" if shared else ""
+    temporary = path.with_name(f"{stem}.part{own}{dot}{suffixes}")  # Keras looks at the suffixes
+    if shared:
+        open(temporary, "xb").close()  # fails on a link
     try:
         yield temporary
         flush(temporary)
