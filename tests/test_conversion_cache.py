@@ -18,11 +18,12 @@ from cifarzoo.conversion import cache, entries
 from cifarzoo.conversion.content import content_sha256
 from cifarzoo.conversion.entries import Entry, File
 from cifarzoo.errors import WeightsError
+from cifarzoo.evaluation import imported
 from cifarzoo.evaluation.load_model import load_model
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.models.registry import build_described, create_model
 from cifarzoo.pretrained.arrays import read_arrays
-from cifarzoo.pretrained.description import description_of, read_description, write_description
+from cifarzoo.pretrained.description import Description, description_of, read_description, write_description
 from cifarzoo.pretrained.selection import foreign_entry, source_named
 from cifarzoo.training.build import build_model
 
@@ -326,6 +327,39 @@ def test_the_command_prints_both_facts_and_all_continues(entry, published, capsy
     assert status == 1
     assert "failure" not in rows[NAME]
     assert "cannot be reached" in rows["akamaster/resnet20"]["failure"]
+
+
+def test_all_measures_once_and_one_failure_of_any_kind_does_not_stop_it(entry, monkeypatch, tmp_path):
+    path = tmp_path / "tiny.weights.h5"
+    contents = iter("aaabb")
+    measured = []
+
+    def measure(model, dataset, progress):
+        measured.append(model.source)
+        return {"error": 8.51, "n": 10_000}, None
+
+    def converted(entry, *_):
+        if entry.name != NAME:
+            raise MemoryError("no room")
+        return path
+
+    monkeypatch.setattr(imported, "weight_file", converted)
+    monkeypatch.setattr(
+        imported, "read_description", lambda _: Description(source={"content_sha256": next(contents), "files": {}})
+    )
+    monkeypatch.setattr(imported, "load", lambda *_: None)
+    monkeypatch.setattr(imported, "load_weights", lambda _: None)
+    monkeypatch.setattr(imported, "evaluate", measure)
+    monkeypatch.setattr(imported.keras.utils, "clear_session", lambda: None)  # which takes its time
+    chosen = [entries.entries()["akamaster/resnet20"], entry]
+    for total in (1, 1, 1):
+        failed, row = imported.import_all(chosen, measure=True)
+        assert failed["failure"].startswith("MemoryError: no room")
+        assert (row["error"], row["images"], len(measured)) == (8.51, 10_000, total)
+    next(imported.import_all([entry], measure=True))  # other weights now
+    assert len(measured) == 2
+    imported.import_checkpoint(entry, measure=True)  # asked for by name
+    assert len(measured) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Import other projects' checkpoints, and measure them on all test images."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import keras
 
+from cifarzoo._version import __version__
 from cifarzoo.checksum import sha256
 from cifarzoo.conversion.cache import fresh_model, weight_file
 from cifarzoo.conversion.entries import Entry
@@ -17,12 +19,13 @@ from cifarzoo.conversion.torch_writer import write_state_dict
 from cifarzoo.data import load
 from cifarzoo.data.classes import CLASS_NAMES, dataset_with
 from cifarzoo.data.statistics import PER_PIXEL, channel_statistics, statistics_from
-from cifarzoo.errors import CifarzooError, DataError, ModelError, WeightsError, printable, summarize
+from cifarzoo.errors import DataError, ModelError, WeightsError, printable, summarize
 from cifarzoo.evaluation.evaluate import Progress, evaluate
 from cifarzoo.evaluation.load_model import LoadedModel
 from cifarzoo.models import registry
 from cifarzoo.models.load import load as load_weights
 from cifarzoo.pretrained.description import Description, description_of, read_description, save_weights
+from cifarzoo.runs import atomic
 
 # Of a network without normalisation inside.
 UNKNOWN_INPUT = "what the network was trained with; the file does not say"
@@ -34,6 +37,7 @@ def import_checkpoint(
     measure: bool = False,
     data_dir: str | None = None,
     progress: Progress = lambda step, done: None,
+    again: bool = True,
 ) -> dict[str, Any]:
     """Convert a checkpoint, downloading it if necessary.
 
@@ -43,6 +47,7 @@ def import_checkpoint(
         measure: Whether to measure the error on all test images.
         data_dir: Folder of the archives, to measure.
         progress: Called with the name of the step and the fraction done, from 0 to 1.
+        again: Whether to measure again what was measured before; the result lies beside the weight file.
 
     Returns:
         `name`, `path` of the weight file, `model`, `dataset`, `statistics`, `license`, `homepage`, `sha256` of each
@@ -78,14 +83,29 @@ def import_checkpoint(
         "remark": entry.remark,
     }
     if measure:
-        dataset = load(entry.dataset, data_dir)
-        metrics, _ = evaluate(
-            LoadedModel(load_weights(path), entry.dataset, entry.name),
-            dataset,
-            progress=lambda done: progress(f"measure {entry.name}", half + (1 - half) * done),
-        )
-        row |= {"error": round(metrics["error"], 4), "images": metrics["n"], "backend": keras.backend.backend()}
+        of = {"content_sha256": row["content_sha256"], "backend": keras.backend.backend(), "version": __version__}
+        kept = path.with_name(f"{path.name}.error.json")
+        result = None if again else _kept(kept, of)
+        if result is None:
+            dataset = load(entry.dataset, data_dir)
+            metrics, _ = evaluate(
+                LoadedModel(load_weights(path), entry.dataset, entry.name),
+                dataset,
+                progress=lambda done: progress(f"measure {entry.name}", half + (1 - half) * done),
+            )
+            result = {"error": round(metrics["error"], 4), "images": metrics["n"], "backend": of["backend"]}
+            atomic.write_text(kept, json.dumps({"of": of, "result": result}, indent=2))
+        row |= result
     return row
+
+
+def _kept(path: Path, of: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a result that was measured before, or None if there is none of the same weights on the same backend."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return kept["result"] if kept["of"] == of else None
+    except (OSError, ValueError, LookupError, TypeError):  # there is none, or it is damaged
+        return None
 
 
 def import_all(
@@ -94,7 +114,8 @@ def import_all(
     data_dir: str | None = None,
     progress: Progress = lambda step, done: None,
 ) -> Iterator[dict[str, Any]]:
-    """Import several checkpoints; one that fails does not stop the others. What is in the cache is not made again.
+    """Import several checkpoints; one that fails does not stop the others. What is in the cache is neither made nor
+    measured again.
 
     Keras forgets the models that it built before.
 
@@ -108,8 +129,8 @@ def import_all(
 
         keras.utils.clear_session()  # the networks before this one, of up to 37 million parameters each
         try:
-            yield import_checkpoint(entry, None, measure, data_dir, show)
-        except (CifarzooError, OSError) as failure:
+            yield import_checkpoint(entry, None, measure, data_dir, show, again=False)
+        except Exception as failure:  # the memory may suffice for the others
             yield {
                 "name": entry.name,
                 "dataset": entry.dataset,
