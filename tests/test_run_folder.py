@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from test_damaged_files import META
 
 from cifarzoo.errors import CheckpointError, DataError, InUseError
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.runs import atomic
+from cifarzoo.runs import atomic, locks
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.log_file import begin_log
 from cifarzoo.runs.results import Results
@@ -161,6 +163,23 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path):
         temporary.write_text("half", encoding="utf-8")
         raise RuntimeError
     assert path.read_bytes() == "Größe\n".encode() and list(tmp_path.iterdir()) == [path]
+
+
+def test_whoever_waits_for_a_lock_says_for_whom(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "lock"
+    monkeypatch.setattr(locks, "SILENT_SECONDS", 0)
+    with ThreadPoolExecutor() as pool:
+
+        def wait():
+            with locks.locked(path, wait=True):
+                return True
+
+        with locks.locked(path):
+            waiting = pool.submit(wait)
+            for _ in range(100):
+                if not caplog.messages:
+                    time.sleep(0.01)
+        assert waiting.result() and caplog.messages == [f"waiting for process {os.getpid()}, which holds {path}"]
 
 
 def test_two_writers_of_one_file_have_a_temporary_file_each(tmp_path):

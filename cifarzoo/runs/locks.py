@@ -1,11 +1,16 @@
 """Lock a folder for one process; the operating system releases the lock when the process exits for any reason."""
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
+
+logger = logging.getLogger("cifarzoo")
+
+SILENT_SECONDS = 3.0
 
 
 @contextlib.contextmanager
@@ -14,16 +19,22 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
 
     Args:
         path: The lock file; its folder must exist.
-        wait: Whether to wait while another process holds it.
+        wait: Whether to wait while another process holds it. After a few seconds a line of the log names that process.
 
     Raises:
         BlockingIOError: another process holds it, and `wait` is false.
         OSError: the file cannot be written, or its file system has no locks.
     """
-    lock = filelock.FileLock(path, timeout=-1 if wait else 0, thread_local=False)
+    lock = filelock.FileLock(path, timeout=SILENT_SECONDS if wait else 0, thread_local=False)
     owner = _owner_path(path)
     try:
-        lock.acquire()
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            if not wait:
+                raise
+            logger.warning("waiting for process %s, which holds %s", owner_of(path), path)
+            lock.acquire(timeout=-1)
     except filelock.Timeout:
         raise BlockingIOError(f"{path}: held by process {owner_of(path)}") from None
     except NotImplementedError as failure:  # filelock before 3.13, where the system has no locks
