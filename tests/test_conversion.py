@@ -10,6 +10,7 @@ import pytest
 from cifarzoo.conversion.absorb import absorb_biases
 from cifarzoo.conversion.checkpoint import Checkpoint
 from cifarzoo.conversion.convert import convert
+from cifarzoo.conversion.input_check import contradiction
 from cifarzoo.conversion.layouts import LAYOUTS
 from cifarzoo.conversion.match import match
 from cifarzoo.conversion.names import translate
@@ -240,6 +241,27 @@ def test_prefixes_counters_and_what_training_code_adds(resnet20):
     arrays["state_dict/mu"] = np.zeros(3)
     arrays["optimizer/state/0/momentum_buffer"] = np.zeros((16, 3, 3, 3))
     assert set(state_of(Checkpoint("torch", arrays))) == set(resnet20)
+
+
+def test_only_constants_in_front_of_the_network_are_left_out():
+    arrays = {"module.mu": np.zeros((1, 3, 1, 1)), "module.fc.mu": np.zeros(3), "module.sigma": np.ones(5)}
+    arrays |= {"module.N": np.zeros(3), "module.bn1.num_batches_tracked": np.array(7)}
+    assert set(state_of(Checkpoint("torch", arrays))) == {"fc.mu", "sigma", "N"}
+    assert set(state_of(Checkpoint("npz", {"bn1/N": np.array(7), "bn1/beta": np.zeros(3)}))) == {"bn1/beta"}
+    arrays = {"bn1.num_batches_tracked": np.array(7), "N": np.zeros(3)}
+    assert set(state_of(Checkpoint("safetensors", arrays))) == {"N"}
+
+
+@pytest.mark.parametrize("scale", [1, 255])
+@pytest.mark.parametrize("prefix", ["", "state_dict/module.", "state_dict/model.module."])
+def test_the_input_of_the_file_is_compared(scale, prefix):
+    values = {f"{prefix}mu": 0.5 * scale, f"{prefix}sigma": 0.25 * scale}
+    checkpoint = Checkpoint("torch", {name: np.full((1, 3, 1, 1), value, "float32") for name, value in values.items()})
+    assert contradiction(checkpoint, {"mean": [127.5] * 3, "std": [63.75] * 3}) == ""
+    assert contradiction(checkpoint, None) == ""
+    message = contradiction(checkpoint, "half")
+    assert "by mu (" in message and message.endswith(", not by half")
+    assert contradiction(checkpoint, "lasagne").endswith(", not by lasagne")
 
 
 def test_two_networks_without_known_names_are_refused(resnet20):

@@ -15,6 +15,7 @@ import pytest
 import cifarzoo
 from cifarzoo.cli.application import command
 from cifarzoo.conversion import cache, entries
+from cifarzoo.conversion.checkpoint import Checkpoint
 from cifarzoo.conversion.content import content_sha256
 from cifarzoo.conversion.entries import Entry, File
 from cifarzoo.errors import WeightsError
@@ -298,6 +299,13 @@ def test_any_file_of_a_tensorflow_checkpoint_names_the_others(tmp_path, name):
         file = File(f"https://example.org/other.{part}", "tensorflow")
         assert cache._sibling(tmp_path / name, file) == tmp_path / f"net.tf.{part}"
     assert cache._sibling(tmp_path / name, File("https://example.org/net.h5", "keras")) == tmp_path / name
+
+
+def test_a_file_that_contradicts_the_table_is_refused(entry, published, monkeypatch):
+    arrays = {"mu": np.full(3, 0.5), "sigma": np.full(3, 0.25)}
+    monkeypatch.setattr(cache, "read_checkpoint", lambda path: Checkpoint("torch", arrays))
+    with pytest.raises(WeightsError, match=r"tiny-1234.pt: the file normalises the input by .*\(0.25, .*not by half"):
+        cache.weight_file(entry, build_described, published[0])
 
 
 def test_converting_draws_no_random_numbers(entry, published):

@@ -158,6 +158,7 @@ def convert(
         "key map": row["layout"],
         "fit as well": ", ".join(row["others"]),
         "arrays used": f"{row['arrays']}, all of the file and of the model",
+        "beware": "; ".join(row["remarks"]),
         "next": f"cifarzoo evaluate {row['path']}: names and shapes fit, but only the error shows whether the "
         "networks compute the same",
     }

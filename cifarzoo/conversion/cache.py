@@ -18,6 +18,7 @@ from cifarzoo.conversion import download
 from cifarzoo.conversion.content import content_sha256
 from cifarzoo.conversion.convert import convert
 from cifarzoo.conversion.entries import Entry, File, Progress
+from cifarzoo.conversion.input_check import contradiction
 from cifarzoo.conversion.layouts import layout_named
 from cifarzoo.conversion.readers import read_checkpoint
 from cifarzoo.conversion.state import state_of
@@ -213,6 +214,8 @@ def _convert(
         text = str(failure) if by_hand or entry.hashed == "yes" else f"{failure}; delete it to download it again"
         raise WeightsError(text) from None
     layout = layout_named(entry.layout_of(checkpoint.format))
+    if problem := contradiction(checkpoint, entry.statistics):
+        raise WeightsError(f"{path}: {problem}")
     described = Description(
         factory=entry.factory,
         arguments=entry.arguments,

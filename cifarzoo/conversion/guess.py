@@ -10,6 +10,7 @@ import numpy as np
 
 from cifarzoo.conversion.convert import fill
 from cifarzoo.conversion.differences import difference
+from cifarzoo.conversion.input_check import contradiction
 from cifarzoo.conversion.layouts import LAYOUTS, layout_named
 from cifarzoo.conversion.match import Match, match
 from cifarzoo.conversion.readers import read_checkpoint
@@ -34,11 +35,13 @@ class Fit:
         layout: Its name.
         others: Names of the other key maps that fit, too, but read the file differently.
         arrays: Number of arrays in the file that were used.
+        remarks: What speaks against the user's choices, one sentence each.
     """
 
     layout: str
     others: tuple[str, ...]
     arrays: int
+    remarks: tuple[str, ...] = ()
 
 
 def parse_call(text: str) -> tuple[str, dict[str, Any]]:
@@ -80,12 +83,13 @@ def convert_file(path: Path, model: "keras.Model", layout: str | None = None, ep
     Raises:
         WeightsError: the file cannot be read, or no key map fits; the message says what does not fit the nearest.
     """
-    state, slots = state_of(read_checkpoint(path)), slots_of(model)
+    checkpoint, description = read_checkpoint(path), description_of(model)
+    state, slots = state_of(checkpoint), slots_of(model)
     names = list(LAYOUTS) if layout is None else [layout]
     matches = {name: match(state, layout_named(name), slots) for name in names}
     fitting = [name for name in names if not matches[name].problem]
     for name in [name for name in fitting if name in OSMR]:
-        if (description := description_of(model)) and (problem := difference(name, slots, description)):
+        if description and (problem := difference(name, slots, description)):
             raise WeightsError(f"{path}: names and shapes fit {model.name}, but {LAYOUTS[name].code} {problem}")
     if not fitting:
         raise WeightsError(f"{path}: {_nearest(matches, state, slots, model.name)}")
@@ -94,7 +98,8 @@ def convert_file(path: Path, model: "keras.Model", layout: str | None = None, ep
     except WeightsError as failure:
         raise WeightsError(f"{path}: {failure}") from None
     others = tuple(name for name in fitting[1:] if _reads_otherwise(LAYOUTS[fitting[0]], LAYOUTS[name], slots))
-    return Fit(fitting[0], others, matches[fitting[0]].taken)
+    remark = contradiction(checkpoint, description.statistics) if description else ""
+    return Fit(fitting[0], others, matches[fitting[0]].taken, (remark,) if remark else ())
 
 
 def _nearest(matches: dict[str, Match], state: dict[str, np.ndarray], slots: Sequence[Slot], model: str) -> str:

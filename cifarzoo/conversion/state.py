@@ -11,9 +11,11 @@ from cifarzoo.errors import WeightsError
 NETWORKS = ("state_dict", "model_state_dict", "model", "net", "network", "params", "weights")
 # Wrappers that add a prefix to all names: DataParallel, normalisation in front of the network, torch.compile.
 WRAPPER = re.compile(r"(?:module|model|_orig_mod)[./]")
-# Counters and buffers that a network at inference does not need: steps of BatchNormalization (PyTorch, Chainer), and
-# the constants of AugMix's input, which the table of entries states.
-COUNTERS = {"num_batches_tracked", "N", "mu", "sigma"}
+# Counters of BatchNormalization's steps: PyTorch's, in any format, and Chainer's.
+COUNTERS = {"num_batches_tracked"}
+CHAINER_COUNTER = "N"
+# What normalises the input in front of the network, as AugMix' networks have it.
+INPUT = re.compile(rf"(?:{WRAPPER.pattern})*(mu|sigma)")
 TENSORFLOW_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 # tf2cv stores a grouped convolution as one kernel per group.
 GROUP = re.compile(r"(.+)/convgroup(\d+)/(kernel)")
@@ -22,18 +24,44 @@ GROUP = re.compile(r"(.+)/convgroup(\d+)/(kernel)")
 def state_of(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     """Return the arrays of the network in a checkpoint, without counters and without prefixes of wrappers.
 
+    What normalises its input is left out, too: see `input_statistics`.
+
     Raises:
         WeightsError: it holds no arrays, or several networks without a name that tells which to use.
     """
+    network = _network(_groups(checkpoint))
+    return _without_wrappers({name: array for name, array in network.items() if not _role(name, array)})
+
+
+def input_statistics(checkpoint: Checkpoint) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the mean and the deviation, [3] each, that the network in a checkpoint holds, None if it holds none.
+
+    Raises:
+        WeightsError: see `state_of`.
+    """
+    network = _network(_groups(checkpoint))
+    by_role = {_role(name, array): array.ravel() for name, array in network.items()}
+    return (by_role["mu"], by_role["sigma"]) if {"mu", "sigma"} <= set(by_role) else None
+
+
+def _role(name: str, array: np.ndarray) -> str | None:
+    """Return "mu" or "sigma" for a constant of the input, None for any other array."""
+    matched = INPUT.fullmatch(name) if array.size == 3 else None
+    return matched and matched[1]
+
+
+def _groups(checkpoint: Checkpoint) -> dict[str, dict[str, np.ndarray]]:
+    """Return arrays by the dictionary that they are in, without counters."""
     groups: dict[str, dict[str, np.ndarray]] = {}
+    counters = COUNTERS | ({CHAINER_COUNTER} if checkpoint.format == "npz" else set())
     arrays = _short_keras_names(checkpoint.arrays) if checkpoint.format == "keras" else checkpoint.arrays
     for name, array in arrays.items():
         # Only PyTorch's checkpoints are nested; elsewhere a slash is part of a layer's name.
         parent, _, own = name.rpartition("/") if checkpoint.format == "torch" else ("", "", name)
         own = own.removesuffix(TENSORFLOW_SUFFIX)
-        if re.split(r"[./]", own)[-1] not in COUNTERS:
+        if re.split(r"[./]", own)[-1] not in counters:
             groups.setdefault(parent, {})[own] = array
-    return _without_wrappers(_network(groups))
+    return groups
 
 
 def _short_keras_names(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
