@@ -9,6 +9,7 @@ from model_cases import ROOT
 import cifarzoo
 from cifarzoo.conversion import cache
 from cifarzoo.conversion.entries import entries
+from cifarzoo.conversion.layouts import LAYOUTS
 from cifarzoo.data.statistics import STATISTICS
 from cifarzoo.models.registry import build_described
 from cifarzoo.pretrained.description import Description, save_weights
@@ -75,3 +76,13 @@ def test_table_of_statistics():
             {"hendrycks"} if name == "half" else set()
         )
     assert len(rows) == 7
+    unnamed = [entry.source for entry in entries().values() if isinstance(entry.statistics, dict)]
+    assert set(unnamed) == {"robustbench"} and f"Another {len(unnamed)} checkpoints of robustbench have numbers" in PAGE
+    assert [entry.source for entry in entries().values() if entry.statistics in ("cifar10", "cifar100")] == [
+        "robustbench"
+    ]
+
+
+def test_page_names_what_conversion_leaves_aside():
+    unused = {name.rstrip(".") for layout in LAYOUTS.values() for name in layout.unused}
+    assert unused and all(f"`{name}`" in PAGE for name in unused | {"num_batches_tracked", "N", "mu", "sigma"})
