@@ -37,6 +37,10 @@ class WeightsError(CifarzooError):
     """A weight file is missing, damaged or belongs to another model."""
 
 
+class UnreachableError(WeightsError):
+    """The server of a weight file does not answer."""
+
+
 class CheckpointError(CifarzooError):
     """A checkpoint cannot be written or read, or belongs to another experiment."""
 

@@ -18,7 +18,7 @@ from cifarzoo.conversion import cache, entries
 from cifarzoo.conversion.checkpoint import Checkpoint
 from cifarzoo.conversion.content import content_sha256
 from cifarzoo.conversion.entries import Entry, File
-from cifarzoo.errors import WeightsError
+from cifarzoo.errors import UnreachableError, WeightsError
 from cifarzoo.evaluation import imported
 from cifarzoo.evaluation.load_model import load_model
 from cifarzoo.experiment.schema import Experiment
@@ -246,6 +246,26 @@ def test_an_unreadable_file_in_the_cache_is_named(entry):
     put_bytes(b"junk")
     with pytest.raises(WeightsError, match="tiny-1234.pt: has an unknown format.*; delete it to download it again"):
         cache.weight_file(bare, build_described)
+
+
+def test_alternatives_of_a_host_that_is_unreachable_are_not_tried(entry, monkeypatch, tmp_path):
+    (file,) = entry.files[0]
+    urls = [f"https://{name}" for name in ("a.org/1.pt", "a.org/2.pt", "b.org/3.pt", "a.org/4.pt")]
+    several, tried = replace(entry, files=tuple((replace(file, url=url),) for url in urls)), []
+
+    def fetch(file, *_):
+        tried.append(file.url)
+        raise UnreachableError(file.url)
+
+    monkeypatch.setattr(cache.download, "fetch", fetch)
+    with pytest.raises(WeightsError, match="a.org/1"):
+        cache.weight_file(several, build_described)
+    assert tried == [urls[0], urls[2]]
+    (cache.cache_folder() / "downloads" / "akamaster" / "4.pt").write_bytes(b"")
+    tried.clear()
+    with pytest.raises(WeightsError):
+        cache.weight_file(several, build_described)
+    assert tried[0] == urls[3]
 
 
 def test_a_cache_that_cannot_be_written(entry, published, tmp_path, monkeypatch):

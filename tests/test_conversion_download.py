@@ -21,7 +21,7 @@ import pytest
 from cifarzoo.conversion import download, transfer, web_pages
 from cifarzoo.conversion.entries import File, entries
 from cifarzoo.conversion.readers import read_checkpoint
-from cifarzoo.errors import WeightsError
+from cifarzoo.errors import UnreachableError, WeightsError
 from cifarzoo.pretrained.manifest import manifest
 from cifarzoo.pretrained.selection import weight_file
 
@@ -315,6 +315,8 @@ def test_no_network_and_proxies(host, tmp_path, monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(UnreachableError):
+        download.fetch(File(f"{address}/x.pth", "torch"), tmp_path)
     text = refusal(File(f"{address}/x.pth", "torch"), tmp_path)
     assert "127.0.0.1 cannot be reached (" in text
     assert text.endswith(f"; download it by other means and put it at {tmp_path / 'x.pth'}")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from cifarzoo.checksum import sha256
 from cifarzoo.conversion import download
@@ -22,7 +23,7 @@ from cifarzoo.conversion.input_check import contradiction
 from cifarzoo.conversion.layouts import layout_named
 from cifarzoo.conversion.readers import read_checkpoint
 from cifarzoo.conversion.state import state_of
-from cifarzoo.errors import ModelError, WeightsError
+from cifarzoo.errors import ModelError, UnreachableError, WeightsError
 from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.pretrained.arrays import model_arrays, read_arrays
 from cifarzoo.pretrained.description import Description, description_of, read_description, save_weights
@@ -105,7 +106,7 @@ def _is_current(path: Path, entry: Entry) -> bool:
 
 
 def _downloaded(entry: Entry, progress: Progress | None) -> tuple[Path, tuple[File, ...]]:
-    """Download the first alternative that can be had.
+    """Return an alternative that is there already, or download the first that can be had.
 
     Raises:
         WeightsError: none can; the reason is that of the first.
@@ -113,13 +114,19 @@ def _downloaded(entry: Entry, progress: Progress | None) -> tuple[Path, tuple[Fi
     folder = cache_folder() / "downloads" / entry.source
     folder.mkdir(parents=True, exist_ok=True)
     first: WeightsError | None = None
-    for files in entry.files:
+    unreachable: set[str | None] = set()  # each of several attempts would wait for as long
+    for files in sorted(entry.files, key=lambda files: not all(download.is_there(file, folder) for file in files)):
+        host = urlsplit(files[0].url).hostname
+        if host in unreachable:
+            continue
         try:
             # The files of a TensorFlow checkpoint can only be read together.
             read = read_checkpoint if len(files) == 1 else None
             paths = [download.fetch(file, folder, progress, read) for file in files]
         except WeightsError as failure:
             first = first or failure
+            if isinstance(failure, UnreachableError):
+                unreachable.add(host)
             continue
         return _to_read(paths), files
     raise first or WeightsError(f"{entry.name}: has no address to download from")

@@ -69,7 +69,8 @@ def _download(file: File, whole: Path, target: Path, progress: Progress | None, 
         try:
             resumed = transfer.transfer(file.url, part, file.size, progress)
         except WeightsError as failure:
-            raise WeightsError(f"{file.url}: {failure}; download it by other means and put it at {whole}") from None
+            text = f"{file.url}: {failure}; download it by other means and put it at {whole}"
+            raise type(failure)(text) from None
         try:
             if target != whole:
                 unpack(part, file, whole.parent)
@@ -87,6 +88,11 @@ def _download(file: File, whole: Path, target: Path, progress: Progress | None, 
         transfer.discard(part)
         break
     return target
+
+
+def is_there(file: File, folder: Path) -> bool:
+    """Whether a folder has a file, or the member of its zip, so that `fetch` needs no network."""
+    return any((folder / name).exists() for name in (file_name(file), file.member) if name)
 
 
 def file_name(file: File) -> str:

@@ -21,7 +21,7 @@ import urllib3
 from cifarzoo._version import __version__
 from cifarzoo.conversion import web_pages
 from cifarzoo.conversion.entries import Progress
-from cifarzoo.errors import WeightsError, one_line, printable
+from cifarzoo.errors import UnreachableError, WeightsError, one_line, printable
 
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 CHUNK = 2**13  # small, as a slow server's bytes are only seen, and kept, by whole chunks
@@ -244,7 +244,7 @@ def _readable_errors(url: str, has_begun: bool) -> Iterator[None]:
     try:
         yield
     except requests.exceptions.ProxyError as failure:
-        raise WeightsError(f"the proxy does not answer; check HTTPS_PROXY ({_reason(failure)})") from None
+        raise UnreachableError(f"the proxy does not answer; check HTTPS_PROXY ({_reason(failure)})") from None
     except requests.exceptions.SSLError as failure:
         text = "its certificate is not trusted; if a proxy replaces certificates, set REQUESTS_CA_BUNDLE"
         raise WeightsError(f"{text} ({_reason(failure)})") from None
@@ -253,7 +253,7 @@ def _readable_errors(url: str, has_begun: bool) -> Iterator[None]:
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as failure:
         if has_begun:
             raise _Interrupted(f"the connection to {host} broke off ({_reason(failure)})") from None
-        raise WeightsError(f"{host} cannot be reached ({_reason(failure)})") from None
+        raise UnreachableError(f"{host} cannot be reached ({_reason(failure)})") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as failure:
         raise WeightsError(f"the server's answer cannot be used ({_reason(failure)})") from None
 
