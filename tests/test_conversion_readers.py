@@ -344,6 +344,12 @@ def test_npz_files_of_chainer_and_lasagne(tmp_path):
     assert list(read_checkpoint(tmp_path / "y.npz").arrays) == ["arr_0", "arr_2", "arr_10"]
 
 
+def test_an_index_beside_a_file_is_not_read_in_its_place(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.ones(2))
+    (tmp_path / "x.npz.index").write_bytes(b"of another checkpoint")
+    assert list(read_checkpoint(tmp_path / "x.npz").arrays) == ["a"]
+
+
 def test_npz_files_with_pickles_are_refused(tmp_path):
     marker = tmp_path / "executed"
     np.savez(tmp_path / "x.npz", a=np.array([Touch(marker)], object))

@@ -55,10 +55,10 @@ class _Entry:
 
 def index_of(path: Path) -> Path | None:
     """Return the index of the checkpoint that a path (prefix, index or data file) belongs to, None if there is none."""
-    for index in (path.with_name(f"{path.name}.index"), path.with_name(DATA.sub("", path.name) + ".index")):
-        if index.is_file():
-            return index
-    return None
+    if path.is_file() and not DATA.search(path.name):
+        return None  # a file of its own, whatever is beside it
+    index = path.with_name(DATA.sub("", path.name) + ".index")
+    return index if index.is_file() else None
 
 
 def read(path: Path) -> Checkpoint:
