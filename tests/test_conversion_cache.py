@@ -321,6 +321,16 @@ def test_any_file_of_a_tensorflow_checkpoint_names_the_others(tmp_path, name):
     assert cache._sibling(tmp_path / name, File("https://example.org/net.h5", "keras")) == tmp_path / name
 
 
+def test_a_zip_of_any_name_is_unpacked(entry, tmp_path):
+    own = tmp_path / "x.npz.zip.1"
+    with zipfile.ZipFile(own, "w") as archive:
+        archive.writestr("x.npz", b"arrays")
+    file = File("https://example.org/x.npz.zip", "npz", {"sha1_of_member": hashlib.sha1(b"arrays").hexdigest()})
+    entry = dataclasses.replace(entry, files=((dataclasses.replace(file, member="x.npz"),),))
+    path, _ = cache._own_file(own, entry)
+    assert path.name == "x.npz" and path.read_bytes() == b"arrays"
+
+
 def test_a_file_that_contradicts_the_table_is_refused(entry, published, monkeypatch):
     arrays = {"mu": np.full(3, 0.5), "sigma": np.full(3, 0.25)}
     monkeypatch.setattr(cache, "read_checkpoint", lambda path: Checkpoint("torch", arrays))

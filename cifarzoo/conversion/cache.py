@@ -160,7 +160,7 @@ def _checked(path: Path, file: File, entry: Entry) -> Path:
         download.check(path, file)
     except WeightsError as failure:
         raise WeightsError(str(failure).removesuffix("; delete it")) from None
-    if file.member and path.suffix == ".zip":
+    if file.member and download.is_zip_of(path, file.member):
         folder = cache_folder() / "downloads" / entry.source
         folder.mkdir(parents=True, exist_ok=True)
         return download.unpack(path, file, folder)

@@ -126,7 +126,7 @@ def check(path: Path, file: File) -> None:
     of_member: dict[HashKind, str] = {}
     if "sha1_of_member" in of_zip:
         of_member["sha1_of_member"] = of_zip.pop("sha1_of_member")
-    is_member = file.member is not None and not _is_zip_of(path, file.member)
+    is_member = file.member is not None and not is_zip_of(path, file.member)
     if not is_member and file.size is not None and file.size != size:
         raise WeightsError(f"{path}: not the published file: {size:,} bytes instead of {file.size:,}; delete it")
     with open(path, "rb") as opened:
@@ -151,7 +151,7 @@ def unpack(path: Path, file: File, folder: Path) -> Path:
     target = folder / (file.member or path.name)
     with contextlib.ExitStack() as stack:
         content: IO[bytes]
-        if file.member and _is_zip_of(path, file.member):
+        if file.member and is_zip_of(path, file.member):
             content, _ = stack.enter_context(_opened_member(path, file.member))
         else:
             content = stack.enter_context(open(path, "rb"))
@@ -160,7 +160,7 @@ def unpack(path: Path, file: File, folder: Path) -> Path:
     return target
 
 
-def _is_zip_of(path: Path, name: str) -> bool:
+def is_zip_of(path: Path, name: str) -> bool:
     """Whether a file is a zip around a member of this name; an .npz file is a zip, too."""
     try:
         with open(path, "rb") as file:
