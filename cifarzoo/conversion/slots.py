@@ -26,14 +26,12 @@ class Slot:
         name: The layer's name.
         kind: What it computes.
         shapes: Shape of every variable by role, in Keras' order; kernels are [height, width, in, out] or [in, out].
-        groups: Number of groups of a convolution.
         epsilon: What BatchNormalization adds to the variance.
     """
 
     name: str
     kind: Kind
     shapes: dict[str, tuple[int, ...]]
-    groups: int = 1
     epsilon: float = 0.0
 
 
@@ -54,5 +52,5 @@ def slots_of(model: "keras.Model") -> list[Slot]:
                 f"{model.name}: layer {layer.name} is a {type(layer).__name__} that other projects' networks lack"
             )
         shapes = {role: tuple(weight.shape) for role, weight in zip(ROLES[kind], layer.weights, strict=False)}
-        slots.append(Slot(layer.name, kind, shapes, getattr(layer, "groups", 1), getattr(layer, "epsilon", 0.0)))
+        slots.append(Slot(layer.name, kind, shapes, getattr(layer, "epsilon", 0.0)))
     return slots

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarzoo.conversion.readers.pickles import Attributes, Name, StandIn, checked_key, damaged
+from cifarzoo.conversion.readers.pickles import Attributes, StandIn, checked_key, damaged
 from cifarzoo.errors import WeightsError
 
 PLAIN_DTYPE = re.compile("b1|[iu][1248]|f[248]|c8|c16|[SU][0-9]{1,6}")
@@ -142,4 +142,4 @@ NAMES = _with_numpy(
     }
 )
 
-__all__ = ["NAMES", "Name", "PickledArray", "is_shape"]
+__all__ = ["NAMES", "PickledArray", "is_shape"]
