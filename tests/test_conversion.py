@@ -15,7 +15,7 @@ from cifarzoo.conversion.layouts import LAYOUTS
 from cifarzoo.conversion.match import match
 from cifarzoo.conversion.names import translate
 from cifarzoo.conversion.slots import slots_of
-from cifarzoo.conversion.state import state_of
+from cifarzoo.conversion.state import left_aside, state_of
 from cifarzoo.errors import WeightsError
 from cifarzoo.models.registry import create_model
 
@@ -250,6 +250,17 @@ def test_only_constants_in_front_of_the_network_are_left_out():
     assert set(state_of(Checkpoint("npz", {"bn1/N": np.array(7), "bn1/beta": np.zeros(3)}))) == {"bn1/beta"}
     arrays = {"bn1.num_batches_tracked": np.array(7), "N": np.zeros(3)}
     assert set(state_of(Checkpoint("safetensors", arrays))) == {"N"}
+
+
+def test_a_part_is_chosen_and_the_others_are_named():
+    arrays = {"model/a": np.zeros(1), "ema/module.a": np.ones(1), "ema/module.b": np.ones(1), "accuracy": np.ones(1)}
+    arrays |= {"optimizer/state/0/momentum_buffer": np.zeros(1), "optimizer/state/1/momentum_buffer": np.zeros(1)}
+    checkpoint = Checkpoint("torch", arrays)
+    assert state_of(checkpoint) == {"a": np.zeros(1)} and state_of(checkpoint, "ema")["a"] == np.ones(1)
+    assert left_aside(checkpoint) == {"ema": 2, "others": 1, "optimizer": 2}
+    assert left_aside(checkpoint, "ema") == {"model": 1, "others": 1, "optimizer": 2}
+    with pytest.raises(WeightsError, match="the file has no part teacher; it holds model, ema, "):
+        state_of(checkpoint, "teacher")
 
 
 @pytest.mark.parametrize("scale", [1, 255])

@@ -128,6 +128,9 @@ def convert(
     layout: Annotated[str | None, typer.Option(help="Name of the key map. Default: the first that fits.")] = None,
     epsilon: Annotated[float, typer.Option(help="BatchNormalization's epsilon in the other network.")] = 1e-5,
     dataset: Annotated[str | None, typer.Option(help="What it was trained on. Default: by the classes.")] = None,
+    part: Annotated[
+        str | None, typer.Option(help="Dictionary in the file that the network is in, such as ema.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="File to write. Default: FILE with another ending, here, unless it exists."),
@@ -137,7 +140,7 @@ def convert(
 ) -> None:
     """Convert a checkpoint that is in no table into a weight file, or a weight file into a PyTorch state dict."""
     if to is not None:
-        refuse(context, "--to", "model statistics epsilon dataset")
+        refuse(context, "--to", "model statistics epsilon dataset part")
         if to != "torch":
             raise WeightsError(f"--to {to}: expected torch")
         _write_torch(file, layout, out, form)
@@ -152,12 +155,13 @@ def convert(
         from cifarzoo.evaluation.imported import convert_checkpoint
 
         show("convert", 0.5)
-        row = convert_checkpoint(Path(file), model, constants, layout, epsilon, dataset, out)
+        row = convert_checkpoint(Path(file), model, constants, layout, epsilon, dataset, out, part)
     fields = {
         "weight file": row["path"],
         "key map": row["layout"],
         "fit as well": ", ".join(row["others"]),
-        "arrays used": f"{row['arrays']}, all of the file and of the model",
+        "arrays used": f"{row['arrays']}, all of the network in the file and of the model",
+        "not used": ", ".join(f"{name} ({count} arrays)" for name, count in row["not_used"].items()),
         "beware": "; ".join(row["remarks"]),
         "next": f"cifarzoo evaluate {row['path']}: names and shapes fit, but only the error shows whether the "
         "networks compute the same",

@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from cifarzoo.conversion.layouts import LAYOUTS, layout_named
 from cifarzoo.conversion.match import Match, match
 from cifarzoo.conversion.readers import read_checkpoint
 from cifarzoo.conversion.slots import Slot, slots_of
-from cifarzoo.conversion.state import state_of
+from cifarzoo.conversion.state import left_aside, state_of
 from cifarzoo.errors import ModelError, WeightsError, printable
 from cifarzoo.pretrained.description import description_of
 
@@ -35,12 +35,14 @@ class Fit:
         layout: Its name.
         others: Names of the other key maps that fit, too, but read the file differently.
         arrays: Number of arrays in the file that were used.
+        not_used: How many arrays the other parts of the file have, by name, such as an optimizer's.
         remarks: What speaks against the user's choices, one sentence each.
     """
 
     layout: str
     others: tuple[str, ...]
     arrays: int
+    not_used: dict[str, int] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
 
@@ -71,7 +73,9 @@ def _name(keyword: ast.keyword) -> str:
     return keyword.arg
 
 
-def convert_file(path: Path, model: "keras.Model", layout: str | None = None, epsilon: float = 1e-5) -> Fit:
+def convert_file(
+    path: Path, model: "keras.Model", layout: str | None = None, epsilon: float = 1e-5, part: str | None = None
+) -> Fit:
     """Fill a model with a checkpoint of any project.
 
     Args:
@@ -79,12 +83,13 @@ def convert_file(path: Path, model: "keras.Model", layout: str | None = None, ep
         model: A model of the same architecture.
         layout: Name of the key map. Default: the first that fits.
         epsilon: BatchNormalization's epsilon in the other network.
+        part: Name of the dictionary in the file that the network is in; see `state.state_of`.
 
     Raises:
         WeightsError: the file cannot be read, or no key map fits; the message says what does not fit the nearest.
     """
     checkpoint, description = read_checkpoint(path), description_of(model)
-    state, slots = state_of(checkpoint), slots_of(model)
+    state, slots = state_of(checkpoint, part), slots_of(model)
     names = list(LAYOUTS) if layout is None else [layout]
     matches = {name: match(state, layout_named(name), slots) for name in names}
     fitting = [name for name in names if not matches[name].problem]
@@ -98,8 +103,8 @@ def convert_file(path: Path, model: "keras.Model", layout: str | None = None, ep
     except WeightsError as failure:
         raise WeightsError(f"{path}: {failure}") from None
     others = tuple(name for name in fitting[1:] if _reads_otherwise(LAYOUTS[fitting[0]], LAYOUTS[name], slots))
-    remark = contradiction(checkpoint, description.statistics) if description else ""
-    return Fit(fitting[0], others, matches[fitting[0]].taken, (remark,) if remark else ())
+    remark = contradiction(checkpoint, description.statistics, part) if description else ""
+    return Fit(fitting[0], others, matches[fitting[0]].taken, left_aside(checkpoint, part), (remark,) if remark else ())
 
 
 def _nearest(matches: dict[str, Match], state: dict[str, np.ndarray], slots: Sequence[Slot], model: str) -> str:

@@ -7,13 +7,18 @@ from cifarzoo.conversion.state import input_statistics
 from cifarzoo.data.statistics import PER_PIXEL, Statistics, channel_statistics, text_of
 
 
-def contradiction(checkpoint: Checkpoint, statistics: Statistics | None) -> str:
+def contradiction(checkpoint: Checkpoint, statistics: Statistics | None, part: str | None = None) -> str:
     """Return what a checkpoint says otherwise about the normalisation of its input, "" if nothing.
+
+    Args:
+        checkpoint: The checkpoint.
+        statistics: What normalises the input by the table or the user.
+        part: See `state.state_of`.
 
     Raises:
         WeightsError: see `state.state_of`.
     """
-    own = input_statistics(checkpoint)
+    own = input_statistics(checkpoint, part)
     if own is None or statistics is None:
         return ""
     mean, std = (np.asarray(values, np.float64) for values in own)

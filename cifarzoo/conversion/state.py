@@ -1,11 +1,12 @@
 """Find the network's own arrays in a checkpoint, which may also hold an optimizer's, and prefixes of wrappers."""
 
 import re
+from collections import Counter
 
 import numpy as np
 
 from cifarzoo.conversion.checkpoint import Checkpoint
-from cifarzoo.errors import WeightsError
+from cifarzoo.errors import WeightsError, printable
 
 # What training code calls the network in its checkpoint, most specific first.
 NETWORKS = ("state_dict", "model_state_dict", "model", "net", "network", "params", "weights")
@@ -21,25 +22,43 @@ TENSORFLOW_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 GROUP = re.compile(r"(.+)/convgroup(\d+)/(kernel)")
 
 
-def state_of(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+def state_of(checkpoint: Checkpoint, part: str | None = None) -> dict[str, np.ndarray]:
     """Return the arrays of the network in a checkpoint, without counters and without prefixes of wrappers.
 
     What normalises its input is left out, too: see `input_statistics`.
 
+    Args:
+        checkpoint: The checkpoint.
+        part: Name of the dictionary that the network is in: "ema". Default: the first of NETWORKS that there is.
+
     Raises:
-        WeightsError: it holds no arrays, or several networks without a name that tells which to use.
+        WeightsError: it holds no arrays, several networks without a name that tells which to use, or no such part.
     """
-    network = _network(_groups(checkpoint))
+    network = _network(_groups(checkpoint), part)
     return _without_wrappers({name: array for name, array in network.items() if not _role(name, array)})
 
 
-def input_statistics(checkpoint: Checkpoint) -> tuple[np.ndarray, np.ndarray] | None:
+def left_aside(checkpoint: Checkpoint, part: str | None = None) -> dict[str, int]:
+    """Return how many arrays the parts of a checkpoint have that `state_of` does not use, by name: {"ema": 107}.
+
+    What is in no dictionary is "others".
+    """
+    groups, counts = _groups(checkpoint), Counter[str]()
+    used = _network(groups, part)
+    for name, arrays in groups.items():
+        if arrays is not used:
+            # An optimizer's state is nested further.
+            counts[name.split("/")[0] or "others"] += len(arrays)
+    return dict(counts)
+
+
+def input_statistics(checkpoint: Checkpoint, part: str | None = None) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the mean and the deviation, [3] each, that the network in a checkpoint holds, None if it holds none.
 
     Raises:
         WeightsError: see `state_of`.
     """
-    network = _network(_groups(checkpoint))
+    network = _network(_groups(checkpoint), part)
     by_role = {_role(name, array): array.ravel() for name, array in network.items()}
     return (by_role["mu"], by_role["sigma"]) if {"mu", "sigma"} <= set(by_role) else None
 
@@ -91,7 +110,11 @@ def _short_keras_names(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return short
 
 
-def _network(groups: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _network(groups: dict[str, dict[str, np.ndarray]], part: str | None = None) -> dict[str, np.ndarray]:
+    if part is not None:
+        if part not in groups:
+            raise WeightsError(f"the file has no part {printable(part)}; it holds {', '.join(groups) or 'no arrays'}")
+        return groups[part]
     # What lies beside a named network is a result such as its accuracy.
     for name in (*NETWORKS, ""):
         if name in groups:

@@ -148,6 +148,7 @@ def convert_checkpoint(
     epsilon: float = 1e-5,
     dataset: str | None = None,
     out: Path | None = None,
+    part: str | None = None,
 ) -> dict[str, Any]:
     """Convert a checkpoint that is in no table.
 
@@ -160,6 +161,7 @@ def convert_checkpoint(
         dataset: What it was trained on, a key of `CLASS_NAMES`. Default: the data set with as many classes.
         out: The weight file. Default: the checkpoint's name with another ending, in the working directory, unless
             there is such a file.
+        part: Name of the dictionary in the file that the network is in, such as "ema". Default: see `state.NETWORKS`.
 
     Returns:
         `path`, `model`, and the fields of `guess.Fit`.
@@ -182,8 +184,8 @@ def convert_checkpoint(
     )
     target = _target(path, ".weights.h5", out)
     with fresh_model(described, registry.build_described) as model:
-        fit = convert_file(path, model, layout, epsilon)
-        source = {"file": path.name, "sha256": sha256(path), "layout": fit.layout, "epsilon": epsilon}
+        fit = convert_file(path, model, layout, epsilon, part)
+        source = {"file": path.name, "sha256": sha256(path), "layout": fit.layout, "epsilon": epsilon, "part": part}
         trained = dataset or dataset_with(model.output_shape[-1])
         complete = replace(description_of(model) or described, dataset=trained, source=source)
         save_weights(model, target, complete)
