@@ -1,6 +1,6 @@
 """Compare converted networks with the networks they come from: equal weights give equal logits.
 
-Usage: python benchmarks/conversion/agree.py [PATTERN ...] [--classes N] [--skip PATTERN] [--redo]
+Usage: python benchmarks/conversion/agree.py [PATTERN ...] [--classes N] [--format FORMAT] [--skip PATTERN] [--redo]
 
 For every architecture of the table of checkpoints, once per source, number of classes (10 and 100) and file format, an
 independent implementation draws random weights and saves them as the source does. The file is converted, and both
@@ -130,10 +130,11 @@ def keras2_file(entry: Entry, images, folder: Path):
     return weights, np.load(folder / "logits.npy")
 
 
-def compare(entry: Entry, done: dict, redo: bool) -> dict[str, dict]:
+def compare(entry: Entry, done: dict, redo: bool, only: str | None) -> dict[str, dict]:
     """Compare one network in all formats; return results by key."""
     key = lambda form: f"{entry.name}|{entry.classes}|{form}"  # noqa: E731
     wanted = [form for form in forms(entry) if redo or done.get(key(form), {}).get("difference", 1) > TOLERANCE]
+    wanted = [form for form in wanted if only in (None, form)]
     if not wanted:
         return {}
     images, results = random_images(IMAGES, seed=7), {}
@@ -180,7 +181,7 @@ def read_results() -> dict[str, dict]:
 
 
 def table(results: dict[str, dict]) -> str:
-    """Return one row per network and format, with both numbers of classes."""
+    """Return a summary, and one row per network and format, with both numbers of classes."""
     rows: dict[tuple, dict[int, dict]] = {}
     for key, result in results.items():
         name, classes, form = key.split("|")
@@ -189,7 +190,19 @@ def table(results: dict[str, dict]) -> str:
         for prefix in ("cifar10_", "cifar100_"):
             network = network.removeprefix(prefix)
         rows.setdefault((source, network, form), {})[int(classes)] = result
-    lines = ["| source | network | format | 10 classes | 100 classes |", "| --- | --- | --- | ---: | ---: |"]
+    worst = max(results, key=lambda key: results[key]["difference"])
+    largest = results[worst]["difference"]
+    left = [
+        f"{entry.name} ({entry.classes})"
+        for entry in cases([], [], None)
+        if not any(key.startswith(f"{entry.name}|{entry.classes}|") for key in results)
+    ]
+    lines = [
+        f"{len(results)} comparisons; the largest difference is {largest:.1e}, {worst.split('|')[0]}.",
+        f"Not compared yet: {', '.join(left)}." if left else "Nothing is left out.",
+        "",
+    ]
+    lines += ["| source | network | format | 10 classes | 100 classes |", "| --- | --- | --- | ---: | ---: |"]
     for (source, network, form), by_classes in sorted(rows.items()):
         cells = [by_classes.get(classes, {}) for classes in (10, 100)]
         texts = [f"{c['difference']:.1e}" if c else "" for c in cells]
@@ -202,6 +215,7 @@ def main():
     parser.add_argument("patterns", nargs="*", metavar="PATTERN")
     parser.add_argument("--classes", type=int)
     parser.add_argument("--skip", action="append", default=[], metavar="PATTERN")
+    parser.add_argument("--format", help="compare only this format")
     parser.add_argument("--redo", action="store_true")
     parser.add_argument("--list", action="store_true")
     arguments = parser.parse_args()
@@ -213,7 +227,7 @@ def main():
     for entry in selected:
         start = time.perf_counter()
         try:
-            results = compare(entry, read_results(), arguments.redo)
+            results = compare(entry, read_results(), arguments.redo, arguments.format)
         except CifarzooError as failure:
             print(f"{entry.name}|{entry.classes}: {failure}"[:200], flush=True)
             continue
