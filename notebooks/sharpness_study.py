@@ -99,7 +99,7 @@ def network(name: str, step: int | None = None):
     from cifarzoo.pretrained.loading import load_file
 
     if name == PUBLISHED:
-        model = create_model("cifar_resnet20", load_weights=True)
+        model = create_model("cifar_resnet20", load_weights="resnet20_v1_cifar10_short_s0")
         dataset = cifar10()
     else:
         folder = train(name)

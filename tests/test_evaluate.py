@@ -241,7 +241,7 @@ np.savez("two.npz", test_logits=logits, test_labels=dataset.test.labels, dataset
 @pytest.mark.slow
 @pytest.mark.data
 def test_published_resnet20_has_the_same_error_on_every_path(tmp_path):
-    """TensorFlow with one replica and with two, JAX, PyTorch, and a saved model: 8.35 %, to the image."""
+    """TensorFlow with one replica and with two, JAX, PyTorch, and a saved model: the published error, to the image."""
     if not os.environ.get("CIFARZOO_DATA"):
         pytest.skip("CIFARZOO_DATA is not set")
     from cifarzoo import cifar_resnet20
