@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from cifarzoo.conversion.readers import read_checkpoint
+from cifarzoo.conversion.readers import files_of, read_checkpoint
 from cifarzoo.conversion.readers.crc32c import crc32c, masked
 from cifarzoo.errors import WeightsError
 
@@ -457,6 +457,15 @@ def test_lying_tensorflow_indexes_are_refused(tmp_path, name):
     data, expected = LYING_INDEXES[name]
     (tmp_path / "x.data-00000-of-00001").write_bytes(bytes(64))
     assert refusal(written(tmp_path / "x.index", index([HEADER, (b"a", data)]))).startswith(expected)
+
+
+def test_the_files_of_a_tensorflow_checkpoint(tmp_path):
+    files = [written(tmp_path / "x.index", index([HEADER, (b"a", entry())]))]
+    files.append(written(tmp_path / "x.data-00000-of-00001", bytes(64)))
+    written(tmp_path / "x.data-00000-of-00002", b"of an earlier checkpoint")
+    assert files_of(tmp_path / "x") == files_of(files[0]) == files_of(files[1]) == files
+    own = written(tmp_path / "x.pth", b"")
+    assert files_of(own) == [own]
 
 
 def test_lying_tensorflow_tables_are_refused(tmp_path):

@@ -32,7 +32,6 @@ LABELS = {
     "name": "source",
     "license_url": "text of the license",
     "reported_error": "reported error %",
-    "sha256": "SHA-256 of the file",
     "content_sha256": "SHA-256 of the weights",
 }
 # Facts that only the cache needs; JSON has them.
@@ -194,10 +193,10 @@ def _source(source: str | dict[str, Any] | None) -> dict[str, str | None]:
     fields: dict[str, str | None] = {
         label: str(value) for label, value in facts.items() if value is not None and label != "files"
     }
-    files = source.get("files")
+    files, label = source.get("files"), "address" if "name" in source else "file"
     for number, (address, digest) in enumerate(files.items() if isinstance(files, dict) else (), 1):
         of_member = f" of its member {members[address]}" if members.get(address) else ""
-        fields["address" if number == 1 else f"address {number}"] = f"{address}, SHA-256{of_member} {digest}"
+        fields[label if number == 1 else f"{label} {number}"] = f"{address}, SHA-256{of_member} {digest}"
     return fields
 
 

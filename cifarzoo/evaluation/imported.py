@@ -14,6 +14,7 @@ from cifarzoo.conversion.cache import fresh_model, weight_file
 from cifarzoo.conversion.entries import Entry
 from cifarzoo.conversion.guess import convert_file, parse_call
 from cifarzoo.conversion.layouts import layout_named
+from cifarzoo.conversion.readers import files_of
 from cifarzoo.conversion.to_torch import torch_layout, torch_state
 from cifarzoo.conversion.torch_writer import write_state_dict
 from cifarzoo.data import load
@@ -185,7 +186,8 @@ def convert_checkpoint(
     target = _target(path, ".weights.h5", out)
     with fresh_model(described, registry.build_described) as model:
         fit = convert_file(path, model, layout, epsilon, part)
-        source = {"file": path.name, "sha256": sha256(path), "layout": fit.layout, "epsilon": epsilon, "part": part}
+        hashes = {file.name: sha256(file) for file in files_of(path)}
+        source = {"files": hashes, "layout": fit.layout, "epsilon": epsilon, "part": part}
         trained = dataset or dataset_with(model.output_shape[-1])
         complete = replace(description_of(model) or described, dataset=trained, source=source)
         save_weights(model, target, complete)

@@ -36,6 +36,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise WeightsError(f"{path}: damaged, or cannot be read ({summarize(failure)[:300]})") from None
 
 
+def files_of(path: Path) -> list[Path]:
+    """Return the files that `read_checkpoint` reads: of a TensorFlow checkpoint the index and all data files.
+
+    Raises:
+        WeightsError: the index is damaged. OSError: it cannot be read.
+    """
+    index = tensorflow_files.index_of(path)
+    return [path] if index is None else tensorflow_files.files_of(index)
+
+
 def _reader(path: Path) -> Callable[[Path], Checkpoint]:
     """Return the function that reads a file.
 

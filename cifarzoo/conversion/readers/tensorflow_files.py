@@ -61,6 +61,27 @@ def index_of(path: Path) -> Path | None:
     return index if index.is_file() else None
 
 
+def files_of(index: Path) -> list[Path]:
+    """Return the index of a checkpoint and its data files; one without tensors may be missing.
+
+    Raises:
+        WeightsError: the index is damaged. OSError: it cannot be read.
+    """
+    shards = _shards(*next(iter(leveldb_table.items(_index(index)))))
+    data = (_data_file(index, shard, shards) for shard in range(shards))
+    return [index, *(file for file in data if file.is_file())]
+
+
+def _index(path: Path) -> bytes:
+    if path.stat().st_size > LARGEST_INDEX:
+        raise WeightsError(f"the index has more than {LARGEST_INDEX:,} bytes")
+    return path.read_bytes()
+
+
+def _data_file(index: Path, shard: int, shards: int) -> Path:
+    return index.with_name(f"{index.name.removesuffix('.index')}.data-{shard:05d}-of-{shards:05d}")
+
+
 def read(path: Path) -> Checkpoint:
     """Return the tensors of a checkpoint; texts, such as the graph of objects, are skipped.
 
@@ -70,12 +91,9 @@ def read(path: Path) -> Checkpoint:
     Raises:
         WeightsError: a file is missing or damaged, or a tensor is stored in parts. OSError: a file cannot be read.
     """
-    if path.stat().st_size > LARGEST_INDEX:
-        raise WeightsError(f"the index has more than {LARGEST_INDEX:,} bytes")
-    prefix = path.with_name(path.name.removesuffix(".index"))
     entries: dict[str, _Entry] = {}
     shards = None
-    for key, value in leveldb_table.items(path.read_bytes()):
+    for key, value in leveldb_table.items(_index(path)):
         if shards is None:
             shards = _shards(key, value)
         elif not (name := key.decode("utf-8", "replace")) or name in entries:
@@ -88,7 +106,7 @@ def read(path: Path) -> Checkpoint:
     for name, entry in entries.items():
         if entry.dtype == TEXT:
             continue
-        data = prefix.with_name(f"{prefix.name}.data-{entry.shard:05d}-of-{shards:05d}")
+        data = _data_file(path, entry.shard, shards or 0)
         if data not in sizes:
             sizes[data] = left[data] = _size(data)
         left[data] -= entry.size
