@@ -8,8 +8,9 @@ import pytest
 
 from cifarzoo import load
 from cifarzoo.cli.application import command
-from cifarzoo.conversion import differences, to_torch
+from cifarzoo.conversion import differences, guess, to_torch
 from cifarzoo.conversion.guess import parse_call
+from cifarzoo.conversion.layouts import LAYOUTS
 from cifarzoo.conversion.to_torch import torch_layout
 from cifarzoo.conversion.torch_writer import write_state_dict
 from cifarzoo.errors import CifarzooError, ModelError, WeightsError
@@ -56,6 +57,7 @@ def test_the_key_map_is_recognized(tmp_path, capsys, network, layers, layout, ot
     expected = run(network, net, 10, layers)
     row, out = converted(tmp_path, capsys, net, model, "--statistics", "[[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]")
     assert (row["layout"], row["others"], row["arrays"]) == (layout, others, len(net.state))
+    assert [remark.split()[0] for remark in row["remarks"]] == others and row["epsilon"] == 1e-5
     description = read_description(out)
     assert (description.statistics, description.dataset) == ("half", "cifar10")
     model = load(out)
@@ -206,6 +208,16 @@ def test_networks_that_the_other_code_lacks_are_refused(name, arguments, message
 
 PYRAMIDNET = {"factory": "cifar_pyramidnet110_a48", "arguments": {"shake_drop": False}, "classes": 10}
 WIDE = {"factory": "cifar_wide_resnet", "arguments": {"depth": 10, "width": 1}, "classes": 10}
+
+
+def test_what_a_key_map_implies_is_said():
+    same = LAYOUTS["sjmikler"]
+    assert (same.epsilon, LAYOUTS["torchvision"].epsilon) == (1e-3, 1e-5)
+    padded = Description(arguments={"strided_padding": "symmetric"})
+    assert guess._padding(same, padded).endswith('have strided_padding="same", --model has "symmetric"')
+    assert guess._padding(LAYOUTS["akamaster"], padded) == guess._padding(same, Description()) == ""
+    text = guess._choice("akamaster", "kuangliu")
+    assert "kuangliu fits as well, and puts zero channels behind the others, akamaster on both sides" in text
 
 
 @pytest.mark.parametrize(

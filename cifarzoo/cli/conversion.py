@@ -126,7 +126,10 @@ def convert(
     ] = None,
     to: Annotated[str | None, typer.Option(help="torch: write a PyTorch state dict of our weights instead.")] = None,
     layout: Annotated[str | None, typer.Option(help="Name of the key map. Default: the first that fits.")] = None,
-    epsilon: Annotated[float, typer.Option(help="BatchNormalization's epsilon in the other network.")] = 1e-5,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(help="BatchNormalization's epsilon in the other network. Default: that of the key map's code."),
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="What it was trained on. Default: by the classes.")] = None,
     part: Annotated[
         str | None, typer.Option(help="Dictionary in the file that the network is in, such as ema.")
@@ -158,7 +161,7 @@ def convert(
         row = convert_checkpoint(Path(file), model, constants, layout, epsilon, dataset, out, part)
     fields = {
         "weight file": row["path"],
-        "key map": row["layout"],
+        "key map": f"{row['layout']}, with epsilon {row['epsilon']:g} in BatchNormalization",
         "fit as well": ", ".join(row["others"]),
         "arrays used": f"{row['arrays']}, all of the network in the file and of the model",
         "not used": ", ".join(f"{name} ({count} arrays)" for name, count in row["not_used"].items()),

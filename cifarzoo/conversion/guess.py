@@ -11,18 +11,20 @@ import numpy as np
 from cifarzoo.conversion.convert import fill
 from cifarzoo.conversion.differences import difference
 from cifarzoo.conversion.input_check import contradiction
-from cifarzoo.conversion.layouts import LAYOUTS, layout_named
+from cifarzoo.conversion.layouts import LAYOUTS, Layout, layout_named
 from cifarzoo.conversion.match import Match, match
 from cifarzoo.conversion.readers import read_checkpoint
 from cifarzoo.conversion.slots import Slot, slots_of
 from cifarzoo.conversion.state import left_aside, state_of
 from cifarzoo.errors import ModelError, WeightsError, printable
-from cifarzoo.pretrained.description import description_of
+from cifarzoo.pretrained.description import Description, description_of
 
 if TYPE_CHECKING:
     import keras
 
 
+# Where shortcuts without parameters put zero channels, in words.
+ZEROS = {"behind": "behind the others", "both": "on both sides"}
 # Whose networks are all known, so that equal names and shapes are not taken for an equal network.
 OSMR = ("pytorchcv", "chainercv", "tf2cv")
 
@@ -34,6 +36,7 @@ class Fit:
     Attributes:
         layout: Its name.
         others: Names of the other key maps that fit, too, but read the file differently.
+        epsilon: BatchNormalization's epsilon in the other network.
         arrays: Number of arrays in the file that were used.
         not_used: How many arrays the other parts of the file have, by name, such as an optimizer's.
         remarks: What speaks against the user's choices, one sentence each.
@@ -41,6 +44,7 @@ class Fit:
 
     layout: str
     others: tuple[str, ...]
+    epsilon: float
     arrays: int
     not_used: dict[str, int] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
@@ -74,7 +78,7 @@ def _name(keyword: ast.keyword) -> str:
 
 
 def convert_file(
-    path: Path, model: "keras.Model", layout: str | None = None, epsilon: float = 1e-5, part: str | None = None
+    path: Path, model: "keras.Model", layout: str | None = None, epsilon: float | None = None, part: str | None = None
 ) -> Fit:
     """Fill a model with a checkpoint of any project.
 
@@ -82,7 +86,7 @@ def convert_file(
         path: The checkpoint.
         model: A model of the same architecture.
         layout: Name of the key map. Default: the first that fits.
-        epsilon: BatchNormalization's epsilon in the other network.
+        epsilon: BatchNormalization's epsilon in the other network. Default: that of the key map's code.
         part: Name of the dictionary in the file that the network is in; see `state.state_of`.
 
     Raises:
@@ -98,13 +102,34 @@ def convert_file(
             raise WeightsError(f"{path}: names and shapes fit {model.name}, but {LAYOUTS[name].code} {problem}")
     if not fitting:
         raise WeightsError(f"{path}: {_nearest(matches, state, slots, model.name)}")
+    chosen = LAYOUTS[fitting[0]]
+    epsilon = chosen.epsilon if epsilon is None else epsilon
     try:
-        fill(model, slots, matches[fitting[0]], LAYOUTS[fitting[0]], epsilon)
+        fill(model, slots, matches[fitting[0]], chosen, epsilon)
     except WeightsError as failure:
         raise WeightsError(f"{path}: {failure}") from None
-    others = tuple(name for name in fitting[1:] if _reads_otherwise(LAYOUTS[fitting[0]], LAYOUTS[name], slots))
-    remark = contradiction(checkpoint, description.statistics, part) if description else ""
-    return Fit(fitting[0], others, matches[fitting[0]].taken, left_aside(checkpoint, part), (remark,) if remark else ())
+    others = tuple(name for name in fitting[1:] if _reads_otherwise(chosen, LAYOUTS[name], slots))
+    remarks = (
+        [contradiction(checkpoint, description.statistics, part), _padding(chosen, description)] if description else []
+    )
+    remarks += [_choice(fitting[0], name) for name in others]
+    taken, rest = matches[fitting[0]].taken, left_aside(checkpoint, part)
+    return Fit(fitting[0], others, epsilon, taken, rest, tuple(remark for remark in remarks if remark))
+
+
+def _padding(layout: Layout, description: Description) -> str:
+    """Say that the user's model pads otherwise than networks of the layout's code, "" if it does not."""
+    padding = description.arguments.get("strided_padding", layout.strided_padding)
+    if padding == layout.strided_padding:
+        return ""
+    return f'networks of {layout.code} have strided_padding="{layout.strided_padding}", --model has "{padding}"'
+
+
+def _choice(chosen: str, other: str) -> str:
+    """Say in what another key map that fits, too, differs from the chosen one."""
+    here, there = (LAYOUTS[name].zero_channels for name in (chosen, other))
+    differs = "reads other layers" if here == there else f"puts zero channels {ZEROS[there]}, {chosen} {ZEROS[here]}"
+    return f"{other} fits as well, and {differs}: convert with --layout {other}, too, and compare the errors"
 
 
 def _nearest(matches: dict[str, Match], state: dict[str, np.ndarray], slots: Sequence[Slot], model: str) -> str:

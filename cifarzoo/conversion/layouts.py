@@ -65,6 +65,8 @@ class Layout:
         zero_channels: Where shortcut A puts the zero channels: "behind" the others, or on "both" sides.
         inverse_deviation: Whether files hold 1 / sqrt(variance + epsilon) in place of the variance.
         unused: Beginnings of names in files that the network's forward pass never uses.
+        epsilon: BatchNormalization's epsilon in networks of this code.
+        strided_padding: How they pad strided convolutions, in the words of our factories.
     """
 
     code: str
@@ -74,6 +76,8 @@ class Layout:
     zero_channels: Literal["behind", "both"] = "behind"
     inverse_deviation: bool = False
     unused: tuple[str, ...] = ()
+    epsilon: float = 1e-5
+    strided_padding: Literal["symmetric", "same"] = "symmetric"
 
     def places_of(self, slots: Sequence[Slot]) -> Places:
         """Return where the layers are; those that the layout does not know are left out."""
@@ -226,7 +230,7 @@ LAYOUTS: dict[str, Layout] = {
     "fast_autoaugment_shake": Layout("Fast AutoAugment's Shake-Shake", FAST_AUTOAUGMENT_SHAKE_SHAKE),
     "fast_autoaugment_pyramid": Layout("Fast AutoAugment's PyramidNet", FAST_AUTOAUGMENT_PYRAMIDNET),
     "fast_autoaugment_wrn": Layout("Fast AutoAugment's Wide ResNet", FAST_AUTOAUGMENT_WRN),
-    "sjmikler": Layout("sjmikler/resnets", numbered_layers, KERAS),
+    "sjmikler": Layout("sjmikler/resnets", numbered_layers, KERAS, epsilon=1e-3, strided_padding="same"),
     "lasagne": Layout(
         "Lasagne/Recipes",
         {},

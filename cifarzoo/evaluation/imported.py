@@ -146,7 +146,7 @@ def convert_checkpoint(
     call: str,
     statistics: Any,
     layout: str | None = None,
-    epsilon: float = 1e-5,
+    epsilon: float | None = None,
     dataset: str | None = None,
     out: Path | None = None,
     part: str | None = None,
@@ -158,7 +158,7 @@ def convert_checkpoint(
         call: The model that it holds, as Python code.
         statistics: What normalises its input; see `statistics_from`.
         layout: Name of the key map. Default: the first that fits.
-        epsilon: BatchNormalization's epsilon in the other network.
+        epsilon: BatchNormalization's epsilon in the other network. Default: that of the key map's code.
         dataset: What it was trained on, a key of `CLASS_NAMES`. Default: the data set with as many classes.
         out: The weight file. Default: the checkpoint's name with another ending, in the working directory, unless
             there is such a file.
@@ -187,7 +187,7 @@ def convert_checkpoint(
     with fresh_model(described, registry.build_described) as model:
         fit = convert_file(path, model, layout, epsilon, part)
         hashes = {file.name: sha256(file) for file in files_of(path)}
-        source = {"files": hashes, "layout": fit.layout, "epsilon": epsilon, "part": part}
+        source = {"files": hashes, "layout": fit.layout, "epsilon": fit.epsilon, "part": part}
         trained = dataset or dataset_with(model.output_shape[-1])
         complete = replace(description_of(model) or described, dataset=trained, source=source)
         save_weights(model, target, complete)
