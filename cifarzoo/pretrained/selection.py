@@ -197,7 +197,8 @@ def select(factory: str, arguments: dict[str, Any], classes: int, requested: Lit
     asked = Description(factory=factory, arguments=arguments, classes=classes)
     problem = "no published weights" if requested is True else f"no weights {requested!r}"
     name = factory if requested is True else requested
-    same_factory = _nearest([entry for entry in entries if entry.identity[0] == network[0]], name)
+    # A general factory builds the networks of its special cases, but cifar_resnet32 none of cifar_resnet20.
+    same_factory = _nearest([entry for entry in entries if factory in (entry.model, entry.identity[0])], name)
     raise WeightsError(
         f"{asked}: {problem}; for {factory} there is {_listing(same_factory)}"
         + ("" if same_factory else f"; for other models {_listing(_nearest(entries, name))}")
