@@ -351,5 +351,5 @@ def test_templates():
 
 def test_matching_counts_what_fits(resnet20):
     slots = slots_of(create_model("cifar_resnet20", shortcut_type="B"))
-    assert match(resnet20, LAYOUTS["torchvision"], slots).taken == len(resnet20)
-    assert match(resnet20, LAYOUTS["pytorchcv"], slots).taken == 0
+    assert match(resnet20, LAYOUTS["torchvision"], slots).paired == len(resnet20)
+    assert match(resnet20, LAYOUTS["pytorchcv"], slots).paired == 0

@@ -20,7 +20,7 @@ COLUMNS = [
     Column("dataset", "data", rank=4),
     Column("error", "error %", ".2f"),
     Column("reported_error", "reported\nerror %", ".2f"),
-    Column("selection", "selected by", rank=2),
+    Column("selection", "epoch of\nthe file", rank=2),
     Column("license", rank=5),
     Column("failure", "not imported because", rank=1),
 ]

@@ -59,7 +59,7 @@ def _fill(model: "keras.Model", slots: Sequence[Slot], matched: Match, layout: L
             if arrays["variance"].min(initial=1) <= 0:
                 raise WeightsError(f"{slot.name}: its inverse deviations are not all positive")
             arrays["variance"] = variance_of(arrays["variance"], slot.epsilon)
-        elif slot.kind == "batch_norm" and slot.name not in matched.idle:
+        elif slot.kind == "batch_norm" and slot.name not in matched.without_effect:
             _check_variance(slot, arrays["variance"], epsilon)
             if epsilon != slot.epsilon:
                 absorb_epsilon(arrays, epsilon, slot.epsilon)

@@ -113,8 +113,8 @@ def convert_file(
         [contradiction(checkpoint, description.statistics, part), _padding(chosen, description)] if description else []
     )
     remarks += [_choice(fitting[0], name) for name in others]
-    taken, rest = matches[fitting[0]].taken, left_aside(checkpoint, part)
-    return Fit(fitting[0], others, epsilon, taken, rest, tuple(remark for remark in remarks if remark))
+    paired, rest = matches[fitting[0]].paired, left_aside(checkpoint, part)
+    return Fit(fitting[0], others, epsilon, paired, rest, tuple(remark for remark in remarks if remark))
 
 
 def _padding(layout: Layout, description: Description) -> str:
@@ -134,14 +134,16 @@ def _choice(chosen: str, other: str) -> str:
 
 def _nearest(matches: dict[str, Match], state: dict[str, np.ndarray], slots: Sequence[Slot], model: str) -> str:
     """Say what does not fit the key map that pairs most arrays."""
-    name = max(matches, key=lambda name: (matches[name].taken, -len(matches[name].unused)))
+    name = max(matches, key=lambda name: (matches[name].paired, -len(matches[name].unused)))
     best = matches[name]
-    if not best.taken:
+    if not best.paired:
         known = ", ".join(matches)
         first = ", ".join(list(state)[:3])
         return f"no key map knows its names ({first}, ...); tried {known}"
     expected = sum(len(slot.shapes) for slot in slots)
-    return f"does not fit {model}; by the nearest key map, {name}, {best.taken} of {expected} arrays do: {best.problem}"
+    return (
+        f"does not fit {model}; by the nearest key map, {name}, {best.paired} of {expected} arrays do: {best.problem}"
+    )
 
 
 def _reads_otherwise(one: Any, other: Any, slots: Sequence[Slot]) -> bool:

@@ -20,21 +20,21 @@ class Match:
 
     Attributes:
         weights: Arrays by layer and role. A convolution may have a bias that the model's lacks.
-        idle: BatchNormalization of the model that the other network lacks. It has weights with which it does nothing.
+        without_effect: BatchNormalization of the model that the other network lacks; its weights do nothing.
         missing: Names of arrays that the layout expects and the file lacks.
         unused: Names of arrays in the file that no layer takes.
         shapes: Arrays of other shapes than the layers', one text each.
         unknown: Layers that the layout does not know.
-        taken: How many arrays of the file are paired with a variable of the same shape.
+        paired: How many arrays of the file are paired with a variable of the same shape.
     """
 
     weights: Weights = field(default_factory=dict)
-    idle: set[str] = field(default_factory=set)
+    without_effect: set[str] = field(default_factory=set)
     missing: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     shapes: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
-    taken: int = 0
+    paired: int = 0
 
     @property
     def problem(self) -> str:
@@ -80,13 +80,13 @@ def match(state: dict[str, np.ndarray], layout: Layout, slots: Sequence[Slot]) -
             array = _in_our_order(state[name], slot, role, layout)
             shape = slot.shapes.get(role, slot.shapes.get("kernel", ())[-1:])
             if array.shape == shape and np.issubdtype(array.dtype, np.floating):
-                result.taken += 1
+                result.paired += 1
                 result.weights[slot.name][role] = array
             else:
                 ours, theirs = "x".join(map(str, shape)), "x".join(map(str, array.shape))
                 kind = "" if np.issubdtype(array.dtype, np.floating) else f"{array.dtype} "
                 result.shapes.append(f"{name} is {kind}{theirs}, {slot.name} {ours}")
-        if slot.name in result.idle:
+        if slot.name in result.without_effect:
             result.weights[slot.name] = _doing_nothing(slot)
     result.unused = [name for name in state if name not in used and not name.startswith(layout.unused)]
     return result
@@ -106,7 +106,7 @@ def _names(
         spellings = places[slot.name]
         if spellings is None:
             if slot.kind == "batch_norm":
-                result.idle.add(slot.name)
+                result.without_effect.add(slot.name)
             else:
                 result.unknown.append(slot.name)
             continue
