@@ -14,8 +14,8 @@ from cifarzoo.conversion.layouts import LAYOUTS
 from cifarzoo.conversion.to_torch import torch_layout
 from cifarzoo.conversion.torch_writer import write_state_dict
 from cifarzoo.errors import CifarzooError, ModelError, WeightsError
-from cifarzoo.evaluation.imported import write_torch
 from cifarzoo.models.catalogue import identity
+from cifarzoo.models.exchange import write_torch
 from cifarzoo.models.registry import create_model
 from cifarzoo.pretrained.description import Description, description_of, read_description, save_weights
 

@@ -155,7 +155,7 @@ def convert(
     constants = parse(statistics, "--statistics")
     with progress_bar() as show:
         show("start", 0)
-        from cifarzoo.evaluation.imported import convert_checkpoint
+        from cifarzoo.models.exchange import convert_checkpoint
 
         show("convert", 0.5)
         row = convert_checkpoint(Path(file), model, constants, layout, epsilon, dataset, out, part)
@@ -173,7 +173,7 @@ def convert(
 
 
 def _write_torch(name: str, layout: str | None, out: Path | None, form: str) -> None:
-    from cifarzoo.evaluation.imported import write_torch
+    from cifarzoo.models.exchange import write_torch
 
     row = write_torch(name, layout, out)
     constants = row["mean"] and f"(pixel / 255 - {row['mean']}) / {row['std']}"

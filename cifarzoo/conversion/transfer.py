@@ -39,7 +39,7 @@ class _Interrupted(Exception):
 def transfer(url: str, part: Path, size: int | None, progress: Progress | None) -> bool:
     """Download a file until it is complete.
 
-    After interruptions it goes on, as long as bytes arrive; what has arrived stays in `part` if it fails in the end.
+    After an interruption it resumes, as long as bytes arrive; what has arrived stays in `part` if it fails in the end.
 
     Args:
         url: The address.
@@ -80,7 +80,7 @@ def _attempt(url: str, part: Path, size: int | None, progress: Progress | None, 
     """Download what is missing; `number` counts the attempts before this one.
 
     Raises:
-        _Interrupted: another attempt may go on. WeightsError: none would help.
+        _Interrupted: another attempt may succeed. WeightsError: none would help.
     """
     for _ in range(MOST_PAGES):
         address = _download(url, part, size, progress, number)

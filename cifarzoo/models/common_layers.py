@@ -31,7 +31,7 @@ class ModelOptions(TypedDict, total=False):
 
 
 def image_input(options: ModelOptions):
-    """Return the input, [batch, 32, 32, 3], and the tensor to go on from: normalised if `include_preprocessing`."""
+    """Return the input, [batch, 32, 32, 3], and the tensor that follows: normalised if `include_preprocessing`."""
     x = inputs = keras.Input((32, 32, 3), name="image")
     if options["include_preprocessing"]:
         scale, offset = scale_and_offset(options["statistics"])
