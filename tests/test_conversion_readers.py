@@ -252,6 +252,7 @@ BOMBS = {
     + b"q\x02"
     + b"h\x01h\x00h\x02\x86R" * 3000,
     "instructions": b"N0" * 1_100_000,
+    "states": b"(" + b"N" * 100_000 + b"tq\x000}" + b"h\x00b" * 100_000,
     "deep": b"]" * 100_000 + b"a" * 99_999,
     "itself": b"]q\x00h\x00a",
     "arrays": b"(" + tensor(shape=(2**20,), stride=(0,)) * 100 + b"l",
@@ -263,6 +264,15 @@ def test_bombs_end_early(tmp_path, name):
     data = BOMBS[name]
     path = archive(tmp_path / "x.pt", b"\x80\x02(" + tensor() + data + b"l.", FOUR)
     assert any(word in refusal(path) for word in ("more than", "too many", "as a key", "a name of"))
+
+
+def test_values_in_messages_are_cut_before_they_are_written(tmp_path):
+    nested = b"(" + BOMBS["tuples"] + b"1h<"
+    for item, expected in (
+        (b"cnumpy\ndtype\n" + nested + b"\x85R", "contains a NumPy array of dtype (((...), (...)), ((...), (...)));"),
+        (b"ctorch\ndevice\n" + nested + b"\x85R", "damaged: the pickle has a device without a name or a number"),
+    ):
+        assert refusal(archive(tmp_path / "x.pt", pickled(item), FOUR)).startswith(expected)
 
 
 @pytest.mark.parametrize("module", ["os.system", "builtins.eval", "torch.load", "torch._utils._import_dotted_name"])

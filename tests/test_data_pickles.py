@@ -3,6 +3,7 @@ import os
 import pickle
 import struct
 import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -107,6 +108,46 @@ def test_allocates_no_memory_for_lengths_that_a_pickle_only_claims():
             read_batch(b"\x80\x05}" + claim + b".")
     assert tracemalloc.get_traced_memory()[1] < 1e6
     tracemalloc.stop()
+
+
+# A tuple of two equal tuples of two equal tuples ...: its hash and its repr take 2**60 steps.
+NESTED = b"K\x01q\x000" + b"".join(b"h%ch%c\x86q%c0" % (level, level, level + 1) for level in range(60)) + b"h<"
+DTYPE = b"cnumpy\ndtype\n"
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01btR"
+HANGING = {
+    "key": (b"}" + NESTED + b"Ns", "a pickle that has a tuple as a key; expected text or a number"),
+    "dtype": (DTYPE + NESTED + b"\x85R", "an array of dtype (((...), (...)), ((...), (...))); a CIFAR batch has"),
+    "state": (DTYPE + b"C\x02u1\x85R(K\x03" + NESTED + b"NNNtb", "an array of an unusual dtype: (3, ((...), (...)),"),
+    "encoding": (b"c_codecs\nencode\nC\x00" + NESTED + b"\x86R", "bytes encoded as (((...), (...)), ((...), (...)));"),
+    "shape": (
+        ARRAY + b"(K\x01" + NESTED + DTYPE + b"C\x02u1\x85R\x89C\x00tb",
+        "an array of shape (((...), (...)), ((...), (...)))",
+    ),
+    "sides": (
+        ARRAY + b"(K\x01(" + b"J\xff\xff\xff\x7f" * 500_000 + b"t" + DTYPE + b"C\x02u1\x85R\x89C\x00tb",
+        "an array of shape (2147483647, 2147483647,",
+    ),
+    "instructions": (b"N0" * 1_100_000, "a pickle that takes more than 2,068,750 instructions"),
+}
+READ_FILES = """
+import pathlib, pickle, sys
+from cifarzoo.data.pickles import read_batch
+for path in sys.argv[1:]:
+    try:
+        read_batch(pathlib.Path(path).read_bytes())
+    except pickle.UnpicklingError as error:
+        print(error)
+"""
+
+
+def test_small_pickles_do_not_take_forever(tmp_path):
+    for name, (data, _) in HANGING.items():
+        (tmp_path / name).write_bytes(b"\x80\x03" + data + b".")
+    command = [sys.executable, "-c", READ_FILES, *(str(tmp_path / name) for name in HANGING)]
+    # In another process, because nothing interrupts a hash.
+    lines = subprocess.run(command, capture_output=True, check=True, timeout=60, encoding="utf-8").stdout.splitlines()
+    for line, (_, message) in zip(lines, HANGING.values(), strict=True):
+        assert line.startswith(message), line
 
 
 def test_every_truncation_is_an_unpickling_error():

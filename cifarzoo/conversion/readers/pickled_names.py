@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from cifarzoo.conversion.readers.pickles import Attributes, StandIn, checked_key, damaged
+from cifarzoo.conversion.readers.pickles import damaged
 from cifarzoo.errors import WeightsError
+from cifarzoo.pickled import StandIn, checked_key, shown
 
 PLAIN_DTYPE = re.compile("b1|[iu][1248]|f[248]|c8|c16|[SU][0-9]{1,6}")
 
@@ -17,7 +18,8 @@ class PickledDtype:
 
     def __init__(self, name: Any, *_flags: Any):
         if not isinstance(name, str) or not PLAIN_DTYPE.fullmatch(name):
-            raise WeightsError(f"contains a NumPy array of dtype {name!s:.40}; expected plain numbers or text")
+            text = name if isinstance(name, str) else shown(name)
+            raise WeightsError(f"contains a NumPy array of dtype {text:.40}; expected plain numbers or text")
         self.dtype: np.dtype[Any] = np.dtype(name)
 
     def set_state(self, state: Any) -> None:
@@ -51,6 +53,16 @@ class PickledArray:
             raise damaged("has a NumPy array without a dtype")
         _, shape, dtype, is_fortran, data = state
         self.array = dtype.array(data, shape, "F" if is_fortran is True else "C")
+
+
+class Attributes(dict):
+    """Stands for an object that is nothing but its attributes."""
+
+    def set_state(self, state: Any) -> None:
+        """Set the attributes."""
+        if not isinstance(state, dict):
+            raise damaged("gives an object attributes that are not a dictionary")
+        self.update(state)
 
 
 def is_shape(value: Any) -> bool:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from cifarzoo.conversion.readers.pickled_names import NAMES, is_shape
-from cifarzoo.conversion.readers.pickles import Name, StandIn, damaged
+from cifarzoo.conversion.readers.pickles import damaged
 from cifarzoo.errors import WeightsError
+from cifarzoo.pickled import Name, StandIn
 
 # NumPy's dtype of each storage. NumPy has no bfloat16, the upper half of a float32.
 DTYPES = {
@@ -146,7 +147,9 @@ def _size(sides: Any = ()) -> tuple[Any, ...]:
 
 
 def _device(kind: Any, index: Any = None) -> str:
-    return f"{kind!s:.40}" if index is None else f"{kind!s:.40}:{index!s:.10}"
+    if not isinstance(kind, str) or not (index is None or is_shape((index,))):
+        raise damaged("has a device without a name or a number")
+    return f"{kind:.40}" if index is None else f"{kind:.40}:{index}"
 
 
 def _from_type(function: Any, _kind: Any, arguments: Any, _state: Any) -> Tensor:

@@ -16,7 +16,7 @@ import numpy as np
 from cifarzoo.conversion.checkpoint import Checkpoint
 from cifarzoo.conversion.readers.flatten import flatten
 from cifarzoo.conversion.readers.pickled_names import PickledArray
-from cifarzoo.conversion.readers.pickles import Unpickler
+from cifarzoo.conversion.readers.pickles import TensorUnpickler
 from cifarzoo.conversion.readers.tensors import TORCH_NAMES, Arrays, Storage, Tensor, item_size, persistent_storage
 from cifarzoo.errors import WeightsError
 from cifarzoo.npz import check_members
@@ -56,7 +56,7 @@ def read_zip(path: Path) -> Checkpoint:
             return archive.read(name)
 
         pickled = io.BytesIO(_read(archive, f"{folder}data.pkl", LARGEST_PICKLE))
-        content = Unpickler(TORCH_NAMES, persistent_storage).load(pickled)
+        content = TensorUnpickler(TORCH_NAMES, persistent_storage).load(pickled)
         return _checkpoint(content, Arrays(contents, size))
 
 
@@ -79,7 +79,7 @@ def read_legacy(path: Path) -> Checkpoint:
         WeightsError: as for `read_zip`.
     """
     with open(path, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as file:
-        plain = Unpickler({})
+        plain = TensorUnpickler({})
         if plain.load(file) != MAGIC or plain.load(file) != PROTOCOL:
             raise WeightsError("damaged: it does not begin with PyTorch's magic number and protocol")
         plain.load(file)
@@ -92,7 +92,7 @@ def read_legacy(path: Path) -> Checkpoint:
                 raise WeightsError(f"damaged: it describes storage {storage.key:.80} in two ways")
             return storage
 
-        content = Unpickler(TORCH_NAMES, persistent).load(file)
+        content = TensorUnpickler(TORCH_NAMES, persistent).load(file)
         keys = plain.load(file)
         positions = _positions(file, keys, storages)
 
