@@ -1,6 +1,7 @@
-"""The device that the active Keras backend computes on: its name, its fast precision, its float32 products."""
+"""The device that the active Keras backend computes on: its name, its precisions, its float32 products."""
 
 import contextlib
+import functools
 import os
 import platform
 import re
@@ -100,6 +101,28 @@ def slow_precision(precision: str, distribution: str) -> str | None:
         "precision bfloat16 will be many times slower than float32 here, because the device has no instructions for "
         "it; `precision: auto` picks the faster one"
     )
+
+
+@functools.cache
+def bfloat16_fault() -> str | None:
+    """Return what is wrong, without a full stop, if bfloat16 programs compiled here give wrong results, else None.
+
+    On processors, JAX 0.11.2 to 0.12.0.1 make one YNNPACK program of a reduction, such as pooling, and the ReLUs around
+    it, and leave parts of its result unset. Most networks then return NaN, and VGG wrong numbers. Earlier versions,
+    GPUs, float32 and uncompiled operations are right. This runs such a program, whose result is 2 everywhere.
+    """
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return None
+    import jax
+    from jax import numpy as jnp
+
+    if jax.devices()[0].platform != "cpu":
+        return None
+    pairs, others = jnp.ones((65_536, 2), jnp.bfloat16), jnp.ones(65_536, jnp.bfloat16)  # 2,048 numbers come out right
+    result = jax.jit(lambda a, b: jnp.maximum(a.max(1) + jnp.maximum(b, 0), 0))(pairs, others)
+    return None if (result == 2).all() else f"JAX {jax.__version__} computes bfloat16 wrongly on this processor"
 
 
 @contextlib.contextmanager

@@ -1,11 +1,19 @@
-"""What `auto` resolves to on a device, and where bfloat16 is slow."""
+"""What `auto` resolves to on a device, and where bfloat16 is slow or wrong."""
 
+import logging
 from pathlib import Path
+from types import SimpleNamespace
 
+import keras
 import pytest
 
 from cifarzoo import hardware
+from cifarzoo.data import load
+from cifarzoo.errors import DataError, ExperimentError
+from cifarzoo.evaluation import evaluate as evaluation
+from cifarzoo.evaluation.load_model import LoadedModel
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.training import checks
 from cifarzoo.training import resolve_auto as auto
 
 
@@ -27,6 +35,7 @@ def test_bfloat16_is_asked_for_where_it_is_fast(cpuinfo, expected):
 @pytest.mark.parametrize("fast", [True, False, None])
 def test_auto_is_what_is_fast_here_or_what_a_run_was_begun_with(tmp_path, monkeypatch, fast):
     monkeypatch.setattr(auto, "bfloat16_is_fast", lambda distribution: fast)
+    monkeypatch.setattr(auto, "_bfloat16_is_right", lambda: True)
     experiment = Experiment(model="m", precision="auto", train_parameters={"logdir": str(tmp_path)})
     taken, other = ("bfloat16", "float32") if fast else ("float32", "bfloat16")
     assert auto.resolve_auto(experiment, [0], 50_000).precision == taken
@@ -40,6 +49,52 @@ def test_auto_is_what_is_fast_here_or_what_a_run_was_begun_with(tmp_path, monkey
     assert auto.resolve_auto(experiment, [0], 50_000).precision == taken
     for given in ("float32", "bfloat16", "float64"):
         assert auto.resolve_auto(experiment.model_copy(update={"precision": given}), [0], 50_000).precision == given
+
+
+@pytest.mark.parametrize("fast, said", [(True, 1), (False, 0)])
+def test_auto_avoids_wrong_results_and_says_so_once(tmp_path, monkeypatch, caplog, fast, said):
+    monkeypatch.setattr(auto, "bfloat16_is_fast", lambda distribution: fast)
+    monkeypatch.setattr(auto, "bfloat16_fault", lambda: "JAX 0.11.2 is wrong")
+    auto._bfloat16_is_right.cache_clear()
+    experiment = Experiment(model="m", precision="auto", train_parameters={"logdir": str(tmp_path)})
+    with caplog.at_level(logging.WARNING, "cifarzoo"):
+        for seed in (0, 1):
+            assert auto.resolve_auto(experiment, [seed], 50_000).precision == "float32"
+    auto._bfloat16_is_right.cache_clear()
+    assert caplog.messages == ["JAX 0.11.2 is wrong: `precision: auto` means float32 here"] * said
+
+
+def test_wrong_results_are_refused_in_training_and_evaluation(monkeypatch):
+    monkeypatch.setattr(checks, "bfloat16_fault", lambda: "JAX 0.11.2 is wrong")
+    monkeypatch.setattr(evaluation, "bfloat16_fault", lambda: "JAX 0.11.2 is wrong")
+    experiment = Experiment(model="m")
+    for dtype in ("float32", "mixed_bfloat16"):
+        inner = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(3, 1, dtype=dtype)])
+        model = keras.Sequential([inner, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(10)])
+        if dtype == "float32":
+            checks.check_model(experiment, model, 128)
+            continue
+        with pytest.raises(ExperimentError, match="precision: JAX 0.11.2 is wrong, and m would be measured wrongly"):
+            checks.check_model(experiment, model, 128)
+        with pytest.raises(DataError, match="x: is in bfloat16, and JAX 0.11.2 is wrong"):
+            evaluation.evaluate(LoadedModel(model, "synthetic", "x"), load("synthetic"))
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_the_program_that_some_jax_versions_get_wrong_is_run(monkeypatch, wrong):
+    """Whether this JAX is right is not known; the program is, compiled in one way or the other."""
+    import jax
+
+    def compiled(function):
+        return lambda a, b: function(a, b).at[5].set(float("nan")) if wrong else function(a, b)
+
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(jax, "jit", compiled)
+    monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(platform="cpu")])
+    hardware.bfloat16_fault.cache_clear()
+    line = hardware.bfloat16_fault()
+    hardware.bfloat16_fault.cache_clear()
+    assert line == (f"JAX {jax.__version__} computes bfloat16 wrongly on this processor" if wrong else None)
 
 
 @pytest.mark.parametrize("fast, said", [(False, True), (True, False), (None, False)])

@@ -17,7 +17,8 @@ from cifarzoo.evaluation.load_model import LoadedModel, load_model, load_run
 from cifarzoo.evaluation.predictions import Predictions
 from cifarzoo.evaluation.text import GATE_LABELS
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.hardware import full_float32
+from cifarzoo.hardware import bfloat16_fault, full_float32
+from cifarzoo.keras_internals.model_graph import computes_in
 from cifarzoo.metrics import are_probabilities, classification_metrics
 from cifarzoo.models.skipping import computation_metrics, has_gates
 from cifarzoo.runs.folder import RunFolder
@@ -83,8 +84,11 @@ def evaluate(
         the whole network, since only `cifarzoo.models.skipping.SkippingInference` skips the blocks.
 
     Raises:
-        DataError: the model does not fit the data set, does not return logits, or its weights are not finite.
+        DataError: the model does not fit the data set, does not return logits, its weights are not finite, or its
+            arithmetic gives wrong results here.
     """
+    if computes_in(loaded.model, "bfloat16") and (fault := bfloat16_fault()):
+        raise DataError(f"{loaded.source}: is in bfloat16, and {fault}: use another version")
     check_shapes(loaded.model, dataset, loaded.source)
     arrays = dataset.split(split)
     if problem := scaling_problem(arrays.images):

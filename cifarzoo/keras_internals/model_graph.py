@@ -33,6 +33,11 @@ def all_layers(model) -> list:
     return [model, *inner]
 
 
+def computes_in(model, dtype: str) -> bool:
+    """Return whether any layer of the model computes in a dtype, such as "bfloat16"."""
+    return any(layer.compute_dtype == dtype for layer in all_layers(model))
+
+
 def input_operations(operation) -> list:
     """Return the layers and operations whose outputs go into an operation of a functional model."""
     if not supported_connections.or_warn():

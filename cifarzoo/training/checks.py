@@ -8,7 +8,8 @@ import numpy as np
 from cifarzoo.errors import ExperimentError, ModelError, summarize
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.keras_internals.model_graph import all_layers, any_image_size, output_spec
+from cifarzoo.hardware import bfloat16_fault
+from cifarzoo.keras_internals.model_graph import all_layers, any_image_size, computes_in, output_spec
 from cifarzoo.layers import PolicyGradient
 from cifarzoo.metrics import are_probabilities
 
@@ -27,8 +28,10 @@ def check_model(experiment: Experiment, model: keras.Model, images_at_once: int)
         images_at_once: Number of images over which BatchNormalization takes its statistics.
 
     Raises:
-        ExperimentError: the loss, the image sizes or the batch size do not fit the model.
+        ExperimentError: the loss, the image sizes or the batch size do not fit the model, or its arithmetic gives
+            wrong results here.
     """
+    _check_arithmetic(experiment, model)
     _check_loss(experiment, model)
     _check_image_sizes(experiment, model)
     _check_groups(experiment, model, images_at_once)
@@ -48,6 +51,14 @@ def check_outputs(experiment: Experiment, outputs: np.ndarray) -> None:
         raise ModelError(
             f"{experiment.location}: {experiment.model} returns probabilities, like a {kind}; it must return logits: "
             "remove the last activation, or set classifier_activation: null for keras.applications"
+        )
+
+
+def _check_arithmetic(experiment, model):
+    if computes_in(model, "bfloat16") and (fault := bfloat16_fault()):
+        raise ExperimentError(
+            f"{experiment.location}: precision: {fault}, and {experiment.model} would be measured wrongly: use "
+            "float32 or another version"
         )
 
 

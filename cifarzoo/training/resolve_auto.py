@@ -1,15 +1,19 @@
 """Replace `auto` with this device's precision and number of steps per compiled call."""
 
 import contextlib
+import functools
+import logging
 import math
 from collections.abc import Iterable
 
 from cifarzoo.errors import CifarzooError, ModelError
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import LONGEST_CALL, Experiment
-from cifarzoo.hardware import accelerator_name, bfloat16_is_fast
+from cifarzoo.hardware import accelerator_name, bfloat16_fault, bfloat16_is_fast
 from cifarzoo.models.catalogue import find
 from cifarzoo.runs.folder import RunFolder
+
+logger = logging.getLogger("cifarzoo")
 
 # A run stops, when asked to, at the end of a call. These are the operations of training that two cores and a small
 # accelerator do in about ten seconds.
@@ -19,8 +23,9 @@ CPU_CALL, ACCELERATOR_CALL = 10 * 1e11, 10 * 1e13
 def resolve_auto(experiment: Experiment, seeds: Iterable[int], images: int) -> Experiment:
     """Return the experiment with `auto` replaced in `precision` and `steps_per_call`.
 
-    `precision` becomes bfloat16 where that is known to be fast, else float32. `steps_per_call` becomes about ten
-    seconds of arithmetic, but at most an epoch on an accelerator and 50 steps on a processor.
+    `precision` becomes bfloat16 where that is known to be fast, else float32; also float32, with a warning, where
+    bfloat16 gives wrong results. `steps_per_call` becomes about ten seconds of arithmetic, but at most an epoch on an
+    accelerator and 50 steps on a processor.
 
     A run that has started keeps its precision. If several seeds train together, the first one that has started decides.
 
@@ -35,13 +40,21 @@ def resolve_auto(experiment: Experiment, seeds: Iterable[int], images: int) -> E
         experiment = experiment.model_copy(update={"train_parameters": parameters})
     if experiment.precision != "auto":
         return experiment
-    precision = "bfloat16" if bfloat16_is_fast(experiment.distribution) else "float32"
+    precision = "bfloat16" if bfloat16_is_fast(experiment.distribution) and _bfloat16_is_right() else "float32"
     for folder in (RunFolder.of(experiment, seed) for seed in seeds):
         if folder.has_started:
             with contextlib.suppress(CifarzooError):  # the run itself says what is wrong with it
                 precision = folder.experiment().precision
                 break
     return experiment.model_copy(update={"precision": precision})
+
+
+@functools.cache
+def _bfloat16_is_right():
+    """Return whether bfloat16 gives right results here; the first call warns if not."""
+    if fault := bfloat16_fault():
+        logger.warning("%s: `precision: auto` means float32 here", fault)
+    return not fault
 
 
 def on_accelerator(experiment: Experiment) -> bool:
