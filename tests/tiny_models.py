@@ -77,13 +77,13 @@ def tiny_random(classes=10):
     """All layers that draw while training: Shake-Shake, ShakeDrop with either mask, dropout and sampled gates."""
     from cifarzoo.layers import ShakeDrop
     from cifarzoo.models.common_layers import conv, image_input
-    from cifarzoo.models.shake_shake import shake_shake_block
+    from cifarzoo.models.shake_shake import Style, shake_shake_block
     from cifarzoo.models.skipnet import make_gates, run_block
 
     common = options("tiny_random", classes)
     gates = make_gates("recurrent", "reinforce", 0.01, 1)
     inputs, x = image_input(common)
-    x = shake_shake_block(conv(x, 8, 3, 2, name="stem"), 8, 2, "shake_shake")
+    x = shake_shake_block(conv(x, 8, 3, 2, name="stem"), 8, 2, Style(original=True), "shake_shake")
     for mask in ("image", "batch"):
         x = layers.Add()([x, ShakeDrop(0.5, mask)(conv(x, 8, 3, name=f"{mask}_conv"))])
     x = layers.Dropout(0.3)(x)

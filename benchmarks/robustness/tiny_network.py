@@ -20,12 +20,12 @@ def linear(classes=10, hidden=8):
 def all_random(classes=10):
     """Build a network with each random layer of the zoo once: Shake-Shake, ShakeDrop and dropout."""
     from cifarzoo.layers import ShakeDrop
-    from cifarzoo.models.shake_shake import shake_shake_block
+    from cifarzoo.models.shake_shake import Style, shake_shake_block
 
     inputs = keras.Input((32, 32, 3), name="image")
     x = layers.AveragePooling2D(4, name="shrink")(layers.Rescaling(1 / 64, offset=-2, name="scale")(inputs))
     x = layers.Conv2D(8, 3, padding="same", name="stem")(x)
-    x = shake_shake_block(x, 8, 2, "shake_shake")
+    x = shake_shake_block(x, 8, 2, Style(original=True), "shake_shake")
     branch = ShakeDrop(0.5, "image", name="shake_drop")(layers.Conv2D(8, 3, padding="same", name="branch")(x))
     x = layers.BatchNormalization(momentum=0.9, name="norm")(layers.Add(name="sum")([x, branch]))
     x = layers.Dropout(0.3, name="dropout")(layers.GlobalAveragePooling2D(name="pool")(x))
