@@ -12,7 +12,7 @@ from cifarzoo.conversion.entries import entries
 from cifarzoo.conversion.layouts import LAYOUTS
 from cifarzoo.data.statistics import STATISTICS
 from cifarzoo.models.registry import build_described
-from cifarzoo.pretrained.description import Description, save_weights
+from cifarzoo.pretrained.description import save_weights
 
 PAGE = (ROOT / "docs" / "foreign_weights.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
@@ -25,8 +25,7 @@ def converted(tmp_path, monkeypatch):
     files = {}
 
     def weight_file(entry, build, file=None, progress=None):
-        described = {"factory": entry.factory, "arguments": entry.arguments, "classes": entry.classes}
-        model = build_described(Description(**described, statistics=entry.statistics, dataset=entry.dataset))
+        model = build_described(cache.describe(entry))
         files[entry.name] = tmp_path / f"{entry.name.replace('/', '_')}.weights.h5"
         save_weights(model, files[entry.name])
         return files[entry.name]

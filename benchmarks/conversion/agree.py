@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from references import STATISTICS, normalised, random_images, reference, without_input_statistics
 
+from cifarzoo.conversion.cache import describe
 from cifarzoo.conversion.convert import convert
 from cifarzoo.conversion.entries import Entry, entries
 from cifarzoo.conversion.layouts import LAYOUTS
@@ -38,7 +39,7 @@ from cifarzoo.errors import CifarzooError
 from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.marked_table import with_table
 from cifarzoo.models.registry import build_described
-from cifarzoo.pretrained.description import Description, description_of
+from cifarzoo.pretrained.description import description_of
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "agreement.json"
@@ -71,15 +72,8 @@ def cases(patterns: list[str], skip: list[str], only_classes: int | None) -> lis
 
 
 def our_model(entry: Entry, is_deep: bool):
-    description = Description(
-        factory=entry.factory,
-        arguments=entry.arguments,
-        classes=entry.classes,
-        statistics=entry.statistics,
-        dataset=entry.dataset,
-    )
     with arithmetic("float64" if is_deep else "float32"):
-        return build_described(description)
+        return build_described(describe(entry))
 
 
 def entry_statistics(entry: Entry):

@@ -7,7 +7,7 @@ converted/SOURCE/NAME.weights.h5      a weight file of ours, whose description n
 import os
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,14 +26,11 @@ from cifarzoo.conversion.state import state_of
 from cifarzoo.errors import ModelError, UnreachableError, WeightsError
 from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.pretrained.arrays import model_arrays, read_arrays
-from cifarzoo.pretrained.description import Description, description_of, read_description, save_weights
+from cifarzoo.pretrained.description import Build, Description, description_of, read_description, save_weights
 from cifarzoo.runs.locks import locked
 
 if TYPE_CHECKING:
     import keras
-
-# Builds the model of a description with fresh weights: `registry.build_described`, which imports this package.
-Build = Callable[[Description], "keras.Model"]
 
 # Files of other versions are converted again. Increase it with every change of what conversion computes.
 CONVERSION = 1
@@ -48,6 +45,17 @@ def cache_folder() -> Path:
         return Path(own).expanduser()
     keras_home = os.environ.get("KERAS_HOME")
     return (Path(keras_home).expanduser() if keras_home else Path.home() / ".keras") / "models" / "cifarzoo"
+
+
+def describe(entry: Entry) -> Description:
+    """Return the description of an entry's network."""
+    return Description(
+        factory=entry.factory,
+        arguments=entry.arguments,
+        classes=entry.classes,
+        statistics=entry.statistics,
+        dataset=entry.dataset,
+    )
 
 
 def converted_path(entry: Entry) -> Path:
@@ -93,9 +101,7 @@ def _is_current(path: Path, entry: Entry) -> bool:
         return False
     try:
         description = read_description(path)
-        if description is None or not isinstance(description.source, dict):
-            return False
-        facts = description.source
+        facts = description.facts if description else {}
         return (
             facts.get("conversion") == CONVERSION
             and facts.get("entry_sha256") == entry.digest
@@ -195,7 +201,7 @@ def _same_as_before(hashes: dict[str, str], entry: Entry, target: Path) -> None:
         description = read_description(target) if target.is_file() else None
     except WeightsError:  # damaged
         return
-    facts = description.source if description and isinstance(description.source, dict) else {}
+    facts = description.facts if description else {}
     if facts.get("verified") == _verified(entry, by_hand=True):
         return
     known = {file.url for files in entry.files for file in files if file.hashes}
@@ -223,13 +229,7 @@ def _convert(
     layout = layout_named(entry.layout_of(checkpoint.format))
     if problem := contradiction(checkpoint, entry.statistics):
         raise WeightsError(f"{path}: {problem}")
-    described = Description(
-        factory=entry.factory,
-        arguments=entry.arguments,
-        classes=entry.classes,
-        statistics=entry.statistics,
-        dataset=entry.dataset,
-    )
+    described = describe(entry)
     with fresh_model(described, build) as model:
         try:
             convert(model, state_of(checkpoint), layout, entry.epsilon)

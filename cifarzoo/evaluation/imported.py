@@ -54,7 +54,7 @@ def import_checkpoint(
     progress(f"convert {entry.name}", 0)
     path = weight_file(entry, registry.build_described, file, arrived)
     description = read_description(path)
-    source = description.source if description and isinstance(description.source, dict) else {}
+    source = description.facts if description else {}
     row: dict[str, Any] = {
         "name": entry.name,
         "path": str(path),

@@ -7,7 +7,7 @@ published files that are older have their description in the manifest, where the
 import json
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +58,11 @@ class Description:
     version: str = __version__
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """The facts about the source of converted weights; empty if there are none."""
+        return self.source if isinstance(self.source, dict) else {}
+
+    @property
     def identity(self) -> tuple[str, dict[str, Any]] | None:
         """The zoo's network, without its head: see `catalogue.identity`. None for any other network."""
         return None if self.factory is None else identity(self.factory, self.arguments)
@@ -87,6 +92,11 @@ class Description:
         own = f"{self.module}.{self.function}" if self.module else self.function
         name = self.factory or own or "unknown_model"
         return call(name, arguments)
+
+
+# Builds the model of a description with fresh weights: `registry.build_described`. The registry imports this package
+# and `conversion`, so both take the function as an argument.
+Build = Callable[[Description], "keras.Model"]
 
 
 def describe_entry(entry: Published) -> Description:

@@ -24,9 +24,9 @@ from cifarzoo.pretrained.arrays import (
     model_arrays,
     read_arrays,
 )
-from cifarzoo.pretrained.description import Description, description_of
+from cifarzoo.pretrained.description import Build, Description, description_of
 from cifarzoo.pretrained.hdf5 import check_saved_model
-from cifarzoo.pretrained.selection import Build, Source, source_at, source_named
+from cifarzoo.pretrained.selection import Source, source_at, source_named
 
 if TYPE_CHECKING:
     import keras

@@ -3,7 +3,7 @@
 import difflib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,17 +14,14 @@ from cifarzoo.conversion.entries import entries as foreign_entries
 from cifarzoo.conversion.entries import find as find_foreign
 from cifarzoo.errors import WeightsError
 from cifarzoo.models.catalogue import identity
-from cifarzoo.pretrained.description import Description, describe_entry, read_description
+from cifarzoo.pretrained.description import Build, Description, describe_entry, read_description
 from cifarzoo.pretrained.files import find, weight_folders
 from cifarzoo.pretrained.manifest import Published, find_entry, manifest
 
 if TYPE_CHECKING:
-    import keras
+    pass
 
 logger = logging.getLogger("cifarzoo")
-
-# Builds the model of a description with fresh weights: `registry.build_described`, which imports this module.
-Build = Callable[[Description], "keras.Model"]
 
 
 @dataclass(frozen=True)
@@ -110,8 +107,8 @@ def _converted(entry: Entry, build: Build) -> Source:
 
     path = converted_file(entry, build)
     description = read_description(path)
-    if entry.hashed == "no" and description is not None and isinstance(description.source, dict):
-        logger.warning("%s: not verified: %s", entry.name, str(description.source.get("verified")).removeprefix("no: "))
+    if entry.hashed == "no" and description is not None and description.facts:
+        logger.warning("%s: not verified: %s", entry.name, str(description.facts.get("verified")).removeprefix("no: "))
     return Source(entry.name, path, description)
 
 
