@@ -13,7 +13,8 @@ from cifarzoo.cli.output import rich_table
 from cifarzoo.models.catalogue import catalogue
 from cifarzoo.pretrained.manifest import manifest
 
-pexpect = pytest.importorskip("pexpect")
+pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
+termios = pytest.importorskip("termios")
 pyte = pytest.importorskip("pyte")
 
 ROOT = Path(__file__).parent.parent
@@ -43,13 +44,25 @@ def environment():
     return os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "KERAS_BACKEND": "jax", "TERM": "xterm-256color"}
 
 
+def read(terminal):
+    """What was written to a terminal, b"" at its end, which Linux reports as an error."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        return b""
+
+
 def screen(arguments, columns=80, cwd=None):
     """The lines that a command leaves on a terminal, and those above it."""
-    child = pexpect.spawn(
-        sys.executable, [*map(str, arguments)], dimensions=(24, columns), timeout=120, env=environment(), cwd=cwd
-    )
-    output = child.read()
-    child.close()
+    # Not `pty.fork` (nor pexpect, which calls it): JAX warns of forks once another test in this process has started it.
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    command = [sys.executable, *map(str, arguments)]
+    child = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(), cwd=cwd)
+    os.close(theirs)
+    output = b"".join(iter(lambda: read(ours), b""))
+    os.close(ours)
+    child.wait(120)
     terminal = pyte.HistoryScreen(columns, 24, history=500, ratio=1)
     pyte.ByteStream(terminal).feed(output)
     above = ["".join(row[column].data for column in range(columns)) for row in terminal.history.top]
