@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from cifarzoo.experiment.json_schema import SCHEMA, text
-from cifarzoo.experiment.schema import Experiment, TrainParameters
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.experiment.train_parameters import TrainParameters
 from cifarzoo.strict_yaml import parse, parse_all
 
 jsonschema = pytest.importorskip("jsonschema")

@@ -17,7 +17,7 @@ from cifarzoo.errors import DataError, ModelError
 from cifarzoo.evaluation import sharpness
 from cifarzoo.evaluation.sharpness import LossFunction, estimate_traces
 from cifarzoo.evaluation.sharpness.estimators import mean_and_error, rademacher
-from cifarzoo.experiment.schema import LossName
+from cifarzoo.experiment.train_parameters import LossName
 from cifarzoo.training.losses import LOSSES
 
 BACKENDS = ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from keras import ops
 
-from cifarzoo.experiment.schema import LossName
+from cifarzoo.experiment.train_parameters import LossName
 
 
 def cross_entropy(logits, labels, label_smoothing=0.0):

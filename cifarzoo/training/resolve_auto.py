@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from cifarzoo.errors import CifarzooError, ModelError
 from cifarzoo.experiment.plan import Plan
-from cifarzoo.experiment.schema import LONGEST_CALL, Experiment
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.experiment.train_parameters import LONGEST_CALL
 from cifarzoo.hardware import accelerator_name, bfloat16_fault, bfloat16_is_fast
 from cifarzoo.models.catalogue import find
 from cifarzoo.runs.folder import RunFolder

@@ -17,7 +17,8 @@ from cifarzoo.data.dataset import info
 from cifarzoo.errors import DataError, ExperimentError, ModelError
 from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.recipes import training_settings
-from cifarzoo.experiment.schema import Experiment, TrainParameters
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.experiment.train_parameters import TrainParameters
 from cifarzoo.keras_internals.generators import kept_generators
 from cifarzoo.notebook import html_pairs, say
 from cifarzoo.runs.folder import RunFolder

@@ -11,7 +11,7 @@ from keras import ops
 
 from cifarzoo.errors import DataError, ModelError
 from cifarzoo.evaluation.sharpness.derivatives import backend_derivatives
-from cifarzoo.experiment.schema import LossName
+from cifarzoo.experiment.train_parameters import LossName
 from cifarzoo.hardware import full_float32
 from cifarzoo.keras_internals.batch_statistics import batch_statistics
 from cifarzoo.metrics import are_probabilities
