@@ -4,10 +4,12 @@ import sys
 
 import numpy as np
 import pytest
-from cifar_archives import needs_data
+from cifar_archives import needs_data, write_folder
 
 from cifarzoo.data import Dataset, Split, load
+from cifarzoo.data.classes import CIFAR100_CLASSES, CIFAR100_COARSE_CLASSES, CIFAR100_SUPERCLASSES
 from cifarzoo.data.splits import published_split
+from cifarzoo.data.statistics import patch_covariance
 from cifarzoo.errors import DataError
 
 
@@ -83,3 +85,44 @@ def test_the_published_split_never_changes(name, per_class, digest):
     assert np.bincount(dataset.split("validation").labels).tolist() == [per_class] * dataset.classes
     assert sorted([*train, *validation]) == list(range(50_000))
     assert hashlib.sha256(validation.astype("<i4").tobytes()).hexdigest() == digest
+
+
+def test_superclasses_are_those_of_the_archive_and_share_the_parts(tmp_path):
+    write_folder(tmp_path, "cifar-100-binary")
+    fine, coarse = load("cifar100", tmp_path), load("cifar100_coarse", tmp_path)
+    assert coarse.classes == 20 and coarse.class_names == fine.coarse_class_names and coarse.coarse_class_names is None
+    assert coarse.test.labels.tolist() == fine.test.coarse_labels.tolist()
+    for part in ("train45k", "validation"):
+        assert coarse.size(part) == fine.size(part)
+        assert coarse.split(part).labels.tolist() == fine.split(part).coarse_labels.tolist()
+    assert coarse.mean_colour == fine.mean_colour
+    assert (patch_covariance("cifar100_coarse") == patch_covariance("cifar100")).all()
+
+
+def test_every_superclass_has_five_classes():
+    members = {coarse: set() for coarse in CIFAR100_COARSE_CLASSES}
+    for name, number in zip(CIFAR100_CLASSES, CIFAR100_SUPERCLASSES, strict=True):
+        members[CIFAR100_COARSE_CLASSES[number]].add(name)
+    assert {len(names) for names in members.values()} == {5}
+    # As https://www.cs.toronto.edu/~kriz/cifar.html lists them.
+    assert members["aquatic_mammals"] == {"beaver", "dolphin", "otter", "seal", "whale"}
+    assert members["household_furniture"] == {"bed", "chair", "couch", "table", "wardrobe"}
+    assert members["vehicles_2"] == {"lawn_mower", "rocket", "streetcar", "tank", "tractor"}
+
+
+@needs_data
+@pytest.mark.data
+def test_the_superclass_of_every_image_follows_from_its_class():
+    train = load("cifar100").train
+    assert (np.array(CIFAR100_SUPERCLASSES)[train.labels] == train.coarse_labels).all()
+
+
+def test_soft_and_clean_labels_stay_with_their_images():
+    train = small().train
+    soft = np.eye(20, dtype=np.float32)[(train.labels + 1) % 20]
+    changed = Split(train.images, (train.labels + 1) % 20, train.coarse_labels, soft, train.labels)
+    part = changed.take(slice(5, 9))
+    assert part.targets is part.soft_labels and part.targets.argmax(1).tolist() == part.labels.tolist()
+    cleaned = part.cleaned()
+    assert cleaned.targets.tolist() == cleaned.labels.tolist() == train.labels[5:9].tolist()
+    assert cleaned.soft_labels is None and cleaned.clean_labels is None

@@ -17,7 +17,10 @@ def augment(
     out: Annotated[Path, typer.Argument(help="The PNG file to write.")],
     dataset: Annotated[
         str | None,
-        typer.Option(help="cifar10, cifar100 or synthetic. Default: cifar10 if $CIFARZOO_DATA is set, else synthetic."),
+        typer.Option(
+            help="cifar10, cifar100, cifar100_coarse or synthetic. "
+            "Default: cifar10 if $CIFARZOO_DATA is set, else synthetic."
+        ),
     ] = None,
     data_dir: DataDir = None,
     debug: Debug = False,

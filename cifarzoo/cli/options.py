@@ -12,7 +12,8 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 DataDir = Annotated[str | None, typer.Option(help="Folder of the official archives. Default: $CIFARZOO_DATA.")]
 # For commands that measure a model.
 DatasetName = Annotated[
-    str | None, typer.Option(help="cifar10, cifar100 or synthetic. Default: the data set it was trained on.")
+    str | None,
+    typer.Option(help="cifar10, cifar100, cifar100_coarse or synthetic. Default: the data set it was trained on."),
 ]
 Weights = Annotated[
     str | None,

@@ -18,11 +18,19 @@ CIFAR100_COARSE_CLASSES = tuple(
     large_omnivores_and_herbivores medium_mammals non-insect_invertebrates people reptiles small_mammals trees
     vehicles_1 vehicles_2""".split()
 )
+# The superclass of each of CIFAR-100's classes.
+CIFAR100_SUPERCLASSES = tuple(
+    int(number)
+    for number in """4 1 14 8 0 6 7 7 18 3 3 14 9 18 7 11 3 9 7 11 6 11 5 10 7 6 13 15 3 15 0 11 1 10 12 14 16 9
+    11 5 5 19 8 8 15 13 14 17 18 10 16 4 17 4 2 0 17 4 18 17 10 3 2 12 12 16 12 1 9 19 2 10 0 1 16 12 9 13 15 13 16 19 2
+    4 6 19 5 5 8 19 18 1 2 15 6 0 17 8 14 13""".split()
+)
 # Per data set: its classes, and its coarse classes if it has any.
 CLASS_NAMES = {
     "cifar10": (CIFAR10_CLASSES, None),
     "cifar100": (CIFAR100_CLASSES, CIFAR100_COARSE_CLASSES),
     "synthetic": (synthetic.CLASSES, None),
+    "cifar100_coarse": (CIFAR100_COARSE_CLASSES, None),
 }
 
 
@@ -32,5 +40,5 @@ def classes_of(dataset: str) -> int:
 
 
 def dataset_with(classes: int) -> str:
-    """Guess the data set that a model with this many outputs is for: CIFAR-100 for 100, else CIFAR-10."""
-    return "cifar100" if classes == 100 else "cifar10"
+    """Guess the data set that a model with this many outputs is for: CIFAR-100 for 100 or 20, else CIFAR-10."""
+    return {100: "cifar100", 20: "cifar100_coarse"}.get(classes, "cifar10")

@@ -1,7 +1,7 @@
 """Load whole data sets into memory, or make one of your own arrays."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +22,17 @@ class Split:
 
     Attributes:
         images: uint8 [n, 32, 32, 3], red, green, blue.
-        labels: int32 [n]; CIFAR-100's fine labels.
+        labels: int32 [n]; CIFAR-100's fine labels. Where there are `soft_labels`, the most probable classes.
         coarse_labels: int32 [n], CIFAR-100 only.
+        soft_labels: float32 [n, classes], probabilities to train on instead of `labels`; None for most data sets.
+        clean_labels: int32 [n], the data set's own labels where an experiment replaced `labels`, else None.
     """
 
     images: np.ndarray
     labels: np.ndarray
     coarse_labels: np.ndarray | None = None
+    soft_labels: np.ndarray | None = None
+    clean_labels: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -38,8 +42,19 @@ class Split:
 
     def take(self, indices: np.ndarray | slice) -> "Split":
         """Return the images at these indices: a copy, or a view for a slice."""
-        coarse = None if self.coarse_labels is None else self.coarse_labels[indices]
-        return Split(self.images[indices], self.labels[indices], coarse)
+        arrays = (getattr(self, field.name) for field in fields(self))
+        return Split(*(None if array is None else array[indices] for array in arrays))
+
+    @property
+    def targets(self) -> np.ndarray:
+        """What to train on: `soft_labels`, float32 [n, classes], or else `labels`, int32 [n]."""
+        return self.labels.astype(np.int32, copy=False) if self.soft_labels is None else self.soft_labels
+
+    def cleaned(self) -> "Split":
+        """Return the same images with the data set's own labels."""
+        if self.clean_labels is None:
+            return self
+        return replace(self, labels=self.clean_labels, soft_labels=None, clean_labels=None)
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,7 @@ class DatasetInfo:
     """The sizes of a data set, which are known without its arrays.
 
     Attributes:
-        name: "cifar10", "cifar100" or "synthetic".
+        name: "cifar10", "cifar100", "cifar100_coarse" or "synthetic".
         classes: Number of (fine) classes.
         images: Images per split.
     """
@@ -71,11 +86,13 @@ class Dataset:
     """A data set in memory.
 
     Attributes:
-        name: "cifar10", "cifar100", "synthetic" or the user's own name.
+        name: "cifar10", "cifar100", "cifar100_coarse", "synthetic" or the user's own name.
         class_names: What the labels mean, in order.
         coarse_class_names: What the coarse labels mean, CIFAR-100 only.
         train: 50,000 images of CIFAR, 10,000 of `synthetic`.
         test: 10,000 images of CIFAR, 2,000 of `synthetic`.
+        parts: Positions in `train` of the images of "train45k" and "validation", where `published_split` of the labels
+            does not say it: for CIFAR-100's superclasses, and where images were dropped or labels changed.
     """
 
     name: str
@@ -83,6 +100,7 @@ class Dataset:
     coarse_class_names: tuple[str, ...] | None
     train: Split
     test: Split
+    parts: dict[str, np.ndarray] | None = None
 
     def __repr__(self) -> str:
         """Return the line that notebooks and the interpreter show."""
@@ -146,24 +164,32 @@ class Dataset:
         """Return the number of images of a split; see `split`."""
         if name in ("train", "test"):
             return len(getattr(self, name))
-        return len(self._part(name))
+        return len(self.positions(name))
 
     def split(self, name: str) -> Split:
         """Return the images of "train" or "test", or of a part of the published split, "train45k" or "validation".
 
         `cifarzoo.data.splits` says which images the parts have. `synthetic` has 9,000 and 1,000 under the same names.
+        Labels of "validation" are the data set's own, even where those of training images were replaced.
 
         Raises:
             DataError: another name.
         """
         if name in ("train", "test"):
             return getattr(self, name)
-        return self.train.take(self._part(name))
+        part = self.train.take(self.positions(name))
+        return part.cleaned() if name == "validation" else part
 
-    def _part(self, name: str) -> np.ndarray:
-        """Return the indices of a part of the published split."""
+    def positions(self, name: str) -> np.ndarray:
+        """Return the positions in `train` of a part of the published split, "train45k" or "validation", ascending.
+
+        Raises:
+            DataError: another name.
+        """
         if name not in SPLITS:
             raise DataError(f"split {name!r} of {self.name} does not exist; the splits are {', '.join(SPLITS)}")
+        if self.parts is not None:
+            return self.parts[name]
         train45k, validation = published_split(self.train.labels)
         return train45k if name == "train45k" else validation
 
@@ -201,11 +227,12 @@ def _check_name(name: str) -> None:
 
 
 def load(name: str, data_dir: str | Path | None = None) -> Dataset:
-    """Load "cifar10", "cifar100" or "synthetic" (which is drawn, not read) into memory.
+    """Load "cifar10", "cifar100", "cifar100_coarse" or "synthetic" (which is drawn, not read) into memory.
 
     CIFAR comes from an official archive, unpacked or not, in `data_dir` if you pass it, else in `$CIFARZOO_DATA`, else
     in Keras' cache. If there is none and no `data_dir`, TFDS downloads and prepares it. Every source gives the same
-    arrays. Only TFDS writes to disk.
+    arrays. Only TFDS writes to disk. "cifar100_coarse" is CIFAR-100 with its twenty superclasses as labels, and has the
+    same splits.
 
     Args:
         name: The data set.
@@ -217,9 +244,19 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     _check_name(name)
     if name == "synthetic":
         train, test = (Split(images, labels) for images, labels in synthetic.draw())
+    elif name == "cifar100_coarse":
+        return _with_coarse_labels(load("cifar100", data_dir))
     else:
         train, test = (_as_split(records) for records in _records(name, data_dir))
     return Dataset(name, *CLASS_NAMES[name], train, test)
+
+
+def _with_coarse_labels(fine: Dataset) -> Dataset:
+    """Return CIFAR-100 with its superclasses as labels; the parts are those of the fine labels."""
+    name = "cifar100_coarse"
+    train, test = (Split(split.images, split.coarse_labels) for split in (fine.train, fine.test))
+    parts = dict(zip(("train45k", "validation"), published_split(fine.train.labels), strict=True))
+    return Dataset(name, *CLASS_NAMES[name], train, test, parts)
 
 
 def _as_split(records: archives.Records) -> Split:

@@ -2,7 +2,8 @@
 
 `cifar10` and `cifar100` are computed over the 50,000 training images, and the tests check them against those. The other
 names are what other projects' networks were trained with; their numbers are the projects' own, however they came about.
-`synthetic` has no statistics of its own: models that train on it normalise with CIFAR-10's.
+`synthetic` has no statistics of its own: models that train on it normalise with CIFAR-10's. `cifar100_coarse` has the
+images of `cifar100`.
 """
 
 import json
@@ -20,6 +21,9 @@ MEAN_IMAGE = Path(__file__).with_name("mean_image.json")
 
 # A name, or {"mean": [r, g, b], "std": [r, g, b]} on 0-255.
 Statistics = str | dict[str, list[float]]
+
+# Data sets that are normalised with the statistics of another one.
+BORROWED = {"synthetic": "cifar10", "cifar100_coarse": "cifar100"}
 
 # Subtracts the mean of every pixel of CIFAR-10's training images, and divides by 255.
 PER_PIXEL = "lasagne"
@@ -130,7 +134,7 @@ def channel_statistics(statistics: Statistics) -> tuple[list[float], list[float]
         return list(statistics["mean"]), list(statistics["std"])
     if statistics == PER_PIXEL:
         raise ModelError(f"statistics: {PER_PIXEL!r} has a mean per pixel, not per channel")
-    mean, std = STATISTICS["cifar10" if statistics == "synthetic" else statistics]
+    mean, std = STATISTICS[BORROWED.get(statistics, statistics)]
     return list(mean), list(std)
 
 
@@ -170,7 +174,7 @@ def patch_covariance(dataset: str, size: int = 3, statistics: Statistics | None 
     Returns:
         float64 [3 * size², 3 * size²]. A patch is flattened row by row, the three channels of a pixel together.
     """
-    upper = json.loads(PATCH_COVARIANCES.read_text(encoding="utf-8"))["cifar10" if dataset == "synthetic" else dataset]
+    upper = json.loads(PATCH_COVARIANCES.read_text(encoding="utf-8"))[BORROWED.get(dataset, dataset)]
     covariance = np.zeros((27, 27))
     covariance[np.triu_indices(27)] = upper
     covariance += np.triu(covariance, 1).T

@@ -10,7 +10,6 @@ import numpy as np
 
 from cifarzoo.data import Dataset, load
 from cifarzoo.data.pixels import scaling_problem
-from cifarzoo.data.splits import published_split
 from cifarzoo.errors import DataError
 from cifarzoo.evaluation.ensemble import ensemble
 from cifarzoo.evaluation.load_model import LoadedModel, load_model, load_run
@@ -168,7 +167,7 @@ def predict_splits(
 
         show(0)
         if split == "validation" and "train" in logits:
-            _, indices = published_split(dataset.train.labels)
+            indices = dataset.positions("validation")
             logits[split], labels[split] = logits["train"][indices], labels["train"][indices]
             continue
         metrics, logits[split] = evaluate(loaded, dataset, split, batch_size, flip, show)

@@ -42,7 +42,7 @@ __all__ = [
 
 TITLES = {"loss": "Loss", "error": "Error", "learning_rate": "Learning rate"}
 UNITS = {"loss": "cross-entropy (nats)", "error": "error (%)", "learning_rate": "learning rate"}
-DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "cifar100_coarse": "CIFAR-100's superclasses"}
 
 
 @styled

@@ -138,7 +138,7 @@ def load_predictions(path: Path) -> Predictions:
             continue
         logits, labels = arrays[f"{split}_logits"], arrays.get(f"{split}_labels", np.zeros(0))
         _check_pair(path, split, logits, labels, _classes(predictions))
-        images = IMAGES[split] if predictions.dataset in ("cifar10", "cifar100") else len(labels)
+        images = IMAGES[split] if predictions.dataset in ("cifar10", "cifar100", "cifar100_coarse") else len(labels)
         if len(labels) != images:
             raise DataError(
                 f"{path}: {split} of {predictions.dataset} has {images:,} images, the file has {len(labels):,}"

@@ -194,7 +194,7 @@ def _reliability(logits: np.ndarray, labels: np.ndarray, metrics: dict[str, Any]
 
 def _comparison(subject: Subject, metrics: dict[str, Any]) -> dict[str, str] | None:
     """Return the picture of error against parameters; None for a data set or split without published results."""
-    if subject.split != "test" or subject.dataset not in figures.DATASETS:
+    if subject.split != "test" or subject.dataset not in ("cifar10", "cifar100"):
         return None
     path = find("anchors.yaml")
     anchors = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {"rows": []}

@@ -113,7 +113,7 @@ def describe_entry(entry: Published) -> Description:
 
 def statistics_of(dataset: str) -> str:
     """Return the data set whose statistics normalise the images of `dataset`: its own, or CIFAR-10's."""
-    return "cifar100" if dataset == "cifar100" else "cifar10"
+    return "cifar100" if dataset in ("cifar100", "cifar100_coarse") else "cifar10"
 
 
 def attach_description(model: "keras.Model", description: Description) -> None:

@@ -78,7 +78,11 @@ def build_model(experiment: Experiment, classes: int, seed: int) -> keras.Model:
     """
     keras.utils.set_random_seed(seed)
     with arithmetic(experiment.precision), no_exit(experiment.model):
-        model = model_factory(experiment)(**{"classes": classes} | experiment.model_parameters)
+        factory = model_factory(experiment)
+        # 20 classes do not say which images they are; of 100 and 10, the registry knows it.
+        is_coarse = experiment.dataset == "cifar100_coarse" and experiment.module is None
+        statistics = {"statistics": "cifar100"} if is_coarse else {}
+        model = factory(**{"classes": classes} | statistics | experiment.model_parameters)
     if experiment.module:
         check_is_functional(model, f"{experiment.module}.{experiment.model}")
     if (outputs := model.output_shape[-1]) != classes:

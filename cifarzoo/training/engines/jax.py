@@ -278,7 +278,7 @@ class JaxEngine:
     def _on_device(self, split):
         if split not in self._splits:
             arrays = self._dataset.split(split)
-            self._splits[split] = self._put(arrays.images), self._put(arrays.labels.astype(np.int32))
+            self._splits[split] = self._put(arrays.images), self._put(arrays.targets)
         return self._splits[split]
 
 

@@ -231,7 +231,7 @@ class TensorFlowEngine:
         """Return images and labels of a split as tensors, one copy for every replica."""
         if split not in self._splits:
             arrays = self._dataset.split(split)
-            pair = arrays.images, arrays.labels.astype(np.int32)
+            pair = arrays.images, arrays.targets
             if self._strategy is None:
                 self._splits[split] = tuple(tf.constant(array) for array in pair)
             else:
