@@ -350,7 +350,7 @@ def test_rates_grow_with_the_batch(read):
             "model: a\naugmentation: [{policies: {policies: [[[Invert, 0.1, 0.2], [Invert, 1.5, 0]]]}}]",
             r"\[0\].policies: policies\[0\]\[1\]: the probability of Invert must be between 0 and 1, got 1.5",
         ),
-        ("model: a\ndataset: mnist", "dataset: expected cifar10, cifar100, synthetic, got 'mnist'"),
+        ("model: a\ndataset: mnist", "dataset: expected cifar10, cifar100, synthetic, cifar100_coarse, got 'mnist'"),
         ("model: a\nseeds: []", "seeds"),
         ("model: a\nseeds: [1, 1]", "seeds must differ"),
         ("model: a\nval_split: validation", "train45k"),
