@@ -42,8 +42,8 @@ class Split:
 
     def take(self, indices: np.ndarray | slice) -> "Split":
         """Return the images at these indices: a copy, or a view for a slice."""
-        arrays = (getattr(self, field.name) for field in fields(self))
-        return Split(*(None if array is None else array[indices] for array in arrays))
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Split(**{name: array[indices] for name, array in arrays.items() if array is not None})
 
     @property
     def targets(self) -> np.ndarray:
@@ -135,7 +135,7 @@ class Dataset:
         """
         if name in CLASS_NAMES:
             raise DataError(f"data set {name!r}: the name of a built-in data set; choose another")
-        splits = [_checked_split(name, part, *arrays) for part, arrays in (("train", train), ("test", test))]
+        splits = _checked_split(name, "train", *train), _checked_split(name, "test", *test)
         if class_names is None:
             class_names = tuple(str(label) for label in range(int(splits[0].labels.max()) + 1))
         for part, split in zip(("train", "test"), splits, strict=True):
@@ -254,7 +254,7 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
 def _with_coarse_labels(fine: Dataset) -> Dataset:
     """Return CIFAR-100 with its superclasses as labels; the parts are those of the fine labels."""
     name = "cifar100_coarse"
-    train, test = (Split(split.images, split.coarse_labels) for split in (fine.train, fine.test))
+    train, test = (Split(split.images, np.asarray(split.coarse_labels)) for split in (fine.train, fine.test))
     parts = dict(zip(("train45k", "validation"), published_split(fine.train.labels), strict=True))
     return Dataset(name, *CLASS_NAMES[name], train, test, parts)
 
