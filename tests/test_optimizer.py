@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from keras import ops
 
+from cifarzoo.training.averaging import Lookahead, moving_average
 from cifarzoo.training.losses import cross_entropy, error, squared
-from cifarzoo.training.optimizer import SGD, Lookahead, ascend, moving_average
+from cifarzoo.training.optimizers.norms import ascend
+from cifarzoo.training.optimizers.sgd import SGD
 
 RATES = [0.01] * 5 + [0.1] * 25 + [0.01] * 20
 

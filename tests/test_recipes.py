@@ -14,7 +14,7 @@ from cifarzoo.experiment.files import read_experiments
 from cifarzoo.models.catalogue import find
 from cifarzoo.publishing.wanted import read_rows
 from cifarzoo.training.build import build_optimizer
-from cifarzoo.training.optimizer import SGD
+from cifarzoo.training.optimizers.sgd import SGD
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 POLICIES = RECIPES / "policies" / "autoaugment_cifar10.yaml"

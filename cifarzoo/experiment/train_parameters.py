@@ -34,7 +34,7 @@ StepsPerCall = Annotated[
 
 
 class LookaheadParameters(Strict):
-    """The section `lookahead`; see `cifarzoo.training.optimizer.Lookahead`."""
+    """The section `lookahead`; see `cifarzoo.training.averaging.Lookahead`."""
 
     interval: PositiveWholeNumber = 5
     decay: Number = Field(0.95, ge=0, lt=1)

@@ -22,8 +22,9 @@ from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.models import registry
 from cifarzoo.pretrained.description import attach_description, description_of
 from cifarzoo.pretrained.loading import initialize
+from cifarzoo.training.averaging import Lookahead, MovingAverage
 from cifarzoo.training.losses import LOSSES
-from cifarzoo.training.optimizer import SGD, Lookahead, MovingAverage
+from cifarzoo.training.optimizers.sgd import SGD
 from cifarzoo.training.parts import Parts
 from cifarzoo.training.sources import initial_weights
 

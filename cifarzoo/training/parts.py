@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 
-from cifarzoo.training.optimizer import SGD, Lookahead, MovingAverage
+from cifarzoo.training.averaging import Lookahead, MovingAverage
+from cifarzoo.training.optimizers.rule import Rule
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Parts:
     augment: Callable[[Any, Any, Any], tuple[Any, Any]]
     loss: Callable[..., Any]
     label_smoothing: float
-    optimizer: SGD
+    optimizer: Rule
     averaging: MovingAverage | Lookahead | None
     batch_size: int
     accumulate: int

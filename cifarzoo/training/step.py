@@ -4,6 +4,7 @@ An engine brings two functions: automatic differentiation, and a way to order op
 steps as it likes and passes it in and out as a `State`.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import keras
@@ -11,7 +12,8 @@ from keras import ops
 
 from cifarzoo.augment.resize import resize_down
 from cifarzoo.training.losses import error as error_rate
-from cifarzoo.training.optimizer import ascend
+from cifarzoo.training.optimizers.norms import ascend
+from cifarzoo.training.optimizers.rule import Bound
 from cifarzoo.training.parts import Parts
 
 
@@ -21,28 +23,29 @@ class State(NamedTuple):
     Attributes:
         trainable: Values of the model's trainable variables.
         others: Values of its other variables: moving statistics, states of random layers.
-        velocities: The optimizer's, one per trainable variable.
+        slots: What the optimizer remembers, in the order of `Bound.slots`.
         averages: The second set of weights, in the order of `model.weights`; empty without averaging.
     """
 
     trainable: list[Any]
     others: list[Any]
-    velocities: list[Any]
+    slots: list[Any]
     averages: list[Any]
 
 
 class VariableOrder:
-    """Which value of a `State` belongs to which of a model's variables.
+    """Which value of a `State` belongs to which of a model's variables, and the names of all values.
 
     Checkpoints and averages follow the order of `model.weights`, engines that of trainable and other variables.
 
     Args:
         model: A built Keras model.
+        slots: The names of the optimizer's slots.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: keras.Model, slots: Iterable[str]):
         positions = {id(v): n for n, v in enumerate([*model.trainable_variables, *model.non_trainable_variables])}
-        self._trainable = len(model.trainable_variables)
+        self._trainable, self._slots = len(model.trainable_variables), list(slots)
         self._weights = [positions.pop(id(v)) for v in model.weights]
         self._random_states = sorted(positions.values())  # variables that are no weights
 
@@ -74,21 +77,37 @@ class VariableOrder:
 
     def named(self, state: State) -> dict[str, Any]:
         """Name every value as checkpoints do, for example "weights/0003"."""
-        groups = {
-            "weights": self.weights(state),
-            "velocities": state.velocities,
-            "averages": state.averages,
-            "random_states": self.random_states(state),
-        }
-        return {f"{group}/{n:04d}": value for group, values in groups.items() for n, value in enumerate(values)}
+
+        def numbered(group, values):
+            return {f"{group}/{n:04d}": value for n, value in enumerate(values)}
+
+        return (
+            numbered("weights", self.weights(state))
+            | dict(zip(self._slots, state.slots, strict=True))
+            | numbered("averages", state.averages)
+            | numbered("random_states", self.random_states(state))
+        )
 
 
-def train_step(parts: Parts, model, order: VariableOrder, differentiate, after, state: State, batch, draws, step, rate):
+def train_step(
+    parts: Parts,
+    model,
+    optimizer: Bound,
+    order: VariableOrder,
+    differentiate,
+    after,
+    state: State,
+    batch,
+    draws,
+    step,
+    rate,
+):
     """Train one step: augment, gradients, update, average.
 
     Args:
         parts: What is trained.
         model: The Keras model; its own variables are neither read nor written.
+        optimizer: The update rule of its variables.
         order: Its `VariableOrder`.
         differentiate: Function of (trainable, others, images, labels) to the gradients of `objective`'s first result
             and its second one.
@@ -108,8 +127,8 @@ def train_step(parts: Parts, model, order: VariableOrder, differentiate, after, 
     gradients, loss, error, others = step_gradients(
         parts, differentiate, after, state.trainable, state.others, images, labels
     )
-    trainable, velocities, norm = parts.optimizer.update(state.trainable, gradients, state.velocities, rate)
-    state = State(list(trainable), list(others), list(velocities), state.averages)
+    trainable, slots, norm = optimizer.update(state.trainable, gradients, state.slots, rate, step)
+    state = State(list(trainable), list(others), list(slots), state.averages)
     if parts.averaging:
         averages, weights = parts.averaging.update(state.averages, order.weights(state), step)
         state = order.with_weights(state._replace(averages=list(averages)), weights)

@@ -102,12 +102,14 @@ class JaxEngine:
         self._dataset = dataset
         self._splits: dict[str, tuple[jax.Array, jax.Array]] = {}
         self.model = parts.build_model(seed)
-        self._order = VariableOrder(self.model)
+        with arithmetic(parts.precision):
+            self._optimizer = parts.optimizer.bind(self.model)
+        self._order = VariableOrder(self.model, self._optimizer.slots)
         trainable = [self._put(v.value) for v in self.model.trainable_variables]
         self._state = State(
             trainable=trainable,
             others=[self._put(v.value) for v in self.model.non_trainable_variables],
-            velocities=[self._put(np.zeros(v.shape, v.dtype)) for v in trainable],
+            slots=[self._put(value) for value in self._optimizer.slots.values()],
             averages=[self._put(v.value) for v in self.model.weights] if parts.averaging else [],
         )
         self._synced: list | None = None
@@ -145,6 +147,7 @@ class JaxEngine:
             return train_step(
                 self.parts,
                 self.model,
+                self._optimizer,
                 self._order,
                 self._differentiate,
                 _after,
@@ -248,10 +251,10 @@ class JaxEngine:
         names = self._order.named(self._state)
         values = iter([self._put(np.asarray(state[name]).astype(value.dtype)) for name, value in names.items()])
         weights = [next(values) for _ in self.model.weights]
-        velocities = [next(values) for _ in self._state.velocities]
+        slots = [next(values) for _ in self._state.slots]
         averages = [next(values) for _ in self._state.averages]
         self._state = self._order.with_random_states(
-            self._order.with_weights(self._state._replace(velocities=velocities, averages=averages), weights),
+            self._order.with_weights(self._state._replace(slots=slots, averages=averages), weights),
             list(values),
         )
         self._copy_to_model()

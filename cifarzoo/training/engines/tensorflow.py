@@ -17,6 +17,7 @@ from cifarzoo.augment.random import Draws
 from cifarzoo.data import Dataset
 from cifarzoo.errors import ExperimentError
 from cifarzoo.keras_internals.fast_paths import fast_paths
+from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.training.engines import connect
 from cifarzoo.training.engines.batches import check_shares, evaluation_indices, padded
 from cifarzoo.training.engines.channel import Channel
@@ -87,13 +88,15 @@ class TensorFlowEngine:
             raise ExperimentError("xla: works on one device; a TPU compiles by itself, and so needs no xla: true")
         with self._strategy.scope() if self._strategy else contextlib.nullcontext():
             self.model = parts.build_model(seed)
+            with arithmetic(parts.precision):
+                self._optimizer = parts.optimizer.bind(self.model)
             self._variables = State(
                 trainable=list(self.model.trainable_variables),
                 others=list(self.model.non_trainable_variables),
-                velocities=[_slot(tf.zeros(v.shape, v.dtype)) for v in self.model.trainable_variables],
+                slots=[_slot(value) for value in self._optimizer.slots.values()],
                 averages=[_slot(v.value) for v in self.model.weights] if parts.averaging else [],
             )
-        self._order = VariableOrder(self.model)
+        self._order = VariableOrder(self.model, self._optimizer.slots)
         self._spread_random_states()
         self._splits: dict[str, tuple] = {}
         # Nothing here is for autograph, which would only convert it all again in every process.
@@ -145,6 +148,7 @@ class TensorFlowEngine:
         state, sums = train_step(
             self._parts,
             self.model,
+            self._optimizer,
             self._order,
             self._differentiate,
             _after,

@@ -21,12 +21,16 @@ in addition to the step.
 from dataclasses import dataclass
 from typing import Literal
 
+import keras
 from keras import ops
+
+from cifarzoo.training.optimizers.norms import clipped
+from cifarzoo.training.optimizers.rule import Bound, zeros
 
 
 @dataclass(frozen=True)
 class SGD:
-    """The update rule; it takes and returns all state.
+    """The update rule; see `Rule`.
 
     Attributes:
         momentum: Factor of the velocity, 0 for none.
@@ -50,12 +54,13 @@ class SGD:
     momentum_convention: Literal["pytorch", "tensorflow"] = "pytorch"
     bias_lr_factor: float = 1.0
 
-    def update(self, weights, gradients, velocities, learning_rate):
-        """Return new weights, new velocities and the global norm of the gradients (a scalar, before clipping)."""
-        norm = global_norm(gradients)
-        if self.clip_norm:
-            scale = ops.minimum(1.0, self.clip_norm / ops.maximum(norm, 1e-12))
-            gradients = [g * ops.cast(scale, g.dtype) for g in gradients]
+    def bind(self, model: keras.Model) -> Bound:
+        """See `Rule.bind`; the slots are one velocity per variable."""
+        return Bound(zeros("velocities", model.trainable_variables), self.update)
+
+    def update(self, weights, gradients, velocities, learning_rate, step=None):
+        """Return new weights, new velocities and the global norm of the gradients; see `Update`."""
+        gradients, norm = clipped(gradients, self.clip_norm)
         new_weights, new_velocities = [], []
         for weight, gradient, velocity in zip(weights, gradients, velocities, strict=True):
             # Not `ops.cast`, which converts a Python number to float32 first.
@@ -76,72 +81,3 @@ class SGD:
             new_weights.append(new - rate * (decay * weight) if decoupled else new)
             new_velocities.append(velocity)
         return new_weights, new_velocities, norm
-
-
-def global_norm(tensors):
-    """Return the L2 norm of all tensors as one vector: a scalar of their dtype."""
-    return ops.sqrt(sum(ops.sum(ops.square(tensor)) for tensor in tensors))
-
-
-def ascend(weights, gradients, rho):
-    """Move the weights by a step of length `rho` along the gradients, to where SAM takes its gradient.
-
-    Foret, Kleiner, Mobahi, Neyshabur: Sharpness-Aware Minimization, https://arxiv.org/abs/2010.01412, equation 2 with
-    p = 2.
-    """
-    scale = rho / ops.maximum(global_norm(gradients), 1e-12)
-    return [weight + scale * gradient for weight, gradient in zip(weights, gradients, strict=True)]
-
-
-def moving_average(averages, values, decay):
-    """Update exponential moving averages, lists of tensors: `decay * average + (1 - decay) * value`."""
-    return [decay * average + (1 - decay) * value for average, value in zip(averages, values, strict=True)]
-
-
-@dataclass(frozen=True)
-class MovingAverage:
-    """Exponential moving averages of all weights; training does not use them."""
-
-    decay: float
-
-    def update(self, averages, values, step):
-        """Return new averages and the unchanged values, after the step of this number, counted from 0."""
-        return moving_average(averages, values, self.decay), values
-
-
-@dataclass(frozen=True)
-class Lookahead:
-    """Slow weights, to which the trained weights return every few steps.
-
-    Zhang, Lucas, Hinton, Ba: Lookahead Optimizer, https://arxiv.org/abs/1907.08610, with the growing decay of airbench
-    (Jordan, https://arxiv.org/abs/2404.00498): every `interval` steps the slow weights keep the share
-    decay^interval * (steps done / total)^power of themselves and take the rest from the trained weights.
-    BatchNormalization's statistics are averaged likewise.
-
-    Attributes:
-        interval: Steps between two returns.
-        decay: Per step, at the end of training.
-        power: Exponent by which the share grows.
-        start: Until this step the slow weights equal the trained ones.
-        total: Steps of the whole training.
-    """
-
-    interval: int
-    decay: float
-    power: float
-    start: int
-    total: int
-
-    def update(self, averages, values, step):
-        """Return new slow and new trained weights after the step of this number, counted from 0."""
-        done = step + 1
-        started = done > self.start
-        returns = ops.logical_or(ops.logical_not(started), ops.equal(done % self.interval, 0))
-        share = self.decay**self.interval * (ops.cast(done, values[0].dtype) / self.total) ** self.power
-        share = ops.where(started, share, ops.zeros_like(share))
-        slow, trained = [], []
-        for average, value in zip(averages, values, strict=True):
-            mean = share * average + (1 - share) * value
-            slow.append(ops.where(returns, mean, average))
-            trained.append(ops.where(returns, mean, value))
-        return slow, trained
