@@ -103,13 +103,16 @@ class JaxEngine:
         self._splits: dict[str, tuple[jax.Array, jax.Array]] = {}
         self.model = parts.build_model(seed)
         with arithmetic(parts.precision):
-            self._optimizer = parts.optimizer.bind(self.model)
-        self._order = VariableOrder(self.model, self._optimizer.slots)
+            optimizer = parts.optimizer.bind(self.model)
+        self._order = VariableOrder(self.model, optimizer.slots)
+        self._one_step = functools.partial(
+            train_step, parts, self.model, optimizer, self._order, self._differentiate, _after
+        )
         trainable = [self._put(v.value) for v in self.model.trainable_variables]
         self._state = State(
             trainable=trainable,
             others=[self._put(v.value) for v in self.model.non_trainable_variables],
-            slots=[self._put(value) for value in self._optimizer.slots.values()],
+            slots=[self._put(value) for value in optimizer.slots.values()],
             averages=[self._put(v.value) for v in self.model.weights] if parts.averaging else [],
         )
         self._synced: list | None = None
@@ -144,19 +147,7 @@ class JaxEngine:
         draws = Draws(seed, step, slots, epoch, indices)
         batch = images[indices], labels[indices], size
         with arithmetic(self.parts.precision):
-            return train_step(
-                self.parts,
-                self.model,
-                self._optimizer,
-                self._order,
-                self._differentiate,
-                _after,
-                state,
-                batch,
-                draws,
-                step,
-                learning_rate,
-            )
+            return self._one_step(state, batch, draws, step, learning_rate)
 
     def _differentiate(self, trainable, others, images, labels):
         """Compute the gradients of `objective`, and its second result."""

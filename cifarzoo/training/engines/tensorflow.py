@@ -89,14 +89,17 @@ class TensorFlowEngine:
         with self._strategy.scope() if self._strategy else contextlib.nullcontext():
             self.model = parts.build_model(seed)
             with arithmetic(parts.precision):
-                self._optimizer = parts.optimizer.bind(self.model)
+                optimizer = parts.optimizer.bind(self.model)
             self._variables = State(
                 trainable=list(self.model.trainable_variables),
                 others=list(self.model.non_trainable_variables),
-                slots=[_slot(value) for value in self._optimizer.slots.values()],
+                slots=[_slot(value) for value in optimizer.slots.values()],
                 averages=[_slot(v.value) for v in self.model.weights] if parts.averaging else [],
             )
-        self._order = VariableOrder(self.model, self._optimizer.slots)
+        self._order = VariableOrder(self.model, optimizer.slots)
+        self._one_step = functools.partial(
+            train_step, parts, self.model, optimizer, self._order, self._differentiate, _after
+        )
         self._spread_random_states()
         self._splits: dict[str, tuple] = {}
         # Nothing here is for autograph, which would only convert it all again in every process.
@@ -145,19 +148,7 @@ class TensorFlowEngine:
         epoch = (step * self._parts.batch_size + slots[:, None]) // images.shape[0]
         draws = Draws(self.seed, step, slots, epoch, indices)
         batch = tf.gather(images, indices), tf.gather(labels, indices), size
-        state, sums = train_step(
-            self._parts,
-            self.model,
-            self._optimizer,
-            self._order,
-            self._differentiate,
-            _after,
-            _values(self._variables),
-            batch,
-            draws,
-            step,
-            learning_rate,
-        )
+        state, sums = self._one_step(_values(self._variables), batch, draws, step, learning_rate)
         for variables, values in zip(self._variables, state, strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
