@@ -3,6 +3,7 @@
 import numpy as np
 
 from cifarzoo.errors import ExperimentError, TrainingError
+from cifarzoo.experiment.keeping import KeptSteps
 from cifarzoo.experiment.schedules import MAX_STEPS
 from cifarzoo.experiment.schema import Experiment
 
@@ -17,10 +18,11 @@ class Plan:
     Attributes:
         total: Steps of the whole run.
         log, val, checkpoint: Steps between two logs, validations and checkpoints.
+        kept: The steps after which the measured weights are kept.
 
     Raises:
         ExperimentError: parts of the schedule contradict each other, it has more steps than int32 can count, or
-            progressive resizing or Lookahead does not fit into the run's length.
+            progressive resizing, Lookahead or kept weights do not fit into the run's length.
         TrainingError: the schedule has no step.
     """
 
@@ -49,6 +51,10 @@ class Plan:
             self._sizes.check(self.total)
         except ValueError as failure:
             raise ExperimentError(f"{location}: train_parameters.progressive_resizing: {failure}") from None
+        try:
+            self.kept = KeptSteps(parameters.keep, self._lengths, self.total)
+        except ValueError as failure:
+            raise ExperimentError(f"{location}: train_parameters.keep.{failure}") from None
         if (lookahead := parameters.lookahead) and self._lengths(lookahead.start) + lookahead.interval > self.total:
             raise ExperimentError(
                 f"{location}: train_parameters.lookahead: starts after {self._lengths(lookahead.start)} steps and "
@@ -62,7 +68,7 @@ class Plan:
         """
         intervals = (self.log, self.val, self.checkpoint, self._per_call)
         change = self._sizes.next_change(step) or self.total
-        return min(self.total, change, *(step - step % interval + interval for interval in intervals))
+        return min(self.kept.next(step), change, *(step - step % interval + interval for interval in intervals))
 
     def image_size(self, step: int) -> int:
         """Return the height and width of the training images at a step, in pixels."""

@@ -190,6 +190,8 @@ class Experiment(Strict):
             document.pop(key)
         for key in ("logdir", "checkpoint_interval", "steps_per_call", "eval_batch_size", "train_metrics"):
             document["train_parameters"].pop(key)
+        if keep := document["train_parameters"]["keep"]:
+            keep.pop("at_most")
         for section, usual in ((document["train_parameters"], default["train_parameters"]), (document, default)):
             for key in [key for key, value in section.items() if value == usual[key]]:
                 section.pop(key)

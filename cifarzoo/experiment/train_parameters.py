@@ -6,6 +6,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from cifarzoo.augment.base import form
 from cifarzoo.experiment.hints import HINTS
+from cifarzoo.experiment.keeping import Keep
 from cifarzoo.experiment.resizing import ResizingStage
 from cifarzoo.experiment.schedules import AnySchedule, Length, Stepped
 from cifarzoo.strict_model import (
@@ -67,11 +68,13 @@ class TrainParameters(Strict):
     loss: LossName = "cross_entropy"
     label_smoothing: Number = Field(0.0, ge=0, lt=1)
     ema_decay: Number = Field(0.0, ge=0, lt=1)
+    ema_warmup: Boolean = False
     lookahead: LookaheadParameters | None = None
     progressive_resizing: list[ResizingStage] = []
     log_interval: Length = Field(200, validate_default=True)
     val_interval: Length = Field(2000, validate_default=True)
     checkpoint_interval: Length = Field(1000, validate_default=True)
+    keep: Keep | None = None
     steps_per_call: StepsPerCall = "auto"
     eval_batch_size: PositiveWholeNumber = Field(500, le=LARGEST_BATCH)
     train_metrics: Boolean = False
@@ -96,6 +99,8 @@ class TrainParameters(Strict):
             raise ValueError(
                 "give either ema_decay or lookahead: both keep a second set of weights, which is evaluated"
             )
+        if self.ema_warmup and not self.ema_decay:
+            raise ValueError("ema_warmup: starts the moving average of ema_decay, which is not set")
         return self
 
     @property

@@ -21,7 +21,7 @@ def replacing(path: Path, shared: bool = False) -> Iterator[Path]:
     Args:
         path: The file.
         shared: Whether other processes may write the same file at the same time, as no lock prevents it. Each then has
-            a temporary file of its own, which a killed process leaves behind.
+            a temporary file of its own, which a killed process leaves behind; see `remove_temporary`.
 
     Raises:
         OSError: the file cannot be written or moved.
@@ -39,6 +39,17 @@ def replacing(path: Path, shared: bool = False) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def remove_temporary(folder: Path, suffixes: str) -> None:
+    """Remove the temporary files of `shared` writers from a folder into which nobody writes now.
+
+    Args:
+        folder: The folder, which need not exist.
+        suffixes: What follows the first dot in the names of the files that were written.
+    """
+    for path in folder.glob(f"*.part-????????.{suffixes}"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -18,6 +18,7 @@ from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.merging import flatten
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs import atomic, checkpoint, locks
+from cifarzoo.runs.kept import KeptWeights
 from cifarzoo.runs.results import Results
 
 CONFIG, RESULTS, WEIGHTS = "config.yaml", "results.json", "final.weights.h5"
@@ -42,6 +43,7 @@ class RunFolder:
         weights_path: The final weights.
         results_path: The results, written last: a run with results has finished.
         report_path: Where `cifarzoo report` writes by default.
+        kept: The weights that were kept along the way.
     """
 
     def __init__(self, path: Path | str):
@@ -53,6 +55,7 @@ class RunFolder:
         self.weights_path = self.path / WEIGHTS
         self.results_path = self.path / RESULTS
         self.report_path = self.path / REPORT
+        self.kept = KeptWeights(self.path)
 
     @classmethod
     def of(cls, experiment: Experiment, seed: int) -> "RunFolder":

@@ -12,13 +12,25 @@ def moving_average(averages, values, decay):
 
 @dataclass(frozen=True)
 class MovingAverage:
-    """Exponential moving averages of all weights; training does not use them."""
+    """Exponential moving averages of all weights; training does not use them.
+
+    Attributes:
+        decay: The share that an average keeps in one step.
+        warmup: Keep `min(decay, (1 + step) / (10 + step))` instead, steps counted from 0, so that the average forgets
+            the initial weights: after n steps it holds 9! n! / (n + 9)! of them. The formula is that of
+            `tf.train.ExponentialMovingAverage` with `num_updates`.
+    """
 
     decay: float
+    warmup: bool = False
 
     def update(self, averages, values, step):
         """Return new averages and the unchanged values, after the step of this number, counted from 0."""
-        return moving_average(averages, values, self.decay), values
+        decay = self.decay
+        if self.warmup:
+            done = ops.cast(step, values[0].dtype)
+            decay = ops.minimum(ops.convert_to_tensor(decay, done.dtype), (1 + done) / (10 + done))
+        return moving_average(averages, values, decay), values
 
 
 @dataclass(frozen=True)

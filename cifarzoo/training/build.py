@@ -211,4 +211,4 @@ def build_averaging(experiment: Experiment, images: int) -> MovingAverage | Look
         lengths = experiment.lengths(images)
         start, total = lengths(lookahead.start), parameters.resolved_schedule().total(lengths)
         return Lookahead(lookahead.interval, lookahead.decay, lookahead.power, start, total)
-    return MovingAverage(parameters.ema_decay) if parameters.ema_decay else None
+    return MovingAverage(parameters.ema_decay, parameters.ema_warmup) if parameters.ema_decay else None

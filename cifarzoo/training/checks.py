@@ -64,8 +64,8 @@ def _check_arithmetic(experiment, model):
 
 def average_warning(experiment: Experiment, plan: Plan) -> str | None:
     """Return a one-line warning if the moving average will still hold much of the initial weights at the end."""
-    decay = experiment.train_parameters.ema_decay
-    share = decay**plan.total
+    decay, warmup = experiment.train_parameters.ema_decay, experiment.train_parameters.ema_warmup
+    share = _initial_share(decay, warmup, plan.total)
     if share <= MAX_INITIAL_SHARE:
         return None
     longest = MAX_INITIAL_SHARE ** (1 / plan.total)
@@ -74,8 +74,18 @@ def average_warning(experiment: Experiment, plan: Plan) -> str | None:
     return (
         f"{experiment.location}: train_parameters.ema_decay: {decay} over {plan.total} steps leaves {percent} "
         "% of the initial weights in the average, which is what is evaluated; "
-        f"{longest:.{digits}f} leaves 1 %"
+        f"{longest:.{digits}f} leaves 1 %{'' if warmup else ', and ema_warmup: true almost nothing'}"
     )
+
+
+def _initial_share(decay: float, warmup: bool, steps: int) -> float:
+    """Return the share of the initial weights in a moving average after some steps; see `MovingAverage`."""
+    if not warmup:
+        return decay**steps
+    # Until (1 + step) / (10 + step) reaches the decay; their product is a ratio of factorials.
+    rising = min(steps, max(0, math.ceil((10 * decay - 1) / (1 - decay))))
+    product = math.exp(math.lgamma(rising + 1) + math.lgamma(10) - math.lgamma(rising + 10))
+    return product * decay ** (steps - rising)
 
 
 def kind_of_probabilities(outputs: np.ndarray) -> str:

@@ -10,6 +10,7 @@ from cifarzoo.training import engines
 from cifarzoo.training.agreement import agree_on_run
 from cifarzoo.training.checks import check_model, check_outputs
 from cifarzoo.training.job import Job
+from cifarzoo.training.keeping import check_kept_size
 from cifarzoo.training.sources import check_sources
 from cifarzoo.training.try_callbacks import try_callbacks
 from cifarzoo.training.user_callbacks import DIRECTIONS, TRAIN_DIRECTIONS, Callbacks
@@ -92,6 +93,7 @@ def preflight(job: Job, callbacks: Callbacks = ()) -> None:
     trained = [module.create_engine(parts, few, seed) for seed in job.seeds]
     share = trained[0].images_at_once / batch  # of a batch, in front of BatchNormalization
     check_model(job.experiment, trained[0].model, round(share * job.parts.batch_size / job.parts.accumulate))
+    check_kept_size(job.experiment, job.plan, trained[0].model)
     indices = np.arange(STEPS * batch, dtype=np.int32).reshape(STEPS, batch) % len(few.train)
     rates = np.full(STEPS, 0.01)
     if len(trained) > 1:

@@ -97,6 +97,7 @@ def _dividing(plan, longest):
     Calls of one length are one program whose number of steps the compiler knows. Where only short ones fit, the other
     program, of any number of steps, is better.
     """
-    shared = math.gcd(*(interval for interval in (plan.log, plan.val, plan.checkpoint) if interval < plan.total))
+    intervals = (plan.log, plan.val, plan.checkpoint, plan.kept.interval or plan.total)
+    shared = math.gcd(*(interval for interval in intervals if interval < plan.total))
     lengths = [length for length in range(1, longest + 1) if shared % length == 0]
     return lengths[-1] if lengths[-1] >= longest / 4 else longest

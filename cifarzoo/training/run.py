@@ -6,6 +6,7 @@ Longer than 300 lines because its methods share the state of the run.
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,7 +18,7 @@ from cifarzoo.experiment.schema import Experiment
 from cifarzoo.metrics import classification_metrics
 from cifarzoo.notebook import say
 from cifarzoo.pretrained.description import Description, description_of, save_weights
-from cifarzoo.runs import checkpoint
+from cifarzoo.runs import atomic, checkpoint
 from cifarzoo.runs.provenance import joined, provenance
 from cifarzoo.runs.results import Results
 from cifarzoo.training import engines
@@ -26,6 +27,7 @@ from cifarzoo.training.build import no_exit
 from cifarzoo.training.callbacks import Log, default_callbacks
 from cifarzoo.training.checks import check_model
 from cifarzoo.training.job import Job
+from cifarzoo.training.keeping import check_kept_size
 from cifarzoo.training.meters import Meters
 from cifarzoo.training.sources import check_sources
 from cifarzoo.training.stopping import Interrupted
@@ -69,6 +71,8 @@ class Run:
         """Lock the folder, as the chief, unless the run is finished: its folder may be read-only."""
         if self.job.is_chief and not self.folder.is_finished:
             self._lock.enter_context(self.folder.locked())
+            for folder in (self.folder.path, self.folder.kept.folder):
+                atomic.remove_temporary(folder, "weights.h5")
 
     def start(self) -> None:
         """Build the engine and restore the checkpoint, if any; a finished run ends with its stored results."""
@@ -88,11 +92,13 @@ class Run:
             self.engine = job.create_engine(self.seed)
         self._provenance = provenance(self.engine.replicas)  # now, because the code may be edited during a long run
         check_model(job.experiment, self.engine.model, self.engine.images_at_once)
+        check_kept_size(job.experiment, job.plan, self.engine.model)
         log_length = self._restore(*saved) if saved else 0
         if not saved and job.is_chief:
             folder.write_config(job.experiment)
         self._begin_callbacks(log_length)
         if self.step == 0:
+            self._keep()
             self.save()
         self._finish_if_done()
 
@@ -204,6 +210,7 @@ class Run:
             )
         if plan.is_due(plan.log, end):
             self._meters.clear()
+        self._keep()
 
     def stop_or_finish(self, stops: bool) -> None:
         """End the run if it was asked to stop (it is saved already) or is done."""
@@ -298,6 +305,18 @@ class Run:
         } | self._meters.state()
         self.folder.save_checkpoint(state, meta, is_next=with_others)
 
+    def _keep(self) -> None:
+        """Keep the measured weights if this step is one of those; before a checkpoint that relies on them."""
+        if self.step in self.job.plan.kept and self.job.is_chief:
+            self.folder.kept.folder.mkdir(exist_ok=True)
+            self._save_weights(self.folder.kept.path(self.step))
+
+    def _save_weights(self, path: Path) -> None:
+        """Write the measured weights; the file says what they are."""
+        without_optimizer = self._user.without_optimizer() if self._user else contextlib.nullcontext()
+        with without_optimizer, self.engine.averaged_weights() as model:
+            save_weights(model, path, describe(self.job.experiment, model))
+
     def _results(self) -> Results:
         """Measure the final weights; the chief writes them, then the results, which mark the run as finished."""
         experiment, images = self.job.experiment, self.step * self.job.plan.batch_size
@@ -319,9 +338,7 @@ class Run:
             **({"sources": self._sources} if self._sources else {}),
         )
         if self.job.is_chief:
-            without_optimizer = self._user.without_optimizer() if self._user else contextlib.nullcontext()
-            with without_optimizer, self.engine.averaged_weights() as model:
-                save_weights(model, self.folder.weights_path, describe(experiment, model))
+            self._save_weights(self.folder.weights_path)
             results = results.model_copy(update={"weights_sha256": sha256(self.folder.weights_path)})
             self.folder.write_results(results)
         self.workers.exchange(f"{self}: results")

@@ -1,0 +1,39 @@
+"""Keep the measured weights during training: the check of their size, and writing them."""
+
+import math
+
+import keras
+
+from cifarzoo.errors import ExperimentError
+from cifarzoo.experiment.keeping import size_text
+from cifarzoo.experiment.plan import Plan
+from cifarzoo.experiment.schema import Experiment
+
+# What HDF5 and Keras add to the numbers, measured: per file, and per array for its groups, names and attributes.
+PER_FILE, PER_ARRAY = 16_384, 2_560
+
+
+def check_kept_size(experiment: Experiment, plan: Plan, model: keras.Model) -> None:
+    """Check that the weights that a run will keep do not take more than `at_most` of its `keep`.
+
+    Raises:
+        ExperimentError: they take more; the message has the numbers.
+    """
+    if not (keep := experiment.train_parameters.keep):
+        return
+    each = weight_file_size(model)
+    total = len(plan.kept) * each
+    if total > keep.at_most:
+        raise ExperimentError(
+            f"{experiment.location}: train_parameters.keep: {len(plan.kept)} files of {size_text(each)} are "
+            f"{size_text(total)} per run, more than at_most, {size_text(keep.at_most)}; keep fewer or raise at_most"
+        )
+
+
+def weight_file_size(model: keras.Model) -> int:
+    """Estimate the size of a model's `.weights.h5` file in bytes, from above."""
+    return PER_FILE + sum(math.prod(v.shape) * _itemsize(v.dtype) + PER_ARRAY for v in model.weights)
+
+
+def _itemsize(dtype: str) -> int:
+    return {"float64": 8, "int64": 8, "bfloat16": 2, "float16": 2}.get(str(dtype), 4)

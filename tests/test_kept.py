@@ -1,0 +1,71 @@
+"""Weights along the way: at which steps, how much of the disk, and the same files after an interruption."""
+
+import pytest
+
+from cifarzoo.errors import ExperimentError
+from cifarzoo.experiment.files import experiment_from
+from cifarzoo.experiment.keeping import Keep, KeptSteps, size_text
+from cifarzoo.experiment.plan import Plan
+from cifarzoo.runs.kept import KeptWeights
+
+KEEPS = [{"every": 5}, {"every": 7, "at": [0, 14, 3]}, [4, 5, 20], {"every": "1 epochs"}, {"every": 20, "at": [20]}]
+
+
+def experiment(**parameters):
+    schedule = {"kind": "constant", "learning_rate": 0.1, "duration": 20}
+    section = {"batch_size": 32, "schedule": schedule, "steps_per_call": 6, "log_interval": 100} | parameters
+    return experiment_from([{"model": "cifar_resnet20", "dataset": "synthetic", "train_parameters": section}], "file")
+
+
+@pytest.mark.parametrize("keep", KEEPS)
+def test_calls_end_at_the_steps_that_are_kept(keep):
+    """An epoch of 128 images has 4 steps."""
+    plan = Plan(experiment(keep=keep), images=128)
+    section = Keep.model_validate(keep)
+    every = section.every and section.every.in_steps(128, 32)
+    expected = {step for step in range(1, 21) if every and step % every == 0} | {d.steps for d in section.at}
+    assert {step for step in range(21) if step in plan.kept} == expected and len(plan.kept) == len(expected)
+    ends, step = [], 0
+    while step < plan.total:
+        ends.append(step := plan.next_end(step))
+    assert expected - {0} <= set(ends)
+
+
+@pytest.mark.parametrize(
+    "keep, message",
+    [
+        ({}, "keep: expected {every: DURATION}, {at: .*} or a list of durations, got {}"),
+        (3, "keep: expected a mapping, got 3"),
+        ([-1], r"keep.at\[0\].steps: must be at least 0, got -1"),
+        ({"every": 1, "at_most": "1 XB"}, "keep.at_most: expected a size, such as 500 MB or 2 GB, got '1 XB'"),
+        ({"every": 1, "at_most": 0}, "keep.at_most: must be greater than 0, got 0"),
+        ({"every": 1, "foo": 1}, "keep.foo: unknown key; known are every, at, at_most"),
+        ({"every": 0}, r"file \(cifar_resnet20\): train_parameters.keep.every: expected 1 to 20 steps, .*, got 0"),
+        ([5, 21], "train_parameters.keep.at: training ends after 20 steps, got 21"),
+    ],
+)
+def test_what_cannot_be_kept_is_one_line(keep, message):
+    with pytest.raises(ExperimentError, match=message) as failure:
+        Plan(experiment(keep=keep), images=128)
+    assert "\n" not in str(failure.value)
+
+
+def test_sizes_are_read_and_written():
+    sizes = {"100 kB": 1e5, "1.5 GB": 1.5e9, "1MiB": 2**20, "7 B": 7, 2000: 2000}
+    assert [Keep(every=1, at_most=text).at_most for text in sizes] == list(sizes.values())
+    assert [size_text(size) for size in (7, 1.5e9, 622_000)] == ["7 B", "1.5 GB", "622 kB"]
+
+
+def test_the_bound_does_not_change_what_a_run_is():
+    plain = experiment()
+    every, larger = (experiment(keep={"every": 5} | more) for more in ({}, {"at_most": "2 GB"}))
+    assert plain.fingerprint() != every.fingerprint() == larger.fingerprint()
+    assert len(KeptSteps(None, lambda duration: 1, 20)) == 0
+
+
+def test_only_complete_files_count(tmp_path):
+    kept = KeptWeights(tmp_path)
+    kept.folder.mkdir()
+    for name in ("step_000010.weights.h5", "step_1000000.weights.h5", "step_000010.part-12ab.weights.h5", "notes.txt"):
+        (kept.folder / name).touch()
+    assert kept.files() == {10: kept.path(10), 1_000_000: kept.path(1_000_000)}
