@@ -90,6 +90,7 @@ def cifar_vgg11(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     hidden_layers: int = 0,
 ) -> keras.Model:
@@ -116,9 +117,11 @@ def cifar_vgg11(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -135,6 +138,7 @@ def cifar_vgg13(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     hidden_layers: int = 0,
 ) -> keras.Model:
@@ -161,9 +165,11 @@ def cifar_vgg13(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -180,6 +186,7 @@ def cifar_vgg16(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     hidden_layers: int = 0,
 ) -> keras.Model:
@@ -206,9 +213,11 @@ def cifar_vgg16(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -225,6 +234,7 @@ def cifar_vgg19(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     hidden_layers: int = 0,
 ) -> keras.Model:
@@ -251,9 +261,11 @@ def cifar_vgg19(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -274,6 +286,7 @@ def cifar_resnet(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     strided_padding: Literal["symmetric", "same"] = "symmetric",
 ) -> keras.Model:
@@ -311,9 +324,11 @@ def cifar_resnet(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -332,6 +347,7 @@ def cifar_resnet20(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     strided_padding: Literal["symmetric", "same"] = "symmetric",
 ) -> keras.Model:
@@ -362,9 +378,11 @@ def cifar_resnet20(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -383,6 +401,7 @@ def cifar_resnet32(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     strided_padding: Literal["symmetric", "same"] = "symmetric",
 ) -> keras.Model:
@@ -413,9 +432,11 @@ def cifar_resnet32(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -434,6 +455,7 @@ def cifar_resnet44(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     strided_padding: Literal["symmetric", "same"] = "symmetric",
 ) -> keras.Model:
@@ -464,9 +486,11 @@ def cifar_resnet44(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -485,6 +509,7 @@ def cifar_resnet56(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     strided_padding: Literal["symmetric", "same"] = "symmetric",
 ) -> keras.Model:
@@ -515,9 +540,11 @@ def cifar_resnet56(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -536,6 +563,7 @@ def cifar_resnet110(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     strided_padding: Literal["symmetric", "same"] = "symmetric",
 ) -> keras.Model:
@@ -566,9 +594,11 @@ def cifar_resnet110(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -587,6 +617,7 @@ def cifar_resnet1202(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     strided_padding: Literal["symmetric", "same"] = "symmetric",
 ) -> keras.Model:
@@ -617,9 +648,11 @@ def cifar_resnet1202(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -637,6 +670,7 @@ def cifar_resnet164(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     block_type: Literal["original", "preactivated"] = "preactivated",
     strided_padding: Literal["symmetric", "same"] = "symmetric",
@@ -668,9 +702,11 @@ def cifar_resnet164(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -688,6 +724,7 @@ def cifar_resnet272(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     block_type: Literal["original", "preactivated"] = "preactivated",
     strided_padding: Literal["symmetric", "same"] = "symmetric",
@@ -719,9 +756,11 @@ def cifar_resnet272(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -739,6 +778,7 @@ def cifar_resnet542(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     block_type: Literal["original", "preactivated"] = "preactivated",
     strided_padding: Literal["symmetric", "same"] = "symmetric",
@@ -770,9 +810,11 @@ def cifar_resnet542(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -790,6 +832,7 @@ def cifar_resnet1001(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     block_type: Literal["original", "preactivated"] = "preactivated",
     strided_padding: Literal["symmetric", "same"] = "symmetric",
@@ -821,9 +864,11 @@ def cifar_resnet1001(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -840,6 +885,7 @@ def cifar_resnet18(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """ResNet-18, with ImageNet's widths behind a 3x3 stem.
 
@@ -862,9 +908,11 @@ def cifar_resnet18(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -883,6 +931,7 @@ def cifar_pyramidnet110_a48(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """PyramidNet-110, alpha 48, with basic blocks.
 
@@ -907,9 +956,11 @@ def cifar_pyramidnet110_a48(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -928,6 +979,7 @@ def cifar_pyramidnet110_a84(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """PyramidNet-110, alpha 84, with basic blocks.
 
@@ -952,9 +1004,11 @@ def cifar_pyramidnet110_a84(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -973,6 +1027,7 @@ def cifar_pyramidnet110_a270(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """PyramidNet-110, alpha 270, with basic blocks.
 
@@ -997,9 +1052,11 @@ def cifar_pyramidnet110_a270(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1018,6 +1075,7 @@ def cifar_pyramidnet164_a270(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """PyramidNet-164, alpha 270, with bottleneck blocks.
 
@@ -1042,9 +1100,11 @@ def cifar_pyramidnet164_a270(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1063,6 +1123,7 @@ def cifar_pyramidnet200_a240(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """PyramidNet-200, alpha 240, with bottleneck blocks.
 
@@ -1087,9 +1148,11 @@ def cifar_pyramidnet200_a240(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1108,6 +1171,7 @@ def cifar_pyramidnet236_a220(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """PyramidNet-236, alpha 220, with bottleneck blocks.
 
@@ -1132,9 +1196,11 @@ def cifar_pyramidnet236_a220(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1153,6 +1219,7 @@ def cifar_pyramidnet272_a200(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """PyramidNet-272, alpha 200, with bottleneck blocks.
 
@@ -1177,9 +1244,11 @@ def cifar_pyramidnet272_a200(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1197,6 +1266,7 @@ def cifar_shakedrop_pyramidnet272_a200(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """PyramidNet-272, alpha 200, with bottleneck blocks and ShakeDrop.
 
@@ -1220,9 +1290,11 @@ def cifar_shakedrop_pyramidnet272_a200(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1242,6 +1314,7 @@ def cifar_resnext(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """ResNeXt of any depth, number of groups, and width of a group.
 
@@ -1267,9 +1340,11 @@ def cifar_resnext(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1286,6 +1361,7 @@ def cifar_resnext29_32x4d(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """ResNeXt-29, 32x4d.
 
@@ -1308,9 +1384,11 @@ def cifar_resnext29_32x4d(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1327,6 +1405,7 @@ def cifar_resnext29_4x32d(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """ResNeXt-29, 4x32d.
 
@@ -1349,9 +1428,11 @@ def cifar_resnext29_4x32d(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1368,6 +1449,7 @@ def cifar_resnext29_8x64d(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """ResNeXt-29, 8x64d.
 
@@ -1390,9 +1472,11 @@ def cifar_resnext29_8x64d(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1409,6 +1493,7 @@ def cifar_resnext29_16x64d(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """ResNeXt-29, 16x64d.
 
@@ -1431,9 +1516,11 @@ def cifar_resnext29_16x64d(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1453,6 +1540,7 @@ def cifar_wide_resnet(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     strided_padding: Literal["symmetric", "same"] = "symmetric",
     stride_in: Literal["conv1", "conv2"] = "conv1",
@@ -1493,9 +1581,11 @@ def cifar_wide_resnet(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1513,6 +1603,7 @@ def cifar_wrn_16_4(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """WRN-16-4.
 
@@ -1536,9 +1627,11 @@ def cifar_wrn_16_4(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1556,6 +1649,7 @@ def cifar_wrn_16_8(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """WRN-16-8.
 
@@ -1579,9 +1673,11 @@ def cifar_wrn_16_8(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1599,6 +1695,7 @@ def cifar_wrn_26_10(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """WRN-22-10 as the paper counts: three blocks per stage, with the shortcuts counted as layers.
 
@@ -1624,9 +1721,11 @@ def cifar_wrn_26_10(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1644,6 +1743,7 @@ def cifar_wrn_28_10(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """WRN-28-10.
 
@@ -1667,9 +1767,11 @@ def cifar_wrn_28_10(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1687,6 +1789,7 @@ def cifar_wrn_40_2(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """WRN-40-2.
 
@@ -1710,9 +1813,11 @@ def cifar_wrn_40_2(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1730,6 +1835,7 @@ def cifar_wrn_40_4(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """WRN-40-4.
 
@@ -1753,9 +1859,11 @@ def cifar_wrn_40_4(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1773,6 +1881,7 @@ def cifar_wrn_40_8(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """WRN-40-8.
 
@@ -1796,9 +1905,11 @@ def cifar_wrn_40_8(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1818,6 +1929,7 @@ def cifar_shake_shake(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     shortcut_type: Literal["two_paths", "projection"] = "two_paths",
     strided_padding: Literal["symmetric", "same"] = "symmetric",
@@ -1858,9 +1970,11 @@ def cifar_shake_shake(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1877,6 +1991,7 @@ def cifar_shake_shake26_2x32d(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     block_type: Literal["original", "postactivated"] = "original",
 ) -> keras.Model:
@@ -1904,9 +2019,11 @@ def cifar_shake_shake26_2x32d(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1923,6 +2040,7 @@ def cifar_shake_shake26_2x64d(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     block_type: Literal["original", "postactivated"] = "original",
 ) -> keras.Model:
@@ -1950,9 +2068,11 @@ def cifar_shake_shake26_2x64d(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -1969,6 +2089,7 @@ def cifar_shake_shake26_2x96d(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     block_type: Literal["original", "postactivated"] = "original",
 ) -> keras.Model:
@@ -1996,9 +2117,11 @@ def cifar_shake_shake26_2x96d(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -2015,6 +2138,7 @@ def cifar_shake_shake26_2x112d(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
     *,
     block_type: Literal["original", "postactivated"] = "original",
 ) -> keras.Model:
@@ -2042,9 +2166,11 @@ def cifar_shake_shake26_2x112d(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -2064,6 +2190,7 @@ def cifar_skipnet38(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """ResNet-38 with recurrent or feed-forward gates that skip blocks.
 
@@ -2089,9 +2216,11 @@ def cifar_skipnet38(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -2111,6 +2240,7 @@ def cifar_skipnet74(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """ResNet-74 with recurrent or feed-forward gates that skip blocks.
 
@@ -2136,9 +2266,11 @@ def cifar_skipnet74(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -2158,6 +2290,7 @@ def cifar_skipnet110(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """ResNet-110 with recurrent or feed-forward gates that skip blocks.
 
@@ -2183,9 +2316,11 @@ def cifar_skipnet110(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -2205,6 +2340,7 @@ def cifar_pyramid_skipnet272_a200(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """PyramidNet-272, alpha 200, with ShakeDrop and with gates in its second and third stage.
 
@@ -2230,9 +2366,11 @@ def cifar_pyramid_skipnet272_a200(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -2254,6 +2392,7 @@ def cifar_resnet9(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """ResNet-9 as in cifar10-fast's `dawn.py`.
 
@@ -2286,9 +2425,11 @@ def cifar_resnet9(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -2305,6 +2446,7 @@ def cifar_airbench94(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """Airbench94, with widths 64, 256 and 256.
 
@@ -2327,9 +2469,11 @@ def cifar_airbench94(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.
@@ -2346,6 +2490,7 @@ def cifar_airbench95(
     classifier_activation: str | Callable | None = None,
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
 ) -> keras.Model:
     """Airbench95, with widths 128, 384 and 384.
 
@@ -2368,9 +2513,11 @@ def cifar_airbench95(
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
             three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
             0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
 
     Returns:
-        A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
     Raises:
         ModelError: an argument does not fit.

@@ -9,6 +9,10 @@ from typing import Any
 
 from cifarzoo.errors import ModelError
 
+# Height and width of CIFAR's images, and the largest that a factory takes.
+IMAGE_SIZE = 32
+MAX_IMAGE_SIZE = 1024
+
 COMMON_ARGUMENTS: dict[str, Any] = {  # with their defaults
     "classes": 10,
     "load_weights": False,
@@ -17,6 +21,7 @@ COMMON_ARGUMENTS: dict[str, Any] = {  # with their defaults
     "classifier_activation": None,
     "name": None,
     "statistics": None,
+    "image_size": IMAGE_SIZE,
 }
 COMMON_TYPES = {
     "classes": int,
@@ -26,6 +31,7 @@ COMMON_TYPES = {
     "classifier_activation": str | Callable | None,
     "name": str | None,
     "statistics": str | Sequence | Mapping | None,
+    "image_size": int,
 }
 
 COMMON_DOC = """\
@@ -47,9 +53,11 @@ COMMON_DOC = """\
         "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
         three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {{"mean": [...], "std": [...]}} on
         0-255, as files record them.
+    image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+        in global pooling. With a tag or path, the default is that of the weights.
 
 Returns:
-    A functional `keras.Model` from [batch, 32, 32, 3] to [batch, classes] float32, or to a feature map.
+    A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
 
 Raises:
     ModelError: an argument does not fit.
@@ -59,7 +67,8 @@ Reference: {paper} ({year}).
 """
 
 _LOAD_WEIGHTS = "is called load_weights here: True, a tag or a path (init_weights in an experiment)"
-_SIZE = "does not exist here: images are 32x32x3"
+_SIZE = "does not exist here: images are 32x32x3; image_size says another height and width"
+_IMAGE_SIZE = "is called image_size here: height and width in one number"
 _DECAY = "does not exist here: weight decay belongs to training (train_parameters.weight_decay in an experiment)"
 _DEPTH = "does not exist here: the name says the size, as in cifar_resnet20 (`cifarzoo list`)"
 
@@ -67,7 +76,8 @@ _DEPTH = "does not exist here: the name says the size, as in cifar_resnet20 (`ci
 OTHER_NAMES = {
     **dict.fromkeys(("weights", "pretrained", "checkpoint_path"), _LOAD_WEIGHTS),
     **dict.fromkeys(("num_classes", "nb_classes", "n_classes", "num_labels"), "is called classes here"),
-    **dict.fromkeys(("input_shape", "input_tensor", "img_size", "image_size", "in_chans", "in_channels"), _SIZE),
+    **dict.fromkeys(("input_shape", "input_tensor", "in_chans", "in_channels"), _SIZE),
+    **dict.fromkeys(("img_size", "input_size", "resolution"), _IMAGE_SIZE),
     **dict.fromkeys(("l2_reg", "weight_decay", "kernel_regularizer", "l2"), _DECAY),
     **dict.fromkeys(("N", "n", "num_blocks", "num_layers", "depth", "cardinality", "width", "K", "k"), _DEPTH),
     **dict.fromkeys(("activation", "top_activation"), "of the classifier is called classifier_activation here"),
@@ -138,7 +148,7 @@ def bind(
         All arguments by name, with defaults filled in, and the names of the arguments in the call.
 
     Raises:
-        ModelError: the factory does not take an argument, or `classes` is not a positive integer.
+        ModelError: the factory does not take an argument, or `classes` or `image_size` is out of range.
     """
     try:
         bound = signature.bind(*args, **kwargs)
@@ -149,9 +159,11 @@ def bind(
     explicit = set(bound.arguments)
     bound.apply_defaults()
     arguments = {key: _plain(value) for key, value in bound.arguments.items()}
-    classes = arguments["classes"]
+    classes, size = arguments["classes"], arguments["image_size"]
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
         raise ModelError(f"{name}: classes is a positive whole number, got {classes!r}")
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_IMAGE_SIZE:
+        raise ModelError(f"{name}: image_size is a whole number from 1 to {MAX_IMAGE_SIZE}, got {size!r}")
     if arguments["load_weights"] is None:  # like `weights=None` in keras.applications
         arguments["load_weights"] = False
     return arguments, explicit

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cifarzoo.errors import ModelError
+from cifarzoo.models.arguments import IMAGE_SIZE
 
 PATH = Path(__file__).with_name("catalogue.json")
 
@@ -119,7 +120,7 @@ def identity(factory: str, arguments: dict[str, Any]) -> tuple[str, dict[str, An
 
     Args:
         factory: Its name. A name that the catalogue does not have, as in a file of a newer version, stays as it is.
-        arguments: Its architecture arguments, or some of them.
+        arguments: Its architecture arguments, or some of them, and `image_size` unless it is 32.
 
     Returns:
         Name and arguments of the most general factory that builds the network.
@@ -134,6 +135,8 @@ def identity(factory: str, arguments: dict[str, Any]) -> tuple[str, dict[str, An
     }
     # An argument that this version does not know may change the network: nothing equals it.
     shaping |= {name: value for name, value in arguments.items() if name not in record.arguments}
+    if shaping.get("image_size") == IMAGE_SIZE:
+        del shaping["image_size"]
     if record.special_case_of is None:
         return factory, shaping
     general, fixed = record.special_case_of

@@ -6,9 +6,10 @@ from typing import Any, Literal, TypedDict
 import keras
 from keras import layers, ops
 
-from cifarzoo.data.statistics import scale_and_offset
+from cifarzoo.data.statistics import PER_PIXEL, scale_and_offset
 from cifarzoo.errors import ModelError
 from cifarzoo.keras_internals.grouped_convolution import use_grouped_kernel
+from cifarzoo.models.arguments import IMAGE_SIZE
 
 StridedPadding = Literal["symmetric", "same"]
 
@@ -28,12 +29,22 @@ class ModelOptions(TypedDict, total=False):
     classifier_activation: str | None
     name: str | None
     statistics: Any  # `data.statistics.Statistics` when the network is built
+    image_size: int
 
 
 def image_input(options: ModelOptions):
-    """Return the input, [batch, 32, 32, 3], and the tensor that follows: normalised if `include_preprocessing`."""
-    x = inputs = keras.Input((32, 32, 3), name="image")
+    """Return the input, [batch, size, size, 3], and the tensor that follows: normalised if `include_preprocessing`.
+
+    Raises:
+        ModelError: The statistics are those of the pixels of smaller or larger images.
+    """
+    size = options["image_size"]
+    x = inputs = keras.Input((size, size, 3), name="image")
     if options["include_preprocessing"]:
+        if options["statistics"] == PER_PIXEL and size != IMAGE_SIZE:
+            raise ModelError(
+                f"statistics: {PER_PIXEL!r} has a mean for every pixel of 32x32 images, got image_size {size}"
+            )
         scale, offset = scale_and_offset(options["statistics"])
         # Not Normalization, because tf2onnx turns its constants into extra inputs of an exported model.
         x = layers.Rescaling(
@@ -54,6 +65,23 @@ def check_size(x):
     several shapes, on JAX always. The convolution itself refuses another number of channels.
     """
     return layers.Reshape(x.shape[1:], dtype=x.dtype, name="stem_size")(x)
+
+
+def check_image_size(options: ModelOptions, halvings):
+    """Check that a network can take images of the `image_size` of the options.
+
+    Args:
+        options: The factory's.
+        halvings: How often pooling halves them, which would leave nothing of a smaller one.
+
+    Raises:
+        ModelError: It cannot.
+    """
+    size = options["image_size"]
+    if size < 2**halvings:
+        raise ModelError(
+            f"image_size is at least {2**halvings} here, as images are halved {halvings} times, got {size}"
+        )
 
 
 def check_choice(argument, value, valid):

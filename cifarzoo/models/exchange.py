@@ -56,7 +56,7 @@ def convert_checkpoint(
         raise DataError(f"--dataset {printable(str(dataset))}: expected one of {', '.join(CLASS_NAMES)}")
     name, arguments = parse_call(call)
     wanted = registry.get(name)
-    if unknown := set(arguments) - {*wanted.architecture({}), "classes"}:
+    if unknown := set(arguments) - {*wanted.architecture({}), "classes", "image_size"}:
         raise ModelError(f"--model: {wanted.name} has no argument {', '.join(sorted(unknown))}")
     described = Description(
         factory=wanted.name,

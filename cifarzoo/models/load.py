@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from cifarzoo.errors import ModelError, WeightsError
 from cifarzoo.models.registry import build_described
 from cifarzoo.pretrained.arrays import read_arrays
-from cifarzoo.pretrained.loading import fill, open_keras_file
+from cifarzoo.pretrained.keras_files import open_keras_file
+from cifarzoo.pretrained.loading import fill
 from cifarzoo.pretrained.selection import source_named
 
 if TYPE_CHECKING:

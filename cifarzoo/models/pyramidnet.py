@@ -18,7 +18,15 @@ from keras import layers
 
 from cifarzoo.errors import ModelError
 from cifarzoo.layers import ShakeDrop
-from cifarzoo.models.common_layers import ModelOptions, append_channels, batch_norm, check_size, conv, head, image_input
+from cifarzoo.models.common_layers import (
+    ModelOptions,
+    append_channels,
+    batch_norm,
+    check_size,
+    conv,
+    head,
+    image_input,
+)
 from cifarzoo.models.registry import register
 from cifarzoo.models.resnet import blocks_per_stage
 
@@ -60,6 +68,10 @@ def bottleneck_branch(x, width, stride, name):
 def pyramid_shortcut(x, filters, stride, name):
     """Average over 2x2 pixels where the stride is 2, and append zero channels up to `filters`."""
     if stride > 1:
+        if x.shape[1] % 2:  # a strided convolution would keep the odd row and column, the pooling drops them
+            raise ModelError(
+                f"image_size is a multiple of 4 here, as images are halved twice; one half is {x.shape[1]}"
+            )
         x = layers.AveragePooling2D(2, name=f"{name}_subsample")(x)
     return append_channels(x, filters)
 

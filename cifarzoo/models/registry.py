@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cifarzoo.errors import ModelError
 from cifarzoo.keras_internals.model_building import fast_model_building
-from cifarzoo.models.arguments import COMMON_ARGUMENTS, activation_name, bind, documentation, full_signature
+from cifarzoo.models.arguments import COMMON_ARGUMENTS, IMAGE_SIZE, activation_name, bind, documentation, full_signature
 from cifarzoo.models.catalogue import catalogue, find, matching
 from cifarzoo.pretrained.description import Description, attach_description
 
@@ -36,13 +36,20 @@ class Entry:
     special_case_of: tuple[str, dict[str, Any]] | None
 
     def architecture(self, arguments: dict) -> dict:
-        """Return the arguments of a call that are not common to all factories, defaults filled in."""
+        """Return the arguments of a call that say which network it is.
+
+        Returns:
+            The factory's own arguments, defaults filled in, and `image_size` unless it is that of CIFAR's images, so
+            that files of these need not mention it.
+        """
         parameters = inspect.signature(self.factory).parameters
-        return {
+        own = {
             name: arguments.get(name, parameter.default)
             for name, parameter in parameters.items()
             if name not in COMMON_ARGUMENTS
         }
+        size = arguments.get("image_size", IMAGE_SIZE)
+        return own if size == IMAGE_SIZE else own | {"image_size": size}
 
 
 _ENTRIES: dict[str, Entry] = {}
@@ -111,7 +118,7 @@ def _build(entry: Entry, arguments: dict[str, Any], explicit: set[str]) -> "kera
 
     source = find_source(entry.name, entry.architecture(arguments), arguments["classes"], load_weights, build_described)
     if load_weights is not True and source.description is not None:
-        left_out = {*entry.architecture({}), "classes"} - explicit
+        left_out = {*entry.architecture({}), "classes", "image_size"} - explicit
         arguments |= source.description.arguments_of(entry.name, left_out)
 
     def fresh(statistics: Any = None) -> "keras.Model":

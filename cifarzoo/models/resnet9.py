@@ -18,6 +18,7 @@ from cifarzoo.layers import GhostBatchNormalization
 from cifarzoo.models.common_layers import (
     ModelOptions,
     batch_norm,
+    check_image_size,
     check_size,
     conv,
     image_input,
@@ -108,6 +109,7 @@ def cifar_resnet9(
             raise ModelError(f"{argument} must be {' or '.join(map(repr, valid))}, got {value!r}")
     if ghost_batch_size is not None and (not isinstance(ghost_batch_size, int) or ghost_batch_size < 1):
         raise ModelError(f"ghost_batch_size must be None or a positive integer, got {ghost_batch_size!r}")
+    check_image_size(options, halvings=3)
     tricks = Tricks(activation, pooling, ghost_batch_size, scale)
     inputs, x = image_input(options)
     if stem == "whitening":

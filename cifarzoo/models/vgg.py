@@ -18,6 +18,7 @@ from cifarzoo.models.common_layers import (
     ModelOptions,
     batch_norm,
     check_choice,
+    check_image_size,
     check_size,
     conv,
     head,
@@ -52,6 +53,7 @@ def vgg(depth, hidden_layers, **options: Unpack[ModelOptions]) -> keras.Model:
         ModelError: An argument is invalid.
     """
     check_choice("hidden_layers", hidden_layers, (0, 1, 2))
+    check_image_size(options, halvings=5)
     inputs, x = image_input(options)
     for group, (width, count) in enumerate(zip(WIDTHS, GROUPS[depth], strict=True), start=1):
         for i in range(1, count + 1):

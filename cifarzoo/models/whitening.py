@@ -5,6 +5,8 @@ from keras import layers
 
 from cifarzoo.data.classes import dataset_with
 from cifarzoo.data.statistics import patch_covariance
+from cifarzoo.errors import ModelError
+from cifarzoo.models.arguments import IMAGE_SIZE
 from cifarzoo.models.common_layers import ModelOptions
 
 
@@ -39,7 +41,12 @@ def whitening(x, options: ModelOptions, size, epsilon, *, padding, both_signs=Fa
 
     Returns:
         [batch, height, width, filters]: 3 * size² filters, twice as many with `both_signs`.
+
+    Raises:
+        ModelError: The images are of another size than CIFAR's, whose patches would not be whitened.
     """
+    if (side := options["image_size"]) != IMAGE_SIZE:
+        raise ModelError(f"image_size is 32 here, as the first layer whitens patches of CIFAR's images, got {side}")
     statistics = options["statistics"]
     dataset = statistics if statistics in ("cifar10", "cifar100") else dataset_with(options["classes"])
     filters = whitening_filters(patch_covariance(dataset, size, statistics), epsilon)

@@ -33,7 +33,8 @@ class Description:
 
     Attributes:
         factory: Name of the factory, or None for a model that is not the zoo's.
-        arguments: The factory's arguments, defaults filled in, including those that only affect training.
+        arguments: The factory's arguments, defaults filled in, including those that only affect training; and
+            `image_size`, unless it is 32.
         module: Module of a user's own factory, as in an experiment; `factory` is None then.
         function: Name of a user's own factory in `module`, or of a model that was trained from Python.
         classes: Number of outputs, or None without top.
@@ -67,12 +68,17 @@ class Description:
         """The zoo's network, without its head: see `catalogue.identity`. None for any other network."""
         return None if self.factory is None else identity(self.factory, self.arguments)
 
+    @property
+    def image_size(self) -> int:
+        """Height and width of the zoo's network's images."""
+        return self.arguments.get("image_size", 32)
+
     def arguments_of(self, factory: str, names: Collection[str]) -> dict[str, Any]:
         """Return the file's values of a factory's arguments; the factory may be more or less general than the file's.
 
         Args:
             factory: The factory. If it builds other networks, the result is empty.
-            names: Names of its architecture arguments to return, and perhaps "classes".
+            names: Names of its architecture arguments to return, and perhaps "classes" and "image_size".
         """
         network = self.identity
         if network is None or network[0] != identity(factory, {})[0]:

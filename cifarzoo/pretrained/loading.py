@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cifarzoo.data.statistics import same_statistics, statistics_from, text_of
 from cifarzoo.errors import ModelError, WeightsError, summarize
@@ -25,7 +25,7 @@ from cifarzoo.pretrained.arrays import (
     read_arrays,
 )
 from cifarzoo.pretrained.description import Build, Description, description_of
-from cifarzoo.pretrained.hdf5 import check_saved_model
+from cifarzoo.pretrained.keras_files import image_size_of, open_keras_file, same_constants, same_outputs
 from cifarzoo.pretrained.selection import Source, source_at, source_named
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ def load_pretrained(source: Source, build: "Callable[..., keras.Model]") -> "ker
 def initialize(model: "keras.Model", name: str | os.PathLike, build: Build) -> None:
     """Load weights to start training from; if the file's number of classes differs, the classifier stays fresh.
 
-    If the model normalises its input with the statistics of another data set than the file, log a warning.
+    If the model normalises its input with the statistics of another data set than the file, or takes images of another
+    size, log a warning.
 
     Args:
         model: A Keras model. If a factory built it, it takes only weights of the same network.
@@ -106,30 +107,41 @@ def initialize(model: "keras.Model", name: str | os.PathLike, build: Build) -> N
     Raises:
         WeightsError: the weights do not exist, are damaged, or belong to another network.
     """
-    _fill_from(model, source_named(name, build), any_statistics=True)
+    _fill_from(model, source_named(name, build), any_images=True)
 
 
-def _fill_from(model: "keras.Model", source: Source, any_statistics: bool = False) -> None:
+def _fill_from(model: "keras.Model", source: Source, any_images: bool = False) -> None:
     """Compare a model with a file, then load the whole file or its backbone."""
     path, description, expected = source.path, source.description, description_of(model)
     if path.name.endswith(".keras"):
-        _fill_from_keras_file(model, path, any_statistics)
+        _fill_from_keras_file(model, path, any_images)
         return
     if description is None:
         logger.warning("%s: does not say what it contains; only layer names and shapes are compared", path)
     elif expected is not None:
-        here, there = expected.statistics, description.statistics
-        if any_statistics and here is not None and there is not None:
-            if not same_statistics(here, there):
-                message = "%s: input normalised by %s; the weights were trained with %s"
-                logger.warning(message, model.name, text_of(here), text_of(there))
-            expected = replace(expected, statistics=there)
+        if any_images:
+            expected = _for_images_of(description, expected, model.name)
         _check(source.origin, description, expected)
     arrays = read_arrays(path)
     if (expected is None or expected.factory is None) and not _same_names(model, arrays):
         _load_in_order(model, path)
         return
     _fill_backbone_or_all(model, source.origin, path, arrays)
+
+
+def _for_images_of(trained: Description, expected: Description, name: str) -> Description:
+    """Return the expected description with the images of another one; warn if they differ."""
+    here, there = expected.statistics, trained.statistics
+    if here is not None and there is not None:
+        if not same_statistics(here, there):
+            message = "%s: input normalised by %s; the weights were trained with %s"
+            logger.warning(message, name, text_of(here), text_of(there))
+        expected = replace(expected, statistics=there)
+    if expected.factory and trained.factory and trained.image_size != expected.image_size:
+        message = "%s: images of height and width %s; the weights were trained with %s"
+        logger.warning(message, name, expected.image_size, trained.image_size)
+        expected = replace(expected, arguments=expected.arguments | {"image_size": trained.image_size})
+    return expected
 
 
 def copy_backbone(source: "keras.Model", target: "keras.Model") -> None:
@@ -235,66 +247,24 @@ def _load_in_order(model: "keras.Model", path: Path) -> None:
         raise WeightsError(f"{path}: does not fit {model.name}: {problem}") from None
 
 
-def open_keras_file(path: Path) -> "keras.Model":
-    """Return the model of a `.keras` file, as Keras' safe mode opens it."""
-    import keras
-    import numpy as np
-
-    import cifarzoo.layers  # noqa: F401  registers the layers that the file may hold
-
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such saved model")
-    try:
-        with open(path, "rb") as file:
-            check_saved_model(file)
-        model = keras.saving.load_model(path, compile=False)
-    except Exception as failure:  # Keras raises whatever the file's content led to
-        raise WeightsError(f"{path}: not a saved Keras model that opens here ({summarize(failure)})") from None
-    for name, weights in model_arrays(model).layers.items():
-        if not all(np.isfinite(values).all() for values in weights):
-            raise WeightsError(f"{path}: layer {name} has weights that are not finite")
-    return model
-
-
-def _fill_from_keras_file(model: "keras.Model", path: Path, any_statistics: bool = False) -> None:
+def _fill_from_keras_file(model: "keras.Model", path: Path, any_images: bool = False) -> None:
     """Copy the weights of a saved model; if both have the same input and output, compare what they compute."""
     source = open_keras_file(path)
     before = [layer for layer in source.layers if layer.name == "normalization"]
     after = [layer for layer in model.layers if layer.name == "normalization"]
-    same_input = not after or (bool(before) and _same_constants(before[0], after[0]))
-    if not same_input and not (any_statistics and before):
+    same_input = not after or (bool(before) and same_constants(before[0], after[0]))
+    if not same_input and not (any_images and before):
         raise WeightsError(f"{path}: contains {source.name} with another normalization of the input than {model.name}")
+    size, own_size = image_size_of(source), image_size_of(model)
+    if size != own_size and not any_images:
+        raise WeightsError(
+            f"{path}: contains {source.name} for images {list(size)}; {model.name} takes {list(own_size)}"
+        )
+    same_shapes = size == own_size and source.output_shape == model.output_shape
     with _unchanged_on_failure(model):
         _fill_backbone_or_all(model, path, path, model_arrays(source))
-        if same_input and source.output_shape == model.output_shape and not _same_outputs(source, model):
+        if same_input and same_shapes and not same_outputs(source, model, size):
             raise WeightsError(
                 f"{path}: contains {source.name} with other outputs than {model.name} has: another architecture or "
                 "classifier_activation"
             )
-
-
-def _same_constants(first: "keras.Layer", second: "keras.Layer") -> bool:
-    import numpy as np
-
-    pairs = zip(_constants(first), _constants(second), strict=True)
-    return all(one.shape == other.shape and np.allclose(one, other) for one, other in pairs)
-
-
-def _constants(layer: "keras.Layer") -> "tuple[Any, Any]":
-    """Return scale and offset of the layer that normalises the input; earlier versions saved a `Normalization`."""
-    import keras
-    import numpy as np
-
-    if isinstance(layer, keras.layers.Normalization):
-        mean, variance = (np.asarray(values, "float64").ravel() for values in (layer.mean, layer.variance))
-        return 1 / np.sqrt(variance), -mean / np.sqrt(variance)
-    return np.ravel(layer.scale), np.ravel(layer.offset)
-
-
-def _same_outputs(one: "keras.Model", other: "keras.Model") -> bool:
-    """Whether two models agree on two images of random pixels."""
-    import numpy as np
-
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
-    first, second = (np.asarray(model(pixels, training=False), "float32") for model in (one, other))
-    return np.allclose(first, second, rtol=1e-2, atol=1e-2 * np.abs(first).max())
