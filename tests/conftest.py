@@ -1,6 +1,7 @@
 """Fixtures that are slow to make and shared by several test files."""
 
 import os
+import sys
 
 import pytest
 from small_zoo import ROWS, fill_zoo
@@ -26,6 +27,13 @@ def filled(tmp_path_factory):
 def restored_debug(monkeypatch):
     """Let no test see the --debug that an earlier one gave to the command line."""
     monkeypatch.setattr(errors, "_debug", None)
+
+
+@pytest.fixture(autouse=True)
+def fresh_weights_from_one_seed():
+    """Give every test the same fresh weights, whatever ran before it."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -270,6 +270,7 @@ def test_overrides_of_a_grid(read):
         )
         with pytest.raises(ExperimentError, match=message.replace("[", r"\[")):
             read(text, override)
+    variants = "model: a\ngrid: {variant: {x: {seeds: [3]}, y: {}}}"
     assert [e.train_parameters.momentum for e in read(variants, "train_parameters.momentum=0.5")] == [0.5, 0.5]
 
 

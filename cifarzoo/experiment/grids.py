@@ -102,7 +102,7 @@ def _check_overrides(grid: dict[str, Any], overrides: Sequence[str], location: s
         for name, values in grid.items():
             above = () if name == VARIANT else tuple(name.split("."))
             values = values.values() if isinstance(values, dict) else values
-            paths = {path for value in values for path in _paths(value, above)}
+            paths = {path for value in values for path in _paths(value, above)} - {()}  # an empty variant sets nothing
             for path in sorted(paths, key=lambda path: (len(path), str(path))):
                 if path[: len(key)] == key[: len(path)]:
                     raise ExperimentError(
