@@ -15,6 +15,11 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
+def soft_cross_entropy(logits: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean cross-entropy, in nats, of logits [images, classes] with probabilities [images, classes]."""
+    return float(-(probabilities * log_softmax(logits)).sum(axis=1).mean())
+
+
 def are_probabilities(outputs: np.ndarray) -> bool:
     """Return whether all rows look like the output of a softmax: nonnegative, with a sum of one.
 

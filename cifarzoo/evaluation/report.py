@@ -155,6 +155,7 @@ def _content(subject: Subject, history: list[Subject], predictions: Predictions,
         "training": [
             ("images seen", f"{trained['images']:,}"),
             ("trained on", f"{subject.train_split} of {data}"),
+            *_changed_labels(trained),
             ("measured weights", trained["weights"]),
             ("engine", trained["backend"]),
             ("packages", ", ".join(f"{package} {version}" for package, version in trained["versions"].items())),
@@ -164,6 +165,14 @@ def _content(subject: Subject, history: list[Subject], predictions: Predictions,
         "config": yaml.safe_dump(subject.config, sort_keys=False, allow_unicode=True),
         "slices": None,
     }
+
+
+def _changed_labels(trained: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the row about the labels of a run that did not train on all images with the data set's own."""
+    if trained.get("training_images") is None:
+        return []
+    labels, images = trained["changed_labels"], trained["training_images"]
+    return [("labels", f"{labels:,} of {images:,} ({100 * labels / images:.1f} %) differ from the data set's own")]
 
 
 def _duration(seconds: float) -> str:

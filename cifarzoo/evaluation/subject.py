@@ -18,6 +18,12 @@ from cifarzoo.runs.tables import read_table
 # Keys for folders on the training machine, which are useless to a reader.
 MACHINE_KEYS = ("data_dir", "logdir")
 
+# Keys of a run's results that say how it was trained.
+TRAINED = (
+    *("steps", "images", "seconds", "device", "backend", "versions", "revision", "weights"),
+    *("training_images", "changed_labels"),
+)
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -86,7 +92,6 @@ def of_run(folder: RunFolder) -> Subject:
         CifarzooError: the run is not finished, or its files are damaged.
     """
     results = folder.results()
-    keys = ("steps", "images", "seconds", "device", "backend", "versions", "revision", "weights")
     return Subject(
         name=results.name,
         seed=results.seed,
@@ -98,7 +103,7 @@ def of_run(folder: RunFolder) -> Subject:
         metrics=results.metrics,
         parameters=results.parameters,
         config=without_unset(folder.experiment().resolved()),
-        trained={key: getattr(results, key) for key in keys},
+        trained={key: getattr(results, key) for key in TRAINED},
         log_path=folder.log_path,
         load=lambda: load_run(folder),
     )
@@ -115,7 +120,6 @@ def of_tag(entry: Published) -> Subject:
         raise DataError(f"{entry.tag}: {entry.tag}.log.tsv, which is published with the weights, is missing")
     training = entry.training
     experiment = training["experiment"]
-    keys = ("steps", "images", "seconds", "device", "backend", "versions", "revision", "weights")
     return Subject(
         name=entry.tag,
         seed=training["seed"],
@@ -127,7 +131,7 @@ def of_tag(entry: Published) -> Subject:
         metrics=entry.metrics,
         parameters=entry.parameters,
         config=without_unset(Experiment.model_validate(experiment).resolved()),
-        trained={key: training.get(key) for key in keys},
+        trained={key: training.get(key) for key in TRAINED},
         log_path=log_path,
         load=lambda: load_published(entry),
     )

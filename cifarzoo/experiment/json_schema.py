@@ -29,6 +29,9 @@ def json_schema() -> dict[str, Any]:
     parts.pop("InMemory"), keys.pop("in_memory")
     keys["dataset"]["enum"] = list(CLASS_NAMES)
     keys["augmentation"] = {"anyOf": [{"enum": list(PIPELINES)}, {"type": "array", "items": _entries()}]}
+    keys["labels"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Labels"}]}
+    for split in ("train", "test"):
+        parts["Labels"]["properties"][split] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/LabelFile"}]}
     keys |= {"recipe": {"type": "string"}, "grid": _GRID, "seed": keys["seeds"]["items"]}
     parts["PolicyList"]["properties"]["file"] = {"type": "string"}
     numbers = {"type": "array", "items": {"type": "number"}}

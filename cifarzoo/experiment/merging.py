@@ -9,11 +9,15 @@ from cifarzoo.strict_yaml import clipped, parse, quoted
 # Maximum number of nested sections in the key of an override; a policy of an augmentation needs the most.
 MAX_SECTIONS = 20
 
+# Keys of `labels`, of which one at a time is valid with noise.
+LABEL_SOURCES = {"file", "train", "test", "symmetric", "asymmetric"}
+
 
 def merge(base: dict, top: dict) -> dict:
     """Return `base` with the keys of `top` laid over it.
 
-    Nested mappings are merged, except that a schedule of another kind and a duration replace the one below.
+    Nested mappings are merged, except that a schedule of another kind, a duration and labels of another source replace
+    those below.
     """
     merged = dict(base)
     for key, value in top.items():
@@ -26,6 +30,8 @@ def _replaces(value: Any, below: Any) -> bool:
     """Whether a mapping replaces the one below instead of merging with it."""
     if "kind" in value:
         return value["kind"] != below.get("kind")
+    if sources := LABEL_SOURCES & set(value):
+        return bool({"symmetric", "asymmetric"} & {*below, *sources}) and not sources & set(below)
     return bool(value) and set(value) | set(below) <= set(Duration.model_fields)
 
 

@@ -8,6 +8,7 @@ the file, the document and the key.
 import hashlib
 import html
 import json
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -17,6 +18,7 @@ from cifarzoo.augment.entries import Augmentation
 from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.data.dataset import info
 from cifarzoo.experiment.hints import HINTS, SEED_ARGUMENTS, SEED_MODEL_PARAMETERS, SEED_MODULES
+from cifarzoo.experiment.labels import Drop, Labels
 from cifarzoo.experiment.resizing import ImageSizes
 from cifarzoo.experiment.schedules import Lengths
 from cifarzoo.experiment.train_parameters import TrainParameters
@@ -53,6 +55,8 @@ class Experiment(Strict):
     skip_error_test: Boolean = False
     dataset: Name = "cifar10"
     data_dir: PathText | None = None
+    labels: Labels | None = None
+    drop: Drop | None = None
     train_split: Literal["train", "train45k"] = "train"
     val_split: Literal["test", "validation"] = "test"
     augmentation: Augmentation = "standard"
@@ -107,10 +111,12 @@ class Experiment(Strict):
         return self
 
     _source: str = PrivateAttr("")
+    _folders: list[Path] = PrivateAttr(default_factory=list)
 
     def model_post_init(self, context: Any) -> None:
-        """Keep the file and document that the experiment was read from: `source` of the validation's context."""
+        """Keep where the experiment was read from: `source` and `folders` of the validation's context."""
         self._source = (context or {}).get("source", "")
+        self._folders = list((context or {}).get("folders", ()))
 
     def __repr__(self) -> str:
         seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
@@ -123,6 +129,11 @@ class Experiment(Strict):
         keys = self.model_dump(mode="json", exclude_unset=True)
         document = yaml.safe_dump(keys, sort_keys=False, default_flow_style=None, width=100)
         return f"<div><b>{html.escape(self.name)}</b><pre>{html.escape(document)}</pre></div>"
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where to look for files that the experiment names, before the working directory."""
+        return self._folders
 
     @property
     def location(self) -> str:

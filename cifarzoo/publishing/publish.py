@@ -172,7 +172,7 @@ def _checked(run: RunFolder, dataset: Dataset, tag: str) -> tuple[Experiment, Re
         raise WeightsError(f"{tag}: not a name for weights; use letters, digits and . _ + -")
     if not run.log_path.is_file():
         raise WeightsError(f"{run}: log.tsv is missing, which is published with the weights")
-    if results.steps < Plan(experiment, len(dataset.train)).total or experiment.init_weights:
+    if results.steps < Plan(experiment, results.training_images or len(dataset.train)).total or experiment.init_weights:
         raise WeightsError(f"{run}: stopped early or not trained from fresh weights, so its error is not a recipe's")
     return experiment, results
 

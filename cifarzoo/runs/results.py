@@ -19,6 +19,8 @@ class Results(BaseModel):
         test: Metrics on the test images (`error` in percent, `nll` in nats, ...), None if it was validated elsewhere.
         validation: Metrics on the held-out training images, None if it was validated on the test images.
         weights: Which weights were measured and saved: "last step" or the name of the average.
+        training_images: Number of images trained on, where some were dropped or labels changed.
+        changed_labels: Number of these images whose labels are not the data set's own.
         parameters: Number of the network's weights.
         seconds: Time in compiled training calls, with compilation and without validation.
         images_per_second: `images` over `seconds`.
@@ -43,6 +45,8 @@ class Results(BaseModel):
     test: dict[str, Any] | None = None
     validation: dict[str, Any] | None = None
     weights: str
+    training_images: int | None = None
+    changed_labels: int | None = None
     parameters: int
     seconds: float
     images_per_second: float

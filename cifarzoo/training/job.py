@@ -18,6 +18,7 @@ from cifarzoo.training.engines.interface import Engine
 from cifarzoo.training.parts import Parts
 from cifarzoo.training.resolve_auto import resolve_auto
 from cifarzoo.training.sources import INITIAL, Sources, hash_weights, sources_of
+from cifarzoo.training.training_data import training_data
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def prepare(
 
     Args:
         experiment: The experiment.
-        dataset: The data set that it names, or its sizes.
+        dataset: The data set that it names, or its sizes; the job has it as `labels` and `drop` change it.
         seeds: Those that train together; by default all of the experiment's.
         model: The user's own model, which is trained instead of the one that the experiment names.
 
@@ -93,6 +94,7 @@ def prepare(
     module = engines.current()
     replicas = module.replica_count(experiment.distribution)
     check_shares(experiment.train_parameters.batch_size, experiment.train_parameters.accumulate, replicas)
+    dataset = training_data(experiment, dataset)
     images = dataset.size(experiment.train_split)
     if experiment.train_parameters.batch_size > images:
         raise ExperimentError(

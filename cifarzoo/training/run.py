@@ -15,7 +15,7 @@ import numpy as np
 from cifarzoo.checksum import sha256
 from cifarzoo.errors import CheckpointError, TrainingError
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.metrics import classification_metrics
+from cifarzoo.metrics import classification_metrics, soft_cross_entropy
 from cifarzoo.notebook import say
 from cifarzoo.pretrained.description import Description, description_of, save_weights
 from cifarzoo.runs import atomic, checkpoint
@@ -31,6 +31,7 @@ from cifarzoo.training.keeping import check_kept_size
 from cifarzoo.training.meters import Meters
 from cifarzoo.training.sources import check_sources
 from cifarzoo.training.stopping import Interrupted
+from cifarzoo.training.training_data import count_changes, describe_changes
 from cifarzoo.training.user_callbacks import CallbackFailed, Callbacks, UserCallbacks
 
 
@@ -88,6 +89,8 @@ class Run:
         if is_finished:
             self.end(folder.results())
             return
+        if changes := describe_changes(job.experiment, job.arrays):
+            say(f"{self}: {changes}")
         with no_exit(job.experiment.model):
             self.engine = job.create_engine(self.seed)
         self._provenance = provenance(self.engine.replicas)  # now, because the code may be edited during a long run
@@ -276,7 +279,11 @@ class Run:
                 f"{self}: the outputs are not finite after {self.step} steps"
                 f"{self._kept()}; a smaller rate or a longer warm-up may help"
             )
-        return classification_metrics(logits, self.job.arrays.split(split).labels)
+        arrays = self.job.arrays.split(split)
+        metrics = classification_metrics(logits, arrays.labels)
+        if arrays.soft_labels is not None:
+            metrics["nll"] = soft_cross_entropy(logits, arrays.soft_labels)
+        return metrics
 
     def _weight_norm(self) -> float:
         """L2 norm of all trainable weights, not averaged."""
@@ -336,6 +343,7 @@ class Run:
             **{experiment.val_split: self._validate()},
             **self._provenance,
             **({"sources": self._sources} if self._sources else {}),
+            **count_changes(experiment, self.job.arrays),
         )
         if self.job.is_chief:
             self._save_weights(self.folder.weights_path)

@@ -18,6 +18,7 @@ from cifarzoo.errors import CheckpointError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.pretrained.selection import is_weight_path
 from cifarzoo.runs.folder import RunFolder
+from cifarzoo.training.training_data import data_files
 
 # Hashes by name. A source has two: of its text, and of its code without comments. One of them must match.
 Sources = dict[str, list[str]]
@@ -28,14 +29,17 @@ INITIAL = "initial weights"
 def sources_of(experiment: Experiment, seed: int) -> Sources:
     """Hash those files that exist of the ones that an experiment's run depends on.
 
-    These are its `init_weights`, its `module`, and what the module imports from its own folder. Installed packages are
-    not included; a run's results have their versions.
+    These are its `init_weights`, the files of its `labels` and `drop`, its `module`, and what the module imports from
+    its own folder. Installed packages are not included; a run's results have their versions.
     """
     hashes = {}
     weights = initial_weights(experiment, seed)
     if isinstance(weights, Path) and weights.is_file():
         with weights.open("rb") as file:
             hashes["init_weights"] = [hashlib.file_digest(file, "sha256").hexdigest()]
+    for name, data in data_files(experiment).items():
+        with data.open("rb") as file:
+            hashes[name] = [hashlib.file_digest(file, "sha256").hexdigest()]
     for path, text in _module_texts(experiment.module).items() if experiment.module else ():
         hashes[path] = [_digest(text), _digest(_code(text))]
     return hashes

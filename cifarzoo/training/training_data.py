@@ -1,0 +1,244 @@
+"""What an experiment trains on: the data set that it names with the labels of its `labels`, without those of `drop`."""
+
+import dataclasses
+import functools
+import os
+import re
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from cifarzoo.conversion.readers import read_checkpoint
+from cifarzoo.data import Dataset
+from cifarzoo.data import labels as relabelling
+from cifarzoo.data.dataset import DatasetInfo, Split
+from cifarzoo.errors import CifarzooError, DataError, ExperimentError, summarize
+from cifarzoo.experiment.labels import LabelFile, Labels
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.strict_yaml import excerpt, existing_file, shown
+
+LARGEST_TEXT = 2**24  # bytes
+# Labels in another order agree with the data set's for one image of each `classes`; up to so many times as many are
+# reported.
+BY_CHANCE = 1.5
+
+
+@overload
+def training_data(experiment: Experiment, dataset: Dataset) -> Dataset: ...
+@overload
+def training_data(experiment: Experiment, dataset: Dataset | DatasetInfo) -> Dataset | DatasetInfo: ...
+def training_data(experiment: Experiment, dataset: Dataset | DatasetInfo) -> Dataset | DatasetInfo:
+    """Return a data set as an experiment trains on it.
+
+    Args:
+        experiment: The experiment.
+        dataset: The data set that it names, or its sizes. Of sizes it is only estimated which part dropped images
+            belong to.
+
+    Raises:
+        ExperimentError: a file is missing or does not fit the data set; the message names the key.
+    """
+    if experiment.labels is None and experiment.drop is None:
+        return dataset
+    try:
+        if isinstance(dataset, DatasetInfo):
+            return _sizes(experiment, dataset)
+        files = data_files(experiment).values()
+        return _changed(dataset, _Changes(experiment, *((path, path.stat().st_mtime_ns) for path in files)))
+    except CifarzooError as failure:
+        raise ExperimentError(f"{experiment.location}: {failure}") from None
+
+
+class _Changes:
+    """The changes that an experiment makes, to compare: of the jobs of several seeds they are the same."""
+
+    def __init__(self, experiment: Experiment, *files: tuple[Path, int]):
+        self.experiment = experiment
+        self._key = experiment.labels and repr(experiment.labels), repr(experiment.drop), files
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Changes) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+@functools.lru_cache(maxsize=1)
+def _changed(dataset: Dataset, changes: _Changes) -> Dataset:
+    """Return the changed data set: the same one for all jobs of an experiment, because images may have been copied."""
+    experiment = changes.experiment
+    if experiment.labels is not None:
+        dataset = _with_labels(experiment, experiment.labels, dataset)
+    return dataset if experiment.drop is None else _without_dropped(experiment, dataset)
+
+
+def _sizes(experiment: Experiment, info: DatasetInfo) -> DatasetInfo:
+    if experiment.drop is None:
+        return info
+    sizes = dict(info.images)
+    dropped = len(set(dropped_positions(experiment).tolist()))
+    for split in ("train", "train45k"):
+        sizes[split] -= round(dropped * info.size(split) / info.size("train"))
+    return dataclasses.replace(info, images=sizes)
+
+
+def data_files(experiment: Experiment) -> dict[str, Path]:
+    """Return the files that `labels` and `drop` name, by their names in the document; missing ones are left out."""
+    names = [file.file for file in experiment.labels.files.values()] if experiment.labels else []
+    names += [experiment.drop] if isinstance(experiment.drop, str) else []
+    files = {name: _find(experiment, name) for name in names}
+    return {name: path for name, path in files.items() if path is not None}
+
+
+def count_changes(experiment: Experiment, dataset: Dataset) -> dict[str, int]:
+    """Return how many images an experiment trains on, and how many of their labels differ from the data set's own.
+
+    Args:
+        experiment: The experiment.
+        dataset: As `training_data` returns it.
+
+    Returns:
+        `training_images` and `changed_labels`; nothing where an experiment has neither `labels` nor `drop`.
+    """
+    if experiment.labels is None and experiment.drop is None:
+        return {}
+    part = dataset.split(experiment.train_split)
+    return {"training_images": len(part), "changed_labels": relabelling.changed(part)}
+
+
+def describe_changes(experiment: Experiment, dataset: Dataset) -> str:
+    """Return the numbers of `count_changes` as a sentence, "" if there are none."""
+    counts = count_changes(experiment, dataset)
+    if not counts:
+        return ""
+    images, labels = counts["training_images"], counts["changed_labels"]
+    text = f"{labels:,} of {images:,} training labels ({100 * labels / images:.1f} %) differ from the data set's own"
+    if experiment.labels and experiment.labels.files and labels > images * (1 - BY_CHANCE / dataset.classes):
+        text += ", as if by chance: is the file in the order of the official archives? That of TFDS is another"
+    return text
+
+
+def _with_labels(experiment: Experiment, labels: Labels, dataset: Dataset) -> Dataset:
+    clean = dataset.train.labels
+    if labels.symmetric is not None:
+        noisy = relabelling.symmetric_noise(clean, dataset.classes, labels.symmetric, labels.seed, labels.include_true)
+        return relabelling.with_training_labels(dataset, noisy)
+    if labels.asymmetric is not None:
+        try:
+            targets = relabelling.pair_targets(labels.pairs, dataset.name, dataset.class_names)
+        except DataError as failure:
+            raise DataError(f"labels.{failure}") from None
+        noisy = relabelling.asymmetric_noise(clean, targets, labels.asymmetric, labels.seed)
+        return relabelling.with_training_labels(dataset, noisy)
+    for split, file in labels.files.items():
+        where = "labels" if labels.file is not None else f"labels.{split}"
+        try:
+            arrays = _read_labels(experiment, file, getattr(dataset, split))
+            hard, soft = relabelling.checked_labels(arrays, dataset.size(split), dataset.classes)
+        except DataError as failure:
+            raise DataError(f"{where}: {shown(file.file)}: {failure}") from None
+        if split == "train":
+            dataset = relabelling.with_training_labels(dataset, hard, soft)
+        else:
+            dataset = _with_test_labels(dataset, hard, soft)
+    return dataset
+
+
+def _with_test_labels(dataset: Dataset, hard: np.ndarray, soft: np.ndarray | None) -> Dataset:
+    return dataclasses.replace(dataset, test=relabelling.relabelled(dataset.test, hard, soft))
+
+
+def _read_labels(experiment: Experiment, file: LabelFile, split: Split) -> np.ndarray:
+    """Return the array of a file of labels, after comparing its array `clean_label`, if any, with the data set's.
+
+    Raises:
+        DataError: the file is missing, damaged or has no such array, or its order is not the data set's.
+    """
+    arrays = _read_arrays(_existing(experiment, file.file))
+    names = [name for name in arrays if name]
+    if file.key is None and len(arrays) != 1:
+        raise DataError(f"has {', '.join(names)}; write {{file: {file.file}, key: ONE_OF_THEM}}")
+    if file.key is not None and file.key not in arrays:
+        has = f"it has {', '.join(names)}" if names else "it is a single array; leave out the key"
+        raise DataError(f"has no array {file.key!r:.100}: {has}")
+    clean = arrays.get("clean_label")
+    if clean is not None and clean.shape == split.labels.shape and (differ := int((clean != split.labels).sum())):
+        raise DataError(
+            f"its clean_label differs from the data set's labels for {differ:,} of {len(clean):,} images: it is in "
+            "another order, such as that of TFDS; this data set is in the order of the official archives"
+        )
+    return next(iter(arrays.values())) if file.key is None else arrays[file.key]
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a .npy file, under the name "", or of an .npz file or one of torch.save."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start == b"\x93NUMPY":
+        return {"": _read_npy(path)}
+    try:
+        return read_checkpoint(path).arrays
+    except CifarzooError as failure:
+        raise DataError(str(failure).removeprefix(f"{path}: ")) from None
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    try:  # a map of the file, because the header of a damaged one may claim any size
+        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    except Exception as failure:  # NumPy raises anything from ValueError to MemoryError for a damaged header
+        raise DataError(f"damaged, or no array of numbers ({summarize(failure)[:200]})") from None
+
+
+def _without_dropped(experiment: Experiment, dataset: Dataset) -> Dataset:
+    try:
+        return relabelling.without(dataset, dropped_positions(experiment))
+    except DataError as failure:
+        text = str(failure)
+        raise DataError(text if text.startswith("drop: ") else f"drop: {text}") from None
+
+
+def dropped_positions(experiment: Experiment) -> np.ndarray:
+    """Return the positions in the training split that `drop` lists, int64 [n].
+
+    Raises:
+        DataError: the file is missing or holds something else.
+    """
+    if not isinstance(experiment.drop, str):
+        return np.array(experiment.drop, np.int64)
+    name = experiment.drop
+    try:
+        path = _existing(experiment, name)
+        values = _read_text(path) if path.suffix == ".txt" else _read_arrays(path).get("")
+        if values is None or values.ndim != 1 or values.dtype.kind not in "iu":
+            got = "several arrays" if values is None else f"{values.dtype} {list(values.shape)}"
+            raise DataError(f"expected a .npy file of integers [n], or a .txt file of one number per line, got {got}")
+    except DataError as failure:
+        raise DataError(f"drop: {shown(name)}: {failure}") from None
+    return values.astype(np.int64)
+
+
+def _read_text(path: Path) -> np.ndarray:
+    if path.stat().st_size > LARGEST_TEXT:
+        raise DataError(f"longer than {LARGEST_TEXT:,} bytes")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    numbers = []
+    for number, line in enumerate(lines, start=1):
+        text = line.partition("#")[0].strip()
+        if text and not re.fullmatch("[0-9]{1,15}", text):
+            raise DataError(f"line {number}: expected a whole number, got {excerpt(text)}")
+        numbers += [int(text)] if text else []
+    return np.array(numbers, np.int64)
+
+
+def _existing(experiment: Experiment, name: str) -> Path:
+    path = _find(experiment, name)
+    if path is None:
+        raise DataError("does not exist, or is no file")
+    return path
+
+
+def _find(experiment: Experiment, name: str) -> Path | None:
+    """Return a file of the document: beside the experiments file, beside its recipe, or in the working directory."""
+    path = Path(os.path.expanduser(name))
+    return existing_file([*(folder / path for folder in experiment.folders), path])
