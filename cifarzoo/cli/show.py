@@ -222,7 +222,11 @@ def _show_run(path: Path, form: str) -> None:
         experiment = folder.experiment()
         data["experiment"] = experiment.resolved()
         heading = call(experiment.model, experiment.model_parameters)
-        fields |= {"experiment": experiment.name, "description": experiment.description, "data": experiment.dataset}
+        fields |= {
+            "experiment": experiment.name,
+            "description": experiment.description,
+            "data": experiment.dataset_name,
+        }
     if folder.is_finished:
         results = folder.results()
         data["results"] = results.as_dict()

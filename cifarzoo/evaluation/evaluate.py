@@ -266,7 +266,7 @@ def evaluate_runs(experiments: Iterable[Experiment]) -> list[dict]:
     rows = []
     for (experiment, seed), loaded in zip(runs, models, strict=True):
         dataset = load(experiment.dataset, experiment.data_dir)
-        row = {"experiment": experiment.name, "seed": seed, "dataset": experiment.dataset}
+        row = {"experiment": experiment.name, "seed": seed, "dataset": experiment.dataset_name}
         for split in (experiment.train_split, experiment.val_split):
             metrics, _ = evaluate(loaded, dataset, split)
             row |= {f"{split}_{key}": metrics[key] for key in ("error", "nll")}

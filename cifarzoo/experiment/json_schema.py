@@ -27,7 +27,7 @@ def json_schema() -> dict[str, Any]:
     schema = _simplified(Experiment.model_json_schema())
     parts, keys = schema["$defs"], schema["properties"]
     parts.pop("InMemory"), keys.pop("in_memory")
-    keys["dataset"]["enum"] = list(CLASS_NAMES)
+    keys["dataset"]["anyOf"][0] = {"enum": list(CLASS_NAMES)}
     keys["augmentation"] = {"anyOf": [{"enum": list(PIPELINES)}, {"type": "array", "items": _entries()}]}
     keys["labels"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Labels"}]}
     for split in ("train", "test"):

@@ -17,6 +17,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from cifarzoo.augment.entries import Augmentation
 from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.data.dataset import info
+from cifarzoo.data.own_data import DatasetSource
 from cifarzoo.experiment.hints import HINTS, SEED_ARGUMENTS, SEED_MODEL_PARAMETERS, SEED_MODULES
 from cifarzoo.experiment.labels import Drop, Labels
 from cifarzoo.experiment.resizing import ImageSizes
@@ -26,7 +27,6 @@ from cifarzoo.strict_model import (
     Boolean,
     FunctionName,
     ModuleName,
-    Name,
     PathText,
     PositiveWholeNumber,
     Strict,
@@ -53,7 +53,7 @@ class Experiment(Strict):
     model_parameters: dict[str, Any] = {}
     train_parameters: TrainParameters = TrainParameters()
     skip_error_test: Boolean = False
-    dataset: Name = "cifar10"
+    dataset: DatasetSource = "cifar10"
     data_dir: PathText | None = None
     labels: Labels | None = None
     drop: Drop | None = None
@@ -93,8 +93,13 @@ class Experiment(Strict):
 
     @model_validator(mode="after")
     def _dataset_exists_and_fills_a_batch(self) -> Self:
+        if not isinstance(self.dataset, str):
+            return self  # only its files know the number of images
         if self.dataset not in CLASS_NAMES and not (self.in_memory and self.in_memory.dataset):
-            raise ValueError(f"dataset: expected {', '.join(CLASS_NAMES)}, got {self.dataset!r}")
+            raise ValueError(
+                f"dataset: expected {', '.join(CLASS_NAMES)}, got {self.dataset!r}; images of your own are "
+                "{folder: PATH}, {arrays: FILE.npz} or {tfds: NAME}"
+            )
         batch_size = self.train_parameters.batch_size
         if self.dataset in CLASS_NAMES and batch_size > (images := info(self.dataset).size(self.train_split)):
             raise ValueError(
@@ -121,7 +126,7 @@ class Experiment(Strict):
     def __repr__(self) -> str:
         seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
         name = f"{self.module}.{self.model}" if self.module else self.model
-        return f"<Experiment {self.name}: {name} on {self.dataset}, {seeds}>"
+        return f"<Experiment {self.name}: {name} on {self.dataset_name}, {seeds}>"
 
     __str__ = __repr__
 
@@ -144,6 +149,11 @@ class Experiment(Strict):
     def name(self) -> str:
         """The run's name: `train_parameters.run_name`, by default the model's."""
         return self.train_parameters.run_name or self.model
+
+    @property
+    def dataset_name(self) -> str:
+        """The data set's name: its own, or that of its folder or file."""
+        return self.dataset if isinstance(self.dataset, str) else self.dataset.known_name
 
     def lengths(self, images: int) -> Lengths:
         """Return a function from a `Duration` to steps, for this number of training images."""
@@ -187,6 +197,8 @@ class Experiment(Strict):
         Keys at their default are left out, so that a new key with a default leaves old runs valid.
         """
         document, default = self.resolved(), Experiment.model_construct(model="").resolved()
+        if not isinstance(self.dataset, str):
+            document["dataset"] = self.dataset.decisive()
         # Runs may move: neither the distribution nor the engine changes more than rounding.
         for key in (
             "description",

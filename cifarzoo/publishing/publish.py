@@ -159,9 +159,9 @@ def _checked(run: RunFolder, dataset: Dataset, tag: str) -> tuple[Experiment, Re
     except DataError as failure:
         raise WeightsError(str(failure)) from None
     experiment = run.experiment()
-    if experiment.train_split != "train" or experiment.dataset != dataset.name:
+    if experiment.train_split != "train" or experiment.dataset_name != dataset.name:
         raise WeightsError(
-            f"{run}: published weights are trained on all of {dataset.name}, not on {experiment.dataset}'s "
+            f"{run}: published weights are trained on all of {dataset.name}, not on {experiment.dataset_name}'s "
             f"{experiment.train_split}"
         )
     if experiment.in_memory:

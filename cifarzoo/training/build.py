@@ -88,7 +88,8 @@ def build_model(experiment: Experiment, classes: int, seed: int) -> keras.Model:
         check_is_functional(model, f"{experiment.module}.{experiment.model}")
     if (outputs := model.output_shape[-1]) != classes:
         raise ExperimentError(
-            f"model_parameters: {experiment.model} has {outputs} outputs, {experiment.dataset} has {classes} classes"
+            f"model_parameters: {experiment.model} has {outputs} outputs, "
+            f"{experiment.dataset_name} has {classes} classes"
         )
     if weights := initial_weights(experiment, seed):
         initialize(model, weights, registry.build_described)

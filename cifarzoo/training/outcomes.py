@@ -74,7 +74,7 @@ def result_rows(outcomes: list[Outcome]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {
             "experiment": outcome.experiment.name,
             "seed": outcome.seed,
-            "dataset": outcome.experiment.dataset,
+            "dataset": outcome.experiment.dataset_name,
             "state": outcome.state,
         }
         if results := outcome.results:

@@ -331,7 +331,7 @@ class Run:
             name=experiment.name,
             seed=self.seed,
             model=experiment.model,
-            dataset=experiment.dataset,
+            dataset=experiment.dataset_name,
             train_split=experiment.train_split,
             steps=self.step,
             images=images,
@@ -356,11 +356,11 @@ class Run:
 def describe(experiment: Experiment, model: keras.Model) -> Description:
     """Describe the model of a run, for the attributes of its weight file."""
     if description := description_of(model):
-        return replace(description, dataset=experiment.dataset)
+        return replace(description, dataset=experiment.dataset_name)
     return Description(
         module=experiment.module,
         function=experiment.model,
         arguments=experiment.model_parameters,
         classes=model.output_shape[-1],
-        dataset=experiment.dataset,
+        dataset=experiment.dataset_name,
     )
