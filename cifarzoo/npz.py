@@ -45,6 +45,24 @@ def read(path: Path, only: Collection[str] | None = None) -> dict[str, np.ndarra
             raise ValueError(f"not an .npz file, or damaged: {_first_line(failure)}") from None
 
 
+def expanded_size(path: Path) -> int:
+    """Return the bytes that the arrays of a file claim, without reading them.
+
+    Raises:
+        OSError, ValueError: as `read`.
+    """
+    with open(path, "rb") as file:
+        try:
+            check_directory(file)
+            with zipfile.ZipFile(file) as archive:
+                check_members(archive.infolist(), file.seek(0, 2))
+                return sum(member.file_size for member in archive.infolist())
+        except ValueError:
+            raise
+        except Exception as failure:  # see `read`
+            raise ValueError(f"not an .npz file, or damaged: {_first_line(failure)}") from None
+
+
 def check_directory(file: IO[bytes]) -> None:
     """Check the length of a zip's list of members, which zipfile reads when it opens a zip.
 

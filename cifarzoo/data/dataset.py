@@ -1,15 +1,20 @@
 """Load whole data sets into memory, or make one of your own arrays."""
 
-from collections.abc import Sequence
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from cifarzoo.data import archives, synthetic
+from cifarzoo.data import archives, own_images, synthetic
 from cifarzoo.data.classes import CLASS_NAMES, classes_of
+from cifarzoo.data.own_data import LARGEST, SMALLEST, OwnData, source_from
 from cifarzoo.data.splits import IMAGES, SPLITS, published_split
-from cifarzoo.data.statistics import mean_colour
+from cifarzoo.data.statistics import mean_colour, measure_statistics
 from cifarzoo.errors import DataError
 from cifarzoo.notebook import html_pairs
 
@@ -21,7 +26,7 @@ class Split:
     """Images and labels in canonical order.
 
     Attributes:
-        images: uint8 [n, 32, 32, 3], red, green, blue.
+        images: uint8 [n, height, width, 3], red, green, blue; square, and 32 x 32 in the built-in data sets.
         labels: int32 [n]; CIFAR-100's fine labels. Where there are `soft_labels`, the most probable classes.
         coarse_labels: int32 [n], CIFAR-100 only.
         soft_labels: float32 [n, classes], probabilities to train on instead of `labels`; None for most data sets.
@@ -58,6 +63,23 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Inputs:
+    """What a network has to know about the images of a data set.
+
+    Attributes:
+        size: Their height and width in pixels.
+        statistics: Mean and standard deviation of the training images, {"mean": [r, g, b], "std": [r, g, b]} on 0-255;
+            None for a built-in data set, whose statistics factories know by the number of classes.
+    """
+
+    size: int = 32
+    statistics: dict[str, list[float]] | None = None
+
+
+CIFAR_INPUTS = Inputs()
+
+
+@dataclass(frozen=True)
 class DatasetInfo:
     """The sizes of a data set, which are known without its arrays.
 
@@ -65,11 +87,13 @@ class DatasetInfo:
         name: "cifar10", "cifar100", "cifar100_coarse" or "synthetic".
         classes: Number of (fine) classes.
         images: Images per split.
+        inputs: What a network has to know about the images.
     """
 
     name: str
     classes: int
     images: dict[str, int]
+    inputs: Inputs = CIFAR_INPUTS
 
     def size(self, split: str) -> int:
         """Return the number of images of a split."""
@@ -126,7 +150,7 @@ class Dataset:
 
         Args:
             name: What runs record; not the name of a built-in data set.
-            train: Images uint8 [n, 32, 32, 3] and labels [n], integers from 0.
+            train: Images uint8 [n, height, width, 3], square, and labels [n], integers from 0.
             test: The same, held out from training.
             class_names: One name per class; by default "0", "1", ... up to the largest training label.
 
@@ -136,6 +160,12 @@ class Dataset:
         if name in CLASS_NAMES:
             raise DataError(f"data set {name!r}: the name of a built-in data set; choose another")
         splits = _checked_split(name, "train", *train), _checked_split(name, "test", *test)
+        sizes = [split.images.shape[1] for split in splits]
+        if sizes[0] != sizes[1]:
+            raise DataError(
+                f"data set {name!r}: training images are {sizes[0]} pixels wide and test images {sizes[1]}; expected "
+                "one size"
+            )
         if class_names is None:
             class_names = tuple(str(label) for label in range(int(splits[0].labels.max()) + 1))
         for part, split in zip(("train", "test"), splits, strict=True):
@@ -152,13 +182,28 @@ class Dataset:
         """Number of (fine) classes."""
         return len(self.class_names)
 
+    @functools.cached_property
+    def inputs(self) -> Inputs:
+        """What a network has to know about the images."""
+        own = None if self.name in CLASS_NAMES else measure_statistics(self.name, self.train.images)
+        return Inputs(self.train.images.shape[1], own)
+
     @property
     def mean_colour(self) -> tuple[int, int, int]:
         """The mean colour of the training images, rounded to whole pixel values."""
-        if self.name in CLASS_NAMES:
+        if self.inputs.statistics is None:
             return mean_colour(self.name)
-        red, green, blue = (round(float(value)) for value in self.train.images.mean((0, 1, 2), dtype=np.float64))
+        red, green, blue = (round(value) for value in self.inputs.statistics["mean"])
         return red, green, blue
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the names of the classes, the images and the labels."""
+        digest = hashlib.sha256(json.dumps(self.class_names).encode())
+        for split in (self.train, self.test):
+            digest.update(np.ascontiguousarray(split.images).data)
+            digest.update(np.ascontiguousarray(split.labels).data)
+        return digest.hexdigest()
 
     def size(self, name: str) -> int:
         """Return the number of images of a split; see `split`."""
@@ -196,9 +241,11 @@ class Dataset:
 
 def _checked_split(name: str, part: str, images: np.ndarray, labels: np.ndarray) -> Split:
     images, labels = np.asarray(images), np.asarray(labels)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (32, 32, 3) or not len(images):
+    square = images.ndim == 4 and images.shape[1] == images.shape[2] and images.shape[3] == 3
+    if images.dtype != np.uint8 or not square or not len(images) or not SMALLEST <= images.shape[1] <= LARGEST:
         raise DataError(
-            f"data set {name!r}: {part} images are uint8 [n, 32, 32, 3], got {images.dtype} {list(images.shape)}"
+            f"data set {name!r}: {part} images are uint8 [n, 32, 32, 3] or other squares of {SMALLEST} to {LARGEST} "
+            f"pixels, got {images.dtype} {list(images.shape)}"
         )
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels  # as Keras' own data sets have it
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
@@ -218,16 +265,26 @@ def info(name: str) -> DatasetInfo:
     return DatasetInfo(name, classes_of(name), SYNTHETIC_IMAGES if name == "synthetic" else IMAGES)
 
 
+def facts(name: str | OwnData, data_dir: str | Path | None = None) -> "Dataset | DatasetInfo":
+    """Return the sizes of a built-in data set, or load images of the user's own, which alone know theirs.
+
+    Raises:
+        DataError: as `load`.
+    """
+    return info(name) if isinstance(name, str) else load(name, data_dir)
+
+
 def _check_name(name: str) -> None:
     if name not in CLASS_NAMES:
         raise DataError(
-            f"data set {name!r} does not exist; the data sets are {', '.join(CLASS_NAMES)}. Arrays that were passed to "
-            "cifarzoo.train exist only in Python: predict them with cifarzoo.load(FILE)"
+            f"data set {name!r} does not exist; the data sets are {', '.join(CLASS_NAMES)}. Of images of your own, "
+            "name the folder or .npz file (--dataset FOLDER). Arrays that were passed to cifarzoo.train exist only in "
+            "Python: predict them with cifarzoo.load(FILE)"
         )
 
 
-def load(name: str, data_dir: str | Path | None = None) -> Dataset:
-    """Load "cifar10", "cifar100", "cifar100_coarse" or "synthetic" (which is drawn, not read) into memory.
+def load(name: str | OwnData | Mapping[str, Any], data_dir: str | Path | None = None) -> Dataset:
+    """Load "cifar10", "cifar100", "cifar100_coarse", "synthetic" (drawn, not read) or images of your own into memory.
 
     CIFAR comes from an official archive, unpacked or not, in `data_dir` if you pass it, else in `$CIFARZOO_DATA`, else
     in Keras' cache. If there is none and no `data_dir`, TFDS downloads and prepares it. Every source gives the same
@@ -235,12 +292,19 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     same splits.
 
     Args:
-        name: The data set.
-        data_dir: The folder that holds the archive, or the archive itself.
+        name: The data set; or where your own images are, as an experiments file says it: `{"folder": PATH}`,
+            `{"arrays": "FILE.npz"}` or `{"tfds": NAME}`, each with further settings.
+        data_dir: The folder that holds the archive, or the archive itself; for TFDS its folder.
 
     Raises:
-        DataError: an unknown name, no archive, or one that is broken (a broken archive is never skipped).
+        DataError: an unknown name, no archive, or one that is broken (a broken archive is never skipped); images that
+            are missing, unreadable or too many for this machine's memory.
+        ExperimentError: a setting of your own images does not fit.
     """
+    if not isinstance(name, str):
+        source = source_from(name)
+        arrays = own_images.read(source, data_dir)
+        return Dataset.from_arrays(source.known_name, arrays.train, arrays.test, arrays.class_names)
     _check_name(name)
     if name == "synthetic":
         train, test = (Split(images, labels) for images, labels in synthetic.draw())

@@ -4,12 +4,14 @@ Only the settings; `cifarzoo.data.own_images` reads the images.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError
 
 from cifarzoo.data.classes import CLASS_NAMES
+from cifarzoo.strict_errors import plain_error
 from cifarzoo.strict_model import Name, Number, PathText, Strict, WholeNumber
 
 # The key that says where the images are.
@@ -17,13 +19,13 @@ PLACES = ("folder", "arrays", "tfds")
 SMALLEST, LARGEST = 8, 512  # height and width of images, in pixels
 
 
-def _own_name(name):
+def _own_name(name: str) -> str:
     if name in CLASS_NAMES:
         raise ValueError("expected a name that no built-in data set has")
     return name
 
 
-def _tfds_name(text):
+def _tfds_name(text: str) -> str:
     if not re.fullmatch(r"\w+(/[\w.+-]+)?(:[\d.*]+)?", text):
         raise ValueError("expected NAME, NAME/CONFIG or NAME:VERSION, such as svhn_cropped")
     return text
@@ -154,3 +156,25 @@ DatasetSource = Annotated[
         "{tfds: NAME}",
     ),
 ]
+
+
+class _Document(Strict):
+    dataset: DatasetSource
+
+
+def source_from(value: Any) -> OwnData:
+    """Return the checked settings of images of the user's own.
+
+    Args:
+        value: The settings, or a mapping with `folder`, `arrays` or `tfds`.
+
+    Raises:
+        ExperimentError: a key or value does not fit; one line per mistake.
+    """
+    if isinstance(value, _Source):
+        return value  # type: ignore[return-value]
+    document = {"dataset": dict(value) if isinstance(value, Mapping) else value}
+    try:
+        return _Document.model_validate(document).dataset  # type: ignore[return-value]
+    except ValidationError as failure:
+        raise plain_error(failure, _Document, document) from None

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarzoo.errors import ModelError
+from cifarzoo.errors import DataError, ModelError
 
 PATCH_COVARIANCES = Path(__file__).with_name("patch_covariance.json")
 MEAN_IMAGE = Path(__file__).with_name("mean_image.json")
@@ -148,6 +148,28 @@ def scale_and_offset(statistics: Statistics) -> tuple[np.ndarray, np.ndarray]:
         return np.full(3, 1 / 255, np.float32), (-mean_image() / 255).astype(np.float32)
     mean, std = (np.array(values) for values in channel_statistics(statistics))
     return (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
+
+
+def measure_statistics(name: str, images: np.ndarray) -> dict[str, list[float]]:
+    """Return mean and standard deviation of each channel of uint8 images [n, height, width, 3], exactly.
+
+    A deviation below 1, as of images of one colour, counts as 1.
+
+    Raises:
+        DataError: the images are black, or almost.
+    """
+    values, means, deviations = np.arange(256, dtype=np.float64), [], []
+    for channel in range(3):
+        counts = sum(
+            np.bincount(images[first : first + 1000, ..., channel].ravel(), minlength=256)
+            for first in range(0, len(images), 1000)
+        )
+        mean = float(counts @ values / np.sum(counts))
+        means.append(mean)
+        deviations.append(max(1.0, float(np.sqrt(counts @ (values - mean) ** 2 / np.sum(counts)))))
+    if max(means) < 1:
+        raise DataError(f"data set {name!r}: its training images are black: their mean is {max(means):.2g} on 0-255")
+    return {"mean": means, "std": deviations}
 
 
 def mean_image() -> np.ndarray:

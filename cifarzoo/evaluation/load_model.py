@@ -7,8 +7,11 @@ from typing import Literal
 import keras
 
 from cifarzoo.checksum import sha256
-from cifarzoo.data.classes import classes_of, dataset_with
+from cifarzoo.data.classes import CLASS_NAMES, classes_of, dataset_with
+from cifarzoo.data.dataset import CIFAR_INPUTS, Inputs
+from cifarzoo.data.own_data import OwnData
 from cifarzoo.errors import ModelError, WeightsError
+from cifarzoo.experiment.schema import Experiment
 from cifarzoo.models import registry
 from cifarzoo.models.load import load
 from cifarzoo.pretrained.description import Description, read_description
@@ -24,8 +27,9 @@ class LoadedModel:
     """A model with its weights, and what is known about their training.
 
     Attributes:
-        model: Takes raw pixels [n, 32, 32, 3], returns logits [n, classes].
+        model: Takes raw pixels [n, height, width, 3], returns logits [n, classes].
         dataset: Name of the data set it was trained on, or else the one that its number of outputs suggests.
+        own_data: Where the images of a data set of the user's own were when it was trained, else None.
         source: Where the weights come from, for messages and reports.
         train_split: The split it was trained on, "train" or "train45k"; "" if unknown.
     """
@@ -34,6 +38,7 @@ class LoadedModel:
     dataset: str
     source: str
     train_split: str = ""
+    own_data: OwnData | None = None
 
 
 def load_model(name: str, weights: str | None = None, arguments: dict | None = None) -> LoadedModel:
@@ -81,11 +86,22 @@ def load_run(folder: RunFolder) -> LoadedModel:
     """
     experiment, weights = folder.experiment(), folder.final_weights()
     description = read_description(weights)
-    classes = description.classes if description and description.classes else classes_of(experiment.dataset)
+    classes = description.classes if description and description.classes else classes_of(experiment.dataset_name)
     experiment = experiment.model_copy(update={"precision": "float32", "init_weights": None})
-    model = build_model(experiment, classes, seed=0)
+    model = build_model(experiment, classes, 0, _inputs_of(experiment, description))
     load_file(model, weights)
-    return LoadedModel(model, experiment.dataset, str(folder), experiment.train_split)
+    own_data = None if isinstance(experiment.dataset, str) else experiment.dataset
+    return LoadedModel(model, experiment.dataset_name, str(folder), experiment.train_split, own_data)
+
+
+def _inputs_of(experiment: Experiment, description: Description | None) -> Inputs:
+    """Return what a run's network knows about its images."""
+    is_built_in = experiment.dataset in CLASS_NAMES
+    if description is None or is_built_in:
+        return CIFAR_INPUTS
+    known = None if isinstance(experiment.dataset, str) else experiment.dataset.known_size
+    statistics = description.statistics if isinstance(description.statistics, dict) else None
+    return Inputs(known or description.arguments.get("image_size", CIFAR_INPUTS.size), statistics)
 
 
 def load_saved_model(path: Path) -> LoadedModel:

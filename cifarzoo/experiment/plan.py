@@ -4,6 +4,7 @@ import numpy as np
 
 from cifarzoo.errors import ExperimentError, TrainingError
 from cifarzoo.experiment.keeping import KeptSteps
+from cifarzoo.experiment.resizing import FULL_SIZE
 from cifarzoo.experiment.schedules import MAX_STEPS
 from cifarzoo.experiment.schema import Experiment
 
@@ -14,9 +15,11 @@ class Plan:
     Args:
         experiment: The experiment to train.
         images: Number of images in the training split.
+        full_size: Their height and width.
 
     Attributes:
         total: Steps of the whole run.
+        images, full_size: As passed.
         log, val, checkpoint: Steps between two logs, validations and checkpoints.
         kept: The steps after which the measured weights are kept.
 
@@ -26,12 +29,12 @@ class Plan:
         TrainingError: the schedule has no step.
     """
 
-    def __init__(self, experiment: Experiment, images: int):
+    def __init__(self, experiment: Experiment, images: int, full_size: int = FULL_SIZE):
         parameters = experiment.train_parameters
         location = experiment.location
         self._lengths = experiment.lengths(images)
         self._schedule, self._rate_factor = parameters.resolved_schedule(), parameters.rate_factor
-        self.images = images
+        self.images, self.full_size = images, full_size
         self.batch_size = parameters.batch_size
         try:
             self.total = self._schedule.total(self._lengths)
@@ -44,7 +47,7 @@ class Plan:
             for length in (parameters.log_interval, parameters.val_interval, parameters.checkpoint_interval)
         )
         self._per_call = parameters.longest_call
-        self._sizes = experiment.image_sizes(images)
+        self._sizes = experiment.image_sizes(images, full_size)
         if self.total < 1:
             raise TrainingError(f"{location}: the schedule ends after {self.total} steps")
         try:

@@ -20,7 +20,7 @@ from cifarzoo.data.dataset import info
 from cifarzoo.data.own_data import DatasetSource
 from cifarzoo.experiment.hints import HINTS, SEED_ARGUMENTS, SEED_MODEL_PARAMETERS, SEED_MODULES
 from cifarzoo.experiment.labels import Drop, Labels
-from cifarzoo.experiment.resizing import ImageSizes
+from cifarzoo.experiment.resizing import FULL_SIZE, ImageSizes
 from cifarzoo.experiment.schedules import Lengths
 from cifarzoo.experiment.train_parameters import TrainParameters
 from cifarzoo.strict_model import (
@@ -108,6 +108,17 @@ class Experiment(Strict):
         return self
 
     @model_validator(mode="after")
+    def _stages_have_smaller_images(self) -> Self:
+        full_size = FULL_SIZE if isinstance(self.dataset, str) else self.dataset.known_size
+        if self.in_memory and self.in_memory.dataset:
+            full_size = None  # only the arrays know it, as for a file of arrays
+        for number, stage in enumerate(self.train_parameters.progressive_resizing):
+            if full_size and stage.size >= full_size:
+                key = f"train_parameters.progressive_resizing[{number}].size"
+                raise ValueError(f"{key}: must be less than {full_size}, got {stage.size}")
+        return self
+
+    @model_validator(mode="after")
     def _splits_fit(self) -> Self:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must differ, got {self.seeds}")
@@ -159,7 +170,7 @@ class Experiment(Strict):
         """Return a function from a `Duration` to steps, for this number of training images."""
         return lambda duration: duration.in_steps(images, self.train_parameters.batch_size)
 
-    def operations(self, multiply_accumulates: int, images: float) -> float:
+    def operations(self, multiply_accumulates: float, images: float) -> float:
         """Return the floating-point operations of training: 2 per multiply-accumulate, 3 passes (6 with SAM).
 
         Args:
@@ -168,13 +179,14 @@ class Experiment(Strict):
         """
         return (12.0 if self.train_parameters.sam_rho else 6.0) * multiply_accumulates * images
 
-    def image_sizes(self, images: int) -> ImageSizes:
+    def image_sizes(self, images: int, full_size: int) -> ImageSizes:
         """Return the size of the training images at every step.
 
         Args:
             images: Number of training images.
+            full_size: Their height and width.
         """
-        return ImageSizes(self.train_parameters.progressive_resizing, self.lengths(images))
+        return ImageSizes(self.train_parameters.progressive_resizing, self.lengths(images), full_size)
 
     def resolved(self) -> dict:
         """Return everything as plain data, including defaults and the schedule."""

@@ -6,14 +6,16 @@ The schema is data and knows no Keras; engines take the parts and know no schema
 import contextlib
 import functools
 import importlib
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from cifarzoo.augment import pipeline
 from cifarzoo.data import Dataset
-from cifarzoo.data.dataset import DatasetInfo
+from cifarzoo.data.dataset import CIFAR_INPUTS, DatasetInfo, Inputs
 from cifarzoo.errors import ExperimentError, ModelError, summarize
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment
@@ -45,7 +47,7 @@ def build_parts(
     """
     parameters = experiment.train_parameters
     return Parts(
-        build_model=functools.partial(build_model, experiment, dataset.classes)
+        build_model=functools.partial(build_model, experiment, dataset.classes, inputs=dataset.inputs)
         if model is None
         else functools.partial(copy_model, model),
         augment=build_augmentation(experiment, dataset),
@@ -67,23 +69,29 @@ def build_parts(
     )
 
 
-def build_model(experiment: Experiment, classes: int, seed: int) -> keras.Model:
+def build_model(experiment: Experiment, classes: int, seed: int, inputs: Inputs = CIFAR_INPUTS) -> keras.Model:
     """Build the model with fresh weights drawn from `seed`, in the experiment's precision.
 
     With `init_weights` the weights come from that file or tag (see `initial_weights`). If the
     file's number of classes differs, the classifier stays fresh.
 
+    Args:
+        experiment: The experiment.
+        classes: Number of classes of the data set.
+        seed: The seed.
+        inputs: Size and statistics of the data set's images. A function of the user's own module normalises itself,
+            and takes `image_size` if it has such an argument.
+
     Raises:
-        ExperimentError: the model does not have one output per class, or an argument does not fit.
+        ExperimentError: the model does not have one output per class, or takes images of another size; or an argument
+            does not fit.
         ModelError: no such model or module. WeightsError: `init_weights` is missing or does not fit.
     """
     keras.utils.set_random_seed(seed)
     with arithmetic(experiment.precision), no_exit(experiment.model):
         factory = model_factory(experiment)
-        # 20 classes do not say which images they are; of 100 and 10, the registry knows it.
-        is_coarse = experiment.dataset == "cifar100_coarse" and experiment.module is None
-        statistics = {"statistics": "cifar100"} if is_coarse else {}
-        model = factory(**{"classes": classes} | statistics | experiment.model_parameters)
+        of_images = _image_arguments(experiment, factory, inputs)
+        model = factory(**{"classes": classes} | of_images | experiment.model_parameters)
     if experiment.module:
         check_is_functional(model, f"{experiment.module}.{experiment.model}")
     if (outputs := model.output_shape[-1]) != classes:
@@ -91,9 +99,27 @@ def build_model(experiment: Experiment, classes: int, seed: int) -> keras.Model:
             f"model_parameters: {experiment.model} has {outputs} outputs, "
             f"{experiment.dataset_name} has {classes} classes"
         )
+    shape, size = tuple(model.inputs[0].shape[1:]), inputs.size
+    if len(shape) != 3 or any(a not in (None, b) for a, b in zip(shape, (size, size, 3), strict=True)):
+        raise ExperimentError(
+            f"model: {experiment.model} takes images of the shape {shape}, those of {experiment.dataset_name} have "
+            f"({size}, {size}, 3)"
+        )
     if weights := initial_weights(experiment, seed):
         initialize(model, weights, registry.build_described)
     return model
+
+
+def _image_arguments(experiment: Experiment, factory: Callable, inputs: Inputs) -> dict[str, Any]:
+    """Return the arguments that tell a factory about the images, where they differ from its defaults."""
+    arguments: dict[str, Any] = {} if inputs.size == CIFAR_INPUTS.size else {"image_size": inputs.size}
+    if experiment.module is None:
+        # 20 classes do not say which images they are; of 100 and 10, the registry knows it.
+        statistics = "cifar100" if experiment.dataset == "cifar100_coarse" else inputs.statistics
+        return arguments | ({"statistics": statistics} if statistics else {})
+    parameters = inspect.signature(factory).parameters.values()
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    return arguments if takes_all or "image_size" in {parameter.name for parameter in parameters} else {}
 
 
 def check_is_functional(model: object, source: str) -> None:

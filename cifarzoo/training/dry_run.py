@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from cifarzoo.data.dataset import info
+from cifarzoo.data.dataset import facts
 from cifarzoo.errors import summarize
 from cifarzoo.experiment.schedules import Duration
 from cifarzoo.experiment.schema import Experiment
@@ -28,7 +28,10 @@ def print_plan(experiments: list[Experiment]) -> int:
     for experiment in experiments:
         distribution = without_others(experiment.distribution)
         try:
-            job = prepare(experiment.model_copy(update={"distribution": distribution}), info(experiment.dataset))
+            job = prepare(
+                experiment.model_copy(update={"distribution": distribution}),
+                facts(experiment.dataset, experiment.data_dir),
+            )
             planned.append((experiment, job, costs.of(job)))
         except Exception as failure:  # a user's own module may raise anything
             reason = summarize(failure).removeprefix(f"{experiment.location}: ")

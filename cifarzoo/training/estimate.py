@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cifarzoo.data import load
+from cifarzoo.data import Dataset, load
 from cifarzoo.data.dataset import info
 from cifarzoo.experiment.files import quickstart_experiment
 from cifarzoo.experiment.resizing import FULL_SIZE
@@ -48,11 +48,10 @@ def measure_pace(job: Job) -> Pace:
     parts = dataclasses.replace(
         job.parts,
         build_model=functools.partial(_fresh_model, job),
-        image_size=lambda step: FULL_SIZE,
+        image_size=lambda step: job.plan.full_size,
         max_steps_per_call=max(PROBE_CALLS),
     )
-    dataset = load("synthetic")
-    dataset = dataclasses.replace(dataset, class_names=tuple(map(str, range(job.dataset.classes))))
+    dataset = _stand_in(job)
     with without_tensorflow():
         started = time.perf_counter()
         engine = engines.current().create_engine(parts, dataset, job.seeds[0])
@@ -69,9 +68,25 @@ def measure_pace(job: Job) -> Pace:
     return Pace(startup, seconds)
 
 
+def _stand_in(job: Job) -> Dataset:
+    """Return synthetic images of the size and with the number of classes of the job's, which are not needed."""
+    dataset, size = load("synthetic"), job.dataset.inputs.size
+    names = tuple(map(str, range(job.dataset.classes)))
+    if size == FULL_SIZE:
+        return dataclasses.replace(dataset, class_names=names)
+    pixels = np.arange(size) % FULL_SIZE
+    train, test = (
+        dataclasses.replace(split, images=split.images[:count][:, pixels][:, :, pixels], labels=split.labels[:count])
+        for split, count in ((dataset.train, 1000), (dataset.test, 200))
+    )
+    return Dataset("synthetic", names, None, train, test)
+
+
 def _fresh_model(job, seed):
     """The model without the weights of an earlier stage, which may not exist yet and do not change the cost."""
-    return build_model(job.experiment.model_copy(update={"init_weights": None}), job.dataset.classes, seed)
+    return build_model(
+        job.experiment.model_copy(update={"init_weights": None}), job.dataset.classes, seed, job.dataset.inputs
+    )
 
 
 def probe(precision: str, distribution: str = "auto") -> float:
@@ -128,7 +143,13 @@ class Costs:
     def _prediction(self, job: Job) -> Cost:
         """Return the cost of a job's network, with the prediction rate as its rate."""
         experiment = job.experiment
-        network = [experiment.module, experiment.model, experiment.model_parameters, job.dataset.classes]
+        network = [
+            experiment.module,
+            experiment.model,
+            experiment.model_parameters,
+            job.dataset.classes,
+            job.dataset.inputs.size,
+        ]
         key = json.dumps([network, experiment.precision, experiment.distribution], sort_keys=True)
         if key not in self._predictions:
             self._predictions[key] = _measure_prediction(job)
@@ -138,8 +159,7 @@ class Costs:
 def _measure_prediction(job: Job) -> Cost:
     """Measure a network in a few seconds; the rate is that of its prediction, in operations per second."""
     parts = dataclasses.replace(job.parts, build_model=functools.partial(_fresh_model, job))
-    dataset = load("synthetic")
-    dataset = dataclasses.replace(dataset, class_names=tuple(map(str, range(job.dataset.classes))))
+    dataset = _stand_in(job)
     with without_tensorflow():
         model = _fresh_model(job, 0)
         multiply_accumulates, parameters = macs(model), model.count_params()

@@ -48,6 +48,8 @@ class Job:
     def sources(self, seed: int) -> Sources:
         """Hash what a seed's run depends on outside its document; see `check_sources`."""
         own = {INITIAL: [self.initial_weights]} if self.initial_weights else {}
+        if not isinstance(self.experiment.dataset, str):
+            own |= {f"images of {self.dataset.name}": [self.arrays.digest]}
         return own | sources_of(self.experiment, seed)
 
     def folder(self, seed: int) -> RunFolder:
@@ -101,8 +103,13 @@ def prepare(
             f"{experiment.location}: train_parameters.batch_size: {experiment.train_parameters.batch_size} is more "
             f"than the {images} training images of {dataset.name}"
         )
-    experiment = resolve_auto(experiment, seeds, images)
-    plan = Plan(experiment, images)
+    if not dataset.size(experiment.val_split):
+        raise ExperimentError(
+            f"{experiment.location}: val_split: {experiment.val_split} of {dataset.name} is empty; it has a tenth of "
+            "each class, rounded down, so every class needs ten training images"
+        )
+    experiment = resolve_auto(experiment, seeds, images, dataset.inputs.size)
+    plan = Plan(experiment, images, dataset.inputs.size)
     parts = build_parts(experiment, dataset, plan, model)
     is_chief, weights = module.is_chief(experiment.distribution), model and hash_weights(model)
     return Job(experiment, seeds, dataset, plan, parts, replicas, is_chief, weights)

@@ -5,7 +5,6 @@ import json
 from typing import Any
 
 import keras
-import numpy as np
 
 from cifarzoo.data import Dataset
 from cifarzoo.data.classes import CLASS_NAMES
@@ -80,17 +79,20 @@ def precision_of(model: keras.Model) -> str:
     return "float64" if "float64" in names else "bfloat16" if "mixed_bfloat16" in names else "float32"
 
 
-def hashes_of(model: keras.Model | None, dataset: Dataset) -> dict[str, str]:
-    """Return hashes of the user's own model and data set, so that a folder is resumed with the same only."""
+def hashes_of(model: keras.Model | None, dataset: Dataset | None) -> dict[str, str]:
+    """Return hashes of the user's own model and data set, so that a folder is resumed with the same only.
+
+    Args:
+        model: The model; None if the experiment names it.
+        dataset: The data set; None if the experiment says where it is, and the job hashes it.
+    """
     hashes = {}
     if model is not None:
         hashes["model"] = _architecture_hash(model)
-    if dataset.name not in CLASS_NAMES:
-        digest = hashlib.sha256(json.dumps(dataset.class_names).encode())
-        for split in (dataset.train, dataset.test):
-            digest.update(np.ascontiguousarray(split.images).data)
-            digest.update(np.ascontiguousarray(split.labels).data)
-        hashes["dataset"] = digest.hexdigest()
+    if dataset is not None and dataset.name not in CLASS_NAMES:
+        # Models of the zoo normalise with the data set's statistics; earlier versions took CIFAR-10's.
+        own = "" if model is not None else json.dumps(dataset.inputs.statistics)
+        hashes["dataset"] = hashlib.sha256((dataset.digest + own).encode()).hexdigest() if own else dataset.digest
     return hashes
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from cifarzoo.errors import CifarzooError, ModelError
 from cifarzoo.experiment.plan import Plan
+from cifarzoo.experiment.resizing import FULL_SIZE
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.experiment.train_parameters import LONGEST_CALL
 from cifarzoo.hardware import accelerator_name, bfloat16_fault, bfloat16_is_fast
@@ -21,7 +22,7 @@ logger = logging.getLogger("cifarzoo")
 CPU_CALL, ACCELERATOR_CALL = 10 * 1e11, 10 * 1e13
 
 
-def resolve_auto(experiment: Experiment, seeds: Iterable[int], images: int) -> Experiment:
+def resolve_auto(experiment: Experiment, seeds: Iterable[int], images: int, full_size: int = FULL_SIZE) -> Experiment:
     """Return the experiment with `auto` replaced in `precision` and `steps_per_call`.
 
     `precision` becomes bfloat16 where that is known to be fast, else float32; also float32, with a warning, where
@@ -34,10 +35,11 @@ def resolve_auto(experiment: Experiment, seeds: Iterable[int], images: int) -> E
         experiment: The experiment.
         seeds: Those that train together.
         images: Number of training images.
+        full_size: Their height and width.
     """
     parameters = experiment.train_parameters
     if parameters.steps_per_call == "auto":
-        parameters = parameters.model_copy(update={"steps_per_call": _steps_per_call(experiment, images)})
+        parameters = parameters.model_copy(update={"steps_per_call": _steps_per_call(experiment, images, full_size)})
         experiment = experiment.model_copy(update={"train_parameters": parameters})
     if experiment.precision != "auto":
         return experiment
@@ -72,17 +74,17 @@ def catalogued_macs(experiment: Experiment) -> int:
     return find(experiment.model).macs["100" if experiment.dataset == "cifar100" else "10"]
 
 
-def _steps_per_call(experiment, images):
+def _steps_per_call(experiment, images, full_size):
     batch_size = experiment.train_parameters.batch_size
     try:
-        macs = catalogued_macs(experiment)
+        macs = catalogued_macs(experiment) * (full_size / FULL_SIZE) ** 2
     except ModelError:  # of the user's own module
         return LONGEST_CALL
     if not on_accelerator(experiment):
         return _at_most(LONGEST_CALL, CPU_CALL / experiment.operations(macs, batch_size))
     longest = _at_most(-(-images // batch_size), ACCELERATOR_CALL / experiment.operations(macs, batch_size))
     try:
-        return _dividing(Plan(experiment, images), longest)
+        return _dividing(Plan(experiment, images, full_size), longest)
     except CifarzooError:  # `prepare` says what is wrong with it
         return longest
 

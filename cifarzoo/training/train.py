@@ -4,7 +4,7 @@ import operator
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ class TrainedRun:
 @kept_generators()
 def train(
     model: str | Callable[..., keras.Model] | keras.Model,
-    dataset: str | Dataset = "cifar10",
+    dataset: str | Mapping[str, Any] | Dataset = "cifar10",
     recipe: str | None = None,
     *,
     seed: int = 0,
@@ -106,7 +106,9 @@ def train(
         model: The name of a model of the zoo ("cifar_resnet20"); a factory of the zoo or your own function
             `factory(classes=...)`; or your own built functional or Sequential model with logits as its output, which
             takes pixels 0-255 as float. Your own model keeps its weights as the start of the training.
-        dataset: "cifar10", "cifar100" or "synthetic"; or a `cifarzoo.data.Dataset` (see `Dataset.from_arrays`).
+        dataset: "cifar10", "cifar100", "cifar100_coarse" or "synthetic"; where images of your own are, as an
+            experiments file says it: `{"folder": PATH}`, `{"arrays": "FILE.npz"}` or `{"tfds": NAME}`; or a
+            `cifarzoo.data.Dataset` (see `Dataset.from_arrays`).
         recipe: The name of a recipe that says how to train, such as "airbench94" or "vgg/vgg11"; by default the
             schedule and settings of an experiments file with nothing but `model`.
         seed: Of fresh weights, order of images, augmentation and random layers.
@@ -140,14 +142,14 @@ def train(
     parameters = {"logdir": os.fspath(logdir)} | ({"run_name": run_name} if run_name else {})
     call = {
         "model": model if isinstance(model, str) else _name(model),
-        "dataset": arrays.name,
+        "dataset": dict(dataset) if isinstance(dataset, Mapping) else arrays.name,
         "data_dir": data_dir,
         "seeds": [seed],
         "train_parameters": parameters,
     }
     if own_model is not None:
         call["precision"] = precision_of(own_model)
-    if in_memory := hashes_of(own_model, arrays):
+    if in_memory := hashes_of(own_model, None if isinstance(dataset, Mapping) else arrays):
         call["in_memory"] = in_memory
     experiment = experiment_from([settings, call, overrides], "cifarzoo.train")
     callbacks = check_callbacks(callbacks, experiment.train_parameters.train_metrics)
@@ -168,7 +170,7 @@ def train(
     trained = own_model
     if trained is None:
         finished = job.experiment.model_copy(update={"init_weights": None, "precision": "float32"})
-        trained = build_model(finished, arrays.classes, seed)
+        trained = build_model(finished, arrays.classes, seed, arrays.inputs)
     if not job.is_chief:
         _wait_for(folder.weights_path)
     trained.load_weights(folder.final_weights())
@@ -202,10 +204,13 @@ def _without(settings: dict[str, Any], overrides: dict[str, Any]) -> dict[str, A
 
 def _checked_dataset(dataset: Any, data_dir: str | None) -> Dataset:
     """Load a data set by name, or check that one with a built-in name has all its images."""
-    if isinstance(dataset, str):
+    if isinstance(dataset, str | Mapping):
         return load(dataset, data_dir)
     if not isinstance(dataset, Dataset):
-        raise DataError(f"dataset: expected a name or a cifarzoo.Dataset, got {type(dataset).__name__}")
+        raise DataError(
+            f"dataset: expected a name, a mapping such as {{'folder': PATH}} or a cifarzoo.Dataset, "
+            f"got {type(dataset).__name__}"
+        )
     if dataset.name in CLASS_NAMES:
         for split in ("train", "test"):
             if dataset.size(split) != (count := info(dataset.name).size(split)):

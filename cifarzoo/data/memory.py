@@ -1,0 +1,66 @@
+"""Refuse a data set that memory cannot hold before it is read."""
+
+import os
+from pathlib import Path
+
+from cifarzoo.errors import DataError
+
+# The arrays, and the engine's copy on the device, which is the same memory on a processor.
+COPIES = 2
+
+
+def check_memory(name: str, images: str, size: int) -> None:
+    """Check that images fit into the memory that is free.
+
+    Args:
+        name: Name of the data set.
+        images: What they are, in words.
+        size: Their bytes.
+
+    Raises:
+        DataError: they do not; the message says how much they need.
+    """
+    needed, free = COPIES * size, free_memory()
+    if free is not None and needed > free:
+        raise DataError(
+            f"data set {name!r}: {images} need {_gigabytes(needed)} while they are trained on, but {_gigabytes(free)} "
+            "are free; choose a smaller size, or fewer images"
+        )
+
+
+def check_images(name: str, count: int, size: int) -> None:
+    """Check that this many square RGB images of a size fit; see `check_memory`."""
+    check_memory(name, f"{count:,} images of {size} x {size} pixels", count * size * size * 3)
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB"
+
+
+def free_memory() -> int | None:
+    """Return the bytes of memory that are free, within the limit of a container; None if the system does not say."""
+    limits = [_of_system(), _of_container()]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _of_system() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows
+        return None
+
+
+def _of_container() -> int | None:
+    """Return what a control group of Linux (version 2) leaves."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = int((folder / "memory.max").read_text(encoding="utf-8"))
+        used = int((folder / "memory.current").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # "max" is no limit
+        return None
+    return max(0, limit - used)
