@@ -13,7 +13,10 @@ DataDir = Annotated[str | None, typer.Option(help="Folder of the official archiv
 # For commands that measure a model.
 DatasetName = Annotated[
     str | None,
-    typer.Option(help="cifar10, cifar100, cifar100_coarse or synthetic. Default: the data set it was trained on."),
+    typer.Option(
+        help="cifar10, cifar100, cifar100_coarse or synthetic; or a folder of class folders, an .npz file, tfds:NAME. "
+        "Default: the data set it was trained on."
+    ),
 ]
 Weights = Annotated[
     str | None,

@@ -86,13 +86,13 @@ def sharpness(
     if out is None and Path(model).is_dir():
         out = Path(model) / ("sharpness.tsv" if compat else "curvature.tsv")
     find_modules(Path())
-    from cifarzoo.data import load
     from cifarzoo.evaluation import sharpness as curvature
     from cifarzoo.evaluation.cifar_jax import sharpness_row
     from cifarzoo.evaluation.load_model import load_model
+    from cifarzoo.evaluation.measured_data import measured_data
 
     loaded = load_model(model, weights, factory_arguments(argument))
-    data = load(dataset or loaded.dataset, data_dir)
+    data = measured_data(loaded, dataset, data_dir)
     common: dict[str, Any] = {"precision": precision, "max_products": max_products, "seed": seed, "chunk": chunk}
     if weight_decay is not None:
         common["weight_decay"] = weight_decay

@@ -13,6 +13,7 @@ from cifarzoo.data.pixels import scaling_problem
 from cifarzoo.errors import DataError
 from cifarzoo.evaluation.ensemble import ensemble
 from cifarzoo.evaluation.load_model import LoadedModel, load_model, load_run
+from cifarzoo.evaluation.measured_data import data_of, name_of
 from cifarzoo.evaluation.predictions import Predictions
 from cifarzoo.evaluation.text import GATE_LABELS
 from cifarzoo.experiment.schema import Experiment
@@ -193,7 +194,7 @@ def evaluate_named(
 
     Args:
         name: See `load_model`. Several names are measured as an ensemble, by the mean of their probabilities.
-        dataset_name: Default: the data set it was trained on.
+        dataset_name: Default: the data set it was trained on; see `measured_data.data_of`.
         data_dir: Folder of the archives.
         split: Name of the split.
         logits_path: Also write the logits and labels of "train", "validation" and "test" to this file.
@@ -217,15 +218,17 @@ def evaluate_named(
     for number, member_name in enumerate(names):
         progress(f"load {member_name}", number / len(names))
         loaded = load_model(member_name, weights, arguments)
-        own_dataset = dataset_name or loaded.dataset
+        data = data_of(loaded, dataset_name)
         if dataset is None:
-            dataset = load(own_dataset, data_dir)
-        elif dataset.name != own_dataset:
+            dataset = load(data, data_dir)
+        elif dataset.name != name_of(data):
             raise DataError(
-                f"{member_name}: trained on {own_dataset}, {names[0]} on {dataset.name}; the members of an ensemble "
+                f"{member_name}: trained on {name_of(data)}, {names[0]} on {dataset.name}; the members of an ensemble "
                 "need the same data set"
             )
-        splits = {split, "validation"} | ({"train", "test"} if logits_path else set())
+        splits = {split} | ({"train", "test"} if logits_path else set())
+        if dataset.size("validation"):  # classes of fewer than ten images give none
+            splits |= {"validation"}
         begun = number / len(names)
         members.append(
             predict_splits(

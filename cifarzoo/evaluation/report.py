@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from cifarzoo.data import Dataset, load
+from cifarzoo.data import Dataset
 from cifarzoo.errors import DataError
 from cifarzoo.evaluation import figures, slice_figures, style
 from cifarzoo.evaluation.evaluate import Progress, predict_splits
 from cifarzoo.evaluation.loss_slices import Slice, loss_slice, random_direction
+from cifarzoo.evaluation.measured_data import measured_data
 from cifarzoo.evaluation.mistakes import Mistake, confusions, mistakes
 from cifarzoo.evaluation.predictions import Predictions
 from cifarzoo.evaluation.subject import Subject, find_subject, seeds_of
@@ -72,12 +73,12 @@ def write_report(
     subject = find_subject(str(name))
     history = [subject] if subject.tag else seeds_of(RunFolder(name))
     loaded = subject.load()
-    dataset = load(subject.dataset, data_dir)
+    dataset = measured_data(loaded, None, data_dir)
     share = 0.2 if images else 1.0  # fraction of the time that everything except slices takes
     predictions = predict_splits(
         loaded,
         dataset,
-        sorted({subject.split, "validation"}),
+        sorted({subject.split, *(["validation"] if dataset.size("validation") else [])}),
         progress=lambda step, done: progress(step, (LOADED + (DRAWN - LOADED) * done) * share),
     )
     progress("draw the pictures", DRAWN * share)

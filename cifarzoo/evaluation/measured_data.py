@@ -1,0 +1,59 @@
+"""Choose the images on which a network is measured: those it was trained on, or others that the user names."""
+
+from pathlib import Path
+
+from cifarzoo.data import Dataset, load
+from cifarzoo.data.classes import CLASS_NAMES
+from cifarzoo.data.own_data import OwnData, source_from
+from cifarzoo.evaluation.load_model import LoadedModel
+from cifarzoo.strict_yaml import parse
+
+
+def data_of(loaded: LoadedModel, choice: str | None) -> str | OwnData:
+    """Return the data set to measure a network on, for `cifarzoo.data.load`.
+
+    Args:
+        loaded: The network.
+        choice: What the user asks for; None for what it was trained on. The name of a built-in data set; the path of a
+            folder or .npz file; `tfds:NAME`; or a mapping as in an experiments file, `{folder: PATH, size: 64}`. A path
+            or name takes the settings of the network's run, or else the size of the network's input.
+
+    Raises:
+        ExperimentError: a setting does not fit. `load` refuses names that do not exist.
+    """
+    if choice is None:
+        return loaded.own_data or loaded.dataset
+    if choice.lstrip().startswith("{"):
+        return source_from(parse(choice, "--dataset"))
+    if (found := _place_of(choice)) is None:
+        return choice
+    place, location = found
+    if loaded.own_data is not None and loaded.own_data.place == place:
+        return loaded.own_data.model_copy(update={place: location, "name": loaded.dataset})
+    size = None if place == "arrays" else loaded.model.input_shape[1]
+    return source_from({place: location} | ({"size": size} if size else {}))
+
+
+def measured_data(loaded: LoadedModel, choice: str | None, data_dir: str | None) -> Dataset:
+    """Load the data set to measure a network on; see `data_of`.
+
+    Raises:
+        DataError: it does not exist, is damaged, or cannot be read.
+    """
+    return load(data_of(loaded, choice), data_dir)
+
+
+def name_of(data: str | OwnData) -> str:
+    """Return the name of a data set."""
+    return data if isinstance(data, str) else data.known_name
+
+
+def _place_of(text: str) -> tuple[str, str] | None:
+    """Return the key of an experiments file that says where images are, and its value; None for a name."""
+    if text in CLASS_NAMES:
+        return None
+    if text.startswith("tfds:"):
+        return "tfds", text.removeprefix("tfds:")
+    if text.endswith(".npz"):
+        return "arrays", text
+    return ("folder", text) if Path(text).expanduser().is_dir() else None
