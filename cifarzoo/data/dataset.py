@@ -244,8 +244,8 @@ def _checked_split(name: str, part: str, images: np.ndarray, labels: np.ndarray)
     square = images.ndim == 4 and images.shape[1] == images.shape[2] and images.shape[3] == 3
     if images.dtype != np.uint8 or not square or not len(images) or not SMALLEST <= images.shape[1] <= LARGEST:
         raise DataError(
-            f"data set {name!r}: {part} images are uint8 [n, 32, 32, 3] or other squares of {SMALLEST} to {LARGEST} "
-            f"pixels, got {images.dtype} {list(images.shape)}"
+            f"data set {name!r}: {part} images are uint8 [n, 32, 32, 3], got {images.dtype} {list(images.shape)}; "
+            f"other squares are valid, too, from {SMALLEST} to {LARGEST} pixels"
         )
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels  # as Keras' own data sets have it
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
