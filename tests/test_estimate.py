@@ -2,7 +2,7 @@
 
 import pytest
 
-from cifarzoo.data.dataset import info
+from cifarzoo.data.info import info
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.training import estimate
 from cifarzoo.training.estimate import Pace, measure_pace

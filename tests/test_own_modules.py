@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cifarzoo.cli.options import find_modules
-from cifarzoo.data.dataset import info
+from cifarzoo.data.info import info
 from cifarzoo.errors import ModelError
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment

@@ -43,7 +43,7 @@ STARTUP = 20.0  # seconds that compiling takes
 
 def queue_of(folder, text, monkeypatch, step_seconds=0.1, rough=0.1):
     """A queue of rows whose steps take `step_seconds`, `rough` by the probe of ResNet-20; it loads no images."""
-    from cifarzoo.data.dataset import info
+    from cifarzoo.data.info import info
     from cifarzoo.publishing.queue import TrainingQueue
     from cifarzoo.publishing.weights_folder import WeightsFolder
     from cifarzoo.training.estimate import Pace

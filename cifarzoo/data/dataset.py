@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from cifarzoo.data import archives, own_images, synthetic
-from cifarzoo.data.classes import CLASS_NAMES, classes_of
+from cifarzoo.data.classes import CLASS_NAMES
+from cifarzoo.data.info import DatasetInfo, Inputs, check_name, info
 from cifarzoo.data.own_data import LARGEST, SMALLEST, OwnData, source_from
-from cifarzoo.data.splits import IMAGES, SPLITS, published_split
+from cifarzoo.data.splits import SPLITS, published_split
 from cifarzoo.data.statistics import mean_colour, measure_statistics
 from cifarzoo.errors import DataError
 from cifarzoo.notebook import html_pairs
-
-SYNTHETIC_IMAGES = {"train": 10_000, "test": 2_000, "train45k": 9_000, "validation": 1_000}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,49 +59,6 @@ class Split:
         if self.clean_labels is None:
             return self
         return replace(self, labels=self.clean_labels, soft_labels=None, clean_labels=None)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a network has to know about the images of a data set.
-
-    Attributes:
-        size: Their height and width in pixels.
-        statistics: Mean and standard deviation of the training images, {"mean": [r, g, b], "std": [r, g, b]} on 0-255;
-            None for a built-in data set, whose statistics factories know by the number of classes.
-    """
-
-    size: int = 32
-    statistics: dict[str, list[float]] | None = None
-
-
-CIFAR_INPUTS = Inputs()
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """The sizes of a data set, which are known without its arrays.
-
-    Attributes:
-        name: "cifar10", "cifar100", "cifar100_coarse" or "synthetic".
-        classes: Number of (fine) classes.
-        images: Images per split.
-        inputs: What a network has to know about the images.
-    """
-
-    name: str
-    classes: int
-    images: dict[str, int]
-    inputs: Inputs = CIFAR_INPUTS
-
-    def size(self, split: str) -> int:
-        """Return the number of images of a split."""
-        return self.images[split]
-
-    @property
-    def mean_colour(self) -> tuple[int, int, int]:
-        """The mean colour of the training images, rounded to whole pixel values."""
-        return mean_colour(self.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,16 +211,6 @@ def _checked_split(name: str, part: str, images: np.ndarray, labels: np.ndarray)
     return Split(images, labels.astype(np.int32))
 
 
-def info(name: str) -> DatasetInfo:
-    """Return the sizes of a built-in data set without loading it.
-
-    Raises:
-        DataError: an unknown name.
-    """
-    _check_name(name)
-    return DatasetInfo(name, classes_of(name), SYNTHETIC_IMAGES if name == "synthetic" else IMAGES)
-
-
 def facts(name: str | OwnData, data_dir: str | Path | None = None) -> "Dataset | DatasetInfo":
     """Return the sizes of a built-in data set, or load images of the user's own, which alone know theirs.
 
@@ -272,15 +218,6 @@ def facts(name: str | OwnData, data_dir: str | Path | None = None) -> "Dataset |
         DataError: as `load`.
     """
     return info(name) if isinstance(name, str) else load(name, data_dir)
-
-
-def _check_name(name: str) -> None:
-    if name not in CLASS_NAMES:
-        raise DataError(
-            f"data set {name!r} does not exist; the data sets are {', '.join(CLASS_NAMES)}. Of images of your own, "
-            "name the folder or .npz file (--dataset FOLDER). Arrays that were passed to cifarzoo.train exist only in "
-            "Python: predict them with cifarzoo.load(FILE)"
-        )
 
 
 def load(name: str | OwnData | Mapping[str, Any], data_dir: str | Path | None = None) -> Dataset:
@@ -305,7 +242,7 @@ def load(name: str | OwnData | Mapping[str, Any], data_dir: str | Path | None = 
         source = source_from(name)
         arrays = own_images.read(source, data_dir)
         return Dataset.from_arrays(source.known_name, arrays.train, arrays.test, arrays.class_names)
-    _check_name(name)
+    check_name(name)
     if name == "synthetic":
         train, test = (Split(images, labels) for images, labels in synthetic.draw())
     elif name == "cifar100_coarse":

@@ -49,9 +49,11 @@ def _of_system() -> int | None:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration, ValueError, IndexError):
         pass
+    if not hasattr(os, "sysconf"):  # Windows
+        return None
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # Windows
+    except (OSError, ValueError):
         return None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.Image import open as open_picture
 
 from cifarzoo.errors import DataError, summarize
 from cifarzoo.notebook import say
@@ -70,7 +71,7 @@ def _reason(failure: Exception, path: Path) -> str:
 
 def read_picture(path: Path, size: int, fit: str, filter_name: str) -> np.ndarray:
     """Open one picture: uint8 [size, size, 3]."""
-    with Image.open(path, formats=FORMATS) as picture:
+    with open_picture(path, formats=FORMATS) as picture:
         width, height = picture.size
         if width * height > MOST_PIXELS:
             raise ValueError(f"{width} x {height} pixels; expected at most {MOST_PIXELS:,}")

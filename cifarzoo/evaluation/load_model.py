@@ -8,7 +8,7 @@ import keras
 
 from cifarzoo.checksum import sha256
 from cifarzoo.data.classes import CLASS_NAMES, classes_of, dataset_with
-from cifarzoo.data.dataset import CIFAR_INPUTS, Inputs
+from cifarzoo.data.info import CIFAR_INPUTS, Inputs
 from cifarzoo.data.own_data import OwnData
 from cifarzoo.errors import ModelError, WeightsError
 from cifarzoo.experiment.schema import Experiment

@@ -16,7 +16,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from cifarzoo.augment.entries import Augmentation
 from cifarzoo.data.classes import CLASS_NAMES
-from cifarzoo.data.dataset import info
+from cifarzoo.data.info import info
 from cifarzoo.data.own_data import DatasetSource
 from cifarzoo.experiment.hints import HINTS, SEED_ARGUMENTS, SEED_MODEL_PARAMETERS, SEED_MODULES
 from cifarzoo.experiment.labels import Drop, Labels

@@ -10,7 +10,7 @@ import time
 from pydantic import ValidationError
 
 from cifarzoo.data import Dataset, load
-from cifarzoo.data.dataset import info
+from cifarzoo.data.info import info
 from cifarzoo.errors import DataError, InUseError, summarize
 from cifarzoo.experiment.schedules import Duration
 from cifarzoo.experiment.schema import Experiment

@@ -15,7 +15,7 @@ import keras
 
 from cifarzoo.augment import pipeline
 from cifarzoo.data import Dataset
-from cifarzoo.data.dataset import CIFAR_INPUTS, DatasetInfo, Inputs
+from cifarzoo.data.info import CIFAR_INPUTS, DatasetInfo, Inputs
 from cifarzoo.errors import ExperimentError, ModelError, summarize
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cifarzoo.data import Dataset, load
-from cifarzoo.data.dataset import info
+from cifarzoo.data.info import info
 from cifarzoo.experiment.files import quickstart_experiment
 from cifarzoo.experiment.resizing import FULL_SIZE
 from cifarzoo.keras_internals.without_tensorflow import without_tensorflow

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 
 from cifarzoo.data import Dataset
-from cifarzoo.data.dataset import DatasetInfo
+from cifarzoo.data.info import DatasetInfo
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment

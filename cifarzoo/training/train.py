@@ -13,7 +13,7 @@ import keras
 
 from cifarzoo.data import Dataset, load
 from cifarzoo.data.classes import CLASS_NAMES
-from cifarzoo.data.dataset import info
+from cifarzoo.data.info import info
 from cifarzoo.errors import DataError, ExperimentError, ModelError
 from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.recipes import training_settings

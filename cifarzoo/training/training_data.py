@@ -12,7 +12,8 @@ import numpy as np
 from cifarzoo.conversion.readers import read_checkpoint
 from cifarzoo.data import Dataset
 from cifarzoo.data import labels as relabelling
-from cifarzoo.data.dataset import DatasetInfo, Split
+from cifarzoo.data.dataset import Split
+from cifarzoo.data.info import DatasetInfo
 from cifarzoo.errors import CifarzooError, DataError, ExperimentError, summarize
 from cifarzoo.experiment.labels import LabelFile, Labels
 from cifarzoo.experiment.schema import Experiment
