@@ -9,6 +9,7 @@ import keras
 from cifarzoo._version import __version__ as __version__
 from cifarzoo.data import Dataset as Dataset
 from cifarzoo.data import load as load_data
+from cifarzoo.evaluation.average import average_weights as average_weights
 from cifarzoo.evaluation.evaluate import evaluate_named as evaluate
 from cifarzoo.experiment.files import read_experiments as read_experiments
 from cifarzoo.experiment.schema import Experiment as Experiment
@@ -22,6 +23,7 @@ from cifarzoo.training.train import train as train
 __all__ = [
     "Dataset",
     "Experiment",
+    "average_weights",
     "cifar_airbench94",
     "cifar_airbench95",
     "cifar_pyramid_skipnet272_a200",

@@ -9,6 +9,7 @@ from cifarzoo._version import __version__
 from cifarzoo.cli import (
     atlas,
     augmentation,
+    averaging,
     conversion,
     evaluation,
     models,
@@ -21,7 +22,19 @@ from cifarzoo.cli import (
 
 HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(pretty_exceptions_enable=False, context_settings=HELP)
-for group in (models, show, training, evaluation, sharpness, augmentation, atlas, weights, conversion, schema):
+for group in (
+    models,
+    show,
+    training,
+    evaluation,
+    averaging,
+    sharpness,
+    augmentation,
+    atlas,
+    weights,
+    conversion,
+    schema,
+):
     app.add_typer(group.commands)
 
 

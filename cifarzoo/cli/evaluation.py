@@ -21,6 +21,7 @@ from cifarzoo.cli.options import (
 )
 from cifarzoo.cli.output import Column, Format, print_rows
 from cifarzoo.cli.progress import progress_bar
+from cifarzoo.cli.trajectory import print_trajectory
 from cifarzoo.errors import CifarzooError, ExperimentError
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ def evaluate(
         Path | None, typer.Option(help="Write logits and labels of train, validation and test to this .npz file.")
     ] = None,
     confusion: Annotated[Path | None, typer.Option(help="Draw the confusion matrix: .svg, .png or .pdf.")] = None,
+    kept: Annotated[bool, typer.Option("--kept", help="Measure all weights that a run kept along the way.")] = False,
+    curves: Annotated[
+        Path | None, typer.Option(help="With --kept: draw error and loss over epochs to this file.")
+    ] = None,
     form: Format = "",
     data_dir: DataDir = None,
     debug: Debug = False,
@@ -64,6 +69,14 @@ def evaluate(
         refuse(context, "--all", "weights argument split flip logits confusion")
         _evaluate_all(dataset, data_dir, form)
         return
+    if kept:
+        refuse(context, "--kept", "weights argument from_logits logits confusion")
+        print_trajectory(model, dataset, split, flip, curves, data_dir, form)
+        return
+    if curves:
+        raise ExperimentError(
+            "--curves: draws the trajectory of --kept; `cifarzoo compare --curves` draws those of logs"
+        )
     if confusion:
         from cifarzoo.evaluation import figures
 

@@ -38,6 +38,7 @@ __all__ = [
     "reliability_diagram",
     "save",
     "svg",
+    "trajectory",
 ]
 
 TITLES = {"loss": "Loss", "error": "Error", "learning_rate": "Learning rate"}
@@ -91,6 +92,26 @@ def learning_curves(
         log_if_squashed(axes, drawn)
         if drawn and (column != "learning_rate" or len(logs) > 1):
             axes.legend()
+    return figure
+
+
+@styled
+def trajectory(rows: dict[str, list[dict[str, Any]]]) -> "Figure":
+    """Draw error and loss of weights that were kept along the way over epochs.
+
+    Args:
+        rows: Per name of a split, rows with `epoch`, `error` in percent and `nll` in nats.
+    """
+    figure = new_figure(8.4, 3.3)
+    for axes, (key, column) in zip(figure.subplots(1, 2), (("error", "error"), ("nll", "loss")), strict=True):
+        drawn = []
+        for colour, (name, points) in zip(color_cycle(), rows.items(), strict=False):
+            values = np.array([row[key] for row in points], float)
+            drawn.append(values)
+            axes.plot([row["epoch"] for row in points], values, "o-", color=colour, label=name)
+        axes.set(xlabel="epoch", ylabel=UNITS[column], title=TITLES[column])
+        log_if_squashed(axes, drawn)
+        axes.legend()
     return figure
 
 

@@ -84,7 +84,22 @@ def load_run(folder: RunFolder) -> LoadedModel:
     Raises:
         DataError: the run is not finished. CifarzooError: its configuration or its weights do not fit.
     """
-    experiment, weights = folder.experiment(), folder.final_weights()
+    return load_from_run(folder, folder.final_weights())
+
+
+def run_of(weights: Path) -> RunFolder | None:
+    """Return the run whose final or kept weights a file holds, None if it does not lie in a run's folder."""
+    folders = [RunFolder(weights.parent), RunFolder(weights.parent.parent)]
+    return next((folder for folder in folders if folder.has_started), None)
+
+
+def load_from_run(folder: RunFolder, weights: Path) -> LoadedModel:
+    """Load weights that a run wrote, at its end or along the way, into the model of its configuration.
+
+    Raises:
+        CifarzooError: the configuration or the weights are damaged or do not fit.
+    """
+    experiment = folder.experiment()
     description = read_description(weights)
     classes = description.classes if description and description.classes else classes_of(experiment.dataset_name)
     experiment = experiment.model_copy(update={"precision": "float32", "init_weights": None})

@@ -23,6 +23,7 @@ from cifarzoo.evaluation.mistakes import Mistake, confusions, mistakes
 from cifarzoo.evaluation.predictions import Predictions
 from cifarzoo.evaluation.subject import Subject, find_subject, seeds_of
 from cifarzoo.evaluation.text import as_rows, temperature_note
+from cifarzoo.evaluation.trajectory import logged_or_measured
 from cifarzoo.metrics import calibration_bins, log_softmax
 from cifarzoo.pretrained.files import find
 from cifarzoo.pretrained.manifest import manifest
@@ -83,6 +84,8 @@ def write_report(
     )
     progress("draw the pictures", DRAWN * share)
     content = _content(subject, history, predictions, dataset)
+    if not subject.tag and RunFolder(name).kept.files():
+        content["trajectory"] = _trajectory(subject, RunFolder(name), dataset)
     out = out or (Path(f"{subject.tag}.html") if subject.tag else RunFolder(name).report_path)
     _write(out, content)
     if images:
@@ -164,6 +167,7 @@ def _content(subject: Subject, history: list[Subject], predictions: Predictions,
             *([("weights and model card", f"{subject.tag}.weights.h5, {subject.tag}.md")] if subject.tag else []),
         ],
         "config": yaml.safe_dump(subject.config, sort_keys=False, allow_unicode=True),
+        "trajectory": None,
         "slices": None,
     }
 
@@ -192,6 +196,12 @@ def _learning_curves(subject: Subject, history: list[Subject]) -> dict[str, str]
     if len(logs) > 1:
         caption += f" Mean of {len(logs)} seeds; the band is one standard deviation on either side."
     return _picture(lambda: figures.learning_curves({subject.name: logs}), "learning curves", caption)
+
+
+def _trajectory(subject: Subject, folder: RunFolder, dataset: Dataset) -> dict[str, str]:
+    rows = logged_or_measured(folder, subject.log(), subject.split, dataset)
+    name = f"{SPLIT_NAMES.get(subject.split, subject.split)} images"
+    return _picture(lambda: figures.trajectory({name: rows}), "error and loss of the weights kept along the way")
 
 
 def _reliability(logits: np.ndarray, labels: np.ndarray, metrics: dict[str, Any]) -> dict[str, str]:

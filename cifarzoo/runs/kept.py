@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+KEPT = "kept"
+
 
 class KeptWeights:
     """The weight files in a run's folder `kept`, named after the number of steps before them.
@@ -12,7 +14,7 @@ class KeptWeights:
     """
 
     def __init__(self, run: Path):
-        self.folder = run / "kept"
+        self.folder = run / KEPT
 
     def path(self, step: int) -> Path:
         """Return where the weights after a number of steps are kept."""
