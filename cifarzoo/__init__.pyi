@@ -46,6 +46,7 @@ __all__ = [
     "cifar_resnet44",
     "cifar_resnet542",
     "cifar_resnet56",
+    "cifar_resnet8",
     "cifar_resnet9",
     "cifar_resnext",
     "cifar_resnext29_16x64d",
@@ -2438,6 +2439,50 @@ def cifar_resnet9(
         WeightsError: the weights do not exist, are damaged, or belong to another network.
 
     Reference: How to Train Your ResNet (cifar10-fast) (2018).
+    """
+
+def cifar_resnet8(
+    classes: int = 10,
+    load_weights: bool | str | os.PathLike | None = False,
+    include_top: bool = True,
+    include_preprocessing: bool = True,
+    classifier_activation: str | Callable | None = None,
+    name: str | None = None,
+    statistics: str | Sequence | Mapping | None = None,
+    image_size: int = 32,
+) -> keras.Model:
+    """ResNet-8 of MLPerf Tiny, for microcontrollers.
+
+    Args:
+        classes: Number of outputs; by default that of the weights, or 10.
+        load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
+            of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
+            its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
+            that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
+            either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
+            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        include_top: If False, the model ends with the last feature map, before pooling.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
+            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        classifier_activation: None for logits, otherwise an activation such as "softmax".
+        name: Name of the Keras model; by default the factory's.
+        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+            loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
+            "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
+            "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
+            three numbers each, R, G, B: on 0-1 if none is above 1, else on 0-255. Or {"mean": [...], "std": [...]} on
+            0-255, as files record them.
+        image_size: Height and width of the images. Layers and weights are the same for every size, as the network ends
+            in global pooling. With a tag or path, the default is that of the weights.
+
+    Returns:
+        A functional `keras.Model` from [batch, height, width, 3] to [batch, classes] float32, or to a feature map.
+
+    Raises:
+        ModelError: an argument does not fit.
+        WeightsError: the weights do not exist, are damaged, or belong to another network.
+
+    Reference: MLPerf Tiny Benchmark (2021).
     """
 
 def cifar_airbench94(

@@ -39,6 +39,7 @@ CASES = [
     Case("cifar_wide_resnet", {"depth": 10, "width": 2, "dropout": 0.3}, (8, 8, 128)),
     Case("cifar_resnext29_32x4d", {}, (8, 8, 1024)),
     Case("cifar_resnet18", {}, (4, 4, 512)),
+    Case("cifar_resnet8", {}, (8, 8, 64)),
     Case("cifar_resnet9", {}, (4, 4, 512)),
     Case("cifar_resnet9", {"stem": "whitening", "ghost_batch_size": 2}, (4, 4, 512), plain_keras=False),
     Case("cifar_airbench94", {}, (3, 3, 256), plain_keras=False),

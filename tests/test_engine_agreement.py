@@ -16,6 +16,7 @@ MODELS = {
     "resnet20_preactivated": ("cifar_resnet20", {"block_type": "preactivated", "shortcut_type": "B"}),
     "resnet110": ("cifar_resnet110", {}),
     "resnet18": ("cifar_resnet18", {}),
+    "resnet8": ("cifar_resnet8", {}),
     "resnet9": ("cifar_resnet9", {}),
     "resnet9_whitening": (
         "cifar_resnet9",

@@ -30,6 +30,7 @@ MODELS = {
     "resnet9": ("cifar_resnet9", {}),
     "airbench94": ("cifar_airbench94", {}),
     "resnet18": ("cifar_resnet18", {}),
+    "resnet8": ("cifar_resnet8", {}),
     "resnext29_32x4d": ("cifar_resnext29_32x4d", {}),
     "shake_shake26_2x32d": ("cifar_shake_shake26_2x32d", {}),
     "pyramidnet110_a48_batch": ("cifar_pyramidnet110_a48", {"shake_drop": True, "shake_drop_mask": "batch"}),

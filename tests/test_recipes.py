@@ -27,7 +27,7 @@ ROWS = [
     for experiment in read_experiments(path)
 ]
 # Of our own making: there is no original to compare with.
-OWN = {"resnet20_90ep", "resnet9_bag_of_tricks"}
+OWN = {"resnet20_90ep", "resnet8", "resnet9_bag_of_tricks"}
 
 
 class Original(NamedTuple):
