@@ -6,7 +6,8 @@ a resumed run draws what the uninterrupted one would have drawn, and a batch tha
 numbers as a whole one.
 
 The key is (seed, step). The counter is (position in the global batch, stream * 65536 + pair), and both output words are
-used. Position -1 stands for the batch as a whole; step -1 for numbers that an image keeps for the whole run.
+used. Position -1 stands for the batch as a whole; step -1 for numbers that an image keeps for the whole run; steps from
+-2 downwards for the views of `Draws.in_view`.
 """
 
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ class Draws:
 
     Attributes:
         seed: The experiment's seed, an integer or an int32 scalar.
-        step: The training step, an int32 scalar.
+        step: The training step, an int32 scalar; int32 [batch, 1] in views, which have no numbers for the batch.
         index: Position of each image in the global batch, int32 [batch].
         epoch: Number of completed passes over the data set, an int32 scalar. Only the alternating flip reads it.
         image_id: Position of each image in the data set, int32 [batch]. Only the alternating flip reads it.
@@ -73,6 +74,14 @@ class Draws:
     def with_stream(self, stream: int) -> "Draws":
         """Return the same seed, step and positions with another stream."""
         return replace(self, stream=stream, prefetched=None)
+
+    def in_view(self, view) -> "Draws":
+        """Return draws that depend on the seed, the view and the image only, not on the step.
+
+        Args:
+            view: Number of the view, int32 scalar or [batch, 1]. It takes the place of the epoch.
+        """
+        return replace(self, step=-2 - view, index=self.image_id, epoch=view)
 
     def streams(self, counts: Sequence[tuple[int, int]]) -> list["Draws"]:
         """Return streams 0, 1, ... with their numbers drawn in one call, which costs less than many small ones.

@@ -6,6 +6,7 @@ _SGD = "the optimizer is SGD; train_parameters has its momentum, nesterov, weigh
 _PRECISION = "write precision: bfloat16"
 _LOGDIR = "write train_parameters.logdir and run_name: a run is kept in logdir/run_name/seedN"
 _DECAY = "write train_parameters.weight_decay: twice the factor of Keras' L2"
+_TEACHER = "write teacher: {model: NAME, temperature: 4, weight: 0.9}"
 
 HINTS = {
     **dict.fromkeys(("lr", "learning_rate", "initial_lr", "base_lr", "max_lr", "lr_schedule", "lr_scheduler"), _RATE),
@@ -14,6 +15,7 @@ HINTS = {
     **dict.fromkeys(("amp", "mixed_precision", "fp16", "bf16", "bfloat16"), _PRECISION),
     **dict.fromkeys(("output_dir", "out_dir", "save_dir", "log_dir", "checkpoint_dir", "name"), _LOGDIR),
     **dict.fromkeys(("l2_reg", "l2", "wd"), _DECAY),
+    **dict.fromkeys(("distillation", "distill", "kd", "knowledge_distillation", "teachers"), _TEACHER),
     "batch": "write train_parameters.batch_size",
     "ema": "write train_parameters.ema_decay",
     "gpus": "write distribution: mirrored, or leave it out: all devices are used",

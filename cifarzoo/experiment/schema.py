@@ -22,6 +22,7 @@ from cifarzoo.experiment.hints import HINTS, SEED_ARGUMENTS, SEED_MODEL_PARAMETE
 from cifarzoo.experiment.labels import Drop, Labels
 from cifarzoo.experiment.resizing import FULL_SIZE, ImageSizes
 from cifarzoo.experiment.schedules import Lengths
+from cifarzoo.experiment.teacher import TeacherParameters, check_views
 from cifarzoo.experiment.train_parameters import TrainParameters
 from cifarzoo.strict_model import (
     Boolean,
@@ -67,6 +68,7 @@ class Experiment(Strict):
     backend: Literal["tensorflow", "jax"] | None = None
     xla: Boolean = False
     init_weights: PathText | None = None
+    teacher: TeacherParameters | None = None
     in_memory: InMemory | None = None
 
     @model_validator(mode="before")
@@ -124,6 +126,12 @@ class Experiment(Strict):
             raise ValueError(f"seeds must differ, got {self.seeds}")
         if self.train_split == "train" and self.val_split == "validation":
             raise ValueError("val_split: validation is part of train; choose train_split: train45k with it")
+        return self
+
+    @model_validator(mode="after")
+    def _views_are_of_single_images(self) -> Self:
+        if self.teacher and self.teacher.views:
+            check_views(self.augmentation)
         return self
 
     _source: str = PrivateAttr("")

@@ -29,10 +29,15 @@ from cifarzoo.training.losses import LOSSES
 from cifarzoo.training.optimizers.sgd import SGD
 from cifarzoo.training.parts import Parts
 from cifarzoo.training.sources import initial_weights
+from cifarzoo.training.teacher import Teacher
 
 
 def build_parts(
-    experiment: Experiment, dataset: Dataset | DatasetInfo, plan: Plan, model: keras.Model | None = None
+    experiment: Experiment,
+    dataset: Dataset | DatasetInfo,
+    plan: Plan,
+    model: keras.Model | None = None,
+    teacher: Teacher | None = None,
 ) -> Parts:
     """Build everything an engine needs except the model, which it builds itself in its own scope.
 
@@ -41,6 +46,7 @@ def build_parts(
         dataset: The data set, or its sizes.
         plan: The experiment's plan.
         model: The user's own model, of which every engine trains a copy; by default the experiment names the model.
+        teacher: What `build_teacher` returns.
 
     Raises:
         ExperimentError: an entry of `augmentation` does not fit.
@@ -53,6 +59,7 @@ def build_parts(
         augment=build_augmentation(experiment, dataset),
         loss=LOSSES[parameters.loss],
         label_smoothing=parameters.label_smoothing,
+        teacher=teacher,
         optimizer=build_optimizer(experiment),
         averaging=build_averaging(experiment, plan.images),
         batch_size=parameters.batch_size,

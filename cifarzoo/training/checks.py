@@ -99,7 +99,14 @@ def kind_of_probabilities(outputs: np.ndarray) -> str:
 def _check_loss(experiment, model):
     """A model that learns its gates by policy gradients needs the likelihood as its loss."""
     loss = experiment.train_parameters.loss
-    if loss != "cross_entropy" and any(isinstance(layer, PolicyGradient) for layer in all_layers(model)):
+    if not any(isinstance(layer, PolicyGradient) for layer in all_layers(model)):
+        return
+    if experiment.teacher:
+        raise ExperimentError(
+            f"{experiment.location}: teacher: {experiment.model} learns its gates by policy gradients under the "
+            "cross-entropy of labels only; train its other stages with a teacher"
+        )
+    if loss != "cross_entropy":
         raise ExperimentError(
             f"{experiment.location}: train_parameters.loss: {experiment.model} learns its gates under cross_entropy "
             f"only, got {loss}"

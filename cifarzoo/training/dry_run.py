@@ -47,29 +47,27 @@ def print_plan(experiments: list[Experiment]) -> int:
     for (experiment, job, cost), document in zip(planned, documents, strict=True):
         own = _without(document, shared)
         print(f"---\n{_yaml(own) if own else ''}{_describe(experiment, job, cost)}")
-        total += len(experiment.seeds) * _hours(job, cost)
+        total += len(experiment.seeds) * cost.hours(job)
     runs = sum(len(experiment.seeds) for experiment, *_ in planned)
     if runs > 1:
         print(f"# total: {runs} runs, about {_duration(total)} one after another")
     return len(experiments) - len(planned)
 
 
-def _hours(job: Job, cost: Cost) -> float:
-    return job.experiment.operations(cost.macs, job.plan.full_size_images()) / cost.rate / 3600
-
-
 def _describe(experiment: Experiment, job: Job, cost: Cost) -> str:
     """Describe an experiment in YAML comments."""
     plan, seeds = job.plan, len(experiment.seeds)
     images = plan.total * plan.batch_size
-    operations = job.experiment.operations(cost.macs, plan.full_size_images())
+    own, teachers = cost.operations(job)
+    operations = own + teachers
+    of_teacher = f" ({teachers / 1e15:.3g} of them the teacher's)" if teachers else ""
     size = (
         f"{experiment.name}: {seeds} run{'s' * (seeds > 1)} of {plan.total:,} steps = {images:,} images "
         f"({images / plan.images:.1f} epochs), {cost.parameters:,} parameters"
     )
     time = (
-        f"{operations / 1e15:.3g} PFLOP per run; about {_duration(_hours(job, cost))} each at {cost.rate / 1e9:,.0f} "
-        f"GFLOP/s, estimated here in {job.experiment.precision}"
+        f"{operations / 1e15:.3g} PFLOP per run{of_teacher}; about {_duration(cost.hours(job))} each at "
+        f"{cost.rate / 1e9:,.0f} GFLOP/s, estimated here in {job.experiment.precision}"
     )
     lines = [size, time]
     if warning := average_warning(experiment, plan):

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -45,8 +46,12 @@ def measure_pace(job: Job) -> Pace:
     Raises:
         CifarzooError: the experiment does not fit.
     """
+    teacher = job.parts.teacher
+    if teacher and teacher.views:
+        teacher = dataclasses.replace(teacher, views=1)
     parts = dataclasses.replace(
         job.parts,
+        teacher=teacher,
         build_model=functools.partial(_fresh_model, job),
         image_size=lambda step: job.plan.full_size,
         max_steps_per_call=max(PROBE_CALLS),
@@ -56,6 +61,8 @@ def measure_pace(job: Job) -> Pace:
         started = time.perf_counter()
         engine = engines.current().create_engine(parts, dataset, job.seeds[0])
         images, batch_size = dataset.size(parts.train_split), parts.batch_size
+        if teacher and teacher.views and engine.teacher:  # reading logits costs the same whatever they are
+            engine.teacher.keep(np.zeros((1, images, dataset.classes), np.float16))
         seconds = startup = 0.0
         for number, steps in enumerate(PROBE_CALLS):
             if number > 1 and seconds * steps > PROBE_SECONDS:
@@ -109,11 +116,29 @@ def _resnet20(precision: str, distribution: str) -> Job:
 
 
 class Cost(NamedTuple):
-    """What a network costs: multiply-accumulates per image, number of weights, operations per second in training."""
+    """What a network costs: multiply-accumulates per image, number of weights, operations per second in training.
+
+    And of its teachers: multiply-accumulates per image, and operations per second of their prediction.
+    """
 
     macs: int
     parameters: int
     rate: float
+    teacher_macs: int = 0
+    teacher_rate: float = 1.0
+
+    def hours(self, job: Job) -> float:
+        """Return how long a run takes."""
+        own, teachers = self.operations(job)
+        return (own / self.rate + teachers / self.teacher_rate) / 3600
+
+    def operations(self, job: Job) -> tuple[float, float]:
+        """Return the floating-point operations of a run: those of the network, and those of its teachers."""
+        experiment, plan = job.experiment, job.plan
+        own = experiment.operations(self.macs, plan.full_size_images())
+        if experiment.teacher is None:
+            return own, 0.0
+        return own, experiment.teacher.operations(self.teacher_macs, plan.total, plan.batch_size, plan.images)
 
 
 class Costs:
@@ -144,6 +169,7 @@ class Costs:
         """Return the cost of a job's network, with the prediction rate as its rate."""
         experiment = job.experiment
         network = [
+            experiment.teacher and experiment.teacher.names,
             experiment.module,
             experiment.model,
             experiment.model_parameters,
@@ -163,18 +189,28 @@ def _measure_prediction(job: Job) -> Cost:
     with without_tensorflow():
         model = _fresh_model(job, 0)
         multiply_accumulates, parameters = macs(model), model.count_params()
+        teacher_macs = parts.teacher.macs if parts.teacher else 0
         del model
         per_call = ACCELERATOR_PREDICTION if on_accelerator(job.experiment) else CPU_PREDICTION
-        images = int(np.clip(per_call / (2 * multiply_accumulates), 16, dataset.size("test")))
+        images = int(np.clip(per_call / (2 * max(multiply_accumulates, teacher_macs)), 16, dataset.size("test")))
         few = dataclasses.replace(dataset, test=dataset.test.take(slice(images)))
         engine = engines.current().create_engine(parts, few, 0)
-        engine.predict("test")  # compiles
-        seconds = []
-        for _ in range(PREDICTIONS):
-            started = time.perf_counter()
-            engine.predict("test")
-            seconds.append(time.perf_counter() - started)
-    return Cost(multiply_accumulates, parameters, 2 * multiply_accumulates * images / min(seconds))
+        rate = 2 * images / _shortest(engine.predict)
+        teacher_rate = 2 * images / _shortest(engine.teacher.logits) if engine.teacher else 1.0
+    return Cost(
+        multiply_accumulates, parameters, rate * multiply_accumulates, teacher_macs, teacher_rate * (teacher_macs or 1)
+    )
+
+
+def _shortest(predict: Callable[[str], object]) -> float:
+    """Return the shortest time of a prediction of the test split, without compilation."""
+    predict("test")
+    seconds = []
+    for _ in range(PREDICTIONS):
+        started = time.perf_counter()
+        predict("test")
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
 
 
 def without_others(distribution):

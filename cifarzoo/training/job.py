@@ -1,5 +1,6 @@
 """A job: one experiment, settled for this machine, that preflight, training, estimates and the queue all take."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import keras
 
 from cifarzoo.data import Dataset
 from cifarzoo.data.info import DatasetInfo
-from cifarzoo.errors import ExperimentError
+from cifarzoo.errors import CifarzooError, ExperimentError
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs.folder import RunFolder
@@ -18,6 +19,8 @@ from cifarzoo.training.engines.interface import Engine
 from cifarzoo.training.parts import Parts
 from cifarzoo.training.resolve_auto import resolve_auto
 from cifarzoo.training.sources import INITIAL, Sources, hash_weights, sources_of
+from cifarzoo.training.teacher_files import teacher_file
+from cifarzoo.training.teacher_models import build_teacher
 from cifarzoo.training.training_data import training_data
 
 
@@ -34,6 +37,7 @@ class Job:
         replicas: Number of devices that share a batch.
         is_chief: Whether this process writes the runs' files; other workers only compute.
         initial_weights: Hash of the weights of the user's own model, None if the experiment names the model.
+        own_teachers: Hashes of the weights of the user's own models that teach; none if the experiment names them.
     """
 
     experiment: Experiment
@@ -44,13 +48,29 @@ class Job:
     replicas: int
     is_chief: bool
     initial_weights: str | None = None
+    own_teachers: tuple[str, ...] = ()
 
     def sources(self, seed: int) -> Sources:
         """Hash what a seed's run depends on outside its document; see `check_sources`."""
         own = {INITIAL: [self.initial_weights]} if self.initial_weights else {}
         if not isinstance(self.experiment.dataset, str):
             own |= {f"images of {self.dataset.name}": [self.arrays.digest]}
-        return own | sources_of(self.experiment, seed)
+        return own | self.teacher_sources() | sources_of(self.experiment, seed)
+
+    def teacher_sources(self) -> Sources:
+        """Hash the weights of the teachers, as far as they exist."""
+        hashes: Sources = {}
+        for number, name in enumerate(self.experiment.teacher.names if self.experiment.teacher else ()):
+            if self.own_teachers:
+                hashes[f"teacher {name}"] = [self.own_teachers[number]]
+                continue
+            with contextlib.suppress(CifarzooError):  # `load_teachers` says what is wrong
+                hashes[f"teacher {name}"] = list(teacher_file(name, self.experiment, self.dataset.classes).hashes)
+        return hashes
+
+    def teacher_names(self) -> str:
+        """Return the names of the teachers, for messages."""
+        return " and ".join(self.experiment.teacher.names) if self.experiment.teacher else ""
 
     def folder(self, seed: int) -> RunFolder:
         """Return the folder of a seed's run."""
@@ -77,6 +97,7 @@ def prepare(
     dataset: Dataset | DatasetInfo,
     seeds: Sequence[int] | None = None,
     model: keras.Model | None = None,
+    teachers: Sequence[keras.Model] = (),
 ) -> Job:
     """Settle everything about an experiment that depends on this machine, and build its parts except the model.
 
@@ -87,6 +108,7 @@ def prepare(
         dataset: The data set that it names, or its sizes; the job has it as `labels` and `drop` change it.
         seeds: Those that train together; by default all of the experiment's.
         model: The user's own model, which is trained instead of the one that the experiment names.
+        teachers: The user's own models, which teach instead of those that the experiment names.
 
     Raises:
         ExperimentError: parts of the experiment do not fit each other, the data set or this machine.
@@ -110,6 +132,7 @@ def prepare(
         )
     experiment = resolve_auto(experiment, seeds, images, dataset.inputs.size)
     plan = Plan(experiment, images, dataset.inputs.size)
-    parts = build_parts(experiment, dataset, plan, model)
+    parts = build_parts(experiment, dataset, plan, model, build_teacher(experiment, dataset, teachers))
     is_chief, weights = module.is_chief(experiment.distribution), model and hash_weights(model)
-    return Job(experiment, seeds, dataset, plan, parts, replicas, is_chief, weights)
+    own_teachers = tuple(map(hash_weights, teachers))
+    return Job(experiment, seeds, dataset, plan, parts, replicas, is_chief, weights, own_teachers)

@@ -18,7 +18,7 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
     Returns:
         A scalar of the logits' dtype, at least float32.
     """
-    logits = _wide(logits)
+    logits = wide(logits)
     return -ops.mean(ops.sum(_targets(logits, labels, label_smoothing) * ops.log_softmax(logits), axis=-1))
 
 
@@ -27,15 +27,15 @@ def squared(logits, labels, label_smoothing=0.0):
 
     sungyubkim/cifar_jax minimises it (`optax.l2_loss`). Arguments and result are those of `cross_entropy`.
     """
-    logits = _wide(logits)
+    logits = wide(logits)
     return 0.5 * ops.mean(ops.sum(ops.square(logits - _targets(logits, labels, label_smoothing)), axis=-1))
 
 
 LOSSES: dict[LossName, Callable] = {"cross_entropy": cross_entropy, "squared": squared}
 
 
-def _wide(logits):
-    # Also bfloat16, whose eight bits are too few for a mean of logarithms.
+def wide(logits):
+    """Return logits in at least float32; bfloat16 has too few bits for a mean of logarithms."""
     return ops.cast(logits, "float32") if "float16" in str(logits.dtype) else logits
 
 

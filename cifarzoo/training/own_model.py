@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
 from cifarzoo.models import registry
 from cifarzoo.training.build import check_is_functional, no_exit
 from cifarzoo.training.checks import kind_of_probabilities
+from cifarzoo.training.teacher_files import FROM_PYTHON
 
 # Images for which outputs are computed, to see whether they are probabilities.
 IMAGES = 10
@@ -62,6 +64,32 @@ def own_model_of(model: Any, dataset: Dataset, seed: int, arguments: dict[str, A
     if kind := kind_of_probabilities(outputs.astype("float32")):
         raise ModelError(f"{model.name}: returns probabilities, like a {kind}; it must return logits")
     return model
+
+
+def own_teachers_of(document: dict[str, Any]) -> list[keras.Model]:
+    """Return the user's own models that `teacher` holds, and write their names there instead.
+
+    Args:
+        document: Keys of an experiment. A `teacher` that is no mapping becomes one.
+
+    Raises:
+        ModelError: own models and names are mixed.
+    """
+    if document.get("teacher") is None:
+        return []
+    section = document["teacher"]
+    section = dict(section) if isinstance(section, Mapping) else {"model": section}
+    teachers = section.get("model")
+    several = list(teachers) if isinstance(teachers, list | tuple) else [teachers]
+    models = [teacher for teacher in several if isinstance(teacher, keras.Model)]
+    if models:
+        if len(models) < len(several):
+            raise ModelError("teacher: your own models and names cannot be mixed; cifarzoo.load(NAME) loads a name")
+        counted = [f" {number}" if len(models) > 1 else "" for number in range(1, len(models) + 1)]
+        names = [f"{model.name}{count}{FROM_PYTHON}" for model, count in zip(models, counted, strict=True)]
+        section["model"] = names if isinstance(teachers, list | tuple) else names[0]
+    document["teacher"] = section
+    return models
 
 
 def precision_of(model: keras.Model) -> str:

@@ -9,6 +9,7 @@ import keras
 
 from cifarzoo.training.averaging import Lookahead, MovingAverage
 from cifarzoo.training.optimizers.rule import Rule
+from cifarzoo.training.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Parts:
         augment: Function of (images, labels, draws) to images and labels of the same batch.
         loss: Function of (logits, labels, label_smoothing) to a scalar.
         label_smoothing: Share of the probability spread evenly over all classes.
+        teacher: The networks whose outputs are learned besides the labels; None without.
         optimizer: The update rule.
         averaging: The rule of a second set of weights, which is then the one to evaluate; None without one.
         batch_size: Images per step, over all replicas.
@@ -39,6 +41,7 @@ class Parts:
     augment: Callable[[Any, Any, Any], tuple[Any, Any]]
     loss: Callable[..., Any]
     label_smoothing: float
+    teacher: Teacher | None
     optimizer: Rule
     averaging: MovingAverage | Lookahead | None
     batch_size: int

@@ -12,6 +12,7 @@ from cifarzoo.training.checks import check_model, check_outputs
 from cifarzoo.training.job import Job
 from cifarzoo.training.keeping import check_kept_size
 from cifarzoo.training.sources import check_sources
+from cifarzoo.training.teacher_views import check_teacher, stored
 from cifarzoo.training.try_callbacks import try_callbacks
 from cifarzoo.training.user_callbacks import DIRECTIONS, TRAIN_DIRECTIONS, Callbacks
 
@@ -60,6 +61,8 @@ def what_a_check_sees(experiment: Experiment) -> str:
         parameters.pop(key)
     for key in NUMBERS:
         parameters[key] = bool(parameters[key])
+    if teacher := document["teacher"]:
+        document["teacher"] = {"model": teacher["model"], "views": bool(teacher["views"])}
     return json.dumps(document, sort_keys=True)
 
 
@@ -76,8 +79,12 @@ def preflight(job: Job, callbacks: Callbacks = ()) -> None:
     workers = engines.current().workers(job.experiment.distribution)
     agree_on_run(workers, job, job.seeds[0], "the check of")
     batch = IMAGES_PER_REPLICA * job.replicas
+    teacher = job.parts.teacher
+    if teacher and teacher.views:
+        teacher = dataclasses.replace(teacher, views=1)
     parts = dataclasses.replace(
         job.parts,
+        teacher=teacher,
         batch_size=batch,
         accumulate=1,
         eval_batch_size=2 * batch,
@@ -94,6 +101,11 @@ def preflight(job: Job, callbacks: Callbacks = ()) -> None:
     share = trained[0].images_at_once / batch  # of a batch, in front of BatchNormalization
     check_model(job.experiment, trained[0].model, round(share * job.parts.batch_size / job.parts.accumulate))
     check_kept_size(job.experiment, job.plan, trained[0].model)
+    for engine in trained:
+        if teacher and engine.teacher:
+            logits = check_teacher(job, engine.teacher.logits("train", 0 if teacher.views else None))
+            if teacher.views:
+                engine.teacher.keep(stored(logits)[None])
     indices = np.arange(STEPS * batch, dtype=np.int32).reshape(STEPS, batch) % len(few.train)
     rates = np.full(STEPS, 0.01)
     if len(trained) > 1:

@@ -12,7 +12,8 @@ from cifarzoo.experiment.resizing import FULL_SIZE
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.experiment.train_parameters import LONGEST_CALL
 from cifarzoo.hardware import accelerator_name, bfloat16_fault, bfloat16_is_fast
-from cifarzoo.models.catalogue import find
+from cifarzoo.models.catalogue import catalogue, find
+from cifarzoo.pretrained.manifest import find_entry, manifest
 from cifarzoo.runs.folder import RunFolder
 
 logger = logging.getLogger("cifarzoo")
@@ -80,13 +81,25 @@ def _steps_per_call(experiment, images, full_size):
         macs = catalogued_macs(experiment) * (full_size / FULL_SIZE) ** 2
     except ModelError:  # of the user's own module
         return LONGEST_CALL
+    operations = experiment.operations(macs, batch_size)
+    if experiment.teacher and not experiment.teacher.views:
+        teacher_macs = _teacher_macs(experiment) * (full_size / FULL_SIZE) ** 2
+        operations += experiment.teacher.operations(teacher_macs, 1, batch_size, images)
     if not on_accelerator(experiment):
-        return _at_most(LONGEST_CALL, CPU_CALL / experiment.operations(macs, batch_size))
-    longest = _at_most(-(-images // batch_size), ACCELERATOR_CALL / experiment.operations(macs, batch_size))
+        return _at_most(LONGEST_CALL, CPU_CALL / operations)
+    longest = _at_most(-(-images // batch_size), ACCELERATOR_CALL / operations)
     try:
         return _dividing(Plan(experiment, images, full_size), longest)
     except CifarzooError:  # `prepare` says what is wrong with it
         return longest
+
+
+def _teacher_macs(experiment):
+    """Return the multiply-accumulates of the teachers that are published weights or networks of the zoo."""
+    entries = {name: find_entry(name, manifest()) for name in experiment.teacher.names}
+    models = (entry.model if entry else name for name, entry in entries.items())
+    classes = "100" if experiment.dataset == "cifar100" else "10"
+    return sum(record.macs[classes] for name in models if (record := catalogue().get(name)))
 
 
 def _at_most(longest, steps):

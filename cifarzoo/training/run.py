@@ -31,6 +31,7 @@ from cifarzoo.training.keeping import check_kept_size
 from cifarzoo.training.meters import Meters
 from cifarzoo.training.sources import check_sources
 from cifarzoo.training.stopping import Interrupted
+from cifarzoo.training.teacher_views import measure_teacher, view_logits
 from cifarzoo.training.training_data import count_changes, describe_changes
 from cifarzoo.training.user_callbacks import CallbackFailed, Callbacks, UserCallbacks
 
@@ -104,6 +105,22 @@ class Run:
             self._keep()
             self.save()
         self._finish_if_done()
+
+    def prepare_teacher(self, is_asked: Callable[[], bool]) -> None:
+        """Have the teacher, if there is one, ready to teach; see `cifarzoo.training.teacher_views`.
+
+        Args:
+            is_asked: Whether the process was asked to stop.
+        """
+        job, teacher = self.job, self.engine.teacher
+        if teacher is None or job.parts.teacher is None:
+            return
+        if self.step == 0 and self.seed == job.seeds[0]:
+            line = measure_teacher(job, self.engine)
+            if job.is_chief:
+                say(line)
+        if job.parts.teacher.views:
+            teacher.keep(view_logits(job, self.engine, self.workers, is_asked))
 
     def _restore(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> int:
         """Continue from a checkpoint; return the length of the log when it was written."""

@@ -101,6 +101,7 @@ def train_step(
     draws,
     step,
     rate,
+    lessons=None,
 ):
     """Train one step: augment, gradients, update, average.
 
@@ -109,23 +110,28 @@ def train_step(
         model: The Keras model; its own variables are neither read nor written.
         optimizer: The update rule of its variables.
         order: Its `VariableOrder`.
-        differentiate: Function of (trainable, others, images, labels) to the gradients of `objective`'s first result
-            and its second one.
+        differentiate: Function of (trainable, others, images, labels) and with a teacher (targets) to the gradients of
+            `objective`'s first result and its second one.
         after: Function of (tensors, earlier tensors) to `tensors`, with a control dependency on `earlier`.
         state: The state before the step.
         batch: Images uint8 [batch, height, width, 3], labels int32 [batch], height and width to train at.
         draws: Random numbers of the step's augmentation (`cifarzoo.augment.random.Draws`).
         step: Number of the step, counted from 0.
         rate: Learning rate, a scalar of the weights' dtype.
+        lessons: The teacher's `Lessons`, if there is one.
 
     Returns:
         The new state; and loss, error and gradient norm (before clipping, without weight decay) as a tensor [3].
     """
     images, labels, size = batch
+    teacher = parts.teacher
+    if teacher and teacher.views:
+        draws = draws.in_view(draws.epoch % teacher.views)
     images, labels = parts.augment(images, labels, draws)
+    targets = [teacher.targets(lessons, images, draws)] if teacher else []
     images = resize_down(ops.cast(images, model.inputs[0].dtype), size)
     gradients, loss, error, others = step_gradients(
-        parts, differentiate, after, state.trainable, state.others, images, labels
+        parts, differentiate, after, state.trainable, state.others, [images, labels, *targets]
     )
     trainable, slots, norm = optimizer.update(state.trainable, gradients, state.slots, rate, step)
     state = State(list(trainable), list(others), list(slots), state.averages)
@@ -136,7 +142,7 @@ def train_step(
     return state, ops.stack([ops.cast(value, dtype) for value in (loss, error, norm)])
 
 
-def objective(parts: Parts, model, trainable, others, images, labels):
+def objective(parts: Parts, model, trainable, others, images, labels, targets=None):
     """Compute what a step differentiates with respect to `trainable`.
 
     Args:
@@ -146,6 +152,7 @@ def objective(parts: Parts, model, trainable, others, images, labels):
         others: Values of its other variables: moving statistics, states of random layers.
         images: [batch, height, width, 3]; height and width may differ from the model's input.
         labels: int32 [batch], or float32 [batch, classes].
+        targets: The teacher's logits [batch, classes], if there is one.
 
     Returns:
         The loss plus the model's own losses; and a tuple of loss, error and the new values of `others`.
@@ -157,11 +164,13 @@ def objective(parts: Parts, model, trainable, others, images, labels):
         own_losses = model.losses
     others = [scope.get_current_value(variable) for variable in model.non_trainable_variables]
     loss = parts.loss(logits, labels, parts.label_smoothing)
+    if targets is not None and parts.teacher:
+        loss = parts.teacher.loss(logits, targets, loss)
     total = loss + sum(ops.cast(own, loss.dtype) for own in own_losses)
     return total, (loss, error_rate(logits, labels), others)
 
 
-def step_gradients(parts: Parts, differentiate, after, trainable, others, images, labels):
+def step_gradients(parts: Parts, differentiate, after, trainable, others, batch):
     """Compute the gradient of one step: one pass, several micro-batches, or SAM's two passes.
 
     With `accumulate` it is the mean over that many equal parts of the batch, computed one after another; each part has
@@ -175,8 +184,7 @@ def step_gradients(parts: Parts, differentiate, after, trainable, others, images
         after: See `train_step`.
         trainable: Values of the trainable variables.
         others: Values of the other variables.
-        images: The augmented batch.
-        labels: Its labels.
+        batch: The augmented images, their labels and, with a teacher, its logits for them.
 
     Returns:
         Gradients, loss, error, new values of `others`.
@@ -187,10 +195,10 @@ def step_gradients(parts: Parts, differentiate, after, trainable, others, images
         sums: list[Any] = []
         for number in range(count):
             # Strided, so that every replica's share of the batch has an equal share of each micro-batch.
-            batch = [images[number::count], labels[number::count]] if count > 1 else [images, labels]
+            part = [values[number::count] for values in batch] if count > 1 else batch
             if sums:
-                batch = after(batch, sums)
-            gradients, (loss, error, state) = differentiate(trainable, state, *batch)
+                part = after(part, sums)
+            gradients, (loss, error, state) = differentiate(trainable, state, *part)
             values = [*gradients, loss, error]
             sums = [a + b for a, b in zip(sums, values, strict=True)] if sums else values
         *gradients, loss, error = [value / count for value in sums] if count > 1 else sums

@@ -30,7 +30,7 @@ from cifarzoo.training.build import build_model
 from cifarzoo.training.checks import average_warning
 from cifarzoo.training.engines.cluster import has_workers
 from cifarzoo.training.job import prepare
-from cifarzoo.training.own_model import hashes_of, own_model_of, precision_of
+from cifarzoo.training.own_model import hashes_of, own_model_of, own_teachers_of, precision_of
 from cifarzoo.training.preflight import check_folders, preflight
 from cifarzoo.training.trainer import run
 from cifarzoo.training.user_callbacks import check_callbacks
@@ -118,7 +118,8 @@ def train(
         callbacks: Keras callbacks, or a single one; see `cifarzoo.training.trainer.run`.
         check: Train two steps on a few images first, so that the run does not fail later.
         changes: Keys of an experiments file or of its `train_parameters` that replace the recipe's, such as
-            `batch_size=64` or `schedule={"kind": "cosine", "peak": 0.1, "duration": {"epochs": 10}}`.
+            `batch_size=64` or `schedule={"kind": "cosine", "peak": 0.1, "duration": {"epochs": 10}}`. `teacher` may
+            also be a name, your own Keras model, or a list of either.
 
     Returns:
         A `TrainedRun`.
@@ -137,6 +138,7 @@ def train(
     if isinstance(model, keras.Model) and has_workers(distribution):
         raise ModelError(f"{model.name}: workers must join before Keras builds anything; pass a function instead")
     engines.current().join_cluster(distribution)
+    teachers = own_teachers_of(overrides)
     arrays = _checked_dataset(dataset, data_dir)
     own_model = own_model_of(model, arrays, seed, overrides.get("model_parameters", {}))
     parameters = {"logdir": os.fspath(logdir)} | ({"run_name": run_name} if run_name else {})
@@ -153,7 +155,7 @@ def train(
         call["in_memory"] = in_memory
     experiment = experiment_from([settings, call, overrides], "cifarzoo.train")
     callbacks = check_callbacks(callbacks, experiment.train_parameters.train_metrics)
-    job = prepare(experiment, arrays, experiment.seeds, own_model)
+    job = prepare(experiment, arrays, experiment.seeds, own_model, teachers)
     if warning := average_warning(job.experiment, job.plan):
         say(warning)
     folder = job.folder(seed)

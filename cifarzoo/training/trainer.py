@@ -81,6 +81,12 @@ def run_together(
         _agree(runs, f"the start of {job.experiment.name}")
         for run in runs:
             run.attempt(run.start)
+
+        def is_asked() -> bool:
+            return stop.signal is not None or (deadline is not None and time.monotonic() > deadline)
+
+        for run in runs:
+            run.attempt(run.prepare_teacher, is_asked)
         while training := [run for run in runs if run.outcome is None]:
             # A seed that was resumed from an earlier step than the others catches up alone.
             step = min(run.step for run in training)
@@ -101,8 +107,8 @@ def run_together(
             seconds = (time.perf_counter() - started) / len(together)  # each run's share of the device
             for run, own_sums in zip(together, sums, strict=True):
                 run.attempt(run.after_call, end, own_sums, seconds)
-            is_asked = stop.signal is not None or (deadline is not None and time.monotonic() > deadline)
-            if _conclude_call(together, end, is_asked) and not is_asked:
+            asked = is_asked()
+            if _conclude_call(together, end, asked) and not asked:
                 stop.note_other_worker()
         return [run.outcome for run in runs if run.outcome is not None]
 

@@ -23,6 +23,26 @@ def named_sums(values: Any) -> dict[str, float]:
     return dict(zip(SUMS, map(float, np.asarray(values)), strict=True))
 
 
+class EngineTeacher(Protocol):
+    """The teacher of an engine."""
+
+    def logits(self, split: str, view: int | None = None) -> np.ndarray:
+        """Compute the teacher's logits of a whole split, float32 [images, classes].
+
+        Args:
+            split: The split.
+            view: Augment the images as in this view, see `Draws.in_view`; None leaves them as they are.
+        """
+        ...
+
+    def keep(self, logits: np.ndarray) -> None:
+        """Train on these logits of a teacher with `views`, float16 [views, training images, classes].
+
+        Call it before `Engine.train`.
+        """
+        ...
+
+
 class Engine(Protocol):
     """Trains one run. Construct it with `Parts`, a `Dataset` and a seed.
 
@@ -32,12 +52,16 @@ class Engine(Protocol):
         seed: Of initial weights, order of images, augmentation and random layers.
         replicas: Number of devices that share a batch.
         images_at_once: Number of images over which BatchNormalization takes its statistics.
+        teacher: What `Parts.teacher` needs on the devices; None without a teacher.
     """
 
     model: keras.Model
     seed: int
     replicas: int
     images_at_once: int
+
+    @property
+    def teacher(self) -> EngineTeacher | None: ...  # noqa: D102
 
     def train(self, first_step: int, indices: np.ndarray, learning_rates: np.ndarray) -> dict[str, float]:
         """Train `len(indices)` steps in one compiled call.

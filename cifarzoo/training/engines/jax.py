@@ -29,6 +29,7 @@ from cifarzoo.training.engines.channel import Channel, timeout_seconds
 from cifarzoo.training.engines.cluster import has_workers, read_cluster
 from cifarzoo.training.engines.interface import named_sums
 from cifarzoo.training.engines.jax_program import Program
+from cifarzoo.training.engines.jax_teacher import JaxTeacher
 from cifarzoo.training.engines.seeds import SeedGroup
 from cifarzoo.training.parts import Parts
 from cifarzoo.training.step import State, VariableOrder, objective, train_step
@@ -124,6 +125,7 @@ class JaxEngine:
             jax.config.update("jax_compilation_cache_dir", str(parts.compilation_cache.resolve()))
         self.program = Program(self.step, parts.max_steps_per_call, self._replicated)
         self._compiled_predict = jax.jit(self._predict_batch, out_shardings=self._replicated)
+        self.teacher = JaxTeacher(self, parts.teacher, self._replicated, self._sharded) if parts.teacher else None
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -131,15 +133,16 @@ class JaxEngine:
         """Train `len(indices)` steps in one compiled call; see `Engine.train`."""
         arrays, size = self.training_arrays(), self.parts.image_size(first_step)
         train = self.program.by_loop if self.loops_on_device else self.program.by_step
-        state, sums = train(self.take_state(), arrays, self.seed, first_step, indices, learning_rates, size)
+        lessons = self.teacher and self.teacher.lessons()
+        state, sums = train(self.take_state(), arrays, self.seed, first_step, indices, learning_rates, size, lessons)
         self.put_state(state)
         return named_sums(sums)
 
     def training_arrays(self) -> tuple[jax.Array, jax.Array]:
         """Return images and labels to train on, on the device."""
-        return self._on_device(self.parts.train_split)
+        return self.on_device(self.parts.train_split)
 
-    def step(self, state: State, images, labels, step, indices, learning_rate, seed, *, size):
+    def step(self, state: State, images, labels, step, indices, learning_rate, seed, lessons=None, *, size):
         """Train one step on images of a size; a function to be traced. Returns the new state and sums [3]."""
         slots = jax.lax.with_sharding_constraint(jnp.arange(len(indices), dtype=jnp.int32), self._sharded)
         indices = jax.lax.with_sharding_constraint(indices, self._sharded)
@@ -147,20 +150,20 @@ class JaxEngine:
         draws = Draws(seed, step, slots, epoch, indices)
         batch = images[indices], labels[indices], size
         with arithmetic(self.parts.precision):
-            return self._one_step(state, batch, draws, step, learning_rate)
+            return self._one_step(state, batch, draws, step, learning_rate, lessons)
 
-    def _differentiate(self, trainable, others, images, labels):
+    def _differentiate(self, trainable, others, *batch):
         """Compute the gradients of `objective`, and its second result."""
         function = functools.partial(objective, self.parts, self.model)
         with fast_paths(self.model, training=True):
-            return jax.grad(function, has_aux=True)(trainable, others, images, labels)
+            return jax.grad(function, has_aux=True)(trainable, others, *batch)
 
     # ------------------------------------------------------------------------------------------------ evaluation
 
     def predict(self, split: str) -> np.ndarray:
         """Compute the logits of a whole split; see `Engine.predict`."""
         self._adopt_assignments()
-        images, _ = self._on_device(split)
+        images, _ = self.on_device(split)
         batches = evaluation_indices(len(images), self.parts.eval_batch_size, self.replicas)
         state = self._state
         if state.averages:
@@ -263,13 +266,16 @@ class JaxEngine:
     def share_with(self, other: "JaxEngine") -> None:
         """Use the data on the device and the compiled prediction of an engine of the same parts."""
         self._splits, self._compiled_predict = other._splits, other._compiled_predict
+        if self.teacher and other.teacher:
+            self.teacher.share_with(other.teacher)
 
     # ------------------------------------------------------------------------------------------------ devices
 
     def _put(self, value):
         return jax.device_put(np.array(value), self._replicated)
 
-    def _on_device(self, split):
+    def on_device(self, split: str) -> tuple[jax.Array, jax.Array]:
+        """Return images and labels of a split on the device."""
         if split not in self._splits:
             arrays = self._dataset.split(split)
             self._splits[split] = self._put(arrays.images), self._put(arrays.targets)

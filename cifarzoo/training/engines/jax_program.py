@@ -23,7 +23,7 @@ class Program:
         self.compiled_loop = jax.jit(self._loop, static_argnames=("size", "whole"), **options)
         self.compiled_step = jax.jit(step, static_argnames="size", **options)
 
-    def by_loop(self, state, arrays, seed, first_step, indices, learning_rates, size):
+    def by_loop(self, state, arrays, seed, first_step, indices, learning_rates, size, lessons=None):
         """Train `len(indices)` steps in one program; returns the state after them and the sums over them."""
         return self.compiled_loop(
             state,
@@ -34,19 +34,36 @@ class Program:
             padded(indices, self._longest),
             padded(learning_rates, self._longest),
             np.zeros(self._sums_shape, state.trainable[0].dtype),
+            lessons,
             size=size,
             whole=len(indices) == self._longest,
         )
 
-    def by_step(self, state, arrays, seed, first_step, indices, learning_rates, size):
+    def by_step(self, state, arrays, seed, first_step, indices, learning_rates, size, lessons=None):
         """Train the same steps by one program each."""
         sums = 0
         for k, (row, rate) in enumerate(zip(indices, learning_rates, strict=True)):
-            state, values = self.compiled_step(state, *arrays, np.int32(first_step + k), row, rate, seed, size=size)
+            step = np.int32(first_step + k)
+            state, values = self.compiled_step(state, *arrays, step, row, rate, seed, lessons, size=size)
             sums = sums + values
         return state, sums
 
-    def _loop(self, state, images, labels, seed, first_step, steps, indices, learning_rates, sums, *, size, whole):
+    def _loop(
+        self,
+        state,
+        images,
+        labels,
+        seed,
+        first_step,
+        steps,
+        indices,
+        learning_rates,
+        sums,
+        lessons=None,
+        *,
+        size,
+        whole,
+    ):
         """Run any number of steps; a function to be traced.
 
         The seed is no constant of the program, so that one program serves all seeds. The first `steps` of `indices`
@@ -57,7 +74,7 @@ class Program:
         def body(k, carry):
             state, sums = carry
             state, values = self._step(
-                state, images, labels, first_step + k, indices[k], learning_rates[k], seed, size=size
+                state, images, labels, first_step + k, indices[k], learning_rates[k], seed, lessons, size=size
             )
             return state, sums + values
 

@@ -24,6 +24,7 @@ from cifarzoo.training.engines.channel import Channel
 from cifarzoo.training.engines.cluster import has_workers, read_cluster
 from cifarzoo.training.engines.interface import SUMS, named_sums
 from cifarzoo.training.engines.strategies import get_strategy
+from cifarzoo.training.engines.tensorflow_teacher import TensorFlowTeacher
 from cifarzoo.training.parts import Parts
 from cifarzoo.training.step import State, VariableOrder, objective, train_step
 
@@ -106,12 +107,13 @@ class TensorFlowEngine:
         # `partial`, because TensorFlow takes another engine's method for this one, traced again, and warns.
         self._compiled_train = tf.function(functools.partial(self._train_steps), autograph=False)
         self._compiled_predict = tf.function(functools.partial(self._predict_batch), autograph=False)
+        self.teacher = TensorFlowTeacher(self, parts, parts.teacher, dataset) if parts.teacher else None
 
     # ------------------------------------------------------------------------------------------------ training
 
     def train(self, first_step: int, indices: np.ndarray, learning_rates: np.ndarray) -> dict[str, float]:
         """Train `len(indices)` steps in one compiled call; see `Engine.train`."""
-        images, labels = self._on_devices(self._parts.train_split)
+        images, labels = self.on_devices(self._parts.train_split)
         longest = self._parts.max_steps_per_call
         with fast_paths(self.model, training=True, synchronized=self.replicas > 1):
             sums = self._compiled_train(
@@ -122,14 +124,15 @@ class TensorFlowEngine:
                 tf.constant(padded(indices, longest)),
                 tf.constant(padded(learning_rates, longest), self.model.trainable_variables[0].dtype),
                 self._parts.image_size(first_step),
+                self.teacher and self.teacher.lessons(),
             )
         return named_sums(sums)
 
-    def _train_steps(self, images, labels, first_step, steps, indices, learning_rates, size):
+    def _train_steps(self, images, labels, first_step, steps, indices, learning_rates, size, lessons):
         one_step = functools.partial(self._train_step, size)
 
         def body(k, sums):
-            values = self._run(one_step, images, labels, first_step + k, indices[k], learning_rates[k])
+            values = self._run(one_step, images, labels, first_step + k, indices[k], learning_rates[k], lessons)
             return k + 1, sums + values
 
         start = tf.constant(0), tf.zeros([len(SUMS)], learning_rates.dtype)
@@ -143,22 +146,22 @@ class TensorFlowEngine:
         results = self._strategy.run(function, args=args)
         return tf.nest.map_structure(lambda value: self._strategy.experimental_local_results(value)[0], results)
 
-    def _train_step(self, size, images, labels, step, indices, learning_rate):
-        slots, indices = self._share(indices)
+    def _train_step(self, size, images, labels, step, indices, learning_rate, lessons):
+        slots, indices = self.share(indices)
         epoch = (step * self._parts.batch_size + slots[:, None]) // images.shape[0]
         draws = Draws(self.seed, step, slots, epoch, indices)
         batch = tf.gather(images, indices), tf.gather(labels, indices), size
-        state, sums = self._one_step(_values(self._variables), batch, draws, step, learning_rate)
+        state, sums = self._one_step(_values(self._variables), batch, draws, step, learning_rate, lessons)
         for variables, values in zip(self._variables, state, strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
         return sums
 
-    def _differentiate(self, trainable, others, images, labels):
+    def _differentiate(self, trainable, others, *batch):
         """Compute the gradients of `objective`, and its second result, as means over all replicas."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trainable)
-            total, (loss, error, others) = objective(self._parts, self.model, trainable, others, images, labels)
+            total, (loss, error, others) = objective(self._parts, self.model, trainable, others, *batch)
         gradients = tape.gradient(total, trainable)
         if self.replicas > 1:
             replica = tf.distribute.get_replica_context()
@@ -171,7 +174,7 @@ class TensorFlowEngine:
     def predict(self, split: str) -> np.ndarray:
         """Compute the logits of a whole split; see `Engine.predict`."""
         count = self._dataset.size(split)
-        images, _ = self._on_devices(split)
+        images, _ = self.on_devices(split)
         batches = evaluation_indices(count, self._parts.eval_batch_size, self.replicas)
         with self.averaged_weights(), fast_paths(self.model, training=False):
             logits = [self._compiled_predict(images, tf.constant(batch)).numpy() for batch in batches]
@@ -184,7 +187,7 @@ class TensorFlowEngine:
         return self._strategy.gather(logits, axis=0)
 
     def _predict_step(self, images, indices):
-        _, indices = self._share(indices)
+        _, indices = self.share(indices)
         return self.model(tf.cast(tf.gather(images, indices), self.model.inputs[0].dtype), training=False)
 
     @contextlib.contextmanager
@@ -222,19 +225,19 @@ class TensorFlowEngine:
 
     # ------------------------------------------------------------------------------------------------ replicas
 
-    def _on_devices(self, split):
+    def on_devices(self, split: str) -> tuple:
         """Return images and labels of a split as tensors, one copy for every replica."""
         if split not in self._splits:
             arrays = self._dataset.split(split)
             pair = arrays.images, arrays.targets
-            if self._strategy is None:
-                self._splits[split] = tuple(tf.constant(array) for array in pair)
-            else:
-                self._splits[split] = tuple(
-                    self._strategy.experimental_distribute_values_from_function(functools.partial(self._copy, array))
-                    for array in pair
-                )
+            self._splits[split] = tuple(map(self.spread, pair))
         return self._splits[split]
+
+    def spread(self, array: Any) -> Any:
+        """Return a tensor, or one copy of it for every replica."""
+        if self._strategy is None:
+            return tf.convert_to_tensor(array)
+        return self._strategy.experimental_distribute_values_from_function(functools.partial(self._copy, array))
 
     def _copy(self, array, context):
         """Return a tensor on the device of one replica."""
@@ -259,7 +262,7 @@ class TensorFlowEngine:
 
         self._strategy.run(spread)
 
-    def _share(self, indices):
+    def share(self, indices: Any) -> tuple:
         """Return this replica's slots in the global batch, and the indices of these slots."""
         size = indices.shape[0] // self.replicas
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group if self._strategy else 0
