@@ -78,6 +78,10 @@ class Spec(Strict):
         """None."""
         return 0
 
+    def misfit(self, image_size: int) -> str:
+        """Return why images of this height and width are too small for the parameters; "" if they are not."""
+        return ""
+
     @classmethod
     def with_files(cls, parameters: dict, folders: list[Path]) -> dict:
         """Return the parameters with the contents of files in place of their names.

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from cifarzoo.augment.base import Colour, Spec
 from cifarzoo.augment.policy_lists import check_policies, read_policies
+from cifarzoo.data.own_data import LARGEST
 from cifarzoo.errors import ExperimentError
 from cifarzoo.strict_model import Boolean, Number, WholeNumber
 from cifarzoo.strict_yaml import excerpt, existing_file
@@ -27,6 +28,12 @@ class Crop(Spec):
 
     padding: WholeNumber = Field(4, ge=0, le=16)
     mode: Literal["zero", "reflect"] = "zero"
+
+    def misfit(self, image_size: int) -> str:
+        """Reflected pixels come from inside the image."""
+        if self.mode == "zero" or self.padding < image_size:
+            return ""
+        return f"padding: must be less than {image_size}, the size of the images, where it reflects; got {self.padding}"
 
     @property
     def draws_per_image(self) -> int:
@@ -63,8 +70,13 @@ class Cutout(Spec):
     name = "cutout"
     kernel = "standard.cutout"
 
-    size: WholeNumber = Field(16, ge=1, le=32)
+    size: WholeNumber = Field(16, ge=1, le=LARGEST)
     fill: Colour = "mean"
+
+    def misfit(self, image_size: int) -> str:
+        """A larger square would cover whole images."""
+        fits = self.size <= image_size
+        return "" if fits else f"size: must be at most {image_size}, the size of the images, got {self.size}"
 
     @property
     def draws_per_image(self) -> int:

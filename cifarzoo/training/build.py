@@ -213,9 +213,13 @@ def build_augmentation(experiment: Experiment, dataset: Dataset | DatasetInfo) -
         ExperimentError: an entry does not fit.
     """
     try:
-        return pipeline.build(experiment.augmentation, dataset.classes, dataset.mean_colour)
+        built = pipeline.build(experiment.augmentation, dataset.classes, dataset.mean_colour)
     except ExperimentError as failure:
         raise ExperimentError(f"{experiment.location}: {failure}") from None
+    for augmentation in built.specs:
+        if problem := augmentation.misfit(dataset.inputs.size):
+            raise ExperimentError(f"{experiment.location}: augmentation: {augmentation.name}: {problem}")
+    return built
 
 
 def build_optimizer(experiment: Experiment) -> SGD:
