@@ -90,7 +90,7 @@ def _joined(root: Path, folders: str, key: str) -> dict[str, dict[str, Path]]:
     for name in folders.split("+"):
         folder = root / name
         if not folder.is_dir():
-            others = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != ".")
+            others = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
             raise DataError(
                 f"{folder}: no such folder; dataset.{key} names the folder of images to {key} on, and {root} has "
                 f"{', '.join(others) or 'none':.200}"
@@ -115,16 +115,14 @@ def _by_class(folder: Path, may_lack: bool = False) -> dict[str, dict[str, Path]
     if (folder / ANNOTATIONS).is_file():
         return _annotated(folder)
     classes: dict[str, dict[str, Path]] = {}
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+    for entry in sorted(folder.iterdir()):
         if _is_hidden(entry.name):
             continue
         if entry.is_dir():
             name = unicodedata.normalize("NFC", entry.name)
-            classes[name] = {f"{name}/{key}": path for key, path in _images_in(Path(entry.path))}
-        elif Path(entry.name).suffix.lower() in SUFFIXES:
-            raise DataError(
-                f"{entry.path}: lies in no class folder; move every image into a folder named after its class"
-            )
+            classes[name] = {f"{name}/{key}": path for key, path in _images_in(entry)}
+        elif entry.suffix.lower() in SUFFIXES:
+            raise DataError(f"{entry}: lies in no class folder; move every image into a folder named after its class")
     if not classes:
         raise DataError(f"{folder}: is empty; expected a folder of images per class")
     if not any(classes.values()):
@@ -167,7 +165,7 @@ def _annotated(folder: Path) -> dict[str, dict[str, Path]]:
 
 
 def _has_class_folders(folder: Path) -> bool:
-    return folder.is_dir() and any(entry.is_dir() and not _is_hidden(entry.name) for entry in os.scandir(folder))
+    return folder.is_dir() and any(entry.is_dir() and not _is_hidden(entry.name) for entry in folder.iterdir())
 
 
 def _is_hidden(name: str) -> bool:

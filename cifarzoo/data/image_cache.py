@@ -1,5 +1,6 @@
 """Keep the arrays of decoded images in the user's cache, so that the next run starts at once."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -76,4 +77,5 @@ def _keep(path: Path, decoded: OwnArrays) -> None:
         os.replace(temporary, path)
     except OSError as failure:
         logger.warning("%s: cannot be written (%s); the next run decodes the images again", path, failure.strerror)
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()

@@ -23,7 +23,7 @@ def check_memory(name: str, images: str, size: int) -> None:
     needed, free = COPIES * size, free_memory()
     if free is not None and needed > free:
         raise DataError(
-            f"data set {name!r}: {images} need {_gigabytes(needed)} while they are trained on, but {_gigabytes(free)} "
+            f"data set {name!r}: {images} need {_text(needed)} while they are trained on, but {_text(free)} "
             "are free; choose a smaller size, or fewer images"
         )
 
@@ -33,8 +33,8 @@ def check_images(name: str, count: int, size: int) -> None:
     check_memory(name, f"{count:,} images of {size} x {size} pixels", count * size * size * 3)
 
 
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB"
+def _text(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 def free_memory() -> int | None:

@@ -15,7 +15,7 @@ from cifarzoo.errors import DataError, summarize
 from cifarzoo.notebook import say
 
 # What Pillow may open: no format that runs another program, as EPS does.
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MOST_PIXELS = 100_000_000  # of a picture; Pillow itself warns of 89 million
 AT_ONCE = 32  # pictures per task
 QUIET_SECONDS, LINE_SECONDS = 2.0, 30.0
@@ -94,11 +94,13 @@ def as_rgb(picture: Image.Image) -> Image.Image:
 def to_square(picture: Image.Image, size: int, fit: str, filter_name: str) -> np.ndarray:
     """Resize an RGB picture: its middle square ("crop") or all of it ("squash"); uint8 [size, size, 3]."""
     width, height = picture.size
-    side = min(width, height)
-    box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
+    if fit == "crop" and width != height:
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        # Not `resize` with a box, whose filter would reach beyond the box.
+        picture = picture.crop((left, top, left + side, top + side))
     if picture.size != (size, size):
-        resampling = Image.Resampling[filter_name.upper()]
-        picture = picture.resize((size, size), resampling, box if fit == "crop" else None)
+        picture = picture.resize((size, size), Image.Resampling[filter_name.upper()])
     return np.asarray(picture)
 
 

@@ -65,9 +65,10 @@ def _check_network() -> None:
 
 
 def _class_names(builder: Any) -> tuple[str, ...]:
-    features = builder.info.features or {}
-    if "image" not in features or not hasattr(features.get("label"), "names"):
-        raise DataError(f"expected the features image and label, which has classes; got {', '.join(features)}")
+    features = builder.info.features
+    keys = list(features.keys()) if hasattr(features, "keys") else []
+    if "image" not in keys or "label" not in keys or not hasattr(features["label"], "names"):
+        raise DataError(f"expected the features image and label, which has classes; got {', '.join(keys) or 'none'}")
     names = tuple(features["label"].names)
     if len(names) < 2:
         raise DataError("has a single class; expected at least two")
