@@ -21,11 +21,12 @@ class Plan:
         total: Steps of the whole run.
         images, full_size: As passed.
         log, val, checkpoint: Steps between two logs, validations and checkpoints.
+        patience: Steps without improvement after which training stops early; 0 without early stopping.
         kept: The steps after which the measured weights are kept.
 
     Raises:
         ExperimentError: parts of the schedule contradict each other, it has more steps than int32 can count, or
-            progressive resizing, Lookahead or kept weights do not fit into the run's length.
+            progressive resizing, Lookahead early stopping or kept weights do not fit into the run's length.
         TrainingError: the schedule has no step.
     """
 
@@ -58,6 +59,12 @@ class Plan:
             self.kept = KeptSteps(parameters.keep, self._lengths, self.total)
         except ValueError as failure:
             raise ExperimentError(f"{location}: train_parameters.keep.{failure}") from None
+        self.patience = self._lengths(parameters.early_stopping.patience) if parameters.early_stopping else 0
+        if parameters.early_stopping and not 1 <= self.patience < self.total:
+            raise ExperimentError(
+                f"{location}: train_parameters.early_stopping.patience: expected 1 to {self.total - 1} steps, as "
+                f"training has {self.total}, got {self.patience}"
+            )
         if (lookahead := parameters.lookahead) and self._lengths(lookahead.start) + lookahead.interval > self.total:
             raise ExperimentError(
                 f"{location}: train_parameters.lookahead: starts after {self._lengths(lookahead.start)} steps and "

@@ -134,6 +134,20 @@ class Experiment(Strict):
             check_views(self.augmentation)
         return self
 
+    @model_validator(mode="after")
+    def _chooses_by_validation(self) -> Self:
+        """The test images measure what was chosen, so nothing is chosen by them."""
+        keys = [key for key in ("early_stopping", "best_weights") if getattr(self.train_parameters, key)]
+        if keys and self.val_split == "test":
+            raise ValueError(
+                "\n".join(
+                    f"train_parameters.{key}: would choose by the test images; set train_split: train45k and "
+                    "val_split: validation with it"
+                    for key in keys
+                )
+            )
+        return self
+
     _source: str = PrivateAttr("")
     _folders: list[Path] = PrivateAttr(default_factory=list)
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from cifarzoo.augment.base import form
+from cifarzoo.experiment.early_stopping import EarlyStopping, Monitor
 from cifarzoo.experiment.hints import HINTS
 from cifarzoo.experiment.keeping import Keep
 from cifarzoo.experiment.resizing import ResizingStage
@@ -75,6 +76,8 @@ class TrainParameters(Strict):
     val_interval: Length = Field(2000, validate_default=True)
     checkpoint_interval: Length = Field(1000, validate_default=True)
     keep: Keep | None = None
+    early_stopping: EarlyStopping | None = None
+    best_weights: Monitor | None = None
     steps_per_call: StepsPerCall = "auto"
     eval_batch_size: PositiveWholeNumber = Field(500, le=LARGEST_BATCH)
     train_metrics: Boolean = False

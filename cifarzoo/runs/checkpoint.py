@@ -32,6 +32,17 @@ class _Sums(BaseModel):
     seconds: float
 
 
+class _Validation(BaseModel):
+    value: float
+    step: NonNegativeInt
+
+
+class _Watch(BaseModel):
+    stops: bool
+    improved: _Validation | None
+    best: _Validation | None
+
+
 class _Meta(BaseModel):
     """The meta data that a resumed run needs, with their types."""
 
@@ -45,6 +56,7 @@ class _Meta(BaseModel):
     seconds: float
     steady: _Steady
     sums: _Sums
+    watch: _Watch | None = None  # of runs with early_stopping or best_weights
 
 
 def save(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:

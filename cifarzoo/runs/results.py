@@ -18,7 +18,9 @@ class Results(BaseModel):
         images: Training images seen, `steps` times the batch size.
         test: Metrics on the test images (`error` in percent, `nll` in nats, ...), None if it was validated elsewhere.
         validation: Metrics on the held-out training images, None if it was validated on the test images.
-        weights: Which weights were measured and saved: "last step" or the name of the average.
+        weights: Which weights were measured and saved: "last step", the name of the average, or those of the best
+            validation.
+        best_step: Steps before the best validation, whose weights these are; None without `best_weights`.
         training_images: Number of images trained on, where some were dropped or labels changed.
         changed_labels: Number of these images whose labels are not the data set's own.
         parameters: Number of the network's weights.
@@ -57,6 +59,7 @@ class Results(BaseModel):
     backend: str
     device: str
     weights_sha256: str | None = None
+    best_step: int | None = None
 
     @property
     def split(self) -> str:

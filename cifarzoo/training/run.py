@@ -34,6 +34,7 @@ from cifarzoo.training.stopping import Interrupted
 from cifarzoo.training.teacher_views import measure_teacher, view_logits
 from cifarzoo.training.training_data import count_changes, describe_changes
 from cifarzoo.training.user_callbacks import CallbackFailed, Callbacks, UserCallbacks
+from cifarzoo.training.watch import Watch
 
 
 class Run:
@@ -61,6 +62,7 @@ class Run:
         self._log: Log | None = None  # the chief's
         self._lock = contextlib.ExitStack()
         self._meters = Meters(job.plan)
+        self._watch = Watch(job.experiment.train_parameters, job.plan)
         self._validated_step: int | None = None
         self._validation: dict[str, float] = {}
 
@@ -124,8 +126,10 @@ class Run:
 
     def _restore(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> int:
         """Continue from a checkpoint; return the length of the log when it was written."""
-        checkpoint.check_state(self.folder.checkpoint_path, arrays, self.engine.state())
-        self.engine.restore(arrays)
+        best = self._watch.expected_arrays(self.engine.model) if (meta.get("watch") or {}).get("best") else {}
+        checkpoint.check_state(self.folder.checkpoint_path, arrays, self.engine.state() | best)
+        self._watch.restore(meta, arrays)
+        self.engine.restore({name: array for name, array in arrays.items() if name not in best})
         self.step = meta["step"]
         self._meters.restore(meta)
         self._sources |= meta.get("sources", {})  # keep those with which the run began
@@ -139,7 +143,7 @@ class Run:
         self._callbacks = keras.callbacks.CallbackList(own, model=self.engine.model)
         (self._is_watched,) = any_says(self.workers, f"{self}: callbacks", bool(self._user_callbacks))
         self._trainable = len(self.engine.model.trainable_variables)
-        self.engine.model.stop_training = False  # callbacks may set it, as under fit
+        self.engine.model.stop_training = self._watch.stops  # callbacks may set it, as under fit
         self._callbacks.on_train_begin()
         if self._user_callbacks:
             self._user = UserCallbacks(self._user_callbacks, self.engine.model, plan)
@@ -219,6 +223,9 @@ class Run:
         validates = plan.is_due(plan.val, end)
         if validates:
             logs |= self._validation_logs()
+            self._watch.see(end, self._validate(), self._copy_measured)
+            if self._watch.stops:
+                self.engine.model.stop_training = True
         self._callbacks.on_train_batch_end(end - 1, logs)
         if self._user:
             self._call_user(self._user, end, logs, validates)
@@ -252,6 +259,18 @@ class Run:
     def _measured_weights(self) -> contextlib.AbstractContextManager[Any]:
         """Inside the block, the model holds the weights that are measured and finally saved."""
         return self.engine.averaged_weights() if self.job.parts.averaging else contextlib.nullcontext()
+
+    def _copy_measured(self) -> list[np.ndarray]:
+        """Return copies of the measured weights, in the order of `model.weights`."""
+        with self.engine.averaged_weights() as model:
+            return [np.array(keras.ops.convert_to_numpy(variable)) for variable in model.weights]
+
+    def _return_to_best(self) -> None:
+        """Give the engine the weights of the best validation, which are then measured again and saved."""
+        groups = ("weights", "averages") if self.job.parts.averaging else ("weights",)
+        names = [f"{group}/{number:04d}" for group in groups for number in range(len(self._watch.best_weights))]
+        self.engine.restore(self.engine.state() | dict(zip(names, self._watch.best_weights * len(groups), strict=True)))
+        self._validated_step = None
 
     def _finish_if_done(self) -> None:
         if self.step >= self.job.plan.total or self.engine.model.stop_training:
@@ -312,7 +331,7 @@ class Run:
 
     def save(self, with_others: bool = False) -> None:
         """Write the checkpoint; with several seeds, it is accepted only when all have written theirs."""
-        state = self.engine.state()
+        state = self.engine.state() | self._watch.arrays()
         if not all(np.isfinite(array).all() for array in state.values()):
             raise TrainingError(
                 f"{self}: the weights are not finite after {self.step} steps{self._kept()}; a smaller rate or a longer "
@@ -326,7 +345,8 @@ class Run:
             "fingerprint": self.job.experiment.fingerprint(),
             "sources": self._sources,
             "provenance": self._provenance,
-        } | self._meters.state()
+        }
+        meta |= self._meters.state() | self._watch.meta()
         self.folder.save_checkpoint(state, meta, is_next=with_others)
 
     def _keep(self) -> None:
@@ -344,6 +364,8 @@ class Run:
     def _results(self) -> Results:
         """Measure the final weights; the chief writes them, then the results, which mark the run as finished."""
         experiment, images = self.job.experiment, self.step * self.job.plan.batch_size
+        if self._watch.best:
+            self._return_to_best()
         results = Results(
             name=experiment.name,
             seed=self.seed,
@@ -352,7 +374,7 @@ class Run:
             train_split=experiment.train_split,
             steps=self.step,
             images=images,
-            weights=experiment.train_parameters.averages or "last step",
+            weights=self._watch.description(experiment.train_parameters.averages),
             parameters=int(self.engine.model.count_params()),
             seconds=round(self._meters.seconds, 1),
             images_per_second=round(images / max(self._meters.seconds, 1e-9), 1),
@@ -360,6 +382,7 @@ class Run:
             **{experiment.val_split: self._validate()},
             **self._provenance,
             **({"sources": self._sources} if self._sources else {}),
+            **({"best_step": self._watch.best["step"]} if self._watch.best else {}),
             **count_changes(experiment, self.job.arrays),
         )
         if self.job.is_chief:
