@@ -56,7 +56,9 @@ class Spec(Strict):
     Attributes:
         name: The name of the entry in a list.
         kernel: The function that transforms a batch, as "module.function" within `cifarzoo.augment`. It takes the spec
-            and what `cifarzoo.augment.pipeline.Kernel` lists.
+            and what `cifarzoo.augment.pipeline.Kernel` lists. A class is constructed with the spec, once, and its
+            instance is the function.
+        fits_xla: Whether XLA compiles it on every device; the user's own code need not.
         file_keys: Keys that `with_files` replaces by other ones.
         draws_per_image: How many uniform random numbers the kernel draws per image.
         draws_per_batch: How many it draws for the batch as a whole.
@@ -64,6 +66,7 @@ class Spec(Strict):
 
     name: ClassVar[str]
     kernel: ClassVar[str]
+    fits_xla: ClassVar[bool] = True
     file_keys: ClassVar[tuple[str, ...]] = ()
 
     _document: Any = PrivateAttr(None)

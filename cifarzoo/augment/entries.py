@@ -1,6 +1,7 @@
 """Read an experiment's `augmentation`: the name of a pipeline, or a list of entries.
 
-An entry is a name (`crop`) or one name with its parameters (`{cutout: {size: 8}}`).
+An entry is a name (`crop`), one name with its parameters (`{cutout: {size: 8}}`), a function of the user's module
+(`{module: my_augmentations, name: shift, pixels: 4}`) or a layer of Keras (`{keras: RandomRotation, factor: 0.1}`).
 """
 
 from typing import TYPE_CHECKING, Annotated, Union
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Union
 from pydantic import AfterValidator, BeforeValidator, Discriminator, PlainSerializer, Tag, ValidationError
 
 from cifarzoo.augment.base import Entry, Spec, form
+from cifarzoo.augment.own_spec import OWN_SPECS, own_entry
 from cifarzoo.augment.spec import PIPELINES, SPECS
 from cifarzoo.strict_errors import plain_error
 from cifarzoo.strict_model import Strict
@@ -19,6 +21,8 @@ def _split_entry(value):
     if isinstance(value, Spec):
         return value
     name, parameters = value, None
+    if isinstance(value, dict) and (entry := own_entry(value)):
+        return entry
     if isinstance(value, dict) and len(value) == 1:
         ((name, parameters),) = value.items()
     if not isinstance(name, str):
@@ -43,7 +47,7 @@ if TYPE_CHECKING:
     AnySpec = Spec
 else:
     AnySpec = Annotated[
-        Union[tuple(Annotated[spec, Tag(name)] for name, spec in SPECS.items())],  # noqa: UP007 (from a table)
+        Union[tuple(Annotated[spec, Tag(name)] for name, spec in (SPECS | OWN_SPECS).items())],  # noqa: UP007 (from a table)
         Discriminator(lambda entry: entry.name),
         BeforeValidator(_split_entry),
         PlainSerializer(Spec.as_entry),

@@ -1,7 +1,8 @@
 """Build one function on a batch from an experiment's `augmentation`, and run it."""
 
 import importlib
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from keras import backend, ops
@@ -9,6 +10,7 @@ from keras import backend, ops
 from cifarzoo.augment.base import CIFAR10_MEAN, DatasetFacts, Spec
 from cifarzoo.augment.entries import specs_of
 from cifarzoo.augment.random import Draws
+from cifarzoo.errors import ExperimentError
 
 
 class Kernel(Protocol):
@@ -31,35 +33,76 @@ class Kernel(Protocol):
 
 
 def kernel_of(spec: Spec) -> Kernel:
-    """Import the kernel that a spec names."""
+    """Import the kernel that a spec names.
+
+    Raises:
+        ExperimentError: the user's own function or layer does not exist, or its arguments do not fit.
+    """
     module, _, function = spec.kernel.partition(".")
-    return getattr(importlib.import_module(f"cifarzoo.augment.{module}"), function)
+    kernel = getattr(importlib.import_module(f"cifarzoo.augment.{module}"), function)
+    return kernel(spec) if isinstance(kernel, type) else kernel
 
 
 class Pipeline:
     """Augmentations in a row, each with its own stream of random numbers.
 
-    On TensorFlow they are one XLA program even within a function that is not compiled by XLA. Otherwise each of their
-    hundred small operations would read and write the whole batch, at four times the cost.
+    On TensorFlow, those that follow one another are one XLA program even within a function that is not compiled by XLA.
+    Otherwise each of their hundred small operations would read and write the whole batch, at four times the cost. The
+    user's own code is no part of these programs, because XLA may lack its operations.
 
     Args:
         specs: The augmentations, in order.
         dataset: Number of classes and mean colour; by default CIFAR-10's.
+
+    Raises:
+        ExperimentError: one of them cannot be built; the message says which.
     """
 
     def __init__(self, specs: Iterable[Spec], dataset: DatasetFacts | None = None):
         self.specs = tuple(specs)
         self.dataset = dataset or DatasetFacts()
-        self._kernels = [kernel_of(spec) for spec in self.specs]
-        self._programs: dict[int, Callable] = {}
+        self._kernels: list[Kernel] = []
+        for number, spec in enumerate(self.specs):
+            try:
+                self._kernels.append(kernel_of(spec))
+            except ExperimentError as failure:
+                raise ExperimentError(f"augmentation[{number}]: {failure}") from None
+        self._programs: dict[tuple[int, tuple[int, ...]], Callable] = {}
 
     def __call__(self, images, labels, draws):
         """Transform a batch; see `Kernel` for shapes and types."""
         if not self.specs:
             return images, labels
         if backend.backend() != "tensorflow":
-            return self.run(images, labels, draws)
-        return self._program(draws.seed)(
+            return self._run(range(len(self.specs)), images, labels, draws)
+        for fits_xla, group in itertools.groupby(range(len(self.specs)), lambda number: self.specs[number].fits_xla):
+            run = self._compiled if fits_xla else self._run
+            images, labels = run(tuple(group), images, labels, draws)
+        return images, labels
+
+    def run(self, images, labels, draws):
+        """Transform a batch without compiling the kernels."""
+        return self._run(range(len(self.specs)), images, labels, draws)
+
+    def _run(self, numbers: Sequence[int], images, labels, draws):
+        """Apply some of the augmentations, by their numbers."""
+        counts = [
+            (spec.draws_per_image, spec.draws_per_batch) if number in numbers else (0, 0)
+            for number, spec in enumerate(self.specs)
+        ]
+        streams = draws.streams(counts)
+        for number in numbers:
+            try:
+                images, labels = self._kernels[number](
+                    self.specs[number], images, labels, streams[number], self.dataset
+                )
+            except ExperimentError as failure:  # of the user's own code
+                raise ExperimentError(f"augmentation[{number}]: {failure}") from None
+        return images, labels
+
+    def _compiled(self, numbers: tuple[int, ...], images, labels, draws):
+        """Apply some of the augmentations as one XLA program."""
+        return self._program(draws.seed, numbers)(
             images,
             labels,
             ops.cast(draws.step, "int32"),
@@ -68,24 +111,17 @@ class Pipeline:
             None if draws.image_id is None else ops.cast(draws.image_id, "int32"),
         )
 
-    def run(self, images, labels, draws):
-        """Transform a batch without compiling the kernels."""
-        counts = [(spec.draws_per_image, spec.draws_per_batch) for spec in self.specs]
-        for kernel, spec, numbers in zip(self._kernels, self.specs, draws.streams(counts), strict=True):
-            images, labels = kernel(spec, images, labels, numbers, self.dataset)
-        return images, labels
-
-    def _program(self, seed):
-        """Return the compiled function for a seed."""
+    def _program(self, seed, numbers):
+        """Return the compiled function for a seed and some of the augmentations."""
         import tensorflow as tf
 
-        if seed not in self._programs:
+        if (seed, numbers) not in self._programs:
 
             def program(images, labels, step, index, epoch, image_id):
-                return self.run(images, labels, Draws(seed, step, index, epoch, image_id))
+                return self._run(numbers, images, labels, Draws(seed, step, index, epoch, image_id))
 
-            self._programs[seed] = tf.function(program, jit_compile=True, autograph=False)
-        return self._programs[seed]
+            self._programs[seed, numbers] = tf.function(program, jit_compile=True, autograph=False)
+        return self._programs[seed, numbers]
 
 
 def build(augmentation: str | list, classes: int = 10, fill: tuple[int, int, int] | None = None) -> Pipeline:

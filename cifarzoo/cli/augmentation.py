@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cifarzoo.cli.options import DataDir, Debug
+from cifarzoo.cli.options import DataDir, Debug, find_modules
 
 commands = typer.Typer()
 
@@ -31,6 +31,7 @@ def augment(
     from cifarzoo.data.statistics import mean_colour
     from cifarzoo.strict_yaml import parse
 
+    find_modules(Path())
     name = dataset or ("cifar10" if data_dir or os.environ.get("CIFARZOO_DATA") else "synthetic")
     data = load(name, data_dir)
     images, labels = data.train.images[:8], data.train.labels[:8]

@@ -59,7 +59,12 @@ def _entries() -> dict[str, Any]:
         }
         for name, spec in SPECS.items()
     ]
-    return {"anyOf": [{"enum": list(SPECS)}, *entries]}
+    text = {"type": "string"}
+    own = [
+        {"type": "object", "properties": dict.fromkeys(keys, text), "required": list(keys)}
+        for keys in (("module", "name"), ("keras",))
+    ]
+    return {"anyOf": [{"enum": list(SPECS)}, *entries, *own]}
 
 
 def _simplified(schema: Any) -> Any:

@@ -15,6 +15,7 @@ import yaml
 from pydantic import Field, PrivateAttr, model_validator
 
 from cifarzoo.augment.entries import Augmentation
+from cifarzoo.augment.own_spec import KerasLayer
 from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.data.info import info
 from cifarzoo.data.own_data import DatasetSource
@@ -118,6 +119,15 @@ class Experiment(Strict):
             if full_size and stage.size >= full_size:
                 key = f"train_parameters.progressive_resizing[{number}].size"
                 raise ValueError(f"{key}: must be less than {full_size}, got {stage.size}")
+        return self
+
+    @model_validator(mode="after")
+    def _layers_are_not_compiled_by_xla(self) -> Self:
+        entries = self.augmentation if isinstance(self.augmentation, list) else []
+        if self.xla and (layers := [entry.layer for entry in entries if isinstance(entry, KerasLayer)]):
+            raise ValueError(
+                f"xla: must be false with Keras' {layers[0]} as an augmentation, which XLA may not compile, got true"
+            )
         return self
 
     @model_validator(mode="after")
