@@ -75,7 +75,7 @@ def train(
         )
     experiments = [quickstart_experiment(set_)] if quickstart else read_experiments(file, set_)
     experiments = only_matching(experiments, only, file)
-    if any(experiment.module for experiment in experiments):
+    if any(experiment.modules for experiment in experiments):
         find_modules(file.resolve().parent)
     runner.set_backend(experiments)
     if dry_run:

@@ -15,10 +15,11 @@ import yaml
 from pydantic import Field, PrivateAttr, model_validator
 
 from cifarzoo.augment.entries import Augmentation
-from cifarzoo.augment.own_spec import KerasLayer
+from cifarzoo.augment.own_spec import KerasLayer, OwnFunction
 from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.data.info import info
 from cifarzoo.data.own_data import DatasetSource
+from cifarzoo.experiment.callbacks import CallbackEntry
 from cifarzoo.experiment.hints import HINTS, SEED_ARGUMENTS, SEED_MODEL_PARAMETERS, SEED_MODULES
 from cifarzoo.experiment.labels import Drop, Labels
 from cifarzoo.experiment.resizing import FULL_SIZE, ImageSizes
@@ -70,6 +71,7 @@ class Experiment(Strict):
     xla: Boolean = False
     init_weights: PathText | None = None
     teacher: TeacherParameters | None = None
+    callbacks: list[CallbackEntry] = Field([], max_length=100)
     in_memory: InMemory | None = None
 
     @model_validator(mode="before")
@@ -145,6 +147,12 @@ class Experiment(Strict):
         return self
 
     @model_validator(mode="after")
+    def _callbacks_follow_one_run(self) -> Self:
+        if self.callbacks and self.seeds_at_once > 1:
+            raise ValueError("seeds_at_once: callbacks follow one run at a time; set it to 1 to have your own")
+        return self
+
+    @model_validator(mode="after")
     def _chooses_by_validation(self) -> Self:
         """The test images measure what was chosen, so nothing is chosen by them."""
         keys = [key for key in ("early_stopping", "best_weights") if getattr(self.train_parameters, key)]
@@ -197,6 +205,14 @@ class Experiment(Strict):
     def dataset_name(self) -> str:
         """The data set's name: its own, or that of its folder or file."""
         return self.dataset if isinstance(self.dataset, str) else self.dataset.known_name
+
+    @property
+    def modules(self) -> list[str]:
+        """The user's own modules that the experiment imports."""
+        entries = self.augmentation if isinstance(self.augmentation, list) else []
+        augmentations = [entry.module for entry in entries if isinstance(entry, OwnFunction)]
+        modules = [self.module, *augmentations, *(entry.module for entry in self.callbacks)]
+        return list(dict.fromkeys(module for module in modules if module))
 
     def lengths(self, images: int) -> Lengths:
         """Return a function from a `Duration` to steps, for this number of training images."""

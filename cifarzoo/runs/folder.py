@@ -24,6 +24,7 @@ from cifarzoo.runs.results import Results
 CONFIG, RESULTS, WEIGHTS = "config.yaml", "results.json", "final.weights.h5"
 NEXT_CHECKPOINT = "next_checkpoint.npz"
 LOG, CHECKPOINT, LOCK, REPORT, EVENTS = "log.tsv", "checkpoint.npz", "lock", "report.html", "events.out.tfevents.*"
+OWN_FILES = (CONFIG, RESULTS, WEIGHTS, CHECKPOINT, NEXT_CHECKPOINT, LOG, LOCK, REPORT)
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, None}
 
 # Names of devices, with any suffix, and names that end in a dot: Windows has no such folders.

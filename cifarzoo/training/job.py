@@ -16,6 +16,7 @@ from cifarzoo.training import engines
 from cifarzoo.training.build import build_parts
 from cifarzoo.training.engines.batches import check_shares
 from cifarzoo.training.engines.interface import Engine
+from cifarzoo.training.named_callbacks import check_entries
 from cifarzoo.training.parts import Parts
 from cifarzoo.training.resolve_auto import resolve_auto
 from cifarzoo.training.sources import INITIAL, Sources, hash_weights, sources_of
@@ -130,6 +131,7 @@ def prepare(
             f"{experiment.location}: val_split: {experiment.val_split} of {dataset.name} is empty; it has a tenth of "
             "each class, rounded down, so every class needs ten training images"
         )
+    check_entries(experiment)
     experiment = resolve_auto(experiment, seeds, images, dataset.inputs.size)
     plan = Plan(experiment, images, dataset.inputs.size)
     parts = build_parts(experiment, dataset, plan, model, build_teacher(experiment, dataset, teachers))

@@ -11,6 +11,7 @@ from cifarzoo.training.agreement import agree_on_run
 from cifarzoo.training.checks import check_model, check_outputs
 from cifarzoo.training.job import Job
 from cifarzoo.training.keeping import check_kept_size
+from cifarzoo.training.named_callbacks import build_callbacks
 from cifarzoo.training.sources import check_sources
 from cifarzoo.training.teacher_views import check_teacher, stored
 from cifarzoo.training.try_callbacks import try_callbacks
@@ -113,6 +114,7 @@ def preflight(job: Job, callbacks: Callbacks = ()) -> None:
     else:
         trained[0].train(0, indices, rates)
     check_outputs(job.experiment, trained[0].predict("test"))
+    callbacks = [*callbacks, *build_callbacks(job.experiment, job.seeds[0], job.is_chief)]
     if callbacks:
         trained[0].sync_model()
         measured = DIRECTIONS | (TRAIN_DIRECTIONS if job.experiment.train_parameters.train_metrics else {})

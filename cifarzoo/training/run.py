@@ -29,6 +29,7 @@ from cifarzoo.training.checks import check_model
 from cifarzoo.training.job import Job
 from cifarzoo.training.keeping import check_kept_size
 from cifarzoo.training.meters import Meters
+from cifarzoo.training.named_callbacks import build_callbacks
 from cifarzoo.training.sources import check_sources
 from cifarzoo.training.stopping import Interrupted
 from cifarzoo.training.teacher_views import measure_teacher, view_logits
@@ -94,6 +95,7 @@ class Run:
             return
         if changes := describe_changes(job.experiment, job.arrays):
             say(f"{self}: {changes}")
+        self._user_callbacks += build_callbacks(job.experiment, self.seed, job.is_chief)
         with no_exit(job.experiment.model):
             self.engine = job.create_engine(self.seed)
         self._provenance = provenance(self.engine.replicas)  # now, because the code may be edited during a long run

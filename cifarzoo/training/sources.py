@@ -14,7 +14,6 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cifarzoo.augment.own_spec import OwnFunction
 from cifarzoo.errors import CheckpointError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.pretrained.selection import is_weight_path
@@ -30,9 +29,8 @@ INITIAL = "initial weights"
 def sources_of(experiment: Experiment, seed: int) -> Sources:
     """Hash those files that exist of the ones that an experiment's run depends on.
 
-    These are its `init_weights`, the files of its `labels` and `drop`, its `module` and those of its augmentations, and
-    what these modules import from their own folders. Installed packages are not included; a run's results have their
-    versions.
+    These are its `init_weights`, the files of its `labels` and `drop`, its own modules, and what these import
+    from their own folders. Installed packages are not included; a run's results have their versions.
     """
     hashes = {}
     weights = initial_weights(experiment, seed)
@@ -42,9 +40,7 @@ def sources_of(experiment: Experiment, seed: int) -> Sources:
     for name, data in data_files(experiment).items():
         with data.open("rb") as file:
             hashes[name] = [hashlib.file_digest(file, "sha256").hexdigest()]
-    entries = experiment.augmentation if isinstance(experiment.augmentation, list) else []
-    own_augmentations = [entry.module for entry in entries if isinstance(entry, OwnFunction)]
-    for module in [*([experiment.module] if experiment.module else []), *own_augmentations]:
+    for module in experiment.modules:
         for path, text in _module_texts(module).items():
             hashes[path] = [_digest(text), _digest(_code(text))]
     return hashes

@@ -94,7 +94,7 @@ def check_callbacks(
             if isinstance(callback, refused):
                 raise ExperimentError(f"callbacks: {name}: {reason}")
         only_keras = only_keras and type(callback).__module__.startswith("keras.")
-        monitor = _monitored(callback)
+        monitor = monitored(callback)
         if monitor is None:
             continue
         if monitor not in known and only_keras:  # a user's own callback may add quantities to the logs
@@ -106,7 +106,7 @@ def check_callbacks(
     return checked
 
 
-def _monitored(callback: Any) -> str | None:
+def monitored(callback: Any) -> str | None:
     """Return the quantity that a callback compares at validations; None if it compares none."""
     if isinstance(callback, keras.callbacks.ModelCheckpoint) and not callback.save_best_only:
         return None

@@ -1,0 +1,131 @@
+"""Build the callbacks that an experiment names, afresh for every run."""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from cifarzoo.errors import ExperimentError, ModelError, summarize
+from cifarzoo.experiment.callbacks import CallbackEntry
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.runs.folder import OWN_FILES, RunFolder
+from cifarzoo.training.build import no_exit
+from cifarzoo.training.user_callbacks import check_callbacks, monitored
+
+# Arguments of Keras' callbacks that are paths.
+PATHS = ("filepath", "filename", "log_dir")
+
+
+def check_entries(experiment: Experiment) -> None:
+    """Check that the callbacks exist and take their arguments, without creating any.
+
+    Raises:
+        ExperimentError: one does not; the line names the entry.
+    """
+    for where, entry in _entries(experiment):
+        callback = _class_of(entry, where)
+        try:
+            signature = inspect.signature(callback)
+        except ValueError:  # written in C
+            continue
+        try:
+            signature.bind(**entry.arguments)
+        except TypeError as failure:
+            names = [name for name, value in signature.parameters.items() if value.kind != value.VAR_KEYWORD]
+            takes = f"it takes {', '.join(names)}" if names else "it takes no arguments"
+            raise ExperimentError(f"{where}: {entry}: {failure}; {takes}") from None
+
+
+def build_callbacks(experiment: Experiment, seed: int, is_chief: bool = True) -> list[keras.callbacks.Callback]:
+    """Create the callbacks of one run.
+
+    Relative paths of Keras' own callbacks lie in the run's folder, and in other texts `{folder}` and `{seed}` stand for
+    it and the seed. Only the chief of several workers has those of Keras that write files.
+
+    Raises:
+        ExperimentError: a callback cannot be created, cannot work here (see `check_callbacks`), chooses by the test
+            images, or would write over a file of the run.
+    """
+    check_entries(experiment)
+    folder = RunFolder.of(experiment, seed)
+    callbacks: dict[str, keras.callbacks.Callback] = {}
+    for where, entry in _entries(experiment):
+        arguments = {key: _filled(value, folder, seed) for key, value in entry.arguments.items()}
+        paths = [key for key in PATHS if isinstance(arguments.get(key), str)] if entry.module is None else []
+        if paths and not is_chief:
+            continue
+        for key in paths:
+            path = folder.path / arguments[key]
+            if path.parent == folder.path and path.name in OWN_FILES:
+                raise ExperimentError(f"{where}: {entry}: {key}: {path.name} is a file of the run itself; name another")
+            arguments[key] = str(path)
+        try:
+            with no_exit(str(entry)):
+                callback = _class_of(entry, where)(**arguments)
+        except ModelError as failure:
+            raise ExperimentError(f"{where}: {failure}") from None
+        except Exception as failure:  # whatever a user's own constructor raises
+            raise ExperimentError(f"{where}: {entry}: {summarize(failure)}") from None
+        callbacks[f"{where}: {entry}"] = callback
+    try:
+        checked = check_callbacks(callbacks.values(), experiment.train_parameters.train_metrics)
+    except ExperimentError as failure:
+        raise ExperimentError(f"{experiment.location}: {failure}") from None
+    for where, callback in callbacks.items():
+        _check_choice(callback, experiment, where)
+    return checked
+
+
+def _entries(experiment: Experiment) -> Iterator[tuple[str, CallbackEntry]]:
+    for number, entry in enumerate(experiment.callbacks):
+        yield f"{experiment.location}: callbacks[{number}]", entry
+
+
+def _class_of(entry: CallbackEntry, where: str) -> Any:
+    """Return the class of a callback, or the user's function that returns one."""
+    if entry.module is None:
+        names = [name for name, value in vars(keras.callbacks).items() if _is_callback(value)]
+        if entry.name in names:
+            return getattr(keras.callbacks, entry.name)
+        near = difflib.get_close_matches(entry.name, names, n=2)
+        advice = f"did you mean {' or '.join(near)}?" if near else "write `module` if it is your own"
+        raise ExperimentError(f"{where}: Keras has no callback {entry.name!r}; {advice}")
+    try:
+        with no_exit(f"module: {entry.module}"):
+            module = importlib.import_module(entry.module)
+    except ModelError as failure:
+        raise ExperimentError(f"{where}: {failure}") from None
+    except Exception as failure:  # whatever a user's own module raises
+        raise ExperimentError(f"{where}: module: cannot import {entry.module!r} ({summarize(failure)})") from None
+    if not _is_callback(found := getattr(module, entry.name, None)):
+        raise ExperimentError(f"{where}: {entry.module} has no subclass of keras.callbacks.Callback {entry.name!r}")
+    return found
+
+
+def _is_callback(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, keras.callbacks.Callback)
+
+
+def _filled(value: Any, folder: RunFolder, seed: int) -> Any:
+    """Return an argument with `{folder}` and `{seed}` filled in; other braces are the callback's own."""
+    if not isinstance(value, str):
+        return value
+    return value.replace("{folder}", Path(folder.path).as_posix()).replace("{seed}", str(seed))
+
+
+def _check_choice(callback: keras.callbacks.Callback, experiment: Experiment, where: str) -> None:
+    """Refuse what would choose by the test images, or restore weights that the run does not end with."""
+    monitor = monitored(callback)
+    if monitor and monitor.startswith("val_") and experiment.val_split == "test":
+        raise ExperimentError(
+            f"{where}: monitor: {monitor} would choose by the test images; set train_split: train45k and val_split: "
+            "validation with it"
+        )
+    if getattr(callback, "restore_best_weights", False):
+        raise ExperimentError(
+            f"{where}: restore_best_weights: a run ends with its own last weights; set train_parameters.best_weights"
+        )
