@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -98,6 +99,8 @@ def test_a_run_resumes_and_everything_that_reads_runs_works_on_it(tmp_path, monk
     assert measured["error"] == stored["error"] and set(measured["class_error"]) == set(CLASSES)
     assert measured["temperature"]["fitted_on"] == "validation, 3 images"  # one of twelve images per class
     file = str(folder / "final.weights.h5")
+    assert cifarzoo.evaluate(file)["error"] == stored["error"]
+    file = shutil.copy(file, tmp_path)
     for data in (str(tmp_path / "photos"), json.dumps(own)):  # the size is that of the network's input
         assert cifarzoo.evaluate(file, data)["error"] == stored["error"]
     with pytest.raises(DataError, match="data set 'photos' does not exist; .*name the folder or .npz file"):

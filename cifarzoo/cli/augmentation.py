@@ -18,8 +18,8 @@ def augment(
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="cifar10, cifar100, cifar100_coarse or synthetic. "
-            "Default: cifar10 if $CIFARZOO_DATA is set, else synthetic."
+            help="cifar10, cifar100, cifar100_coarse or synthetic; or a folder of class folders, an .npz file, "
+            "tfds:NAME. Default: cifar10 if $CIFARZOO_DATA is set, else synthetic."
         ),
     ] = None,
     data_dir: DataDir = None,
@@ -28,14 +28,14 @@ def augment(
     """Draw a gallery of augmented training images, with captions."""
     from cifarzoo.augment.preview import draw_gallery
     from cifarzoo.data import load
-    from cifarzoo.data.statistics import mean_colour
+    from cifarzoo.data.own_data import source_from_text
     from cifarzoo.strict_yaml import parse
 
     find_modules(Path())
     name = dataset or ("cifar10" if data_dir or os.environ.get("CIFARZOO_DATA") else "synthetic")
-    data = load(name, data_dir)
+    data = load(source_from_text(name), data_dir)
     images, labels = data.train.images[:8], data.train.labels[:8]
     augmentation = parse(preview, "--preview")
-    fill, names = mean_colour(name), data.class_names
+    fill, names = data.mean_colour, data.class_names
     draw_gallery(augmentation, images, labels, out, classes=data.classes, fill=fill, class_names=names)
     print(out)

@@ -28,9 +28,10 @@ def print_trajectory(
     with progress_bar() as show:
         show("start", 0)
         from cifarzoo.data import load
+        from cifarzoo.data.own_data import source_from_text
         from cifarzoo.evaluation.trajectory import trajectory
 
-        data = load(dataset, data_dir) if dataset else None
+        data = load(source_from_text(dataset), data_dir) if dataset else None
         rows = trajectory(RunFolder(names[0]), split, data, data_dir, flip, show)
     if form == "json":
         print(json.dumps(rows, indent=2))

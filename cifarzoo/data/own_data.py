@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError
 from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.strict_errors import plain_error
 from cifarzoo.strict_model import Name, Number, PathText, Strict, WholeNumber
+from cifarzoo.strict_yaml import parse
 
 # The key that says where the images are.
 PLACES = ("folder", "arrays", "tfds")
@@ -178,3 +179,24 @@ def source_from(value: Any) -> OwnData:
         return _Document.model_validate(document).dataset  # type: ignore[return-value]
     except ValidationError as failure:
         raise plain_error(failure, _Document, document) from None
+
+
+def source_from_text(text: str) -> str | OwnData:
+    """Return the data set that a command line's `--dataset` means.
+
+    Args:
+        text: The path of a folder or of an .npz file, `tfds:NAME`, or a mapping as in an experiments file; anything
+            else is returned as the name of a built-in data set.
+
+    Raises:
+        ExperimentError: a setting in the mapping does not fit.
+    """
+    if text.lstrip().startswith("{"):
+        return source_from(parse(text, "--dataset"))
+    if text in CLASS_NAMES:
+        return text
+    if text.startswith("tfds:"):
+        return source_from({"tfds": text.removeprefix("tfds:")})
+    if text.endswith(".npz"):
+        return source_from({"arrays": text})
+    return source_from({"folder": text}) if Path(text).expanduser().is_dir() else text

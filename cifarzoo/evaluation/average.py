@@ -13,11 +13,12 @@ import keras
 import numpy as np
 
 from cifarzoo.augment import pipeline
-from cifarzoo.data import Dataset, load
+from cifarzoo.data import Dataset
 from cifarzoo.errors import DataError, WeightsError
 from cifarzoo.evaluation.batch_norm import batch_norm_layers, recompute_statistics
 from cifarzoo.evaluation.evaluate import Progress, evaluate
 from cifarzoo.evaluation.load_model import LoadedModel, load_from_run, load_model, run_of
+from cifarzoo.evaluation.measured_data import measured_data
 from cifarzoo.models.registry import build_described
 from cifarzoo.pretrained.description import Description, save_weights
 from cifarzoo.pretrained.loading import load_file
@@ -79,7 +80,7 @@ def average_weights(
     model = loaded.model
     augment = pipeline.build(augmentation)
     has_statistics = recompute and bool(batch_norm_layers(model))
-    dataset = load(loaded.dataset, data_dir) if split or has_statistics else None
+    dataset = measured_data(loaded, None, data_dir) if split or has_statistics else None
     rows: list[dict[str, Any]] = []
     sums: list[np.ndarray] = []
     for number, member in enumerate(members):

@@ -1,5 +1,6 @@
 """Load the model that a name, a tag, a file or a run's folder refers to."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -7,10 +8,11 @@ from typing import Literal
 import keras
 
 from cifarzoo.checksum import sha256
+from cifarzoo.data import load as read_data
 from cifarzoo.data.classes import CLASS_NAMES, classes_of, dataset_with
 from cifarzoo.data.info import CIFAR_INPUTS, Inputs
 from cifarzoo.data.own_data import OwnData
-from cifarzoo.errors import ModelError, WeightsError
+from cifarzoo.errors import CifarzooError, ModelError, WeightsError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.models import registry
 from cifarzoo.models.load import load
@@ -114,9 +116,12 @@ def _inputs_of(experiment: Experiment, description: Description | None) -> Input
     is_built_in = experiment.dataset in CLASS_NAMES
     if description is None or is_built_in:
         return CIFAR_INPUTS
-    known = None if isinstance(experiment.dataset, str) else experiment.dataset.known_size
     statistics = description.statistics if isinstance(description.statistics, dict) else None
-    return Inputs(known or description.arguments.get("image_size", CIFAR_INPUTS.size), statistics)
+    if "image_size" in description.arguments or isinstance(experiment.dataset, str):
+        return Inputs(description.arguments.get("image_size", CIFAR_INPUTS.size), statistics)
+    if size := experiment.dataset.known_size:
+        return Inputs(size, statistics)
+    return Inputs(read_data(experiment.dataset).inputs.size, statistics)  # an own module on a file of arrays
 
 
 def load_saved_model(path: Path) -> LoadedModel:
@@ -190,4 +195,14 @@ def _of_file(model: keras.Model, description: Description | None, path: str | Pa
     dataset = description and description.dataset
     if description and dataset is None and description.statistics in ("cifar10", "cifar100"):
         dataset = str(description.statistics)
-    return LoadedModel(model, dataset or dataset_with(model.output_shape[-1]), str(path))
+    own_data = _own_data_near(Path(path), dataset) if dataset and dataset not in CLASS_NAMES else None
+    return LoadedModel(model, dataset or dataset_with(model.output_shape[-1]), str(path), own_data=own_data)
+
+
+def _own_data_near(path: Path, name: str) -> OwnData | None:
+    """Return where a run's own images are if the weight file is still in the run's folder, or in one below it."""
+    with contextlib.suppress(CifarzooError):
+        if run := run_of(path):
+            dataset = run.experiment().dataset
+            return None if isinstance(dataset, str) or dataset.known_name != name else dataset
+    return None

@@ -1,12 +1,8 @@
 """Choose the images on which a network is measured: those it was trained on, or others that the user names."""
 
-from pathlib import Path
-
 from cifarzoo.data import Dataset, load
-from cifarzoo.data.classes import CLASS_NAMES
-from cifarzoo.data.own_data import OwnData, source_from
+from cifarzoo.data.own_data import OwnData, source_from_text
 from cifarzoo.evaluation.load_model import LoadedModel
-from cifarzoo.strict_yaml import parse
 
 
 def data_of(loaded: LoadedModel, choice: str | None) -> str | OwnData:
@@ -23,15 +19,13 @@ def data_of(loaded: LoadedModel, choice: str | None) -> str | OwnData:
     """
     if choice is None:
         return loaded.own_data or loaded.dataset
-    if choice.lstrip().startswith("{"):
-        return source_from(parse(choice, "--dataset"))
-    if (found := _place_of(choice)) is None:
-        return choice
-    place, location = found
-    if loaded.own_data is not None and loaded.own_data.place == place:
-        return loaded.own_data.model_copy(update={place: location, "name": loaded.dataset})
-    size = None if place == "arrays" else loaded.model.input_shape[1]
-    return source_from({place: location} | ({"size": size} if size else {}))
+    source = source_from_text(choice)
+    if isinstance(source, str) or choice.lstrip().startswith("{"):
+        return source
+    if loaded.own_data is not None and loaded.own_data.place == source.place:
+        return loaded.own_data.model_copy(update={source.place: source.location, "name": loaded.dataset})
+    size = loaded.model.input_shape[1]
+    return source.model_copy(update={"size": size}) if size and source.known_size else source
 
 
 def measured_data(loaded: LoadedModel, choice: str | None, data_dir: str | None) -> Dataset:
@@ -46,14 +40,3 @@ def measured_data(loaded: LoadedModel, choice: str | None, data_dir: str | None)
 def name_of(data: str | OwnData) -> str:
     """Return the name of a data set."""
     return data if isinstance(data, str) else data.known_name
-
-
-def _place_of(text: str) -> tuple[str, str] | None:
-    """Return the key of an experiments file that says where images are, and its value; None for a name."""
-    if text in CLASS_NAMES:
-        return None
-    if text.startswith("tfds:"):
-        return "tfds", text.removeprefix("tfds:")
-    if text.endswith(".npz"):
-        return "arrays", text
-    return ("folder", text) if Path(text).expanduser().is_dir() else None

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from cifarzoo.data import load
 from cifarzoo.data.dataset import Dataset
 from cifarzoo.errors import DataError
 from cifarzoo.evaluation.evaluate import Progress, evaluate
 from cifarzoo.evaluation.load_model import load_from_run
+from cifarzoo.evaluation.measured_data import measured_data
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.pretrained.loading import load_file
 from cifarzoo.runs.folder import RunFolder
@@ -52,8 +52,8 @@ def trajectory(
         )
     experiment = folder.experiment()
     loaded = load_from_run(folder, next(iter(files.values())))
-    dataset = dataset or load(loaded.dataset, data_dir)
-    plan = Plan(experiment, dataset.size(experiment.train_split))
+    dataset = dataset or measured_data(loaded, None, data_dir)
+    plan = Plan(experiment, dataset.size(experiment.train_split), dataset.inputs.size)
     last = max(files)
     if folder.is_finished and (steps := folder.results().steps) > last:
         files[steps] = folder.final_weights()

@@ -164,6 +164,8 @@ def _checked(run: RunFolder, dataset: Dataset, tag: str) -> tuple[Experiment, Re
             f"{run}: published weights are trained on all of {dataset.name}, not on {experiment.dataset_name}'s "
             f"{experiment.train_split}"
         )
+    if not isinstance(experiment.dataset, str):
+        raise WeightsError(f"{run}: trained on images of your own, {dataset.name}, which nobody else can measure it on")
     if experiment.in_memory:
         raise WeightsError(f"{run}: trained a model or data set passed from Python, which nobody else can build")
     if experiment.module:
