@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,6 +67,14 @@ def own_model_of(model: Any, dataset: Dataset, seed: int, arguments: dict[str, A
     return model
 
 
+def name_of(model: Any) -> str:
+    """Name a run after the user's function or model, unless Keras or Python made the name up."""
+    name = getattr(model, "__name__", None) or getattr(model, "name", None) or "own_model"
+    name = re.sub(r"[^A-Za-z0-9._+-]", "_", str(name))
+    made_up = re.fullmatch(r"(functional|sequential|model)(_\d+)?|_lambda_", name)
+    return "own_model" if made_up or not name[0].isalnum() else name
+
+
 def own_teachers_of(document: dict[str, Any]) -> list[keras.Model]:
     """Return the user's own models that `teacher` holds, and write their names there instead.
 
@@ -86,7 +95,7 @@ def own_teachers_of(document: dict[str, Any]) -> list[keras.Model]:
         if len(models) < len(several):
             raise ModelError("teacher: your own models and names cannot be mixed; cifarzoo.load(NAME) loads a name")
         counted = [f" {number}" if len(models) > 1 else "" for number in range(1, len(models) + 1)]
-        names = [f"{model.name}{count}{FROM_PYTHON}" for model, count in zip(models, counted, strict=True)]
+        names = [f"{name_of(model)}{count}{FROM_PYTHON}" for model, count in zip(models, counted, strict=True)]
         section["model"] = names if isinstance(teachers, list | tuple) else names[0]
     document["teacher"] = section
     return models

@@ -2,7 +2,6 @@
 
 import operator
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from cifarzoo.training.build import build_model
 from cifarzoo.training.checks import average_warning
 from cifarzoo.training.engines.cluster import has_workers
 from cifarzoo.training.job import prepare
-from cifarzoo.training.own_model import hashes_of, own_model_of, own_teachers_of, precision_of
+from cifarzoo.training.own_model import hashes_of, name_of, own_model_of, own_teachers_of, precision_of
 from cifarzoo.training.preflight import check_folders, preflight
 from cifarzoo.training.trainer import run
 from cifarzoo.training.user_callbacks import check_callbacks
@@ -143,7 +142,7 @@ def train(
     own_model = own_model_of(model, arrays, seed, overrides.get("model_parameters", {}))
     parameters = {"logdir": os.fspath(logdir)} | ({"run_name": run_name} if run_name else {})
     call = {
-        "model": model if isinstance(model, str) else _name(model),
+        "model": model if isinstance(model, str) else name_of(model),
         "dataset": dict(dataset) if isinstance(dataset, Mapping) else arrays.name,
         "data_dir": data_dir,
         "seeds": [seed],
@@ -234,11 +233,3 @@ def _wait_for(path: Path) -> None:
             return
         time.sleep(1)
     raise DataError(f"{path}: the chief's final weights have not appeared; workers need a logdir that they share")
-
-
-def _name(model: Any) -> str:
-    """Name a run after the user's function or model, unless Keras or Python made the name up."""
-    name = getattr(model, "__name__", None) or getattr(model, "name", None) or "own_model"
-    name = re.sub(r"[^A-Za-z0-9._+-]", "_", str(name))
-    made_up = re.fullmatch(r"(functional|sequential|model)(_\d+)?|_lambda_", name)
-    return "own_model" if made_up or not name[0].isalnum() else name
