@@ -96,12 +96,18 @@ def cifar_vgg11(
     image_size: int = 32,
     *,
     hidden_layers: int = 0,
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """VGG-11, column A.
 
     Args:
         hidden_layers: Number of linear layers of 512 units, each with ReLU, before the classifier: 0, 1 or 2.
             `include_top=False` leaves them out.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -144,12 +150,18 @@ def cifar_vgg13(
     image_size: int = 32,
     *,
     hidden_layers: int = 0,
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """VGG-13, column B.
 
     Args:
         hidden_layers: Number of linear layers of 512 units, each with ReLU, before the classifier: 0, 1 or 2.
             `include_top=False` leaves them out.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -192,12 +204,18 @@ def cifar_vgg16(
     image_size: int = 32,
     *,
     hidden_layers: int = 0,
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """VGG-16, column D.
 
     Args:
         hidden_layers: Number of linear layers of 512 units, each with ReLU, before the classifier: 0, 1 or 2.
             `include_top=False` leaves them out.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -240,12 +258,18 @@ def cifar_vgg19(
     image_size: int = 32,
     *,
     hidden_layers: int = 0,
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """VGG-19, column E.
 
     Args:
         hidden_layers: Number of linear layers of 512 units, each with ReLU, before the classifier: 0, 1 or 2.
             `include_top=False` leaves them out.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -292,6 +316,8 @@ def cifar_resnet(
     image_size: int = 32,
     *,
     strided_padding: Literal["symmetric", "same"] = "symmetric",
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """ResNet of any depth.
 
@@ -309,6 +335,10 @@ def cifar_resnet(
             a 1x1 convolution.
         strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
             bottom only, which TensorFlow and Keras mean by it.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -353,6 +383,8 @@ def cifar_resnet20(
     image_size: int = 32,
     *,
     strided_padding: Literal["symmetric", "same"] = "symmetric",
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """ResNet-20, with three basic blocks per stage.
 
@@ -363,6 +395,10 @@ def cifar_resnet20(
             a 1x1 convolution.
         strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
             bottom only, which TensorFlow and Keras mean by it.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -407,6 +443,8 @@ def cifar_resnet32(
     image_size: int = 32,
     *,
     strided_padding: Literal["symmetric", "same"] = "symmetric",
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """ResNet-32, with five basic blocks per stage.
 
@@ -417,6 +455,10 @@ def cifar_resnet32(
             a 1x1 convolution.
         strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
             bottom only, which TensorFlow and Keras mean by it.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -461,6 +503,8 @@ def cifar_resnet44(
     image_size: int = 32,
     *,
     strided_padding: Literal["symmetric", "same"] = "symmetric",
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """ResNet-44, with seven basic blocks per stage.
 
@@ -471,6 +515,10 @@ def cifar_resnet44(
             a 1x1 convolution.
         strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
             bottom only, which TensorFlow and Keras mean by it.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -515,6 +563,8 @@ def cifar_resnet56(
     image_size: int = 32,
     *,
     strided_padding: Literal["symmetric", "same"] = "symmetric",
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """ResNet-56, with nine basic blocks per stage.
 
@@ -525,6 +575,10 @@ def cifar_resnet56(
             a 1x1 convolution.
         strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
             bottom only, which TensorFlow and Keras mean by it.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -569,6 +623,8 @@ def cifar_resnet110(
     image_size: int = 32,
     *,
     strided_padding: Literal["symmetric", "same"] = "symmetric",
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """ResNet-110, with eighteen basic blocks per stage; pre-activated by default.
 
@@ -579,6 +635,10 @@ def cifar_resnet110(
             a 1x1 convolution.
         strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
             bottom only, which TensorFlow and Keras mean by it.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -623,6 +683,8 @@ def cifar_resnet1202(
     image_size: int = 32,
     *,
     strided_padding: Literal["symmetric", "same"] = "symmetric",
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """ResNet-1202, with 200 basic blocks per stage.
 
@@ -633,6 +695,10 @@ def cifar_resnet1202(
             a 1x1 convolution.
         strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
             bottom only, which TensorFlow and Keras mean by it.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -677,6 +743,8 @@ def cifar_resnet164(
     *,
     block_type: Literal["original", "preactivated"] = "preactivated",
     strided_padding: Literal["symmetric", "same"] = "symmetric",
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """ResNet-164, with eighteen bottleneck blocks per stage; pre-activated by default.
 
@@ -687,6 +755,10 @@ def cifar_resnet164(
             (2016), in which they precede them.
         strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
             bottom only, which TensorFlow and Keras mean by it.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -731,6 +803,8 @@ def cifar_resnet272(
     *,
     block_type: Literal["original", "preactivated"] = "preactivated",
     strided_padding: Literal["symmetric", "same"] = "symmetric",
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """ResNet-272, with thirty bottleneck blocks per stage; pre-activated by default.
 
@@ -741,6 +815,10 @@ def cifar_resnet272(
             (2016), in which they precede them.
         strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
             bottom only, which TensorFlow and Keras mean by it.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -785,6 +863,8 @@ def cifar_resnet542(
     *,
     block_type: Literal["original", "preactivated"] = "preactivated",
     strided_padding: Literal["symmetric", "same"] = "symmetric",
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """ResNet-542, with sixty bottleneck blocks per stage; pre-activated by default.
 
@@ -795,6 +875,10 @@ def cifar_resnet542(
             (2016), in which they precede them.
         strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
             bottom only, which TensorFlow and Keras mean by it.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -839,6 +923,8 @@ def cifar_resnet1001(
     *,
     block_type: Literal["original", "preactivated"] = "preactivated",
     strided_padding: Literal["symmetric", "same"] = "symmetric",
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """ResNet-1001, with 111 bottleneck blocks per stage; pre-activated by default.
 
@@ -849,6 +935,10 @@ def cifar_resnet1001(
             (2016), in which they precede them.
         strided_padding: How strided 3x3 convolutions pad: "symmetric", one pixel on every side, or "same", right and
             bottom only, which TensorFlow and Keras mean by it.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -889,10 +979,17 @@ def cifar_resnet18(
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
     image_size: int = 32,
+    *,
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """ResNet-18, with ImageNet's widths behind a 3x3 stem.
 
     Args:
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -1550,6 +1647,8 @@ def cifar_wide_resnet(
     shortcut_from: Literal["activation", "input"] = "activation",
     projection_size: int = 1,
     use_bias: bool = False,
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """WRN-`depth`-`width`; the paper uses dropout 0.3, but none in most of its tables.
 
@@ -1566,6 +1665,10 @@ def cifar_wide_resnet(
             after its first ReLU.
         projection_size: Height and width of the kernels of shortcuts: 1 or 3.
         use_bias: Whether convolutions have a bias.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -1607,11 +1710,18 @@ def cifar_wrn_16_4(
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
     image_size: int = 32,
+    *,
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """WRN-16-4.
 
     Args:
         dropout: Dropout rate between the convolutions of a block, at least 0 and below 1; the paper uses 0.3.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -1653,11 +1763,18 @@ def cifar_wrn_16_8(
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
     image_size: int = 32,
+    *,
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """WRN-16-8.
 
     Args:
         dropout: Dropout rate between the convolutions of a block, at least 0 and below 1; the paper uses 0.3.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -1699,6 +1816,9 @@ def cifar_wrn_26_10(
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
     image_size: int = 32,
+    *,
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """WRN-22-10 as the paper counts: three blocks per stage, with the shortcuts counted as layers.
 
@@ -1706,6 +1826,10 @@ def cifar_wrn_26_10(
 
     Args:
         dropout: Dropout rate between the convolutions of a block, at least 0 and below 1; the paper uses 0.3.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -1747,11 +1871,18 @@ def cifar_wrn_28_10(
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
     image_size: int = 32,
+    *,
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """WRN-28-10.
 
     Args:
         dropout: Dropout rate between the convolutions of a block, at least 0 and below 1; the paper uses 0.3.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -1793,11 +1924,18 @@ def cifar_wrn_40_2(
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
     image_size: int = 32,
+    *,
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """WRN-40-2.
 
     Args:
         dropout: Dropout rate between the convolutions of a block, at least 0 and below 1; the paper uses 0.3.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -1839,11 +1977,18 @@ def cifar_wrn_40_4(
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
     image_size: int = 32,
+    *,
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """WRN-40-4.
 
     Args:
         dropout: Dropout rate between the convolutions of a block, at least 0 and below 1; the paper uses 0.3.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes
@@ -1885,11 +2030,18 @@ def cifar_wrn_40_8(
     name: str | None = None,
     statistics: str | Sequence | Mapping | None = None,
     image_size: int = 32,
+    *,
+    normalization: Literal["batch", "group", "layer", "none"] = "batch",
+    normalization_groups: int = 8,
 ) -> keras.Model:
     """WRN-40-8.
 
     Args:
         dropout: Dropout rate between the convolutions of a block, at least 0 and below 1; the paper uses 0.3.
+        normalization: What follows convolutions: "batch" or "group" normalization; "layer" normalization, over all
+            channels and pixels of an image; or "none", with biases and initial weights that make up for it.
+        normalization_groups: Number of groups of "group" normalization, at least 2. It divides the channels of every
+            layer.
         classes: Number of outputs; by default that of the weights, or 10.
         load_weights: False or None for fresh weights; True for the default published file of this architecture; a tag
             of published weights; or the path of a `.weights.h5` or `.keras` file. With a tag, or a file that describes

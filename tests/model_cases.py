@@ -35,6 +35,7 @@ CASES = [
     Case("cifar_resnet20", {"block_type": "original", "shortcut_type": "B"}, (8, 8, 64)),
     Case("cifar_resnet20", {"block_type": "preactivated", "shortcut_type": "A"}, (8, 8, 64)),
     Case("cifar_resnet20", {"block_type": "preactivated", "shortcut_type": "B"}, (8, 8, 64)),
+    Case("cifar_resnet", {"depth": 8, "normalization": "group"}, (8, 8, 64)),
     Case("cifar_vgg11", {}, (1, 1, 512)),
     Case("cifar_wide_resnet", {"depth": 10, "width": 2, "dropout": 0.3}, (8, 8, 128)),
     Case("cifar_resnext29_32x4d", {}, (8, 8, 1024)),

@@ -45,7 +45,7 @@ def in_torch(**options):
 def shakedrop_pyramidnet(classes, statistics):
     """The smallest PyramidNet of bottleneck blocks; the factories have the papers' sizes only."""
     return pyramidnet(
-        11, 12, True, True, "batch", classes=classes, statistics=statistics, include_top=True,
+        11, 12, True, True, "batch", classes=classes, statistics=statistics, image_size=32, include_top=True,
         include_preprocessing=True, classifier_activation=None, name="small",
     )  # fmt: skip
 

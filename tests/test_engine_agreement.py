@@ -17,6 +17,7 @@ MODELS = {
     "resnet110": ("cifar_resnet110", {}),
     "resnet18": ("cifar_resnet18", {}),
     "resnet8": ("cifar_resnet8", {}),
+    "group_normalization": ("cifar_resnet", {"depth": 8, "normalization": "group"}),
     "resnet9": ("cifar_resnet9", {}),
     "resnet9_whitening": (
         "cifar_resnet9",

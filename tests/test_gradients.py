@@ -13,14 +13,14 @@ pytest.importorskip("tensorflow")
 STEPS, BATCH, RATE = 3, 16, 0.1
 
 
-def train(model_parameters=None, **parameters):
+def train(model_parameters=None, model="tiny_linear", **parameters):
     """Three float64 steps without augmentation: the weights before, between and after them, and the losses."""
     from cifarzoo.training.job import prepare
 
     experiment = Experiment.model_validate(
         {
             "module": "tiny_models",
-            "model": "tiny_linear",
+            "model": model,
             "model_parameters": model_parameters or {},
             "dataset": "synthetic",
             "augmentation": "none",

@@ -72,6 +72,8 @@ def test_architecture_arguments_have_their_defaults():
         "block_type": "preactivated",
         "shortcut_type": "A",
         "strided_padding": "symmetric",
+        "normalization": "batch",
+        "normalization_groups": 8,
     }
 
 

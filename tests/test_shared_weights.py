@@ -153,12 +153,14 @@ def test_files_of_equal_weights_are_equal(tmp_path):
     assert one.read_bytes() == other.read_bytes()
 
 
+BATCH = {"normalization": "batch", "normalization_groups": 8}
 WRN_OF_THE_PAPER = {
     "strided_padding": "symmetric",
     "stride_in": "conv1",
     "shortcut_from": "activation",
     "projection_size": 1,
     "use_bias": False,
+    **BATCH,
 }
 
 
@@ -279,7 +281,7 @@ def test_arguments_that_are_left_out_are_those_of_the_file(tmp_path):
 
 def test_a_tag_is_enough():
     tag = "resnet20_v2_cifar10_brief_s0"
-    expected = {"block_type": "preactivated", "shortcut_type": "A", "strided_padding": "symmetric"}
+    expected = {"block_type": "preactivated", "shortcut_type": "A", "strided_padding": "symmetric"} | BATCH
     model = create_model(tag)
     assert description_of(model).arguments == expected
     for other in (cifarzoo.cifar_resnet20(load_weights=tag), cifarzoo.load(tag)):

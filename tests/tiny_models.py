@@ -37,11 +37,11 @@ def options(name, classes):
 # a hundredth of the cost.
 
 
-def tiny_resnet(classes=10):
+def tiny_resnet(classes=10, normalization="batch"):
     """ResNet-8."""
     from cifarzoo.models.resnet import resnet
 
-    return resnet(8, "original", "B", **options("tiny_resnet", classes))
+    return resnet(8, "original", "B", normalization=normalization, **options("tiny_resnet", classes))
 
 
 def tiny_shake_shake(classes=10):

@@ -15,12 +15,15 @@ EPSILON = 1e-5
 # Valid values of the arguments of a factory; None allows any, because the shapes show them.
 Values = dict[str, tuple[Any, ...] | None]
 
+# GroupNormalization is another kind of layer, which the readers of layers refuse.
+BATCH: Values = {"normalization": ("batch",), "normalization_groups": None}
 RESNET: Values = {
     "depth": None,
     "bottleneck": (False, True),
     "block_type": ("original",),
     "shortcut_type": ("B",),
     "strided_padding": ("symmetric",),
+    **BATCH,
 }
 RESNEXT: Values = {"depth": None, "cardinality": None, "base_width": None}
 WIDE_RESNET: Values = {
@@ -31,6 +34,7 @@ WIDE_RESNET: Values = {
     "shortcut_from": ("activation",),
     "projection_size": (1,),
     "use_bias": (False,),
+    **BATCH,
 }
 SHAKE_SHAKE: Values = {
     "depth": None,
@@ -41,7 +45,7 @@ SHAKE_SHAKE: Values = {
     "use_bias": (False,),
     "stem_batch_norm": (True,),
 }
-VGG: Values = {"hidden_layers": (0, 1, 2)}
+VGG: Values = {"hidden_layers": (0, 1, 2), **BATCH}
 PYRAMIDNET: Values = {"shake_drop": (False,)}
 PYRAMIDNETS = ("110_a48", "110_a84", "110_a270", "164_a270", "200_a240", "236_a220", "272_a200")
 
@@ -49,7 +53,7 @@ PYRAMIDNETS = ("110_a48", "110_a84", "110_a270", "164_a270", "200_a240", "236_a2
 OSMR: list[tuple[str, Values]] = [
     ("cifar_resnet", RESNET | {"bottleneck": (True,), "block_type": ("preactivated",)}),
     ("cifar_resnet", RESNET),
-    ("cifar_resnet18", {}),
+    ("cifar_resnet18", BATCH),
     ("cifar_resnext", RESNEXT),
     ("cifar_wide_resnet", WIDE_RESNET),
     ("cifar_shake_shake", SHAKE_SHAKE),
@@ -59,9 +63,9 @@ NETWORKS: dict[str, list[tuple[str, Values]]] = {
     "pytorchcv": OSMR,
     "chainercv": OSMR,
     "tf2cv": OSMR,
-    "torchvision": [("cifar_resnet", RESNET), ("cifar_resnet18", {})],
+    "torchvision": [("cifar_resnet", RESNET), ("cifar_resnet18", BATCH)],
     "akamaster": [("cifar_resnet", RESNET | {"bottleneck": (False,), "shortcut_type": ("A", "B")})],
-    "kuangliu": [("cifar_resnet", RESNET), ("cifar_resnet18", {})],
+    "kuangliu": [("cifar_resnet", RESNET), ("cifar_resnet18", BATCH)],
     "vgg_torch": [(f"cifar_vgg{depth}", VGG) for depth in (11, 13, 16, 19)],
     "hendrycks_wrn": [("cifar_wide_resnet", WIDE_RESNET)],
     "resnext_prlz": [("cifar_resnext", RESNEXT)],
@@ -78,6 +82,7 @@ WORDS = {
     ("bottleneck", "False"): "has other shortcuts (its preresnet20 is cifar_wide_resnet(depth=22, width=1))",
     ("block_type", "preactivated"): "has no pre-activated networks",
     ("block_type", "original"): "has ReLU after every sum",
+    ("normalization", "none"): "has BatchNormalization",
     ("shake_drop", "True"): "has no ShakeDrop, which scales the branches at inference, too",
 }
 

@@ -96,6 +96,8 @@ RENAMED = {
     "drop_rate": ("dropout", None),
     "block": ("block_type", None),
     "shortcut": ("shortcut_type", None),
+    **dict.fromkeys(("groups", "num_groups", "norm_groups"), ("normalization_groups", None)),
+    **dict.fromkeys(("norm", "norm_layer", "norm_type"), ("normalization", None)),
 }
 
 

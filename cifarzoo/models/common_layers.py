@@ -97,10 +97,24 @@ def check_size_arguments(**sizes):
             raise ModelError(f"{argument} must be a positive integer, got {value!r}")
 
 
+def he_normal(gain=1.0):
+    """Return He initialisation by fan-out, as in PyTorch and JAX code for CIFAR, multiplied by `gain`."""
+    return keras.initializers.VarianceScaling(2.0 * gain**2, "fan_out", "untruncated_normal")
+
+
 def conv(
-    x, filters, kernel_size, stride=1, *, use_bias=False, groups=1, strided_padding: StridedPadding = "symmetric", name
+    x,
+    filters,
+    kernel_size,
+    stride=1,
+    *,
+    use_bias=False,
+    groups=1,
+    strided_padding: StridedPadding = "symmetric",
+    initializer=None,
+    name,
 ):
-    """Convolve with He initialisation (fan-out, as in PyTorch and JAX code for CIFAR).
+    """Convolve; the kernel starts from `initializer`, by default `he_normal`.
 
     Zeros are padded on all sides alike, so that a stride of 1 keeps height and width. With a larger stride,
     `strided_padding="same"` pads right and bottom only, as TensorFlow does where height and width are even.
@@ -116,7 +130,7 @@ def conv(
         padding=padding,
         groups=groups,
         use_bias=use_bias,
-        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+        kernel_initializer=he_normal() if initializer is None else initializer,
         name=name,
     )
     if groups > 1:

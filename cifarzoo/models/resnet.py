@@ -24,13 +24,14 @@ from cifarzoo.models.common_layers import (
     STRIDED_PADDING,
     ModelOptions,
     StridedPadding,
-    batch_norm,
     check_choice,
     check_size,
     conv,
     head,
     image_input,
 )
+from cifarzoo.models.normalization import ARGUMENTS as NORMALIZATION
+from cifarzoo.models.normalization import GROUPS, Normalization, NormalizationKind
 from cifarzoo.models.registry import register
 from cifarzoo.models.residual_blocks import (
     original_block,
@@ -55,6 +56,7 @@ ARGUMENTS = {
     "shortcut_type": 'Where the shape changes, "A" subsamples and appends zero channels, without parameters, and "B" '
     "is a 1x1 convolution.",
     "strided_padding": STRIDED_PADDING,
+    **NORMALIZATION,
 }
 
 
@@ -79,7 +81,14 @@ def blocks_per_stage(depth, layers_per_block):
 
 
 def resnet(
-    depth, block_type, shortcut_type, bottleneck=False, strided_padding="symmetric", **options: Unpack[ModelOptions]
+    depth,
+    block_type,
+    shortcut_type,
+    bottleneck=False,
+    strided_padding="symmetric",
+    normalization="batch",
+    normalization_groups=GROUPS,
+    **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """Build the network of `depth` weighted layers; the factories below have the papers' depths.
 
@@ -91,26 +100,28 @@ def resnet(
     check_choice("bottleneck", bottleneck, (False, True))
     check_choice("strided_padding", strided_padding, ("symmetric", "same"))
     preactivated = block_type == "preactivated"
-    blocks = blocks_per_stage(depth, layers_per_block=3 if bottleneck else 2)
+    branch_layers = 3 if bottleneck else 2
+    blocks = blocks_per_stage(depth, branch_layers)
+    norm = Normalization(normalization, normalization_groups, 3 * blocks, branch_layers)
 
     inputs, x = image_input(options)
-    x = check_size(conv(x, 16, 3, name="stem_conv"))
+    x = check_size(conv(x, 16, 3, use_bias=norm.use_bias(), name="stem_conv"))
     if not preactivated:
-        x = layers.ReLU(name="stem_relu")(batch_norm(x, name="stem_bn"))
+        x = layers.ReLU(name="stem_relu")(norm(x, name="stem_bn"))
     for stage, width in enumerate((16, 32, 64), start=1):
         for block in range(1, blocks + 1):
             name, stride = f"stage{stage}_block{block}", 2 if stage > 1 and block == 1 else 1
             common = stride, shortcut_type
             if preactivated and bottleneck:
-                x = preactivated_bottleneck(x, 4 * width, *common, block == 1, name, strided_padding)
+                x = preactivated_bottleneck(x, 4 * width, *common, block == 1, name, strided_padding, norm)
             elif preactivated:
-                x = preactivated_block(x, width, *common, stage == 1 and block == 1, name, strided_padding)
+                x = preactivated_block(x, width, *common, stage == 1 and block == 1, name, strided_padding, norm)
             elif bottleneck:
-                x = original_bottleneck(x, 4 * width, width, *common, name, strided_padding=strided_padding)
+                x = original_bottleneck(x, 4 * width, width, *common, name, strided_padding=strided_padding, norm=norm)
             else:
-                x = original_block(x, width, *common, name, strided_padding)
+                x = original_block(x, width, *common, name, strided_padding, norm)
     if preactivated:
-        x = layers.ReLU(name="final_relu")(batch_norm(x, name="final_bn"))
+        x = layers.ReLU(name="final_relu")(norm(x, name="final_bn"))
     return keras.Model(inputs, head(x, options), name=options["name"])
 
 
@@ -122,6 +133,8 @@ def cifar_resnet(
     shortcut_type: ShortcutType = "A",
     *,
     strided_padding: StridedPadding = "symmetric",
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
     **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """ResNet of any depth.
@@ -129,7 +142,9 @@ def cifar_resnet(
     Beyond about 1,000 layers Keras needs `sys.setrecursionlimit(10_000)` to reopen a `.keras` file, or to cut the
     network.
     """
-    return resnet(depth, block_type, shortcut_type, bottleneck, strided_padding, **options)
+    return resnet(
+        depth, block_type, shortcut_type, bottleneck, strided_padding, normalization, normalization_groups, **options
+    )
 
 
 @register(HE_2015, 2015, arguments=ARGUMENTS, special_case_of=sizes_of(20))
@@ -138,10 +153,12 @@ def cifar_resnet20(
     shortcut_type: ShortcutType = "A",
     *,
     strided_padding: StridedPadding = "symmetric",
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
     **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """ResNet-20, with three basic blocks per stage."""
-    return resnet(20, block_type, shortcut_type, False, strided_padding, **options)
+    return resnet(20, block_type, shortcut_type, False, strided_padding, normalization, normalization_groups, **options)
 
 
 @register(HE_2015, 2015, arguments=ARGUMENTS, special_case_of=sizes_of(32))
@@ -150,10 +167,12 @@ def cifar_resnet32(
     shortcut_type: ShortcutType = "A",
     *,
     strided_padding: StridedPadding = "symmetric",
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
     **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """ResNet-32, with five basic blocks per stage."""
-    return resnet(32, block_type, shortcut_type, False, strided_padding, **options)
+    return resnet(32, block_type, shortcut_type, False, strided_padding, normalization, normalization_groups, **options)
 
 
 @register(HE_2015, 2015, arguments=ARGUMENTS, special_case_of=sizes_of(44))
@@ -162,10 +181,12 @@ def cifar_resnet44(
     shortcut_type: ShortcutType = "A",
     *,
     strided_padding: StridedPadding = "symmetric",
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
     **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """ResNet-44, with seven basic blocks per stage."""
-    return resnet(44, block_type, shortcut_type, False, strided_padding, **options)
+    return resnet(44, block_type, shortcut_type, False, strided_padding, normalization, normalization_groups, **options)
 
 
 @register(HE_2015, 2015, arguments=ARGUMENTS, special_case_of=sizes_of(56))
@@ -174,10 +195,12 @@ def cifar_resnet56(
     shortcut_type: ShortcutType = "A",
     *,
     strided_padding: StridedPadding = "symmetric",
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
     **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """ResNet-56, with nine basic blocks per stage."""
-    return resnet(56, block_type, shortcut_type, False, strided_padding, **options)
+    return resnet(56, block_type, shortcut_type, False, strided_padding, normalization, normalization_groups, **options)
 
 
 @register(HE_2015, 2015, arguments=ARGUMENTS, special_case_of=sizes_of(110))
@@ -186,10 +209,14 @@ def cifar_resnet110(
     shortcut_type: ShortcutType = "B",
     *,
     strided_padding: StridedPadding = "symmetric",
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
     **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """ResNet-110, with eighteen basic blocks per stage; pre-activated by default."""
-    return resnet(110, block_type, shortcut_type, False, strided_padding, **options)
+    return resnet(
+        110, block_type, shortcut_type, False, strided_padding, normalization, normalization_groups, **options
+    )
 
 
 @register(HE_2015, 2015, arguments=ARGUMENTS, special_case_of=sizes_of(1202))
@@ -198,10 +225,14 @@ def cifar_resnet1202(
     shortcut_type: ShortcutType = "A",
     *,
     strided_padding: StridedPadding = "symmetric",
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
     **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """ResNet-1202, with 200 basic blocks per stage."""
-    return resnet(1202, block_type, shortcut_type, False, strided_padding, **options)
+    return resnet(
+        1202, block_type, shortcut_type, False, strided_padding, normalization, normalization_groups, **options
+    )
 
 
 @register(HE_2016, 2016, arguments=ARGUMENTS, special_case_of=sizes_of(164, bottleneck=True))
@@ -210,10 +241,12 @@ def cifar_resnet164(
     *,
     block_type: BlockType = "preactivated",
     strided_padding: StridedPadding = "symmetric",
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
     **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """ResNet-164, with eighteen bottleneck blocks per stage; pre-activated by default."""
-    return resnet(164, block_type, shortcut_type, True, strided_padding, **options)
+    return resnet(164, block_type, shortcut_type, True, strided_padding, normalization, normalization_groups, **options)
 
 
 @register(HE_2016, 2016, arguments=ARGUMENTS, special_case_of=sizes_of(272, bottleneck=True))
@@ -222,10 +255,12 @@ def cifar_resnet272(
     *,
     block_type: BlockType = "preactivated",
     strided_padding: StridedPadding = "symmetric",
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
     **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """ResNet-272, with thirty bottleneck blocks per stage; pre-activated by default."""
-    return resnet(272, block_type, shortcut_type, True, strided_padding, **options)
+    return resnet(272, block_type, shortcut_type, True, strided_padding, normalization, normalization_groups, **options)
 
 
 @register(HE_2016, 2016, arguments=ARGUMENTS, special_case_of=sizes_of(542, bottleneck=True))
@@ -234,10 +269,12 @@ def cifar_resnet542(
     *,
     block_type: BlockType = "preactivated",
     strided_padding: StridedPadding = "symmetric",
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
     **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """ResNet-542, with sixty bottleneck blocks per stage; pre-activated by default."""
-    return resnet(542, block_type, shortcut_type, True, strided_padding, **options)
+    return resnet(542, block_type, shortcut_type, True, strided_padding, normalization, normalization_groups, **options)
 
 
 @register(HE_2016, 2016, arguments=ARGUMENTS, special_case_of=sizes_of(1001, bottleneck=True))
@@ -246,7 +283,11 @@ def cifar_resnet1001(
     *,
     block_type: BlockType = "preactivated",
     strided_padding: StridedPadding = "symmetric",
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
     **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """ResNet-1001, with 111 bottleneck blocks per stage; pre-activated by default."""
-    return resnet(1001, block_type, shortcut_type, True, strided_padding, **options)
+    return resnet(
+        1001, block_type, shortcut_type, True, strided_padding, normalization, normalization_groups, **options
+    )

@@ -16,7 +16,6 @@ from keras import layers
 
 from cifarzoo.models.common_layers import (
     ModelOptions,
-    batch_norm,
     check_choice,
     check_image_size,
     check_size,
@@ -25,6 +24,8 @@ from cifarzoo.models.common_layers import (
     image_input,
     linear,
 )
+from cifarzoo.models.normalization import ARGUMENTS as NORMALIZATION
+from cifarzoo.models.normalization import GROUPS, Normalization, NormalizationKind
 from cifarzoo.models.registry import register
 
 SIMONYAN_2014 = "Very Deep Convolutional Networks for Large-Scale Image Recognition"
@@ -32,7 +33,7 @@ SIMONYAN_2014 = "Very Deep Convolutional Networks for Large-Scale Image Recognit
 WIDTHS = (64, 128, 256, 512, 512)
 
 # Number of convolutions in each of the five groups.
-GROUPS = {
+CONVOLUTIONS = {
     11: (1, 1, 2, 2, 2),
     13: (2, 2, 2, 2, 2),
     16: (2, 2, 3, 3, 3),
@@ -43,10 +44,13 @@ GROUPS = {
 ARGUMENTS = {
     "hidden_layers": "Number of linear layers of 512 units, each with ReLU, before the classifier: 0, 1 or 2. "
     "`include_top=False` leaves them out.",
+    **NORMALIZATION,
 }
 
 
-def vgg(depth, hidden_layers, **options: Unpack[ModelOptions]) -> keras.Model:
+def vgg(
+    depth, hidden_layers, normalization="batch", normalization_groups=GROUPS, **options: Unpack[ModelOptions]
+) -> keras.Model:
     """Build the network of `depth` weighted layers as the paper counts them, with three in the classifier.
 
     Raises:
@@ -54,12 +58,13 @@ def vgg(depth, hidden_layers, **options: Unpack[ModelOptions]) -> keras.Model:
     """
     check_choice("hidden_layers", hidden_layers, (0, 1, 2))
     check_image_size(options, halvings=5)
+    norm = Normalization(normalization, normalization_groups)
     inputs, x = image_input(options)
-    for group, (width, count) in enumerate(zip(WIDTHS, GROUPS[depth], strict=True), start=1):
+    for group, (width, count) in enumerate(zip(WIDTHS, CONVOLUTIONS[depth], strict=True), start=1):
         for i in range(1, count + 1):
             x = conv(x, width, 3, use_bias=True, name=f"group{group}_conv{i}")
             x = check_size(x) if group == i == 1 else x
-            x = layers.ReLU(name=f"group{group}_relu{i}")(batch_norm(x, name=f"group{group}_bn{i}"))
+            x = layers.ReLU(name=f"group{group}_relu{i}")(norm(x, name=f"group{group}_bn{i}"))
         x = layers.MaxPooling2D(2, name=f"group{group}_pool")(x)
     if hidden_layers and options["include_top"]:
         x = layers.GlobalAveragePooling2D(name="pool")(x)
@@ -71,24 +76,48 @@ def vgg(depth, hidden_layers, **options: Unpack[ModelOptions]) -> keras.Model:
 
 
 @register(SIMONYAN_2014, 2014, arguments=ARGUMENTS)
-def cifar_vgg11(*, hidden_layers: int = 0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_vgg11(
+    *,
+    hidden_layers: int = 0,
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
+    **options: Unpack[ModelOptions],
+) -> keras.Model:
     """VGG-11, column A."""
-    return vgg(11, hidden_layers, **options)
+    return vgg(11, hidden_layers, normalization, normalization_groups, **options)
 
 
 @register(SIMONYAN_2014, 2014, arguments=ARGUMENTS)
-def cifar_vgg13(*, hidden_layers: int = 0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_vgg13(
+    *,
+    hidden_layers: int = 0,
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
+    **options: Unpack[ModelOptions],
+) -> keras.Model:
     """VGG-13, column B."""
-    return vgg(13, hidden_layers, **options)
+    return vgg(13, hidden_layers, normalization, normalization_groups, **options)
 
 
 @register(SIMONYAN_2014, 2014, arguments=ARGUMENTS)
-def cifar_vgg16(*, hidden_layers: int = 0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_vgg16(
+    *,
+    hidden_layers: int = 0,
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
+    **options: Unpack[ModelOptions],
+) -> keras.Model:
     """VGG-16, column D."""
-    return vgg(16, hidden_layers, **options)
+    return vgg(16, hidden_layers, normalization, normalization_groups, **options)
 
 
 @register(SIMONYAN_2014, 2014, arguments=ARGUMENTS)
-def cifar_vgg19(*, hidden_layers: int = 0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_vgg19(
+    *,
+    hidden_layers: int = 0,
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
+    **options: Unpack[ModelOptions],
+) -> keras.Model:
     """VGG-19, column E."""
-    return vgg(19, hidden_layers, **options)
+    return vgg(19, hidden_layers, normalization, normalization_groups, **options)

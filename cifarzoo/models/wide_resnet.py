@@ -22,7 +22,6 @@ from cifarzoo.models.common_layers import (
     STRIDED_PADDING,
     ModelOptions,
     StridedPadding,
-    batch_norm,
     check_choice,
     check_size,
     check_size_arguments,
@@ -30,6 +29,8 @@ from cifarzoo.models.common_layers import (
     head,
     image_input,
 )
+from cifarzoo.models.normalization import ARGUMENTS as NORMALIZATION
+from cifarzoo.models.normalization import GROUPS, Normalization, NormalizationKind
 from cifarzoo.models.registry import register
 
 ZAGORUYKO_2016 = "Wide Residual Networks"
@@ -44,6 +45,7 @@ ARGUMENTS = {
     "after its first ReLU.",
     "projection_size": "Height and width of the kernels of shortcuts: 1 or 3.",
     "use_bias": "Whether convolutions have a bias.",
+    **NORMALIZATION,
 }
 
 
@@ -60,24 +62,32 @@ VALID: dict[str, tuple] = {
 PAPER = {argument: values[0] for argument, values in VALID.items()}
 
 
-def wide_block(x, filters, stride, dropout, variant, name):
-    """Apply BN-ReLU-conv twice, with dropout after the second ReLU, and add the shortcut."""
-    kernels = {"use_bias": variant["use_bias"], "strided_padding": variant["strided_padding"]}
+def wide_block(x, filters, stride, dropout, variant, norm, name):
+    """Apply BN-ReLU-conv twice, with any normalization, with dropout after the second ReLU, and add the shortcut."""
+    kernels = {"use_bias": norm.use_bias(variant["use_bias"]), "strided_padding": variant["strided_padding"]}
     strides = (stride, 1) if variant["stride_in"] == "conv1" else (1, stride)
-    y = layers.ReLU(name=f"{name}_relu1")(batch_norm(x, name=f"{name}_bn1"))
+    y = layers.ReLU(name=f"{name}_relu1")(norm(x, name=f"{name}_bn1"))
     shortcut = x
     if stride > 1 or x.shape[-1] != filters:
         start = y if variant["shortcut_from"] == "activation" else x
         shortcut = conv(start, filters, variant["projection_size"], stride, **kernels, name=f"{name}_projection")
-    y = conv(y, filters, 3, strides[0], **kernels, name=f"{name}_conv1")
-    y = layers.ReLU(name=f"{name}_relu2")(batch_norm(y, name=f"{name}_bn2"))
+    y = norm.conv(y, filters, 3, strides[0], **kernels, name=f"{name}_conv1")
+    y = layers.ReLU(name=f"{name}_relu2")(norm(y, name=f"{name}_bn2"))
     if dropout:
         y = layers.Dropout(dropout, name=f"{name}_dropout")(y)
-    y = conv(y, filters, 3, strides[1], **kernels, name=f"{name}_conv2")
+    y = norm.conv(y, filters, 3, strides[1], last=True, **kernels, name=f"{name}_conv2")
     return layers.Add(name=f"{name}_add")([shortcut, y])
 
 
-def wide_resnet(depth, width, dropout, variant=PAPER, **options: Unpack[ModelOptions]) -> keras.Model:
+def wide_resnet(
+    depth,
+    width,
+    dropout,
+    normalization="batch",
+    normalization_groups=GROUPS,
+    variant=PAPER,
+    **options: Unpack[ModelOptions],
+) -> keras.Model:
     """Build WRN-`depth`-`width`: three stages of (depth - 4) / 6 blocks, as in the paper or as a variant.
 
     Raises:
@@ -91,13 +101,15 @@ def wide_resnet(depth, width, dropout, variant=PAPER, **options: Unpack[ModelOpt
     for argument, valid in VALID.items():
         check_choice(argument, variant[argument], valid)
 
+    blocks = (depth - 4) // 6
+    norm = Normalization(normalization, normalization_groups, 3 * blocks)
     inputs, x = image_input(options)
-    x = check_size(conv(x, 16, 3, use_bias=variant["use_bias"], name="stem_conv"))
+    x = check_size(conv(x, 16, 3, use_bias=norm.use_bias(variant["use_bias"]), name="stem_conv"))
     for stage, filters in enumerate((16 * width, 32 * width, 64 * width), start=1):
-        for block in range(1, (depth - 4) // 6 + 1):
+        for block in range(1, blocks + 1):
             stride = 2 if stage > 1 and block == 1 else 1
-            x = wide_block(x, filters, stride, dropout, variant, f"stage{stage}_block{block}")
-    x = layers.ReLU(name="final_relu")(batch_norm(x, name="final_bn"))
+            x = wide_block(x, filters, stride, dropout, variant, norm, f"stage{stage}_block{block}")
+    x = layers.ReLU(name="final_relu")(norm(x, name="final_bn"))
     return keras.Model(inputs, head(x, options), name=options["name"])
 
 
@@ -112,6 +124,8 @@ def cifar_wide_resnet(
     shortcut_from: Literal["activation", "input"] = "activation",
     projection_size: int = 1,
     use_bias: bool = False,
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
     **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """WRN-`depth`-`width`; the paper uses dropout 0.3, but none in most of its tables.
@@ -125,7 +139,7 @@ def cifar_wide_resnet(
         "projection_size": projection_size,
         "use_bias": use_bias,
     }
-    return wide_resnet(depth, width, dropout, variant, **options)
+    return wide_resnet(depth, width, dropout, normalization, normalization_groups, variant, **options)
 
 
 @register(
@@ -136,9 +150,15 @@ def cifar_wide_resnet(
     arguments=ARGUMENTS,
     special_case_of=("cifar_wide_resnet", {"depth": 16, "width": 4}),
 )
-def cifar_wrn_16_4(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_wrn_16_4(
+    dropout: float = 0.0,
+    *,
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
+    **options: Unpack[ModelOptions],
+) -> keras.Model:
     """WRN-16-4."""
-    return wide_resnet(16, 4, dropout, **options)
+    return wide_resnet(16, 4, dropout, normalization, normalization_groups, **options)
 
 
 @register(
@@ -149,9 +169,15 @@ def cifar_wrn_16_4(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> ker
     arguments=ARGUMENTS,
     special_case_of=("cifar_wide_resnet", {"depth": 16, "width": 8}),
 )
-def cifar_wrn_16_8(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_wrn_16_8(
+    dropout: float = 0.0,
+    *,
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
+    **options: Unpack[ModelOptions],
+) -> keras.Model:
     """WRN-16-8."""
-    return wide_resnet(16, 8, dropout, **options)
+    return wide_resnet(16, 8, dropout, normalization, normalization_groups, **options)
 
 
 @register(
@@ -162,12 +188,18 @@ def cifar_wrn_16_8(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> ker
     arguments=ARGUMENTS,
     special_case_of=("cifar_wide_resnet", {"depth": 22, "width": 10}),
 )
-def cifar_wrn_26_10(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_wrn_26_10(
+    dropout: float = 0.0,
+    *,
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
+    **options: Unpack[ModelOptions],
+) -> keras.Model:
     """WRN-22-10 as the paper counts: three blocks per stage, with the shortcuts counted as layers.
 
     The `wrn26_10` of the Flax example has four blocks per stage, so it is WRN-28-10.
     """
-    return wide_resnet(22, 10, dropout, **options)
+    return wide_resnet(22, 10, dropout, normalization, normalization_groups, **options)
 
 
 @register(
@@ -178,9 +210,15 @@ def cifar_wrn_26_10(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> ke
     arguments=ARGUMENTS,
     special_case_of=("cifar_wide_resnet", {"depth": 28, "width": 10}),
 )
-def cifar_wrn_28_10(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_wrn_28_10(
+    dropout: float = 0.0,
+    *,
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
+    **options: Unpack[ModelOptions],
+) -> keras.Model:
     """WRN-28-10."""
-    return wide_resnet(28, 10, dropout, **options)
+    return wide_resnet(28, 10, dropout, normalization, normalization_groups, **options)
 
 
 @register(
@@ -191,9 +229,15 @@ def cifar_wrn_28_10(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> ke
     arguments=ARGUMENTS,
     special_case_of=("cifar_wide_resnet", {"depth": 40, "width": 2}),
 )
-def cifar_wrn_40_2(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_wrn_40_2(
+    dropout: float = 0.0,
+    *,
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
+    **options: Unpack[ModelOptions],
+) -> keras.Model:
     """WRN-40-2."""
-    return wide_resnet(40, 2, dropout, **options)
+    return wide_resnet(40, 2, dropout, normalization, normalization_groups, **options)
 
 
 @register(
@@ -204,9 +248,15 @@ def cifar_wrn_40_2(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> ker
     arguments=ARGUMENTS,
     special_case_of=("cifar_wide_resnet", {"depth": 40, "width": 4}),
 )
-def cifar_wrn_40_4(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_wrn_40_4(
+    dropout: float = 0.0,
+    *,
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
+    **options: Unpack[ModelOptions],
+) -> keras.Model:
     """WRN-40-4."""
-    return wide_resnet(40, 4, dropout, **options)
+    return wide_resnet(40, 4, dropout, normalization, normalization_groups, **options)
 
 
 @register(
@@ -217,6 +267,12 @@ def cifar_wrn_40_4(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> ker
     arguments=ARGUMENTS,
     special_case_of=("cifar_wide_resnet", {"depth": 40, "width": 8}),
 )
-def cifar_wrn_40_8(dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+def cifar_wrn_40_8(
+    dropout: float = 0.0,
+    *,
+    normalization: NormalizationKind = "batch",
+    normalization_groups: int = GROUPS,
+    **options: Unpack[ModelOptions],
+) -> keras.Model:
     """WRN-40-8."""
-    return wide_resnet(40, 8, dropout, **options)
+    return wide_resnet(40, 8, dropout, normalization, normalization_groups, **options)
