@@ -134,7 +134,7 @@ def assert_functions_do_what_they_say():
     assert found.dtype == np.float32 and (same == labels).all() and same.dtype == np.int32
     _, swapped = transformed([own("swap")], compiled=False)
     assert (swapped == 9 - labels).all()
-    mixed, shares = transformed([own("swap"), own("halves"), "cutmix"], compiled=False)
+    mixed, shares = transformed([own("swap"), own("halves")], compiled=False)
     assert shares.shape == (BATCH, 10) and shares.dtype == np.float32 and mixed.dtype == np.float32
     np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-6)
 
@@ -343,3 +343,67 @@ def test_a_run_resumes_bit_for_bit(project, backend):
         assert_resumes(project)
     else:
         run_python(IN_PROJECT + "t.assert_resumes(sys.argv[1])", str(project), backend=backend)
+
+
+def losses_of(seeds, at_once, distribution="none"):
+    """The losses of three steps per seed."""
+    from cifarzoo.data import load
+    from cifarzoo.experiment.plan import stream_indices
+    from cifarzoo.training import engines
+    from cifarzoo.training.job import prepare
+
+    one = experiment_from(
+        [
+            {
+                "module": "tiny_models",
+                "model": "tiny_pixels",
+                "dataset": "synthetic",
+                "augmentation": [own("shift"), {"keras": "RandomContrast", "factor": 0.5}],
+                "precision": "float64",
+                "distribution": distribution,
+                "train_parameters": {"batch_size": BATCH, "steps_per_call": 1},
+            }
+        ],
+        "e.yaml",
+    )
+    dataset = load("synthetic")
+    trained = [prepare(one, dataset, [seed]).create_engine(seed) for seed in seeds]
+    losses = []
+    group = engines.current().create_group(trained) if at_once else None
+    for step in range(3):
+        indices = np.stack([stream_indices(seed, 10_000, step * BATCH, BATCH)[None] for seed in seeds])
+        rates = np.full(1, 1e-3)
+        sums = (
+            group.train(step, indices, rates)
+            if group
+            else [engine.train(step, rows, rates) for engine, rows in zip(trained, indices, strict=True)]
+        )
+        losses.append([values["loss"] for values in sums])
+    return np.array(losses)
+
+
+def assert_seeds_together_draw_what_each_draws_alone():
+    np.testing.assert_allclose(losses_of([3, 4], True), losses_of([3, 4], False), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_seeds_together_draw_what_each_draws_alone(project):
+    run_python(IN_PROJECT + "t.assert_seeds_together_draw_what_each_draws_alone()", str(project), backend="jax")
+
+
+TWO_DEVICES = """
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import numpy as np
+import test_augment_own as t
+two, again = t.losses_of([3], False, "mirrored"), t.losses_of([3], False, "mirrored")
+assert np.isfinite(two).all() and (two == again).all()
+assert (two != t.losses_of([3], False, "none")).all()
+"""
+
+
+@pytest.mark.slow
+def test_replicas_draw_for_their_own_parts(project):
+    """On TensorFlow a layer sees the part of a replica, so that a run repeats with the same number of them only."""
+    run_python("import sys; sys.path.append(sys.argv[1])" + TWO_DEVICES, str(project), backend="tensorflow")
