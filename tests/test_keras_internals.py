@@ -21,6 +21,7 @@ from cifarzoo.keras_internals import (
     model_building,
     model_graph,
     precision,
+    pure_optimizers,
     quiet_devices,
     without_tensorflow,
 )
@@ -30,7 +31,12 @@ SRC = "keras" + ".src"  # in two pieces, so that a search for it finds uses only
 PACKAGE = ROOT / "cifarzoo" / "keras_internals"
 # The JAX backend's convolution is not what Keras calls on TensorFlow, where these tests run.
 FOR_JAX = {"fast gradients of convolutions"}
-FOR_TENSORFLOW = {"fused BatchNormalization", "shared variable names", "a quiet search for devices"}
+FOR_TENSORFLOW = {
+    "fused BatchNormalization",
+    "shared variable names",
+    "a quiet search for devices",
+    "optimizers as pure functions",
+}
 
 
 def test_no_other_package_uses_private_parts():
@@ -124,6 +130,9 @@ def change(monkeypatch, name):
         monkeypatch.setattr(keras.Layer, "_called", moved, raising=False)
     elif name == "running without TensorFlow":
         monkeypatch.setattr(private_module("utils.module_utils"), "tensorflow", types.SimpleNamespace(available=True))
+    elif name == "optimizers as pure functions":
+        optimizer = private_module("backend.tensorflow.optimizer").TFOptimizer
+        monkeypatch.setattr(optimizer, "_filter_empty_gradients", lambda self, grads: None, raising=False)
     elif name == "float64":
         monkeypatch.delattr(private_module("backend.common.dtypes"), "BIT64_TO_BIT32_DTYPE")
     elif name == "shared variable names":
@@ -147,6 +156,7 @@ PARTS = {
     "reading a model's graph": model_graph.supported_connections,
     "export of fresh models": model_graph.supported_export,
     "running without TensorFlow": without_tensorflow.supported,
+    "optimizers as pure functions": pure_optimizers.supported,
     "float64": precision.supported,
     "shared variable names": model_building.supported,
     "a quiet search for devices": quiet_devices.supported,
@@ -203,6 +213,9 @@ def test_what_has_no_plain_counterpart_raises(monkeypatch):
     with pytest.raises(ExperimentError, match="BatchNormalization cannot be synchronized over replicas"):
         with fused_batch_norm.fused_batch_normalization(synchronized=True):
             pass
+    monkeypatch.setattr(pure_optimizers.supported, "probe", lambda: False)
+    with pytest.raises(ExperimentError, match="train_parameters.optimizer: Nadam needs backend: jax with Keras 3"):
+        pure_optimizers.pure(keras.optimizers.Nadam)
     with pytest.raises(ModelError, match='use batch_norm="inference"'):
         with batch_statistics.batch_statistics():
             pass

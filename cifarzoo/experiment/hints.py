@@ -2,7 +2,9 @@
 
 _RATE = "write train_parameters.lr_values and lr_boundaries, or the peak of a train_parameters.schedule"
 _LENGTH = "write a train_parameters.schedule, such as {kind: cosine, peak: 0.1, duration: {epochs: 90}}"
-_SGD = "the optimizer is SGD; train_parameters has its momentum, nesterov, weight_decay, clip_norm, sam_rho, lookahead"
+_OPTIMIZER = (
+    "write train_parameters.optimizer, such as {name: AdamW, weight_decay: 0.05}; without it, the optimizer is SGD"
+)
 _PRECISION = "write precision: bfloat16"
 _LOGDIR = "write train_parameters.logdir and run_name: a run is kept in logdir/run_name/seedN"
 _DECAY = "write train_parameters.weight_decay: twice the factor of Keras' L2"
@@ -11,7 +13,7 @@ _TEACHER = "write teacher: {model: NAME, temperature: 4, weight: 0.9}"
 HINTS = {
     **dict.fromkeys(("lr", "learning_rate", "initial_lr", "base_lr", "max_lr", "lr_schedule", "lr_scheduler"), _RATE),
     **dict.fromkeys(("epochs", "num_epochs", "max_epochs", "n_epochs", "steps", "num_steps", "max_steps"), _LENGTH),
-    **dict.fromkeys(("optimizer", "optimiser", "optimizer_parameters", "sgd", "adam", "adamw"), _SGD),
+    **dict.fromkeys(("optimiser", "optimizer_parameters", "sgd", "adam", "adamw", "muon"), _OPTIMIZER),
     **dict.fromkeys(("amp", "mixed_precision", "fp16", "bf16", "bfloat16"), _PRECISION),
     **dict.fromkeys(("output_dir", "out_dir", "save_dir", "log_dir", "checkpoint_dir", "name"), _LOGDIR),
     **dict.fromkeys(("l2_reg", "l2", "wd"), _DECAY),

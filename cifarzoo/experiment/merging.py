@@ -3,6 +3,7 @@
 from typing import Any
 
 from cifarzoo.errors import ExperimentError
+from cifarzoo.experiment.optimizers import SGD_KEYS
 from cifarzoo.experiment.schedules import Duration
 from cifarzoo.strict_yaml import clipped, parse, quoted
 
@@ -16,23 +17,29 @@ LABEL_SOURCES = {"file", "train", "test", "symmetric", "asymmetric"}
 def merge(base: dict, top: dict) -> dict:
     """Return `base` with the keys of `top` laid over it.
 
-    Nested mappings are merged, except that a schedule of another kind, a duration and labels of another source replace
-    those below.
+    Nested mappings are merged, except that a schedule of another kind, an optimizer of another name, a duration and
+    labels of another source replace those below. An optimizer also replaces the keys of SGD that are below it.
     """
-    merged = dict(base)
+    merged = _without_sgd(base) if top.get("optimizer") else dict(base)
     for key, value in top.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict) and not _replaces(value, merged[key])
+        below = merged.get(key)
+        both = isinstance(value, dict) and isinstance(below, dict) and not _replaces(key, value, below)
         merged[key] = merge(merged[key], value) if both else value
     return merged
 
 
-def _replaces(value: Any, below: Any) -> bool:
+def _replaces(key: str, value: dict, below: dict) -> bool:
     """Whether a mapping replaces the one below instead of merging with it."""
-    if "kind" in value:
-        return value["kind"] != below.get("kind")
+    if (kind := "name" if key in ("optimizer", "rest") else "kind") in value:
+        return value[kind] != below.get(kind)
     if sources := LABEL_SOURCES & set(value):
         return bool({"symmetric", "asymmetric"} & {*below, *sources}) and not sources & set(below)
     return bool(value) and set(value) | set(below) <= set(Duration.model_fields)
+
+
+def _without_sgd(parameters: dict) -> dict:
+    """Return `train_parameters` without the keys of SGD."""
+    return {key: value for key, value in parameters.items() if key not in SGD_KEYS}
 
 
 def flatten(tree: Any, lists: bool = False, prefix: str = "") -> dict[str, Any]:
@@ -72,3 +79,6 @@ def apply_override(document: dict, override: str) -> None:
         if not isinstance(target, dict):
             raise ExperimentError(f"{option}: {quoted(section)} is not a section")
     target[last] = parse(value, option)
+    if key == "train_parameters.optimizer" and target[last]:
+        for of_sgd in SGD_KEYS:
+            target.pop(of_sgd, None)

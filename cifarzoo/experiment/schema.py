@@ -211,7 +211,13 @@ class Experiment(Strict):
         """The user's own modules that the experiment imports."""
         entries = self.augmentation if isinstance(self.augmentation, list) else []
         augmentations = [entry.module for entry in entries if isinstance(entry, OwnFunction)]
-        modules = [self.module, *augmentations, *(entry.module for entry in self.callbacks)]
+        optimizer = self.train_parameters.optimizer
+        modules = [
+            self.module,
+            *augmentations,
+            *(entry.module for entry in self.callbacks),
+            *(optimizer.modules if optimizer else ()),
+        ]
         return list(dict.fromkeys(module for module in modules if module))
 
     def lengths(self, images: int) -> Lengths:

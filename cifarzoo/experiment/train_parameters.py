@@ -8,6 +8,7 @@ from cifarzoo.augment.base import form
 from cifarzoo.experiment.early_stopping import EarlyStopping, Monitor
 from cifarzoo.experiment.hints import HINTS
 from cifarzoo.experiment.keeping import Keep
+from cifarzoo.experiment.optimizers import SGD_KEYS, AnyOptimizer
 from cifarzoo.experiment.resizing import ResizingStage
 from cifarzoo.experiment.schedules import AnySchedule, Length, Stepped
 from cifarzoo.strict_model import (
@@ -57,6 +58,7 @@ class TrainParameters(Strict):
     lr_reference_batch: PositiveWholeNumber | None = None
     batch_size: PositiveWholeNumber = Field(128, le=LARGEST_BATCH)
     accumulate: PositiveWholeNumber = 1
+    optimizer: AnyOptimizer | None = None
     momentum: Number = Field(0.9, ge=0, lt=1)
     momentum_convention: Literal["pytorch", "tensorflow"] = "pytorch"
     nesterov: Boolean = False
@@ -94,6 +96,25 @@ class TrainParameters(Strict):
                 "lr_values and lr_boundaries must be equally long, the last boundary being the end of training; got "
                 f"{len(values)} values and {len(boundaries)} boundaries"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_optimizer(self) -> Self:
+        if self.optimizer is None:
+            return self
+        name, fields = self.optimizer.name, type(self).model_fields
+        if both := [key for key in SGD_KEYS if getattr(self, key) != fields[key].default]:
+            raise ValueError(
+                f"{', '.join(both)}: of SGD, which optimizer: {name} replaces; leave it out, or write what "
+                f"{name} has of it in optimizer"
+            )
+        if name != "SGD" and self.schedule is None and self.lr_values is None:
+            raise ValueError(
+                f"optimizer: the default rates are for SGD; write a schedule for {name}, such as {{kind: cosine, "
+                "peak: 0.001, duration: {epochs: 90}}"
+            )
+        if name == "ScheduleFreeAdamW" and self.lookahead:
+            raise ValueError(f"lookahead: {name} infers its average from the weights, which lookahead would replace")
         return self
 
     @model_validator(mode="after")

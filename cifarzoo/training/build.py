@@ -26,7 +26,8 @@ from cifarzoo.pretrained.description import attach_description, description_of
 from cifarzoo.pretrained.loading import initialize
 from cifarzoo.training.averaging import Lookahead, MovingAverage
 from cifarzoo.training.losses import LOSSES
-from cifarzoo.training.optimizers.sgd import SGD
+from cifarzoo.training.optimizers.build import build_rule
+from cifarzoo.training.optimizers.rule import Rule
 from cifarzoo.training.parts import Parts
 from cifarzoo.training.sources import initial_weights
 from cifarzoo.training.teacher import Teacher
@@ -222,19 +223,16 @@ def build_augmentation(experiment: Experiment, dataset: Dataset | DatasetInfo) -
     return built
 
 
-def build_optimizer(experiment: Experiment) -> SGD:
-    """Build the update rule."""
-    parameters = experiment.train_parameters
-    return SGD(
-        momentum=parameters.momentum,
-        nesterov=parameters.nesterov,
-        weight_decay=parameters.weight_decay,
-        decay_all=parameters.decay_all,
-        clip_norm=parameters.clip_norm,
-        weight_decay_mode=parameters.weight_decay_mode,
-        momentum_convention=parameters.momentum_convention,
-        bias_lr_factor=parameters.bias_lr_factor,
-    )
+def build_optimizer(experiment: Experiment) -> Rule:
+    """Build the update rule.
+
+    Raises:
+        ExperimentError: `optimizer` names no optimizer, or one of its arguments does not fit.
+    """
+    try:
+        return build_rule(experiment.train_parameters)
+    except ExperimentError as failure:
+        raise ExperimentError(f"{experiment.location}: {failure}") from None
 
 
 def build_averaging(experiment: Experiment, images: int) -> MovingAverage | Lookahead | None:

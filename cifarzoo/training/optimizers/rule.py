@@ -27,26 +27,26 @@ class Update(Protocol):
 
 
 class Bound(NamedTuple):
-    """An update rule for the variables of one model.
+    """An update rule for variables of one model.
 
     Attributes:
-        slots: The first values of the optimizer's slots, by their names in checkpoints. The names depend neither on the
-            engine nor on names in the model, which Keras numbers through within a process.
+        slots: The first values of the optimizer's slots, arrays or tensors, by their names in checkpoints. The names
+            depend neither on the engine nor on names in the model, which Keras numbers through within a process.
         update: The step.
     """
 
-    slots: dict[str, np.ndarray]
+    slots: dict[str, Any]
     update: Update
 
 
 class Rule(Protocol):
     """An update rule with its parameters."""
 
-    def bind(self, model: keras.Model) -> Bound:
-        """Return the rule for the trainable variables of a model.
+    def bind(self, variables: Sequence[keras.Variable]) -> Bound:
+        """Return the rule for variables: all trainable ones of a model, or some of them, in the model's order.
 
         Raises:
-            ExperimentError: the rule does not fit the model.
+            ExperimentError: the rule does not fit the variables.
         """
         ...
 

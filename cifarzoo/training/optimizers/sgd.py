@@ -18,6 +18,7 @@ multiplies it. Decoupled, as in Keras' optimisers, `learning_rate * weight_decay
 in addition to the step.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,9 +55,9 @@ class SGD:
     momentum_convention: Literal["pytorch", "tensorflow"] = "pytorch"
     bias_lr_factor: float = 1.0
 
-    def bind(self, model: keras.Model) -> Bound:
+    def bind(self, variables: Sequence[keras.Variable]) -> Bound:
         """See `Rule.bind`; the slots are one velocity per variable."""
-        return Bound(zeros("velocities", model.trainable_variables), self.update)
+        return Bound(zeros("velocities", variables), self.update)
 
     def update(self, weights, gradients, velocities, learning_rate, step=None):
         """Return new weights, new velocities and the global norm of the gradients; see `Update`."""

@@ -1,0 +1,121 @@
+"""Any Keras optimizer as an update rule."""
+
+import contextlib
+import difflib
+import functools
+import importlib
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+from keras import ops
+
+from cifarzoo.errors import ExperimentError, summarize
+from cifarzoo.experiment.optimizers import REFUSED
+from cifarzoo.keras_internals.precision import arithmetic
+from cifarzoo.keras_internals.pure_optimizers import pure
+from cifarzoo.training.optimizers.norms import clipped
+from cifarzoo.training.optimizers.rule import Bound
+
+KEY = "train_parameters.optimizer"
+
+
+class _Rate:
+    """The learning rate of the step that is being traced, which Keras' optimizers call."""
+
+    value: Any = 0.0
+
+    def __call__(self):
+        return self.value
+
+
+@dataclass(frozen=True)
+class KerasRule:
+    """A class of `keras.optimizers` or of the user's; see `Rule`.
+
+    Attributes:
+        name: The class in `keras.optimizers`, or "module.Class".
+        arguments: Its arguments, except for the learning rate.
+        decay_all: Whether its `weight_decay` also decays biases, gamma and beta. Keras' own default is to decay
+            everything.
+        clip_norm: If positive, gradients are scaled down to this global norm first.
+    """
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    decay_all: bool = False
+    clip_norm: float = 0.0
+
+    def check(self) -> None:
+        """Check that the class exists and takes the arguments.
+
+        Raises:
+            ExperimentError: it does not.
+        """
+        self._construct(_Rate())
+
+    def _construct(self, rate):
+        kind: Any = optimizer_class(self.name)
+        known = inspect.signature(kind).parameters
+        if kind.__module__.startswith("keras.") or "kwargs" not in known:
+            names = [key for key in known if key not in ("learning_rate", "name", "kwargs", *REFUSED)]
+            for key in self.arguments:
+                if key not in names:
+                    near = difflib.get_close_matches(key, names, n=1)
+                    advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}"
+                    raise ExperimentError(f"{KEY}: {self.name} has no argument {key!r:.60}; {advice}")
+        try:
+            return pure(kind)(learning_rate=rate, **self.arguments)
+        except ExperimentError:
+            raise
+        except Exception as failure:  # whatever a class of Keras or of the user raises
+            raise ExperimentError(f"{KEY}: {self.name}: {summarize(failure)}") from None
+
+    def bind(self, variables: Sequence[keras.Variable]) -> Bound:
+        """See `Rule.bind`; the slots are the optimizer's variables except for the number of the step."""
+        rate = _Rate()
+        optimizer = self._construct(rate)
+        if not self.decay_all:
+            optimizer.exclude_from_weight_decay(var_list=[v for v in variables if len(v.shape) < 2])
+        try:
+            optimizer.build(list(variables))
+        except Exception as failure:  # see above
+            raise ExperimentError(f"{KEY}: {self.name}: {summarize(failure)}") from None
+        iterations = optimizer.iterations
+        slot_variables = [v for v in optimizer.variables if v is not iterations]
+        mapped = [*variables, *slot_variables]
+
+        dtype = keras.backend.standardize_dtype(variables[0].dtype)
+        in_float64 = functools.partial(arithmetic, dtype) if dtype == "float64" else contextlib.nullcontext
+
+        def update(weights, gradients, slots, learning_rate, step):
+            gradients, norm = clipped(gradients, self.clip_norm)
+            rate.value = ops.convert_to_tensor(learning_rate, weights[0].dtype)
+            values = [*zip(mapped, [*weights, *slots], strict=True), (iterations, ops.cast(step, iterations.dtype))]
+            with in_float64(), keras.StatelessScope(values) as scope:
+                optimizer.apply(gradients)
+            new = [scope.get_current_value(variable) for variable in mapped]
+            return new[: len(weights)], new[len(weights) :], norm
+
+        return Bound({f"slots/{n:04d}": v.value for n, v in enumerate(slot_variables)}, update)
+
+
+def optimizer_class(name: str) -> type[keras.optimizers.Optimizer]:
+    """Return a class by its name in `keras.optimizers`, or by "module.Class".
+
+    Raises:
+        ExperimentError: there is no such class, or it is no optimizer.
+    """
+    path, _, attribute = name.rpartition(".")
+    try:
+        module = importlib.import_module(path) if path else keras.optimizers
+    except Exception as failure:  # whatever a user's own module raises
+        raise ExperimentError(f"{KEY}: cannot import {path!r} ({summarize(failure)})") from None
+    kind = getattr(module, attribute, None)
+    if kind is None:
+        raise ExperimentError(f"{KEY}: {path or 'keras.optimizers'} has no class {attribute!r}")
+    if not (isinstance(kind, type) and issubclass(kind, keras.optimizers.Optimizer)):
+        raise ExperimentError(f"{KEY}: {name} is not a class derived from keras.optimizers.Optimizer")
+    return kind

@@ -1,0 +1,90 @@
+"""Muon against its formulas in NumPy and against Keras' own, which is for matrices only; which variables it updates."""
+
+import keras
+import numpy as np
+import pytest
+from test_keras_optimizers import RATES, first_weights, gradients_of, of_keras, ours
+
+from cifarzoo.errors import ExperimentError
+from cifarzoo.training.optimizers.keras_rule import KerasRule
+from cifarzoo.training.optimizers.muon import Muon
+from cifarzoo.training.optimizers.sgd import SGD
+
+
+def in_numpy(scale, nesterov, decay):
+    """The reference code's update, on [outputs, inputs * height * width] as it has kernels; SGD for the rest."""
+    weights = first_weights()
+    momenta = [0 * weight for weight in weights]
+    for rate in RATES:
+        for n, gradient in enumerate(gradients_of(weights)):
+            momenta[n] = 0.95 * momenta[n] + 0.05 * gradient
+            if n in (1, 3):  # the bias, and the last matrix, which is the classifier
+                weights[n] = weights[n] - 0.5 * rate * gradient
+                continue
+            update = 0.05 * gradient + 0.95 * momenta[n] if nesterov else momenta[n]
+            kernel = np.moveaxis(update, -1, 0)
+            matrix = kernel.reshape(len(kernel), -1)
+            rows, columns = matrix.shape
+            x = matrix.T if rows > columns else matrix
+            x = x / np.linalg.norm(x)
+            for _ in range(5):
+                a = x @ x.T
+                x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+            x = x.T if rows > columns else x
+            x = x * (0.2 * max(rows, columns) ** 0.5 if scale == "rms" else max(1, rows / columns) ** 0.5)
+            step = np.moveaxis(x.reshape(kernel.shape), 0, -1)
+            weights[n] = weights[n] * (1 - rate * decay) - rate * step
+    return weights
+
+
+@pytest.mark.parametrize("scale", ["rms", "spectral"])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_fifty_steps_as_in_numpy(scale, nesterov):
+    rule = Muon(SGD(0.0), 0.5, nesterov=nesterov, weight_decay=0.1, scale=scale)
+    for a, b in zip(ours(rule, RATES, in_graph=nesterov), in_numpy(scale, nesterov, 0.1), strict=True):
+        # Up to the 1e-7 that is added to the norm.
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_fifty_steps_as_in_keras():
+    """Where both orthogonalize, on a hidden matrix; Adam updates the bias of both."""
+    found = ours(Muon(KerasRule("Adam"), weight_decay=0.05), RATES)
+    expected = of_keras("Muon", RATES, weight_decay=0.05)
+    for n in (1, 2):
+        np.testing.assert_allclose(found[n], expected[n], rtol=1e-6)  # it adds 1e-7 to a norm
+
+
+def variables_of(model):
+    return [variable.path for variable in model.trainable_variables]
+
+
+def test_muon_updates_kernels_except_the_classifier_and_what_is_excluded():
+    from cifarzoo.models.registry import create_model
+
+    model = create_model("cifar_resnet20", shortcut_type="B")
+    paths = variables_of(model)
+    chosen = [paths[n] for n in Muon(SGD()).chosen(model.trainable_variables)]
+    assert set(chosen) == {path for path in paths if path.endswith("conv/kernel")} | {
+        path for path in paths if path.endswith("/kernel") and "logits" not in path
+    }
+    fewer = [paths[n] for n in Muon(SGD(), exclude=("stem*",)).chosen(model.trainable_variables)]
+    assert set(chosen) - set(fewer) == {"stem_conv/kernel"}
+
+
+def test_depthwise_kernels_belong_to_the_rest():
+    variables = [keras.Variable(np.zeros(shape)) for shape in ((3, 3, 4, 1), (1, 1, 4), (1, 4), (2, 2), (2, 2))]
+    assert Muon(SGD()).chosen(variables) == [3]
+
+
+@pytest.mark.parametrize(
+    ("exclude", "message"),
+    [
+        (("stm",), "train_parameters.optimizer.exclude: no layer has the name 'stm'"),
+        (("*",), "train_parameters.optimizer: the network has no matrix for Muon except the classifier and what"),
+    ],
+)
+def test_what_muon_cannot_update(exclude, message):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(3)(inputs)))
+    with pytest.raises(ExperimentError, match=message):
+        Muon(SGD(), exclude=exclude).bind(model.trainable_variables)
