@@ -57,6 +57,9 @@ def train(
     quickstart: Annotated[
         bool, typer.Option("--quickstart", help="ResNet-20 on the embedded data set, a few minutes on two cores.")
     ] = False,
+    shard: Annotated[
+        str | None, typer.Option(help="Train part 3/8 of the runs only; the jobs of an array train one part each.")
+    ] = None,
     form: Format = "",
     debug: Debug = False,
 ) -> None:
@@ -74,7 +77,14 @@ def train(
             "--quickstart"
         )
     experiments = [quickstart_experiment(set_)] if quickstart else read_experiments(file, set_)
-    experiments = only_matching(experiments, only, file)
+    experiments = everything = only_matching(experiments, only, file)
+    if shard:
+        from cifarzoo.experiment.sharding import describe_shard, parse_shard, runs_of
+        from cifarzoo.notebook import say
+
+        part = parse_shard(shard)
+        experiments = runs_of(everything, part)
+        say(describe_shard(part, experiments, everything))
     if any(experiment.modules for experiment in experiments):
         find_modules(file.resolve().parent)
     runner.set_backend(experiments)
@@ -91,9 +101,9 @@ def train(
         print_rows(rows, columns_of(rows), form)
         return
     outcomes = runner.run_all(experiments)
-    from cifarzoo.training.outcomes import result_rows
+    from cifarzoo.training.outcomes import result_rows, with_others
 
-    print_rows(result_rows(outcomes), RESULT_COLUMNS, form, title="Runs")
+    print_rows(result_rows(with_others(outcomes, everything)), RESULT_COLUMNS, form, title="Runs")
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(1)
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from cifarzoo.augment.base import Spec
 from cifarzoo.errors import ExperimentError
-from cifarzoo.experiment.grids import MAX_EXPERIMENTS, expand
+from cifarzoo.experiment.grids import MAX_EXPERIMENTS, expand, varied_keys
 from cifarzoo.experiment.merging import apply_override, merge, shortened
 from cifarzoo.experiment.recipe_files import find_recipe
 from cifarzoo.experiment.schema import Experiment
@@ -102,7 +102,9 @@ def quickstart_experiment(overrides: Sequence[str] = ()) -> Experiment:
     return experiment_from([document], "quickstart")
 
 
-def experiment_from(layers: Sequence[dict[str, Any]], source: str, folders: Sequence[Path] = ()) -> Experiment:
+def experiment_from(
+    layers: Sequence[dict[str, Any]], source: str, folders: Sequence[Path] = (), varied: Sequence[str] = ()
+) -> Experiment:
     """Build an experiment from several mappings; each overrides the ones before it.
 
     Args:
@@ -110,13 +112,15 @@ def experiment_from(layers: Sequence[dict[str, Any]], source: str, folders: Sequ
         source: The file and document, for error messages.
         folders: Where to look for files that the experiment names, before the working directory. Their contents become
             part of the experiment, so a changed file makes a different experiment.
+        varied: See `Experiment.varied`.
 
     Raises:
         ExperimentError: keys are wrong; one line per mistake.
     """
     document: dict[str, Any] = functools.reduce(merge, layers, {})
+    context = {"source": source, "folders": list(folders), "varied": list(varied)}
     try:
-        return Experiment.model_validate(document, context={"source": source, "folders": list(folders)})
+        return Experiment.model_validate(document, context=context)
     except ValidationError as failure:
         raise plain_error(failure, Experiment, document, source) from None
 
@@ -134,12 +138,13 @@ def _read_document(path: Path, number: int, document: Any, overrides: Sequence[s
     for override in overrides:
         apply_override(document, override)
     experiments = []
+    varied = varied_keys(document.get("grid"))
     checked: dict[int, str | list[Spec]] = {}  # policy lists are long, so the points of a grid share checked ones
     for point in expand(document, overrides, source):
         is_set, written = "augmentation" in point, id(point.get("augmentation"))
         if is_set and written in checked:
             point = point | {"augmentation": checked[written]}
-        experiments.append(experiment_from([point], source, folders))
+        experiments.append(experiment_from([point], source, folders, varied))
         if is_set:
             checked[written] = experiments[-1].augmentation
     return experiments

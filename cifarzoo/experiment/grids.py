@@ -61,6 +61,17 @@ def expand(document: dict, overrides: Sequence[str], location: str) -> list[dict
     return documents
 
 
+def varied_keys(grid: Any) -> list[str]:
+    """Return the dotted keys that a grid sets, those of its `variant` included; [] for anything but a grid."""
+    keys: list[str] = []
+    for key, values in grid.items() if isinstance(grid, dict) else ():
+        if key == VARIANT and isinstance(values, dict):
+            keys += sorted({".".join(map(str, path)) for value in values.values() for path in _paths(value)})
+        else:
+            keys.append(str(key))
+    return list(dict.fromkeys(keys))
+
+
 def _named_values(key: Any, values: Any, location: str) -> list[tuple[str, Any]]:
     """Return the values of one key of a grid, each with its name: [(name in the run's name, value), ...]."""
     where = f"{location}: grid.{quoted(key)}"

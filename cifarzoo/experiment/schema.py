@@ -168,11 +168,13 @@ class Experiment(Strict):
 
     _source: str = PrivateAttr("")
     _folders: list[Path] = PrivateAttr(default_factory=list)
+    _varied: list[str] = PrivateAttr(default_factory=list)
 
     def model_post_init(self, context: Any) -> None:
-        """Keep where the experiment was read from: `source` and `folders` of the validation's context."""
+        """Keep where the experiment was read from: `source`, `folders` and `varied` of the validation's context."""
         self._source = (context or {}).get("source", "")
         self._folders = list((context or {}).get("folders", ()))
+        self._varied = list((context or {}).get("varied", ()))
 
     def __repr__(self) -> str:
         seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
@@ -190,6 +192,11 @@ class Experiment(Strict):
     def folders(self) -> list[Path]:
         """Where to look for files that the experiment names, before the working directory."""
         return self._folders
+
+    @property
+    def varied(self) -> list[str]:
+        """Dotted keys that the grid of its document sets; empty for an experiment without a grid."""
+        return self._varied
 
     @property
     def location(self) -> str:

@@ -15,6 +15,7 @@ from cifarzoo.keras_internals.model_graph import input_operations
 from cifarzoo.runs import atomic
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.log_file import begin_log
+from cifarzoo.training import hparams
 from cifarzoo.training.progress import Progress
 
 COLUMNS = (
@@ -87,7 +88,7 @@ def _number(value):
 
 
 class TensorBoard(keras.callbacks.Callback):
-    """Writes TensorBoard's event files: scalars, the resolved experiment as text, the graph of layers."""
+    """Writes TensorBoard's event files: scalars, the experiment as text and in the HParams tab, the layers' graph."""
 
     TAGS = {
         "loss": "train/loss",
@@ -121,6 +122,7 @@ class TensorBoard(keras.callbacks.Callback):
         self._add(0, graph_def=layer_graph(self.model).SerializeToString())
         text = yaml.safe_dump(self._experiment.resolved(), sort_keys=False)
         self._add(0, summary=_text_summary("experiment", "```\n" + text + "```"))
+        self._add(0, summary=hparams.start_summary(self._experiment, self._plan))
 
     def on_train_batch_end(self, batch, logs=None):
         """Write scalars if a log row or a validation is due."""
@@ -132,6 +134,11 @@ class TensorBoard(keras.callbacks.Callback):
         values = [Summary.Value(tag=tag, simple_value=logs[key]) for key, tag in self.TAGS.items() if key in logs]
         self._add(step, summary=Summary(value=values))
         self._writer.flush()
+
+    def finish(self, results):
+        """Write what the HParams tab shows of a finished run, before its results are written."""
+        for summary in hparams.end_summaries(results):
+            self._add(results.steps, summary=summary)
 
     def on_train_end(self, logs=None):
         """Close the file."""

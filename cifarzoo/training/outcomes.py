@@ -1,11 +1,13 @@
 """How the runs of a batch ended, and the table that says so."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cifarzoo.errors import summarize
+from cifarzoo.errors import CifarzooError, summarize
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.notebook import html_table
+from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.results import Results
 from cifarzoo.training.stopping import Interrupted
 
@@ -19,7 +21,8 @@ class Outcome:
         seed: Its seed.
         results: Its results, if it has finished.
         error: Otherwise one line that says why not.
-        state: "finished", "failed", "stopped" (saved, and can resume) or "not started".
+        state: "finished", "failed", "stopped" (saved, and can resume) or "not started"; for a run of another shard
+            that has not finished, "other shard".
     """
 
     experiment: Experiment
@@ -50,6 +53,29 @@ class Outcomes(list[Outcome]):
 
     def _repr_html_(self) -> str:
         return html_table(_shown(self), "Runs")
+
+
+def with_others(outcomes: Sequence[Outcome], experiments: Sequence[Experiment]) -> list[Outcome]:
+    """Return the outcomes of all runs of a file; those of other shards as their folders show them now.
+
+    Args:
+        outcomes: Those of the runs that were trained here.
+        experiments: All experiments of the file.
+    """
+    own = {RunFolder.of(outcome.experiment, outcome.seed).path: outcome for outcome in outcomes}
+    runs = [(experiment, seed) for experiment in experiments for seed in experiment.seeds]
+    return [own.get(RunFolder.of(*run).path) or _in_folder(*run) for run in runs]
+
+
+def _in_folder(experiment: Experiment, seed: int) -> Outcome:
+    folder = RunFolder.of(experiment, seed)
+    try:
+        folder.check_belongs_to(experiment)
+        if folder.is_finished:
+            return Outcome(experiment, seed, folder.results())
+    except CifarzooError as failure:
+        return Outcome(experiment, seed, error=str(failure), state="failed")
+    return Outcome(experiment, seed, state="other shard")
 
 
 def _shown(outcomes: list[Outcome]) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from cifarzoo.runs.results import Results
 from cifarzoo.training import engines
 from cifarzoo.training.agreement import agree_on_run, any_says
 from cifarzoo.training.build import no_exit
-from cifarzoo.training.callbacks import Log, default_callbacks
+from cifarzoo.training.callbacks import Log, TensorBoard, default_callbacks
 from cifarzoo.training.checks import check_model
 from cifarzoo.training.job import Job
 from cifarzoo.training.keeping import check_kept_size
@@ -61,6 +61,7 @@ class Run:
         self._callbacks: Any = None  # a CallbackList of the run's own callbacks, only while training
         self._user: UserCallbacks | None = None  # only while training, and if the user has callbacks
         self._log: Log | None = None  # the chief's
+        self._board: TensorBoard | None = None  # the chief's
         self._lock = contextlib.ExitStack()
         self._meters = Meters(job.plan)
         self._watch = Watch(job.experiment.train_parameters, job.plan)
@@ -142,6 +143,7 @@ class Run:
         job, plan = self.job, self.job.plan
         own = default_callbacks(self.folder, job.experiment, plan, self.step, log_length) if job.is_chief else []
         self._log = next((callback for callback in own if isinstance(callback, Log)), None)
+        self._board = next((callback for callback in own if isinstance(callback, TensorBoard)), None)
         self._callbacks = keras.callbacks.CallbackList(own, model=self.engine.model)
         (self._is_watched,) = any_says(self.workers, f"{self}: callbacks", bool(self._user_callbacks))
         self._trainable = len(self.engine.model.trainable_variables)
@@ -390,6 +392,8 @@ class Run:
         if self.job.is_chief:
             self._save_weights(self.folder.weights_path)
             results = results.model_copy(update={"weights_sha256": sha256(self.folder.weights_path)})
+            if self._board:
+                self._board.finish(results)
             self.folder.write_results(results)
         self.workers.exchange(f"{self}: results")
         return results
