@@ -1,7 +1,12 @@
-"""The parts of a file that the jobs of an array train, their common table, and TensorBoard's HParams tab of the grid."""
+"""The parts of a file that the jobs of an array train, their common table, and grids in TensorBoard's HParams tab."""
 
 import itertools
 import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 from evaluation_cases import run_cli
@@ -48,8 +53,8 @@ def test_every_run_is_in_exactly_one_part(count, at_once):
     whole = experiments([0, 1, 2], [5], [7, 8, 9], at_once=at_once)
     parts = [runs_of(whole, Shard(number, count)) for number in range(1, count + 1)]
     assert sorted(itertools.chain.from_iterable(map(runs, parts))) == sorted(runs(whole))
-    sizes = [len(runs(part)) for part in parts]
-    assert max(sizes) - min(sizes) <= at_once
+    programs = [sum(-(-len(one.seeds) // at_once) for one in part) for part in parts]
+    assert max(programs) - min(programs) <= 1
     assert [runs(part) for part in parts] == [runs(runs_of(whole, Shard(n, count))) for n in range(1, count + 1)]
     if at_once == 2:  # these two train in one program
         assert any({("cifar_resnet20", 0), ("cifar_resnet20", 1)} <= set(runs(part)) for part in parts)
@@ -69,16 +74,30 @@ def test_a_part_is_described_in_one_line():
     assert describe_shard(Shard(8, 8), [], whole) == "shard 8/8: 0 of 20 runs"
 
 
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+@pytest.mark.parametrize("status, restarts, requeued", [(0, "", False), (1, "", True), (1, "10", False)])
+def test_the_slurm_script_queues_a_part_that_was_stopped(tmp_path, status, restarts, requeued):
+    """With stand-ins for Slurm's commands that note their arguments."""
+    page = (Path(__file__).parent.parent / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"^```bash\n(#!.*?)^```", page, re.DOTALL | re.MULTILINE)
+    for name, end in (("srun", status), ("scontrol", 0)):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {tmp_path}/calls\nexit {end}\n')
+        (tmp_path / name).chmod(0o755)
+    job = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "8", "SLURM_JOB_ID": "77"}
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(["bash", "-c", script], env=job | path | ({"SLURM_RESTART_COUNT": restarts} if restarts else {}))
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls == ["srun cifarzoo train sweep.yaml --shard 3/8", "scontrol requeue 77"][: 1 + requeued]
+
+
 def session_groups(folder):
     """The hyper-parameters, metrics and sessions of every group, as TensorBoard's plugin computes them."""
     multiplexer = EventMultiplexer()
     multiplexer.AddRunsFromDirectory(str(folder))
     multiplexer.Reload()
     provider = MultiplexerDataProvider(multiplexer, str(folder))
-    backend, request = (
-        backend_context.Context(TBContext(logdir=str(folder), data_provider=provider)),
-        context.RequestContext(),
-    )
+    backend = backend_context.Context(TBContext(logdir=str(folder), data_provider=provider))
+    request = context.RequestContext()
     shown = get_experiment.Handler(request, backend, "", api_pb2.GetExperimentRequest()).run()
     statuses = [api_pb2.STATUS_SUCCESS, api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_RUNNING, api_pb2.STATUS_FAILURE]
     metrics = list(shown.metric_infos)
