@@ -53,8 +53,8 @@ def list_images(source: ImageFolder) -> Listing:
     root = Path(source.folder).expanduser()
     if not root.is_dir():
         raise DataError(f"dataset.folder: {root}: {'is not a folder' if root.exists() else 'no such folder'}")
-    fields = source.model_fields_set & {"train", "test"}
-    if not fields and not _has_class_folders(root / source.train):
+    has_usual_names = (source.train, source.test) == ("train", "test")
+    if has_usual_names and not _has_class_folders(root / "train"):
         return _held_out(root, _by_class(root), source)
     train = _joined(root, source.train, "train")
     test = _joined(root, source.test, "test")
