@@ -42,7 +42,7 @@ seeds: {seeds}
 seeds_at_once: {at_once}
 distribution: {distribution}
 skip_error_test: true
-train_parameters:
+{settings}train_parameters:
   run_name: killed
   batch_size: 32
   ema_decay: 0.9
@@ -67,10 +67,11 @@ class Case:
 
     Attributes:
         backend: The Keras backend.
-        share: Number of its kills per 100.
+        share: How many of the kills it gets, relative to the other cases.
         model: A function in tiny_network.py.
         seeds, at_once: As in an experiment.
         workers: Number of processes.
+        settings: Further lines of its document.
     """
 
     backend: str
@@ -79,13 +80,21 @@ class Case:
     seeds: tuple[int, ...] = (0,)
     at_once: int = 1
     workers: int = 1
+    settings: str = ""
 
 
+LABELS = """\
+labels: {symmetric: 0.4}
+drop: [3, 5, 9999]
+augmentation: [crop, {module: tiny_network, name: brighten, by: 20}, {keras: RandomContrast, factor: 0.4}]
+"""
 CASES = {
     "tensorflow": Case("tensorflow", 44),
     "jax": Case("jax", 18),
     "jax, two seeds at once": Case("jax", 14, "linear", (0, 1), 2),
     "tensorflow, two workers": Case("tensorflow", 6, workers=2),
+    "tensorflow, noise and own augmentation": Case("tensorflow", 6, settings=LABELS),
+    "jax, noise and own augmentation": Case("jax", 6, "linear", (0, 1), 2, settings=LABELS),
 }
 PUBLICATION, PUBLICATION_SHARE = "publication", 18
 
@@ -140,7 +149,13 @@ def write_experiment(folder, case):
     """Write the experiment and its network into a new folder."""
     folder.mkdir()
     distribution = "multi_worker" if case.workers > 1 else "none"
-    text = EXPERIMENT.format(model=case.model, seeds=list(case.seeds), at_once=case.at_once, distribution=distribution)
+    text = EXPERIMENT.format(
+        model=case.model,
+        seeds=list(case.seeds),
+        at_once=case.at_once,
+        distribution=distribution,
+        settings=case.settings,
+    )
     (folder / "experiment.yaml").write_text(text, encoding="utf-8")
     shutil.copy(HERE / "tiny_network.py", folder)
 

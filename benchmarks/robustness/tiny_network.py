@@ -1,4 +1,4 @@
-"""Networks whose training steps take milliseconds; experiments name this file as their `module`.
+"""Networks whose training steps take milliseconds, and an augmentation; experiments name this file as their `module`.
 
 Layers have explicit names, because a weight file stores them, and Keras' default names count the models that a process
 has built.
@@ -30,3 +30,8 @@ def all_random(classes=10):
     x = layers.BatchNormalization(momentum=0.9, name="norm")(layers.Add(name="sum")([x, branch]))
     x = layers.Dropout(0.3, name="dropout")(layers.GlobalAveragePooling2D(name="pool")(x))
     return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="all_random")
+
+
+def brighten(images, labels, draws, by=10):
+    """Make every image brighter by up to `by`."""
+    return images + by * draws.uniform(1)[:, :, None, None]
