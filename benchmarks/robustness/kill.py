@@ -35,7 +35,7 @@ from processes import Command, Death, Server, count_path  # noqa: E402
 
 LIMIT = 300.0
 EXPERIMENT = """\
-module: tiny_network
+{before}module: tiny_network
 model: {model}
 dataset: synthetic
 seeds: {seeds}
@@ -51,6 +51,15 @@ skip_error_test: true
   val_interval: 20
   checkpoint_interval: 10
   steps_per_call: 5
+"""
+TEACHER = """\
+module: tiny_network
+model: linear
+dataset: synthetic
+distribution: none
+skip_error_test: true
+train_parameters: {run_name: teacher, schedule: {kind: constant, learning_rate: 0.05, duration: 10}}
+---
 """
 PUBLISHED = """\
 model: cifar_resnet20
@@ -71,6 +80,7 @@ class Case:
         model: A function in tiny_network.py.
         seeds, at_once: As in an experiment.
         workers: Number of processes.
+        before: Documents in front of the experiment's; they are killed, too.
         settings: Further lines of its document.
     """
 
@@ -80,6 +90,7 @@ class Case:
     seeds: tuple[int, ...] = (0,)
     at_once: int = 1
     workers: int = 1
+    before: str = ""
     settings: str = ""
 
 
@@ -88,6 +99,7 @@ labels: {symmetric: 0.4}
 drop: [3, 5, 9999]
 augmentation: [crop, {module: tiny_network, name: brighten, by: 20}, {keras: RandomContrast, factor: 0.4}]
 """
+VIEWS = 'teacher: {model: "{logdir}/teacher/seed0", views: 3}\n'
 CASES = {
     "tensorflow": Case("tensorflow", 44),
     "jax": Case("jax", 18),
@@ -95,6 +107,8 @@ CASES = {
     "tensorflow, two workers": Case("tensorflow", 6, workers=2),
     "tensorflow, noise and own augmentation": Case("tensorflow", 6, settings=LABELS),
     "jax, noise and own augmentation": Case("jax", 6, "linear", (0, 1), 2, settings=LABELS),
+    "tensorflow, views of a teacher": Case("tensorflow", 6, before=TEACHER, settings=VIEWS),
+    "jax, two seeds and a teacher": Case("jax", 6, "linear", (0, 1), 2, before=TEACHER, settings=VIEWS),
 }
 PUBLICATION, PUBLICATION_SHARE = "publication", 18
 
@@ -150,6 +164,7 @@ def write_experiment(folder, case):
     folder.mkdir()
     distribution = "multi_worker" if case.workers > 1 else "none"
     text = EXPERIMENT.format(
+        before=case.before,
         model=case.model,
         seeds=list(case.seeds),
         at_once=case.at_once,
