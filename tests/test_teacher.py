@@ -399,6 +399,10 @@ def test_your_own_model_teaches_from_python(tmp_path, capsys):
             {"teacher": {"model": TAG, "views": 2}, "augmentation": [{"mixup": {"per": "image"}}]},
             "teacher.views: mixup in",
         ),
+        (
+            {"teacher": {"model": TAG, "views": 2}, "augmentation": [{"keras": "RandomRotation", "factor": 0.1}]},
+            "teacher.views: Keras layer in augmentation draws numbers for the whole batch",
+        ),
         ({"distillation": {"model": TAG}}, "write teacher: {model: NAME, temperature: 4, weight: 0.9}"),
     ],
 )

@@ -6,13 +6,21 @@ from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from cifarzoo.augment.base import form
 from cifarzoo.augment.entries import specs_of
+from cifarzoo.augment.own_spec import KerasLayer, OwnFunction
+from cifarzoo.augment.spec import CutMix, MixUp
 from cifarzoo.strict_model import Number, PathText, PositiveNumber, PositiveWholeNumber, Strict
 
 # With many views nothing repeats, and the logits take more memory than the images.
 MOST_VIEWS = 1000
 MOST_TEACHERS = 32
-# Augmentations that mix an image with another one of its batch.
-MIXING = ("mixup", "cutmix")
+# Augmentations whose result for an image may depend on its batch.
+_MIXES = "mixes images of a batch"
+OF_BATCHES = {
+    MixUp: _MIXES,
+    CutMix: _MIXES,
+    OwnFunction: "may use the whole batch",
+    KerasLayer: "draws numbers for the whole batch",
+}
 
 
 def _usable(name: str) -> str:
@@ -72,14 +80,14 @@ class TeacherParameters(Strict):
 
 
 def check_views(augmentation: str | list) -> None:
-    """Check that an augmentation makes fixed views of single images.
+    """Check that an augmentation makes the same view of an image in every batch.
 
     Raises:
-        ValueError: an entry mixes images, or draws numbers for a batch as a whole.
+        ValueError: an entry may not.
     """
     for spec in specs_of(augmentation):
-        if spec.name in MIXING or spec.draws_per_batch:
+        if reason := OF_BATCHES.get(type(spec)):
             raise ValueError(
-                f"teacher.views: {spec.name} in augmentation makes an image depend on the others of its batch, which "
-                "differ from epoch to epoch; leave out views"
+                f"teacher.views: {spec.name} in augmentation {reason}, and batches differ from epoch to epoch; leave "
+                "out views"
             )

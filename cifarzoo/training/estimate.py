@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cifarzoo.data import Dataset, load
+from cifarzoo.data.dataset import Split
 from cifarzoo.data.info import info
 from cifarzoo.experiment.files import quickstart_experiment
 from cifarzoo.experiment.resizing import FULL_SIZE
@@ -192,23 +193,29 @@ def _measure_prediction(job: Job) -> Cost:
         teacher_macs = parts.teacher.macs if parts.teacher else 0
         del model
         per_call = ACCELERATOR_PREDICTION if on_accelerator(job.experiment) else CPU_PREDICTION
-        images = int(np.clip(per_call / (2 * max(multiply_accumulates, teacher_macs)), 16, dataset.size("test")))
-        few = dataclasses.replace(dataset, test=dataset.test.take(slice(images)))
+
+        def take(split: Split, macs_per_image: int) -> Split:
+            return split.take(slice(int(np.clip(per_call / (2 * max(macs_per_image, 1)), 16, len(split)))))
+
+        # The network predicts the one split, its teachers the other.
+        few = dataclasses.replace(
+            dataset, test=take(dataset.test, multiply_accumulates), train=take(dataset.train, teacher_macs)
+        )
         engine = engines.current().create_engine(parts, few, 0)
-        rate = 2 * images / _shortest(engine.predict)
-        teacher_rate = 2 * images / _shortest(engine.teacher.logits) if engine.teacher else 1.0
-    return Cost(
-        multiply_accumulates, parameters, rate * multiply_accumulates, teacher_macs, teacher_rate * (teacher_macs or 1)
-    )
+        rate = 2 * multiply_accumulates * len(few.test) / _shortest(lambda: engine.predict("test"))
+        teacher_rate = 1.0
+        if teacher := engine.teacher:
+            teacher_rate = 2 * teacher_macs * len(few.train) / _shortest(lambda: teacher.logits("train"))
+    return Cost(multiply_accumulates, parameters, rate, teacher_macs, teacher_rate)
 
 
-def _shortest(predict: Callable[[str], object]) -> float:
-    """Return the shortest time of a prediction of the test split, without compilation."""
-    predict("test")
+def _shortest(predict: Callable[[], object]) -> float:
+    """Return the shortest time of a prediction, without compilation."""
+    predict()
     seconds = []
     for _ in range(PREDICTIONS):
         started = time.perf_counter()
-        predict("test")
+        predict()
         seconds.append(time.perf_counter() - started)
     return min(seconds)
 
