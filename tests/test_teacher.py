@@ -150,6 +150,17 @@ def test_the_teachers_arithmetic_is_counted():
     assert parameters.model_copy(update={"views": 3}).operations(100, 7, 24, 72) == 2 * 100 * 3 * 72
 
 
+def test_estimates_count_the_teacher(tmp_path):
+    """Its operations at the rate of its own prediction, whatever the size of the student's images."""
+    from cifarzoo.data.info import info
+    from cifarzoo.training.estimate import Cost
+
+    job = prepare(experiment(tmp_path, {"model": TAG}), info("synthetic"))
+    cost = Cost(macs=1000, parameters=1, rate=1e6, teacher_macs=5000, teacher_rate=2e6)
+    assert cost.operations(job) == (6 * 1000 * 6 * 24, 2 * 5000 * 6 * 24)
+    assert cost.hours(job) == pytest.approx((0.864 + 0.72) / 3600)
+
+
 # ------------------------------------------------------------------------------------------------ both engines
 
 
