@@ -37,7 +37,7 @@ LIMIT = 300.0
 EXPERIMENT = """\
 {before}module: tiny_network
 model: {model}
-dataset: synthetic
+dataset: {dataset}
 seeds: {seeds}
 seeds_at_once: {at_once}
 distribution: {distribution}
@@ -82,6 +82,7 @@ class Case:
         workers: Number of processes.
         before: Documents in front of the experiment's; they are killed, too.
         settings: Further lines of its document.
+        dataset: As in an experiment; `OWN` gets a folder of pictures, whose cache may be killed, too.
     """
 
     backend: str
@@ -92,8 +93,10 @@ class Case:
     workers: int = 1
     before: str = ""
     settings: str = ""
+    dataset: str = "synthetic"
 
 
+OWN = "{folder: photos, size: 24}"
 LABELS = """\
 labels: {symmetric: 0.4}
 drop: [3, 5, 9999]
@@ -109,6 +112,8 @@ CASES = {
     "jax, noise and own augmentation": Case("jax", 6, "linear", (0, 1), 2, settings=LABELS),
     "tensorflow, views of a teacher": Case("tensorflow", 6, before=TEACHER, settings=VIEWS),
     "jax, two seeds and a teacher": Case("jax", 6, "linear", (0, 1), 2, before=TEACHER, settings=VIEWS),
+    "tensorflow, own pictures": Case("tensorflow", 6, "linear", dataset=OWN),
+    "jax, own pictures": Case("jax", 6, "linear", dataset=OWN),
 }
 PUBLICATION, PUBLICATION_SHARE = "publication", 18
 
@@ -143,6 +148,7 @@ def train(server, folder, workers=1, deaths=()):
     for index in range(workers):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         environment = {"TF_CONFIG": json.dumps(task)} if workers > 1 else {}
+        environment["CIFARZOO_CACHE"] = str(folder / "cache")
         death = deaths[index] if index < len(deaths) else None
         commands.append(Command(server, ["train", "experiment.yaml"], folder, death, environment))
     deadline = time.monotonic() + LIMIT
@@ -166,13 +172,29 @@ def write_experiment(folder, case):
     text = EXPERIMENT.format(
         before=case.before,
         model=case.model,
+        dataset=case.dataset,
         seeds=list(case.seeds),
         at_once=case.at_once,
         distribution=distribution,
         settings=case.settings,
     )
+    if case.dataset == OWN:
+        write_pictures(folder / "photos")
     (folder / "experiment.yaml").write_text(text, encoding="utf-8")
     shutil.copy(HERE / "tiny_network.py", folder)
+
+
+def write_pictures(folder):
+    """Write pictures of two classes; their times are equal in every run."""
+    from PIL import Image
+
+    draw = random.Random(0)
+    for number in range(120):
+        path = folder / ("dark", "light")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.frombytes("RGB", (30, 26), bytes(draw.randrange(128) + 127 * (number % 2) for _ in range(2340))).save(
+            path
+        )
 
 
 def describe(folder):

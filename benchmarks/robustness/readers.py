@@ -271,6 +271,54 @@ def read_logits(data, originals):
         predictions.describe(split)
 
 
+def make_picture(random, originals):
+    """Mutate a picture of a random format."""
+    from PIL import Image
+
+    kind, mode = random.choice((("PNG", "RGBA"), ("PNG", "I;16"), ("JPEG", "CMYK"), ("GIF", "P"), ("TIFF", "RGB")))
+    pixels = Image.frombytes("RGB", (20, 12), random.randbytes(720))
+    picture = pixels.convert("L").convert("I").convert("I;16") if mode == "I;16" else pixels.convert(mode)
+    file = io.BytesIO()
+    picture.save(file, kind)
+    return mutations.mutate_bytes(random, file.getvalue())
+
+
+def read_picture(data, originals):
+    """Read a folder in which one of the pictures is the input."""
+    from PIL import Image
+
+    from cifarzoo.data import load
+
+    os.environ["CIFARZOO_CACHE"] = "cache"
+    for name in ("photos/cat/1.png", "photos/dog/0.png", "photos/dog/1.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9)).save(name)
+    in_scratch("photos/cat/0.png", data)
+    images = load({"folder": "photos", "size": 16}).train.images
+    if images.shape != (2, 16, 16, 3):
+        raise Wrong(f"images {images.shape}")
+
+
+def make_arrays(random, originals):
+    """Mutate a file of images and labels."""
+    file = io.BytesIO()
+    images, labels = np.arange(4 * 9 * 9 * 3, dtype=np.uint8).reshape(4, 9, 9, 3), np.arange(4) % 2
+    np.savez_compressed(
+        file, x_train=images, y_train=labels, x_test=images, y_test=labels, class_names=np.array(["cat", "dog"])
+    )
+    data = file.getvalue()
+    return mutations.mutate_bytes(random, data) if random.random() < 0.3 else hostile.npz(random, data)
+
+
+def read_arrays(data, originals):
+    """Read a file of arrays, and what networks need to know of them."""
+    from cifarzoo.data import load
+
+    dataset = load({"arrays": str(in_scratch("arrays.npz", data))})
+    if not np.isfinite(dataset.inputs.statistics["std"]).all() or dataset.size("validation") > len(dataset.train):
+        raise Wrong("statistics or splits")
+
+
 def make_golden(random, originals):
     """Mutate golden logits."""
     path = random.choice(sorted((originals.folder / "weights").glob("*.golden.npz")))
@@ -550,6 +598,8 @@ READERS = (
     Reader("checkpoint.npz", 400, make_checkpoint, read_checkpoint),
     Reader("logits.npz", 250, make_logits, read_logits),
     Reader("golden.npz", 40, make_golden, read_logits),
+    Reader("picture", 250, make_picture, read_picture, needs_run=False),
+    Reader("arrays.npz", 250, make_arrays, read_arrays, needs_run=False),
     Reader("archive.tar.gz", 250, make_tar, read_tar),
     Reader("archive, unpacked", 250, make_folder, read_folder),
     Reader("checkpoints of others", 1000, make_foreign, read_foreign, needs_run=False),

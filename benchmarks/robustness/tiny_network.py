@@ -8,9 +8,9 @@ import keras
 from keras import layers
 
 
-def linear(classes=10, hidden=8):
+def linear(classes=10, hidden=8, image_size=32):
     """Build a dense layer with BatchNormalization and dropout on the mean colour."""
-    inputs = keras.Input((32, 32, 3), name="image")
+    inputs = keras.Input((image_size, image_size, 3), name="image")
     x = layers.Rescaling(1 / 64, offset=-2, name="scale")(inputs)
     x = layers.Dense(hidden, name="hidden")(layers.GlobalAveragePooling2D(name="pool")(x))
     x = layers.Dropout(0.2, name="dropout")(layers.BatchNormalization(momentum=0.9, name="norm")(x))

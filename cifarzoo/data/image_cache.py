@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ logger = logging.getLogger("cifarzoo")
 
 # Files of other versions are not read. Increase it with every change of what decoding computes.
 DECODING = 1
+ABANDONED = 3600  # seconds without a write after which a temporary file is nobody's
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,9 @@ def _keep(path: Path, decoded: OwnArrays) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for other in path.parent.glob(f".{path.name}.*"):  # of a process that was killed
+            if time.time() - other.stat().st_mtime > ABANDONED:
+                other.unlink()
         with open(temporary, "wb") as file:
             np.savez(
                 file,
