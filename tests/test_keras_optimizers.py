@@ -270,3 +270,14 @@ def test_sgd_in_the_section_is_the_sgd_without_it():
     assert build_optimizer(experiment({"name": "SGD"} | keys, clip_norm=1)) == build_optimizer(
         experiment(None, clip_norm=1, **keys)
     )
+
+
+def test_the_module_of_an_own_class_is_hashed_and_searched_for_beside_the_file(tmp_path, monkeypatch):
+    from cifarzoo.training.sources import sources_of
+
+    (tmp_path / "own_rules.py").write_text("import keras\nclass Own(keras.optimizers.SGD): pass\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    alone, as_rest = experiment("own_rules.Own"), experiment({"name": "Muon", "rest": "own_rules.Own"})
+    assert alone.modules == as_rest.modules == ["own_rules"] and experiment("keras.optimizers.Adam").modules == []
+    assert list(sources_of(alone, 0)) == ["own_rules.py"]
+    assert build_optimizer(alone) == KerasRule("own_rules.Own")

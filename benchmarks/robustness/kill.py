@@ -51,7 +51,7 @@ skip_error_test: true
   val_interval: 20
   checkpoint_interval: 10
   steps_per_call: 5
-"""
+{parameters}"""
 TEACHER = """\
 module: tiny_network
 model: linear
@@ -82,6 +82,7 @@ class Case:
         workers: Number of processes.
         before: Documents in front of the experiment's; they are killed, too.
         settings: Further lines of its document.
+        parameters: Further lines of its `train_parameters`.
         dataset: As in an experiment; `OWN` gets a folder of pictures, whose cache may be killed, too.
     """
 
@@ -93,6 +94,7 @@ class Case:
     workers: int = 1
     before: str = ""
     settings: str = ""
+    parameters: str = ""
     dataset: str = "synthetic"
 
 
@@ -108,6 +110,8 @@ CASES = {
     "jax": Case("jax", 18),
     "jax, two seeds at once": Case("jax", 14, "linear", (0, 1), 2),
     "tensorflow, two workers": Case("tensorflow", 6, workers=2),
+    "tensorflow, Muon": Case("tensorflow", 6, parameters="  optimizer: {name: Muon, rest: {name: AdamW}}\n"),
+    "jax, AdamW": Case("jax", 6, parameters="  optimizer: {name: AdamW, weight_decay: 0.05}\n"),
     "tensorflow, noise and own augmentation": Case("tensorflow", 6, settings=LABELS),
     "jax, noise and own augmentation": Case("jax", 6, "linear", (0, 1), 2, settings=LABELS),
     "tensorflow, views of a teacher": Case("tensorflow", 6, before=TEACHER, settings=VIEWS),
@@ -177,6 +181,7 @@ def write_experiment(folder, case):
         at_once=case.at_once,
         distribution=distribution,
         settings=case.settings,
+        parameters=case.parameters,
     )
     if case.dataset == OWN:
         write_pictures(folder / "photos")

@@ -22,6 +22,7 @@ from cifarzoo.data.own_data import DatasetSource
 from cifarzoo.experiment.callbacks import CallbackEntry
 from cifarzoo.experiment.hints import HINTS, SEED_ARGUMENTS, SEED_MODEL_PARAMETERS, SEED_MODULES
 from cifarzoo.experiment.labels import Drop, Labels
+from cifarzoo.experiment.optimizers import SGD_KEYS
 from cifarzoo.experiment.resizing import FULL_SIZE, ImageSizes
 from cifarzoo.experiment.schedules import Lengths
 from cifarzoo.experiment.teacher import TeacherParameters, check_views
@@ -256,8 +257,9 @@ class Experiment(Strict):
             "schedule": self.train_parameters.resolved_schedule().model_dump(mode="json"),
             "run_name": self.name,
         }
-        document["train_parameters"].pop("lr_values")
-        document["train_parameters"].pop("lr_boundaries")
+        of_sgd = SGD_KEYS if self.train_parameters.optimizer else ()
+        for key in ("lr_values", "lr_boundaries", *of_sgd):
+            document["train_parameters"].pop(key)
         return document
 
     def fingerprint(self) -> str:

@@ -61,7 +61,9 @@ def what_a_check_sees(experiment: Experiment) -> str:
     for key in ("run_name", "schedule", "lr_reference_batch", "log_interval", "val_interval", "checkpoint_interval"):
         parameters.pop(key)
     for key in NUMBERS:
-        parameters[key] = bool(parameters[key])
+        parameters[key] = bool(parameters.get(key))
+    if optimizer := parameters["optimizer"]:
+        parameters["optimizer"] = {k: bool(v) if isinstance(v, float) else v for k, v in optimizer.items()}
     if teacher := document["teacher"]:
         document["teacher"] = {"model": teacher["model"], "views": bool(teacher["views"])}
     return json.dumps(document, sort_keys=True)
