@@ -4,7 +4,8 @@
         [--precision float32] [--batch 128]
 
 For each engine one process builds all of them and times them in turns, so that they see the same machine; medians
-count.
+count. The last column is the processor time of a step over that with SGD, which other processes on the machine hardly
+change.
 
 Expected before measuring, at batch 128: on two cores at least 0.95 of SGD's speed with AdamW. An update of 0.27 million
 weights is 4 million operations against 32,000 million of the step; what it costs is the dispatch of about 15 operations
@@ -32,14 +33,14 @@ OPTIMIZERS = {
 
 
 def measure(names, steps, rounds, precision, batch):
-    """Return the steps per second of each round by optimizer, on Keras' backend."""
+    """Return for each optimizer the seconds and the processor seconds per step of each round, on Keras' backend."""
     import numpy as np
 
     from cifarzoo.data import load
     from cifarzoo.experiment.schema import Experiment
     from cifarzoo.training.job import prepare
 
-    engines, speeds = {}, {name: [] for name in names}
+    engines, times = {}, {name: [] for name in names}
     indices = np.arange(steps * batch, dtype=np.int32).reshape(steps, batch) % 10_000
     rates = np.full(steps, 1e-3)
     schedule = {"kind": "constant", "learning_rate": 1e-3, "duration": 1000}
@@ -56,10 +57,11 @@ def measure(names, steps, rounds, precision, batch):
         engines[name].train(0, indices, rates)
     for number in range(1, rounds + 1):
         for name, engine in engines.items():
-            started = time.perf_counter()
+            started = time.perf_counter(), time.process_time()
             engine.train(number * steps, indices, rates)
-            speeds[name].append(steps / (time.perf_counter() - started))
-    return speeds
+            ended = time.perf_counter(), time.process_time()
+            times[name].append([(after - before) / steps for before, after in zip(started, ended, strict=True)])
+    return times
 
 
 def main():
@@ -77,20 +79,18 @@ def main():
         arguments = options.optimizers, options.steps, options.rounds, options.precision, options.batch
         print(json.dumps(measure(*arguments)))
         return
-    print(f"{'engine':12} {'optimizer':14} {'steps/s':>8} {'of SGD':>7}   rounds, of SGD's in the same round")
+    print(f"{'engine':12} {'optimizer':14} {'steps/s':>8} {'of SGD':>7} {'processor time':>15}")
     for engine in options.engines:
         command = [sys.executable, __file__, *sys.argv[1:], "--one"]
         environment = os.environ | {"KERAS_BACKEND": engine, "TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=environment)
-        speeds = json.loads(done.stdout.strip().splitlines()[-1])
-        first = speeds[options.optimizers[0]]
-        for name, rounds in speeds.items():
-            ratios = [ours / base for ours, base in zip(rounds, first, strict=True)]
-            shown = " ".join(f"{ratio:.2f}" for ratio in ratios)
-            print(
-                f"{engine:12} {name:14} {statistics.median(rounds):8.2f} {statistics.median(ratios):7.2f}   {shown}",
-                flush=True,
-            )
+        times = json.loads(done.stdout.strip().splitlines()[-1])
+        first = times[options.optimizers[0]]
+        for name, rounds in times.items():
+            pairs = list(zip(rounds, first, strict=True))
+            speed, used = (statistics.median(base[n] / own[n] for own, base in pairs) for n in (0, 1))
+            steps = 1 / statistics.median(seconds for seconds, _ in rounds)
+            print(f"{engine:12} {name:14} {steps:8.2f} {speed:7.2f} {1 / used:15.2f}", flush=True)
 
 
 if __name__ == "__main__":

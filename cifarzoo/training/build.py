@@ -228,9 +228,11 @@ def build_optimizer(experiment: Experiment) -> Rule:
 
     Raises:
         ExperimentError: `optimizer` names no optimizer, or one of its arguments does not fit.
+        ModelError: its module calls `sys.exit`.
     """
     try:
-        return build_rule(experiment.train_parameters)
+        with no_exit(f"{experiment.location}: train_parameters.optimizer"):
+            return build_rule(experiment.train_parameters)
     except ExperimentError as failure:
         raise ExperimentError(f"{experiment.location}: {failure}") from None
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from cifarzoo.errors import ExperimentError, summarize
@@ -49,12 +50,18 @@ class KerasRule:
     clip_norm: float = 0.0
 
     def check(self) -> None:
-        """Check that the class exists and takes the arguments.
+        """Check that the class exists, takes the arguments, and can update a kernel and a bias with them.
 
         Raises:
-            ExperimentError: it does not.
+            ExperimentError: it does not or cannot.
         """
-        self._construct(_Rate())
+        variables = [keras.Variable(np.ones(shape), dtype="float32") for shape in ((2, 2), (2,))]
+        bound, weights = self.bind(variables), [ops.convert_to_tensor(variable) for variable in variables]
+        slots = [ops.convert_to_tensor(value) for value in bound.slots.values()]
+        try:
+            bound.update(weights, weights, slots, 0.1, 0)
+        except Exception as failure:  # whatever a class of Keras or of the user raises
+            raise ExperimentError(f"{KEY}: {self.name}: {summarize(failure)}") from None
 
     def _construct(self, rate):
         kind: Any = optimizer_class(self.name)
