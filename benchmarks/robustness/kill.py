@@ -105,6 +105,14 @@ drop: [3, 5, 9999]
 augmentation: [crop, {module: tiny_network, name: brighten, by: 20}, {keras: RandomContrast, factor: 0.4}]
 """
 VIEWS = 'teacher: {model: "{logdir}/teacher/seed0", views: 3}\n'
+SPLITS = "train_split: train45k\nval_split: validation\ncallbacks: [TerminateOnNaN]\n"
+ALONG_THE_WAY = """\
+  ema_warmup: true
+  keep: {every: 7, at: [0, 20]}
+  early_stopping: {monitor: val_loss, patience: 20, min_delta: 0.5}
+  best_weights: val_error
+"""
+
 CASES = {
     "tensorflow": Case("tensorflow", 44),
     "jax": Case("jax", 18),
@@ -118,6 +126,8 @@ CASES = {
     "jax, two seeds and a teacher": Case("jax", 6, "linear", (0, 1), 2, before=TEACHER, settings=VIEWS),
     "tensorflow, own pictures": Case("tensorflow", 6, "linear", dataset=OWN),
     "jax, own pictures": Case("jax", 6, "linear", dataset=OWN),
+    "tensorflow, kept and best weights": Case("tensorflow", 6, "linear", settings=SPLITS, parameters=ALONG_THE_WAY),
+    "jax, kept and best weights": Case("jax", 6, "linear", settings=SPLITS, parameters=ALONG_THE_WAY),
 }
 PUBLICATION, PUBLICATION_SHARE = "publication", 18
 
@@ -208,9 +218,9 @@ def describe(folder):
 
     contents = {}
     for seed in sorted((folder / "runs" / "killed").glob("seed*")):
-        for path in sorted(seed.iterdir()):
-            name = f"{seed.name}/{path.name}"
-            if path.name == "final.weights.h5":
+        for path in sorted([*seed.iterdir(), *seed.glob("kept/*")]):
+            name = path.relative_to(seed.parent).as_posix()
+            if path.name.endswith(".weights.h5") and ".part" not in path.name:
                 contents[name] = hashlib.sha256(path.read_bytes()).hexdigest()
             elif path.name == "log.tsv":
                 with path.open(newline="", encoding="utf-8") as file:
