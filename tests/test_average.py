@@ -88,7 +88,7 @@ def files(tmp_path_factory):
 def data(monkeypatch):
     dataset = small_dataset()
     for module in (average, trajectory):
-        monkeypatch.setattr(module, "load", lambda name, data_dir=None: dataset)
+        monkeypatch.setattr(module, "measured_data", lambda loaded, choice, data_dir: dataset)
 
 
 def test_an_average_is_a_file_that_loads(files, data, tmp_path, monkeypatch, capsys):

@@ -69,3 +69,23 @@ def test_only_complete_files_count(tmp_path):
     for name in ("step_000010.weights.h5", "step_1000000.weights.h5", "step_000010.part-12ab.weights.h5", "notes.txt"):
         (kept.folder / name).touch()
     assert kept.files() == {10: kept.path(10), 1_000_000: kept.path(1_000_000)}
+
+
+def test_the_average_warms_up_as_in_its_formula():
+    """Its values and the share of the initial weights that `average_warning` computes, in NumPy."""
+    import numpy as np
+
+    from cifarzoo.training.averaging import MovingAverage
+    from cifarzoo.training.checks import _initial_share, average_warning
+
+    for decay, steps in ((0.999, 60), (0.5, 30)):
+        rule = MovingAverage(decay, warmup=True)
+        average = expected = np.float64(1.0)
+        for step in range(steps):
+            (average,), _ = rule.update([average], [np.float64(0.0)], step)
+            expected *= min(decay, (1 + step) / (10 + step))
+        np.testing.assert_allclose(np.asarray(average), expected, rtol=1e-6)
+        assert _initial_share(decay, True, steps) == pytest.approx(expected)
+    cold, warm = (experiment(ema_decay=0.9999, ema_warmup=warmup) for warmup in (False, True))
+    assert "ema_warmup: true almost nothing" in average_warning(cold, Plan(cold, 128))
+    assert average_warning(warm, Plan(warm, 128)) is None

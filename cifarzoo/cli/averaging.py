@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cifarzoo.cli.options import DataDir, Debug, find_modules
+from cifarzoo.cli.options import DataDir, DatasetName, Debug, find_modules
 from cifarzoo.cli.output import Column, Format, print_rows
 from cifarzoo.cli.progress import progress_bar
 from cifarzoo.errors import ExperimentError
@@ -24,6 +24,7 @@ def average(
     weights: Annotated[
         str | None, typer.Option(help="Numbers in proportion to the shares of the files: 1,2,1. Default: equal.")
     ] = None,
+    dataset: DatasetName = None,
     split: Annotated[
         str, typer.Option(help="Measure all files and the average on this split: test, validation, ... or none.")
     ] = "test",
@@ -57,6 +58,7 @@ def average(
             out,
             numbers,
             split=None if split == "none" else split,
+            dataset_name=dataset,
             recompute=statistics == "computed",
             augmentation=augmentation,
             data_dir=data_dir,

@@ -42,6 +42,7 @@ def average_weights(
     weights: Sequence[float] | None = None,
     *,
     split: str | None = "test",
+    dataset_name: str | None = None,
     recompute: bool = True,
     augmentation: str = "none",
     data_dir: str | None = None,
@@ -58,6 +59,7 @@ def average_weights(
         out: The `.weights.h5` file to write.
         weights: One number per file, at least 0; the shares of the average are in this proportion. Default: equal.
         split: Measure every file and the average on this split; None measures nothing.
+        dataset_name: Default: the data set of the first file; see `measured_data.data_of`.
         recompute: Compute moving statistics again. If False, they are averaged, and no data set is needed to write.
         augmentation: A named pipeline for the images of `recompute`, such as "standard".
         data_dir: Folder of the archives.
@@ -80,7 +82,7 @@ def average_weights(
     model = loaded.model
     augment = pipeline.build(augmentation)
     has_statistics = recompute and bool(batch_norm_layers(model))
-    dataset = measured_data(loaded, None, data_dir) if split or has_statistics else None
+    dataset = measured_data(loaded, dataset_name, data_dir) if split or has_statistics else None
     rows: list[dict[str, Any]] = []
     sums: list[np.ndarray] = []
     for number, member in enumerate(members):

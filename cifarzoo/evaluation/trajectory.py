@@ -12,8 +12,10 @@ from cifarzoo.evaluation.evaluate import Progress, evaluate
 from cifarzoo.evaluation.load_model import load_from_run
 from cifarzoo.evaluation.measured_data import measured_data
 from cifarzoo.experiment.plan import Plan
+from cifarzoo.experiment.schema import Experiment
 from cifarzoo.pretrained.loading import load_file
 from cifarzoo.runs.folder import RunFolder
+from cifarzoo.runs.tables import read_table
 
 logger = logging.getLogger("cifarzoo")
 
@@ -53,7 +55,8 @@ def trajectory(
     experiment = folder.experiment()
     loaded = load_from_run(folder, next(iter(files.values())))
     dataset = dataset or measured_data(loaded, None, data_dir)
-    plan = Plan(experiment, dataset.size(experiment.train_split), dataset.inputs.size)
+    images = _training_images(folder, experiment) or dataset.size(experiment.train_split)
+    plan = Plan(experiment, images, dataset.inputs.size)
     last = max(files)
     if folder.is_finished and (steps := folder.results().steps) > last:
         files[steps] = folder.final_weights()
@@ -95,6 +98,15 @@ def from_log(log: dict[str, np.ndarray], steps: list[int]) -> list[dict[str, Any
             rows.append({"step": step, "epoch": float(log["epoch"][row])})
             rows[-1] |= {"error": float(log["val_error"][row]), "nll": float(log["val_loss"][row])}
     return rows
+
+
+def _training_images(folder: RunFolder, experiment: Experiment) -> int | None:
+    """Return the size of a run's training split, which may be a part of the data set's; None if its log has no row."""
+    try:
+        log = read_table(folder.log_path)
+    except DataError:
+        return None
+    return round(log["step"][-1] * experiment.train_parameters.batch_size / log["epoch"][-1])
 
 
 def _brief(steps: list[int]) -> str:
