@@ -242,7 +242,7 @@ WRONG = [
     ({"drop": "words.txt"}, "drop: words.txt: line 2: expected a whole number, got 'two'"),
     ({"drop": "float.npy"}, r"drop: float.npy: expected a .npy file of integers \[n\], or .*, got float64 \[400\]"),
     ({"drop": "two.npz"}, "drop: two.npz: expected a .npy file of integers .*, got several arrays"),
-    ({"drop": list(range(400))}, "drop: leaves no images of train45k and validation"),
+    ({"drop": list(range(400))}, "drop: leaves no images of train45k, of 400 training images"),
 ]
 
 
@@ -301,6 +301,14 @@ def test_a_changed_file_is_another_source(tmp_path, dataset):
     np.save(tmp_path / "labels.npy", (dataset.train.labels + 1) % CLASSES)
     assert sources_of(one, 0)["labels.npy"] != before["labels.npy"]
     assert changed(training_data(one, dataset).train) == IMAGES
+
+
+def test_networks_normalise_superclasses_like_the_classes():
+    from cifarzoo.pretrained.description import description_of
+    from cifarzoo.training.build import build_model
+
+    model = build_model(experiment(dataset="cifar100_coarse"), 20, 0)
+    assert description_of(model).statistics == "cifar100" and model.output_shape == (None, 20)
 
 
 def test_other_noise_replaces_that_of_a_recipe():

@@ -181,8 +181,8 @@ def without(dataset: Dataset, dropped: np.ndarray) -> Dataset:
     is_kept[dropped] = False
     position = np.cumsum(is_kept) - 1
     parts = {name: position[part[is_kept[part]]] for name, part in _parts(dataset).items()}
-    if not all(map(len, parts.values())):
-        raise DataError(f"leaves no images of {' and '.join(name for name, part in parts.items() if not len(part))}")
+    if not len(parts["train45k"]):
+        raise DataError(f"leaves no images of train45k, of {size:,} training images")
     return replace(dataset, train=dataset.train.take(np.flatnonzero(is_kept)), parts=parts)
 
 
