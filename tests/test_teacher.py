@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from model_cases import run_python
 from test_damaged_files import META
+from test_engine_tensorflow import finish, start, two_workers
 
 from cifarzoo.augment.random import Draws
 from cifarzoo.data import load
@@ -385,6 +386,72 @@ def test_your_own_model_teaches_from_python(tmp_path, capsys):
         train([own, TAG])
     with pytest.raises(ExperimentError, match="has 7 outputs, mine has 10 classes"):
         train(tiny_linear(classes=7), "other")
+
+
+FOUR_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("views", [None, 2])
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_replicas_and_workers_learn_as_one_device_does(tmp_path, teacher, backend, views):
+    """The teacher's share of a batch goes with the batch; with views, workers compute them together."""
+
+    def train(name, *options, environments=({},), **changes):
+        description = document(
+            tmp_path / name,
+            {"model": str(teacher), "views": views},
+            precision="float64",
+            train_parameters={"steps_per_call": 1},
+            **changes,
+        )
+        base = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+        started = [start(description, *options, environment=base | one) for one in environments]
+        return [finish(process) for process in started]
+
+    (one,) = train("one", distribution="none")
+    if backend == "tensorflow":
+        several = train("several", "--cpus", "2", distribution="mirrored")
+    else:
+        several = train("several", environments=[FOUR_DEVICES])
+    workers = train("workers", environments=two_workers(), distribution="multi_worker")
+    assert [run["replicas"] for run in (one, *several, *workers)] == [1, 2 if backend == "tensorflow" else 4, 2, 2]
+    for run_of_several in (*several, *workers):
+        np.testing.assert_allclose(run_of_several["losses"], one["losses"], rtol=1e-8)
+    files = {path.parent.name for path in tmp_path.glob("*/teachers/*/*.npz")}
+    assert len(files) == (1 if views else 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("views", [None, 2])
+def test_seeds_together_learn_as_alone(tmp_path, teacher, views):
+    code = "import sys\nfrom test_teacher import assert_seeds_agree\nassert_seeds_agree(*sys.argv[1:])"
+    run_python(code, str(tmp_path), str(teacher), str(views or 0), backend="jax")
+
+
+def assert_seeds_agree(folder, teacher, views):
+    """Two seeds in one program, each with its own views, against each alone."""
+    from cifarzoo.training.trainer import run_together
+
+    def losses(name, at_once):
+        one = experiment(
+            Path(folder) / name,
+            {"model": teacher, "views": int(views) or None},
+            precision="float64",
+            seeds=[0, 1],
+            seeds_at_once=at_once,
+        )
+        for first in range(0, 2, at_once):
+            seeds = [0, 1][first : first + at_once]
+            job = prepare(one, small(), seeds)
+            outcomes = run_together(job, seeds)
+            assert all(not isinstance(outcome, Exception) for outcome in outcomes), outcomes
+        logs = [(job.folder(seed).log_path).read_text(encoding="utf-8").splitlines()[1:] for seed in (0, 1)]
+        return np.array([[float(line.split("\t")[3]) for line in log] for log in logs])
+
+    together, alone = losses("together", 2), losses("alone", 1)
+    assert together.shape == (2, 6) and (together[0] != together[1]).all()
+    np.testing.assert_allclose(together, alone, rtol=1e-8)
 
 
 # ------------------------------------------------------------------------------------------------ mistakes
