@@ -163,8 +163,9 @@ def assert_an_interruption_changes_nothing(folder):
     assert set(files) == kept | {"final.weights.h5"} and results.metrics == resumed[4].metrics
 
 
-def test_an_interruption_changes_nothing(tmp_path):
+def test_an_interruption_changes_nothing(tmp_path, capsys):
     assert_an_interruption_changes_nothing(tmp_path)
+    assert "of 40: val_loss has not improved on " in capsys.readouterr().err
 
 
 def test_an_interruption_changes_nothing_on_jax(tmp_path):

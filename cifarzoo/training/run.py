@@ -277,7 +277,10 @@ class Run:
         self._validated_step = None
 
     def _finish_if_done(self) -> None:
-        if self.step >= self.job.plan.total or self.engine.model.stop_training:
+        total = self.job.plan.total
+        if self.step < total and self._watch.stops and self.job.is_chief:
+            say(f"{self}: stops at step {self.step} of {total}: {self._watch.reason}")
+        if self.step >= total or self.engine.model.stop_training:
             self.end(self._results())
 
     def _check_finite(self, end: int, sums: dict[str, float], rate: float) -> None:

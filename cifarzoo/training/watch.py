@@ -52,6 +52,14 @@ class Watch:
             if self.best is None or value < self.best["value"]:
                 self.best, self.best_weights = {"value": value, "step": step}, weights()
 
+    @property
+    def reason(self) -> str:
+        """Why training stops early, in words; "" if it does not."""
+        if not (self.stops and self._early and self._improved):
+            return ""
+        best = f"{self._improved['value']:.4g} after step {self._improved['step']}"
+        return f"{self._early.monitor} has not improved on {best} by more than {self._early.min_delta:g}"
+
     def meta(self) -> dict[str, Any]:
         """Return what a checkpoint keeps as plain data; nothing for a run that watches nothing."""
         if not (self._early or self._monitor):
