@@ -3,6 +3,7 @@
 import io
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.merging import merge
 from cifarzoo.metrics import soft_cross_entropy
+from cifarzoo.strict_yaml import parse
 from cifarzoo.training.sources import sources_of
 from cifarzoo.training.training_data import describe_changes, training_data
 
@@ -185,6 +187,15 @@ def test_soft_labels_are_probabilities_or_counts(dataset, tmp_path):
     logits = np.log(counts / 50)
     entropy = -(0.82 * np.log(0.82) + 9 * 0.02 * np.log(0.02))
     assert abs(soft_cross_entropy(logits, data.test.soft_labels) - entropy) < 1e-6
+
+
+def test_the_lines_of_the_page_are_valid():
+    page = (Path(__file__).parents[1] / "docs" / "labels.md").read_text(encoding="utf-8")
+    lines = page.partition("```yaml\n")[2].partition("```")[0].splitlines()
+    documents = [parse(line, "docs/labels.md") for line in lines]
+    assert len(documents) == 6 and all(len(document) == 1 for document in documents)
+    for document in documents:
+        experiment(**document)
 
 
 # ---------------------------------------------------------------------------------------------------- mistakes

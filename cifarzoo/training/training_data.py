@@ -19,7 +19,7 @@ from cifarzoo.experiment.labels import LabelFile, Labels
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.strict_yaml import excerpt, existing_file, shown
 
-LARGEST_TEXT = 2**24  # bytes
+LARGEST_TEXT = 2**24  # bytes of a list of positions, or numbers in an array of them
 # Labels in another order agree with the data set's for one image of each `classes`; up to so many times as many are
 # reported.
 BY_CHANCE = 1.5
@@ -174,8 +174,11 @@ def _read_labels(experiment: Experiment, file: LabelFile, split: Split) -> np.nd
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of a .npy file, under the name "", or of an .npz file or one of torch.save."""
-    with path.open("rb") as file:
-        start = file.read(6)
+    try:
+        with path.open("rb") as file:
+            start = file.read(6)
+    except OSError as failure:
+        raise DataError(f"cannot be read: {failure.strerror or failure}") from None
     if start == b"\x93NUMPY":
         return {"": _read_npy(path)}
     try:
@@ -185,8 +188,8 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_npy(path: Path) -> np.ndarray:
-    try:  # a map of the file, because the header of a damaged one may claim any size
-        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    try:  # a map of the file, because its header may claim any size
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except Exception as failure:  # NumPy raises anything from ValueError to MemoryError for a damaged header
         raise DataError(f"damaged, or no array of numbers ({summarize(failure)[:200]})") from None
 
@@ -211,7 +214,7 @@ def dropped_positions(experiment: Experiment) -> np.ndarray:
     try:
         path = _existing(experiment, name)
         values = _read_text(path) if path.suffix == ".txt" else _read_arrays(path).get("")
-        if values is None or values.ndim != 1 or values.dtype.kind not in "iu":
+        if values is None or values.ndim != 1 or values.dtype.kind not in "iu" or len(values) > LARGEST_TEXT:
             got = "several arrays" if values is None else f"{values.dtype} {list(values.shape)}"
             raise DataError(f"expected a .npy file of integers [n], or a .txt file of one number per line, got {got}")
     except DataError as failure:
@@ -222,7 +225,10 @@ def dropped_positions(experiment: Experiment) -> np.ndarray:
 def _read_text(path: Path) -> np.ndarray:
     if path.stat().st_size > LARGEST_TEXT:
         raise DataError(f"longer than {LARGEST_TEXT:,} bytes")
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as failure:
+        raise DataError(f"cannot be read: {failure.strerror or failure}") from None
     numbers = []
     for number, line in enumerate(lines, start=1):
         text = line.partition("#")[0].strip()
