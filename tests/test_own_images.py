@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,8 +97,8 @@ def test_train_and_test_folders(photos):
     listing = list_images(ImageFolder(folder=str(photos)))
     for split, files in ((dataset.train, listing.train), (dataset.test, listing.test)):
         for image, label, file in zip(split.images, split.labels, files, strict=True):
-            assert file.key == f"{CLASSES[label]}/{file.path.name}"
-            np.testing.assert_array_equal(image, pixels(label, int(file.path.stem)))
+            assert file.key == f"{CLASSES[label]}/{Path(file.path).name}"
+            np.testing.assert_array_equal(image, pixels(label, int(Path(file.path).stem)))
     assert len(set(dataset.train.labels[:6])) > 1  # the order mixes the classes
 
 

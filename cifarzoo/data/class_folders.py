@@ -24,12 +24,12 @@ class ImageFile:
     """An image that has not been opened yet.
 
     Attributes:
-        path: Its path.
+        path: Its path, as text, because a hundred thousand `Path` objects take seconds.
         key: "CLASS/FILE", with / between folders.
         label: Number of its class.
     """
 
-    path: Path
+    path: str
     key: str
     label: int
 
@@ -68,11 +68,11 @@ def list_images(source: ImageFolder) -> Listing:
     return Listing(names, _in_order(names, train), _in_order(names, test))
 
 
-def _held_out(root: Path, classes: dict[str, dict[str, Path]], source: ImageFolder) -> Listing:
+def _held_out(root: Path, classes: dict[str, dict[str, str]], source: ImageFolder) -> Listing:
     """Hold out a share of every class as test images."""
     _check_classes(root, list(classes))
-    train: dict[str, dict[str, Path]] = {}
-    test: dict[str, dict[str, Path]] = {}
+    train: dict[str, dict[str, str]] = {}
+    test: dict[str, dict[str, str]] = {}
     for name, files in classes.items():
         if len(files) < 2:
             raise DataError(f"{root / name}: has one image; expected at least two, one to train and one to test on")
@@ -84,9 +84,9 @@ def _held_out(root: Path, classes: dict[str, dict[str, Path]], source: ImageFold
     return Listing(names, _in_order(names, train), _in_order(names, test))
 
 
-def _joined(root: Path, folders: str, key: str) -> dict[str, dict[str, Path]]:
+def _joined(root: Path, folders: str, key: str) -> dict[str, dict[str, str]]:
     """Return the images of one or several folders, as "train+valid" names them, by class."""
-    joined: dict[str, dict[str, Path]] = {}
+    joined: dict[str, dict[str, str]] = {}
     for name in folders.split("+"):
         folder = root / name
         if not folder.is_dir():
@@ -102,7 +102,7 @@ def _joined(root: Path, folders: str, key: str) -> dict[str, dict[str, Path]]:
     return joined
 
 
-def _by_class(folder: Path, may_lack: bool = False) -> dict[str, dict[str, Path]]:
+def _by_class(folder: Path, may_lack: bool = False) -> dict[str, dict[str, str]]:
     """Return the images of a folder of class folders: per class, paths by "CLASS/FILE".
 
     Args:
@@ -114,7 +114,7 @@ def _by_class(folder: Path, may_lack: bool = False) -> dict[str, dict[str, Path]
     """
     if (folder / ANNOTATIONS).is_file():
         return _annotated(folder)
-    classes: dict[str, dict[str, Path]] = {}
+    classes: dict[str, dict[str, str]] = {}
     for entry in sorted(folder.iterdir()):
         if _is_hidden(entry.name):
             continue
@@ -132,7 +132,7 @@ def _by_class(folder: Path, may_lack: bool = False) -> dict[str, dict[str, Path]
     return classes
 
 
-def _images_in(folder: Path) -> Iterator[tuple[str, Path]]:
+def _images_in(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the images below a class folder, with their paths relative to it."""
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
@@ -141,16 +141,17 @@ def _images_in(folder: Path) -> Iterator[tuple[str, Path]]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        below = Path(parent).relative_to(folder).as_posix()
+        prefix = "" if below == "." else f"{below}/"
         for name in sorted(files):
             if not _is_hidden(name) and os.path.splitext(name)[1].lower() in SUFFIXES:
-                path = Path(parent, name)
-                yield unicodedata.normalize("NFC", path.relative_to(folder).as_posix()), path
+                yield unicodedata.normalize("NFC", prefix + name), os.path.join(parent, name)
 
 
-def _annotated(folder: Path) -> dict[str, dict[str, Path]]:
+def _annotated(folder: Path) -> dict[str, dict[str, str]]:
     """Read Tiny ImageNet's list: lines of a file's name, a tab, its class, and the corners of a box."""
     path = folder / ANNOTATIONS
-    classes: dict[str, dict[str, Path]] = {}
+    classes: dict[str, dict[str, str]] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as failure:
@@ -160,7 +161,7 @@ def _annotated(folder: Path) -> dict[str, dict[str, Path]]:
         image = folder / "images" / name
         if not label or name != Path(name).name or not image.is_file():
             raise DataError(f"{path}, line {number}: expected an image in images/ and its class, got {line:.60}")
-        classes.setdefault(label, {})[f"{label}/{name}"] = image
+        classes.setdefault(label, {})[f"{label}/{name}"] = str(image)
     return classes
 
 
@@ -177,13 +178,13 @@ def _check_classes(folder: Path, names: list[str]) -> None:
         raise DataError(f"{folder}: has a single class, {names[0]!r}; expected at least two class folders")
 
 
-def _ordered(classes: dict[str, dict[str, Path]]) -> tuple[str, ...]:
+def _ordered(classes: dict[str, dict[str, str]]) -> tuple[str, ...]:
     """Order the names of classes: by number if all are numbers, else as text."""
     numbers = all(name.isdecimal() for name in classes)
     return tuple(sorted(classes, key=lambda name: (int(name) if numbers else 0, name)))
 
 
-def _in_order(names: tuple[str, ...], classes: dict[str, dict[str, Path]]) -> list[ImageFile]:
+def _in_order(names: tuple[str, ...], classes: dict[str, dict[str, str]]) -> list[ImageFile]:
     label_of = {name: label for label, name in enumerate(names)}
     files = [ImageFile(path, key, label_of[name]) for name, images in classes.items() for key, path in images.items()]
     return sorted(files, key=lambda file: (_hash(file.key), file.key))
@@ -193,5 +194,5 @@ def _hash(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def _some(names: dict[str, dict[str, Path]]) -> str:
+def _some(names: dict[str, dict[str, str]]) -> str:
     return f"{', '.join(sorted(names)):.200}"

@@ -1,5 +1,6 @@
 """Read images of the user's own into arrays: from a folder, from a file of arrays, or through TFDS."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def _read_folder(source: ImageFolder) -> OwnArrays:
 
     def facts(files: list[ImageFile]) -> list[list[Any]]:
         try:
-            stats = [(file, file.path.stat()) for file in files]
+            stats = [(file, os.stat(file.path)) for file in files]
         except OSError as failure:  # a link to nowhere
             raise DataError(f"{failure.filename}: cannot be read ({failure.strerror})") from None
         return [[file.key, file.label, stat.st_size, stat.st_mtime_ns] for file, stat in stats]

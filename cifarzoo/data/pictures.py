@@ -21,7 +21,7 @@ AT_ONCE = 32  # pictures per task
 QUIET_SECONDS, LINE_SECONDS = 2.0, 30.0
 
 
-def read_pictures(name: str, paths: Sequence[Path], size: int, fit: str, filter_name: str) -> np.ndarray:
+def read_pictures(name: str, paths: Sequence[str], size: int, fit: str, filter_name: str) -> np.ndarray:
     """Open pictures in parallel; Pillow computes outside Python's lock. A line is printed if it takes long.
 
     Args:
@@ -63,13 +63,13 @@ def read_pictures(name: str, paths: Sequence[Path], size: int, fit: str, filter_
     return images
 
 
-def _reason(failure: Exception, path: Path) -> str:
+def _reason(failure: Exception, path: str) -> str:
     if isinstance(failure, Image.UnidentifiedImageError):
-        return "is empty" if not path.stat().st_size else "no format that Pillow knows"
+        return "is empty" if not os.path.getsize(path) else "no format that Pillow knows"
     return summarize(failure)
 
 
-def read_picture(path: Path, size: int, fit: str, filter_name: str) -> np.ndarray:
+def read_picture(path: str | Path, size: int, fit: str, filter_name: str) -> np.ndarray:
     """Open one picture: uint8 [size, size, 3]."""
     with open_picture(path, formats=FORMATS) as picture:
         width, height = picture.size
