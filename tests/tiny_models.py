@@ -20,6 +20,13 @@ def tiny_cnn(classes=10, dropout=0.0, ghost_batch_size=None):
     return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))
 
 
+def sized_cnn(classes=10, image_size=32):
+    """A convolution on raw pixels of any size."""
+    inputs = keras.Input((image_size, image_size, 3))
+    x = layers.Conv2D(8, 3, strides=4, activation="relu")(layers.Rescaling(1 / 64, offset=-2)(inputs))
+    return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(layers.Dropout(0.2)(x))))
+
+
 def exploding(classes=10):
     """A network whose loss becomes infinite after a few steps at a large learning rate."""
     inputs = keras.Input((32, 32, 3))
