@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -252,7 +253,8 @@ WRONG = [
     ({"drop": "none.txt"}, "drop: none.txt: does not exist, or is no file"),
     ({"drop": "words.txt"}, "drop: words.txt: line 2: expected a whole number, got 'two'"),
     ({"drop": "float.npy"}, r"drop: float.npy: expected a .npy file of integers \[n\], or .*, got float64 \[400\]"),
-    ({"drop": "two.npz"}, "drop: two.npz: expected a .npy file of integers .*, got several arrays"),
+    ({"drop": "two.npz"}, "drop: expected a list of positions, or a .npy or .txt file of them, got 'two.npz'"),
+    ({"drop": "zip.npy"}, "drop: zip.npy: expected a .npy file of integers .*, got several arrays"),
     ({"drop": list(range(400))}, "drop: leaves no images of train45k, of 400 training images"),
 ]
 
@@ -271,6 +273,7 @@ def folder(tmp_path_factory, dataset):
     np.save(folder / "nan.npy", soft * np.nan)
     np.save(folder / "none_seen.npy", (soft * (np.arange(IMAGES) != 4)[:, None]).astype(int))
     np.savez(folder / "two.npz", a=labels, b=labels)
+    shutil.copy(folder / "two.npz", folder / "zip.npy")
     torch_file(folder / "order.pt", {"clean_label": (labels + 1) % CLASSES, "worse": labels})
     (folder / "page.npy").write_text("<!doctype html><p>404</p>", encoding="utf-8")
     (folder / "words.txt").write_text("1\ntwo\n", encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_serializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_serializer, model_validator
 
 from cifarzoo.augment.base import form
 from cifarzoo.strict_model import Boolean, Number, PathText, Strict, WholeNumber
@@ -95,10 +95,16 @@ class Labels(Strict):
         return {split: file for split, file in (("train", train), ("test", self.test)) if file is not None}
 
 
+def _positions_file(path: str) -> str:
+    if not path.endswith((".npy", ".txt")):
+        raise ValueError("expected a list of positions, or a .npy or .txt file of them")
+    return path
+
+
 # Positions in the training split, or the path of a .npy or .txt file of them.
 Drop = Annotated[
     Annotated[list[Annotated[WholeNumber, Field(ge=0)]], Field(min_length=1), Tag("list")]
-    | Annotated[PathText, Tag("str")],
+    | Annotated[PathText, AfterValidator(_positions_file), Tag("str")],
     Discriminator(
         form,
         custom_error_type="drop",
