@@ -16,6 +16,7 @@ from cifarzoo.keras_internals import (
     batch_statistics,
     block_loops,
     convolution_gradients,
+    fast_group_norm,
     fused_batch_norm,
     grouped_convolution,
     model_building,
@@ -119,6 +120,8 @@ def change(monkeypatch, name):
         monkeypatch.setattr(nn, "conv", renamed(nn.conv))
     elif name in ("fused BatchNormalization", "BatchNormalization by batch statistics"):
         monkeypatch.setattr(keras.layers.BatchNormalization, "call", renamed(keras.layers.BatchNormalization.call))
+    elif name == "fast GroupNormalization":
+        monkeypatch.setattr(keras.layers.GroupNormalization, "call", renamed(keras.layers.GroupNormalization.call))
     elif name == "replacing a layer's convolution":
         monkeypatch.delattr(private_module("layers.convolutional.base_conv").BaseConv, "convolution_op")
     elif name == "listing nested layers":
@@ -150,6 +153,7 @@ PARTS = {
     "scopes of loops": block_loops.supported,
     "fast gradients of convolutions": convolution_gradients.supported,
     "fused BatchNormalization": fused_batch_norm.supported,
+    "fast GroupNormalization": fast_group_norm.supported,
     "BatchNormalization by batch statistics": batch_statistics.supported,
     "replacing a layer's convolution": grouped_convolution.supported,
     "listing nested layers": model_graph.supported_layers,

@@ -4,8 +4,8 @@ import keras
 from keras import layers
 
 
-def tiny_cnn(classes=10, dropout=0.0, ghost_batch_size=None):
-    """Two convolutions with BatchNormalization, optionally by groups, on raw pixels."""
+def tiny_cnn(classes=10, dropout=0.0, ghost_batch_size=None, channel_groups=None):
+    """Two convolutions with BatchNormalization, optionally by groups of images or of channels, on raw pixels."""
     from cifarzoo.layers import GhostBatchNormalization
 
     ghost = {} if ghost_batch_size is None else {"group_size": ghost_batch_size}
@@ -14,7 +14,11 @@ def tiny_cnn(classes=10, dropout=0.0, ghost_batch_size=None):
     x = layers.Rescaling(1 / 64, offset=-2)(inputs)
     for filters in (8, 16):
         x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
-        x = layers.ReLU()(norm(momentum=0.9, **ghost)(x))
+        if channel_groups is None:
+            x = norm(momentum=0.9, **ghost)(x)
+        else:
+            x = layers.GroupNormalization(channel_groups)(x)
+        x = layers.ReLU()(x)
     if dropout:
         x = layers.Dropout(dropout)(x)
     return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))
@@ -44,11 +48,11 @@ def options(name, classes):
 # a hundredth of the cost.
 
 
-def tiny_resnet(classes=10, normalization="batch"):
+def tiny_resnet(classes=10):
     """ResNet-8."""
     from cifarzoo.models.resnet import resnet
 
-    return resnet(8, "original", "B", normalization=normalization, **options("tiny_resnet", classes))
+    return resnet(8, "original", "B", **options("tiny_resnet", classes))
 
 
 def tiny_shake_shake(classes=10):

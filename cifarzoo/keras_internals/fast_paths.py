@@ -3,7 +3,8 @@
 import contextlib
 
 from cifarzoo.hardware import accelerator_name
-from cifarzoo.keras_internals.model_graph import any_image_size
+from cifarzoo.keras_internals.fast_group_norm import fast_group_normalization
+from cifarzoo.keras_internals.model_graph import all_layers, any_image_size
 
 
 @contextlib.contextmanager
@@ -14,6 +15,7 @@ def fast_paths(model, *, training: bool, synchronized: bool = False):
     |---|---|
     | TensorFlow | BatchNormalization in one fused kernel; repeated blocks as one loop |
     | JAX | repeated blocks as one loop; on CPUs, gradients of convolutions in the order that XLA is fast at |
+    | both | GroupNormalization in fewer passes |
 
     A path that this Keras version does not support is left out, with one logged warning per process.
 
@@ -35,6 +37,8 @@ def fast_paths(model, *, training: bool, synchronized: bool = False):
             _enter_tensorflow_paths(stack, model, synchronized=training and synchronized)
         elif keras.backend.backend() == "jax":
             _enter_jax_paths(stack, model)
+        if any(isinstance(layer, keras.layers.GroupNormalization) for layer in all_layers(model)):
+            stack.enter_context(fast_group_normalization())
         yield
 
 
