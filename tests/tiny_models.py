@@ -14,11 +14,8 @@ def tiny_cnn(classes=10, dropout=0.0, ghost_batch_size=None, channel_groups=None
     x = layers.Rescaling(1 / 64, offset=-2)(inputs)
     for filters in (8, 16):
         x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
-        if channel_groups is None:
-            x = norm(momentum=0.9, **ghost)(x)
-        else:
-            x = layers.GroupNormalization(channel_groups)(x)
-        x = layers.ReLU()(x)
+        by_channels = channel_groups and layers.GroupNormalization(channel_groups)
+        x = layers.ReLU()((by_channels or norm(momentum=0.9, **ghost))(x))
     if dropout:
         x = layers.Dropout(dropout)(x)
     return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))
