@@ -162,6 +162,16 @@ def test_estimates_count_the_teacher(tmp_path):
     assert cost.hours(job) == pytest.approx((0.864 + 0.72) / 3600)
 
 
+def test_a_dry_run_counts_no_teacher_that_is_yet_to_be_trained(tmp_path, capsys, monkeypatch):
+    from cifarzoo.training import estimate
+    from cifarzoo.training.dry_run import print_plan
+
+    monkeypatch.setattr(estimate, "probe", lambda *device: 1e9)
+    assert print_plan([experiment(tmp_path, {"model": "{logdir}/first/seed0"})]) == 0
+    out = capsys.readouterr().out
+    assert "# warning: the teacher {logdir}/first/seed0 does not exist yet; its cost is not counted" in out
+
+
 # ------------------------------------------------------------------------------------------------ both engines
 
 
@@ -496,6 +506,7 @@ def test_mistakes_in_the_document_are_one_line(changes, message):
         ("resnet9_cifar10_sped_s0", {}, "neither a .weights.h5 or .keras file nor published weights; there are"),
         ("no/such.weights.h5", {}, "no such weight file"),
         ("empty", {}, "not a finished run"),
+        ("runs/missing/seed0", {}, "neither the folder of a run nor another project's checkpoint"),
         (TAG, {"dataset": "cifar100"}, "has 10 outputs, cifar100 has 100 classes"),
         (TAG, {"dataset": "synthetic"}, "was trained on cifar10, whose classes are not those of synthetic"),
         ("mine (passed from Python)", {}, "only Python can pass it again"),

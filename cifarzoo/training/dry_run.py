@@ -12,6 +12,7 @@ from cifarzoo.experiment.schema import Experiment
 from cifarzoo.training.checks import average_warning
 from cifarzoo.training.estimate import Cost, Costs, without_others
 from cifarzoo.training.job import Job, prepare
+from cifarzoo.training.teacher_files import is_yet_to_be_trained
 
 
 def print_plan(experiments: list[Experiment]) -> int:
@@ -72,6 +73,8 @@ def _describe(experiment: Experiment, job: Job, cost: Cost) -> str:
     lines = [size, time]
     if warning := average_warning(experiment, plan):
         lines.append("warning: " + warning.removeprefix(f"{experiment.location}: "))
+    if is_yet_to_be_trained(experiment):
+        lines.append(f"warning: the teacher {job.teacher_names()} does not exist yet; its cost is not counted")
     return "\n".join(f"# {line}" for line in lines)
 
 

@@ -21,6 +21,7 @@ from cifarzoo.training.build import build_model
 from cifarzoo.training.engines.cluster import is_described
 from cifarzoo.training.job import Job, prepare
 from cifarzoo.training.resolve_auto import on_accelerator
+from cifarzoo.training.teacher_files import is_yet_to_be_trained
 
 # Steps of a probe's calls, each timed without compilation, which is in the first; calls that would take too long are
 # left out.
@@ -190,6 +191,8 @@ def _measure_prediction(job: Job) -> Cost:
     with without_tensorflow():
         model = _fresh_model(job, 0)
         multiply_accumulates, parameters = macs(model), model.count_params()
+        if is_yet_to_be_trained(job.experiment):
+            parts = dataclasses.replace(parts, teacher=None)
         teacher_macs = parts.teacher.macs if parts.teacher else 0
         del model
         per_call = ACCELERATOR_PREDICTION if on_accelerator(job.experiment) else CPU_PREDICTION

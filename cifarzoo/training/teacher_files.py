@@ -32,6 +32,13 @@ class TeacherFile:
     dataset: str | None
 
 
+def is_yet_to_be_trained(experiment: Experiment) -> bool:
+    """Whether a teacher is a file or folder in `{logdir}` that does not exist yet: an earlier experiment writes it."""
+    logdir = experiment.train_parameters.logdir
+    names = experiment.teacher.names if experiment.teacher else ()
+    return any("{logdir}" in name and not Path(name.replace("{logdir}", logdir)).exists() for name in names)
+
+
 def teacher_file(name: str, experiment: Experiment, classes: int) -> TeacherFile:
     """Find what a name in `teacher.model` stands for.
 
@@ -57,6 +64,10 @@ def teacher_file(name: str, experiment: Experiment, classes: int) -> TeacherFile
     if foreign := foreign_entry(name):
         hashes = [value for files in foreign.files for file in files for value in file.hashes.values()]
         return TeacherFile(foreign.name, tuple(hashes), foreign.dataset)
+    if "/" in name:
+        raise ExperimentError(
+            f"{path}: neither the folder of a run nor another project's checkpoint: see `cifarzoo import --list`"
+        )
     entry = find_entry(name, manifest())
     if entry is None and name in catalogue():
         entry = select(name, registry.get(name).architecture({}), classes, True)
