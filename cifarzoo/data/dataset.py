@@ -141,7 +141,7 @@ class Dataset:
     @functools.cached_property
     def inputs(self) -> Inputs:
         """What a network has to know about the images."""
-        own = None if self.name in CLASS_NAMES else measure_statistics(self.name, self.train.images)
+        own = None if self.name in CLASS_NAMES else measure_statistics(self.train.images)
         return Inputs(self.train.images.shape[1], own)
 
     @property
