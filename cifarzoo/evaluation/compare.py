@@ -48,7 +48,7 @@ class Group:
             "error_std": statistics.stdev(errors) if len(errors) > 1 else None,
             "nll_mean": statistics.fmean(subject.metrics["nll"] for subject in self.subjects),
             "parameters": first.parameters,
-            "steps": first.trained["steps"],
+            "steps": round(statistics.fmean(subject.trained["steps"] for subject in self.subjects)),
             "minutes_mean": statistics.fmean(subject.trained["seconds"] for subject in self.subjects) / 60,
         }
 

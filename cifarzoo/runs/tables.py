@@ -108,7 +108,7 @@ def _row(group):
         "error_mean": statistics.fmean(errors),
         "error_std": statistics.stdev(errors) if len(errors) > 1 else None,
         "nll_mean": statistics.fmean(results.metrics["nll"] for results in group),
-        "steps": first.steps,
+        "steps": round(statistics.fmean(results.steps for results in group)),  # seeds may stop early
         "minutes_mean": statistics.fmean(results.seconds for results in group) / 60,
         "errors": {str(results.seed): results.metrics["error"] for results in group},
     }

@@ -7,6 +7,7 @@ import yaml
 
 from cifarzoo.data.dataset import facts
 from cifarzoo.errors import summarize
+from cifarzoo.experiment.keeping import size_text
 from cifarzoo.experiment.schedules import Duration
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.training.checks import average_warning
@@ -71,6 +72,11 @@ def _describe(experiment: Experiment, job: Job, cost: Cost) -> str:
         f"{cost.rate / 1e9:,.0f} GFLOP/s, estimated here in {job.experiment.precision}"
     )
     lines = [size, time]
+    if plan.kept:
+        each = 4 * cost.parameters
+        lines.append(
+            f"keeps {len(plan.kept)} files of about {size_text(each)}, {size_text(len(plan.kept) * each)} per run"
+        )
     if warning := average_warning(experiment, plan):
         lines.append("warning: " + warning.removeprefix(f"{experiment.location}: "))
     if is_yet_to_be_trained(experiment):

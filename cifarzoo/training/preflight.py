@@ -58,7 +58,8 @@ def what_a_check_sees(experiment: Experiment) -> str:
     parameters = document["train_parameters"]
     for key in ("description", "seeds", "skip_error_test"):
         document.pop(key)
-    for key in ("run_name", "schedule", "lr_reference_batch", "log_interval", "val_interval", "checkpoint_interval"):
+    intervals = ("log_interval", "val_interval", "checkpoint_interval", "early_stopping", "best_weights")
+    for key in ("run_name", "schedule", "lr_reference_batch", *intervals):
         parameters.pop(key)
     for key in NUMBERS:
         parameters[key] = bool(parameters.get(key))
