@@ -1,10 +1,11 @@
 """Weights along the way: at which steps, how much of the disk, and the same files after an interruption."""
 
 import pytest
+from pydantic import TypeAdapter
 
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.files import experiment_from
-from cifarzoo.experiment.keeping import Keep, KeptSteps, size_text
+from cifarzoo.experiment.keeping import KeepSetting, KeptSteps, size_text
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.runs.kept import KeptWeights
 
@@ -21,7 +22,7 @@ def experiment(**parameters):
 def test_calls_end_at_the_steps_that_are_kept(keep):
     """An epoch of 128 images has 4 steps."""
     plan = Plan(experiment(keep=keep), images=128)
-    section = Keep.model_validate(keep)
+    section = TypeAdapter(KeepSetting).validate_python(keep)
     every = section.every and section.every.in_steps(128, 32)
     expected = {step for step in range(1, 21) if every and step % every == 0} | {d.steps for d in section.at}
     assert {step for step in range(21) if step in plan.kept} == expected and len(plan.kept) == len(expected)
@@ -52,7 +53,8 @@ def test_what_cannot_be_kept_is_one_line(keep, message):
 
 def test_sizes_are_read_and_written():
     sizes = {"100 kB": 1e5, "1.5 GB": 1.5e9, "1MiB": 2**20, "7 B": 7, 2000: 2000}
-    assert [Keep(every=1, at_most=text).at_most for text in sizes] == list(sizes.values())
+    keeps = [TypeAdapter(KeepSetting).validate_python({"every": 1, "at_most": text}) for text in sizes]
+    assert [keep.at_most for keep in keeps] == list(sizes.values())
     assert [size_text(size) for size in (7, 1.5e9, 622_000)] == ["7 B", "1.5 GB", "622 kB"]
 
 

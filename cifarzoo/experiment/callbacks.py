@@ -1,24 +1,19 @@
 """Keras callbacks by name: the section `callbacks` of an experiment."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, model_validator
+from pydantic import BeforeValidator, ConfigDict
 
 from cifarzoo.strict_model import FunctionName, ModuleName, Strict
 
 
 class CallbackEntry(Strict):
-    """A callback of Keras, or of the user's `module`, with its arguments as further keys; a bare name has none."""
+    """A callback of Keras, or of the user's `module`, with its arguments as further keys."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: FunctionName
     module: ModuleName | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -27,3 +22,12 @@ class CallbackEntry(Strict):
 
     def __str__(self) -> str:
         return f"{self.module}.{self.name}" if self.module else self.name
+
+
+# A bare name is a callback without arguments.
+CallbackSetting = Annotated[
+    CallbackEntry,
+    BeforeValidator(
+        lambda value: {"name": value} if isinstance(value, str) else value, json_schema_input_type=CallbackEntry | str
+    ),
+]

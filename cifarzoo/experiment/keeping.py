@@ -30,22 +30,26 @@ Size = Annotated[Number, Field(gt=0), BeforeValidator(_bytes, json_schema_input_
 
 
 class Keep(Strict):
-    """Which weights a run keeps: `{every: {epochs: 1}}`, or a list of durations, which is short for `{at: [...]}`."""
+    """Which weights a run keeps: `{every: {epochs: 1}}`, `{at: [DURATION, ...]}` or both, up to a size."""
 
     every: Length | None = None
     at: list[Length] = Field([], max_length=10_000)
     at_most: Size = 1e9
-
-    @model_validator(mode="before")
-    @classmethod
-    def _list_of_durations(cls, value: Any) -> Any:
-        return {"at": value} if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _says_when(self) -> "Keep":
         if self.every is None and not self.at:
             raise ValueError("expected {every: DURATION}, {at: [DURATION, ...]} or a list of durations")
         return self
+
+
+# A list of durations is short for `{at: [...]}`.
+KeepSetting = Annotated[
+    Keep,
+    BeforeValidator(
+        lambda value: {"at": value} if isinstance(value, list) else value, json_schema_input_type=Keep | list[Length]
+    ),
+]
 
 
 class KeptSteps:

@@ -19,7 +19,7 @@ from cifarzoo.augment.own_spec import KerasLayer, OwnFunction
 from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.data.info import info
 from cifarzoo.data.own_data import DatasetSource
-from cifarzoo.experiment.callbacks import CallbackEntry
+from cifarzoo.experiment.callbacks import CallbackSetting
 from cifarzoo.experiment.hints import HINTS, SEED_ARGUMENTS, SEED_MODEL_PARAMETERS, SEED_MODULES
 from cifarzoo.experiment.labels import Drop, Labels
 from cifarzoo.experiment.optimizers import SGD_KEYS
@@ -72,7 +72,7 @@ class Experiment(Strict):
     xla: Boolean = False
     init_weights: PathText | None = None
     teacher: TeacherParameters | None = None
-    callbacks: list[CallbackEntry] = Field([], max_length=100)
+    callbacks: list[CallbackSetting] = Field([], max_length=100)
     in_memory: InMemory | None = None
 
     @model_validator(mode="before")

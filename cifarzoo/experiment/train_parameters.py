@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from cifarzoo.augment.base import form
 from cifarzoo.experiment.early_stopping import EarlyStopping, Monitor
 from cifarzoo.experiment.hints import HINTS
-from cifarzoo.experiment.keeping import Keep
+from cifarzoo.experiment.keeping import KeepSetting
 from cifarzoo.experiment.optimizers import SGD_KEYS, AnyOptimizer
 from cifarzoo.experiment.resizing import ResizingStage
 from cifarzoo.experiment.schedules import AnySchedule, Length, Stepped
@@ -77,7 +77,7 @@ class TrainParameters(Strict):
     log_interval: Length = Field(200, validate_default=True)
     val_interval: Length = Field(2000, validate_default=True)
     checkpoint_interval: Length = Field(1000, validate_default=True)
-    keep: Keep | None = None
+    keep: KeepSetting | None = None
     early_stopping: EarlyStopping | None = None
     best_weights: Monitor | None = None
     steps_per_call: StepsPerCall = "auto"
