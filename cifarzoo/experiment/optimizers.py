@@ -87,7 +87,8 @@ class KerasParameters(Strict):
 
     model_config = ConfigDict(extra="allow")
 
-    name: str
+    # For editors: a name of Keras, or one with a dot.
+    name: str = Field(json_schema_extra={"anyOf": [{"enum": list(KERAS_OPTIMIZERS)}, {"pattern": r"\."}]})
     decay_all: Boolean = False
 
     @property
