@@ -114,6 +114,8 @@ def dataset_hash(dataset: Dataset) -> str:
 
 def _document(experiment):
     document = {key: value for key, value in experiment.resolved().items() if key not in OF_THE_HOST}
+    if not isinstance(experiment.dataset, str):  # its folder may lie elsewhere; the arrays are compared, too
+        document["dataset"] = experiment.dataset.decisive()
     document["train_parameters"] = {k: v for k, v in document["train_parameters"].items() if k != "logdir"}
     return document
 
