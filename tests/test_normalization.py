@@ -8,6 +8,7 @@ import pytest
 from model_cases import fill, pixels
 from test_gradients import assert_equal_weights, train
 
+from cifarzoo.conversion.to_torch import torch_layout
 from cifarzoo.data import load
 from cifarzoo.errors import ModelError, WeightsError
 from cifarzoo.keras_internals.fast_group_norm import fast_group_normalization
@@ -235,3 +236,35 @@ def test_batch_normalization_is_the_default():
     assert description_of(create_model("cifar_resnet20")) == description_of(
         create_model("cifar_resnet20", normalization="batch")
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("group", "layer stem_gn is a GroupNormalization that other projects' networks lack"),
+        ("layer", "layer stem_ln is a GroupNormalization that other projects' networks lack"),
+        ("none", "torchvision has BatchNormalization"),
+    ],
+)
+def test_pytorch_code_has_no_such_network(kind, message):
+    model = create_model("cifar_resnet", depth=8, shortcut_type="B", normalization=kind)
+    with pytest.raises(WeightsError, match=message):
+        torch_layout(model, description_of(model))
+
+
+@pytest.mark.parametrize("kind", ["group", "none"])
+def test_repeated_blocks_run_as_a_loop(kind):
+    tf = pytest.importorskip("tensorflow")
+    from cifarzoo.keras_internals.block_loops import RepeatedBlock, find_repeats
+    from cifarzoo.keras_internals.fast_paths import fast_paths
+
+    model = create_model("cifar_resnet", depth=80, normalization=kind, image_size=8, include_top=False)
+    fill(model)
+    for weight in model.weights:  # keeps the sum of 39 branches in range
+        weight.assign(0.5 * weight)
+    assert any(isinstance(part, RepeatedBlock) for part in find_repeats(model))
+    images = tf.constant(pixels()[:, ::4, ::4].astype("float32"))
+    expected = np.asarray(model(images))
+    with fast_paths(model, training=True):
+        looped = np.asarray(tf.function(lambda x: model(x, training=True))(images))
+    np.testing.assert_allclose(looped, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
