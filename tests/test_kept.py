@@ -91,3 +91,50 @@ def test_the_average_warms_up_as_in_its_formula():
     cold, warm = (experiment(ema_decay=0.9999, ema_warmup=warmup) for warmup in (False, True))
     assert "ema_warmup: true almost nothing" in average_warning(cold, Plan(cold, 128))
     assert average_warning(warm, Plan(warm, 128)) is None
+
+
+def test_kept_weights_measure_what_the_log_says(tmp_path, monkeypatch, capsys):
+    """The last one is that of the final weights; the picture and the report's rows are the same numbers."""
+    import json
+
+    from evaluation_cases import run_cli
+
+    from cifarzoo.data import load
+    from cifarzoo.evaluation.trajectory import logged_or_measured
+    from cifarzoo.runs.folder import RunFolder
+    from cifarzoo.runs.tables import read_table
+    from cifarzoo.training.job import prepare
+    from cifarzoo.training.trainer import run
+
+    schedule = {"kind": "constant", "learning_rate": 0.1, "duration": 5}
+    parameters = {
+        "logdir": str(tmp_path),
+        "schedule": schedule,
+        "val_interval": 2,
+        "ema_decay": 0.5,
+        "keep": {"every": 2},
+    }
+    document = {"module": "tiny_models", "model": "tiny_linear", "dataset": "synthetic", "train_parameters": parameters}
+    one = experiment_from([document], "file")
+    run(prepare(one, load("synthetic")), 0)
+    folder = RunFolder.of(one, 0)
+    words = ["evaluate", folder.path, "--kept", "--curves", tmp_path / "curves.svg", "--format", "json"]
+    status, printed, errors = run_cli(monkeypatch, capsys, *words)
+    rows, log = json.loads(printed), read_table(folder.log_path)
+    assert status == 0 and not errors and (tmp_path / "curves.svg").is_file()
+    assert [row["step"] for row in rows] == [2, 4, 5]
+    validated = {int(step): error for step, error in zip(log["step"], log["val_error"], strict=True)}
+    assert [row["error"] for row in rows] == pytest.approx([validated[step] for step in (2, 4, 5)])
+    assert [row["epoch"] for row in rows] == pytest.approx([step * 128 / 10_000 for step in (2, 4, 5)])
+    shown = logged_or_measured(folder, log, "test", load("synthetic"))
+    assert [row["error"] for row in shown] == [validated[2], validated[4]]
+    folder.kept.path(2).unlink()
+    status, printed, _ = run_cli(monkeypatch, capsys, "evaluate", folder.path, "--kept", "--format", "tsv")
+    assert status == 0 and len(printed.splitlines()) == 3
+    for words, message in (
+        (["evaluate", tmp_path / "no", "--kept"], "--kept: expected the folder of one run"),
+        (["evaluate", folder.path, "--curves", "x.svg"], "--curves: draws the trajectory of --kept"),
+        (["evaluate", tmp_path, "--kept"], "has kept no weights along the way; train with train_parameters.keep"),
+    ):
+        status, _, errors = run_cli(monkeypatch, capsys, *words)
+        assert status == 1 and len(errors) == 1 and message in errors[0]
