@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from cifarzoo.checksum import sha256
 from cifarzoo.errors import CheckpointError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.pretrained.selection import is_weight_path
@@ -35,11 +36,8 @@ def sources_of(experiment: Experiment, seed: int) -> Sources:
     hashes = {}
     weights = initial_weights(experiment, seed)
     if isinstance(weights, Path) and weights.is_file():
-        with weights.open("rb") as file:
-            hashes["init_weights"] = [hashlib.file_digest(file, "sha256").hexdigest()]
-    for name, data in data_files(experiment).items():
-        with data.open("rb") as file:
-            hashes[name] = [hashlib.file_digest(file, "sha256").hexdigest()]
+        hashes["init_weights"] = [sha256(weights)]
+    hashes |= {name: [sha256(file)] for name, file in data_files(experiment).items()}
     for module in experiment.modules:
         for path, text in _module_texts(module).items():
             hashes[path] = [_digest(text), _digest(_code(text))]
