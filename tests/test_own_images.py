@@ -1,10 +1,12 @@
 """Images of the user's own as arrays: folders of pictures, files of arrays, TFDS; no network is built here."""
 
+import errno
 import io
 import json
 import os
 import shutil
 import sys
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -242,9 +244,18 @@ def link_to_nowhere(root):
     (root / "train" / "cat" / "link.png").symlink_to(root / "none.png")
 
 
+def twice(root):
+    """Files whose names are equal after Unicode normalization, but not on this disk, unless it normalizes them."""
+    for form in ("NFC", "NFD"):
+        save(root / "train" / "cat" / f"{unicodedata.normalize(form, 'é')}.png", pixels(0, 99))
+    if len(list((root / "train" / "cat").iterdir())) != 8:
+        pytest.skip("this file system has one name for both")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (twice, "train/cat/é.png: has the name of another image, .*, in another Unicode form; rename one"),
         (remove, "dataset.folder: .*photos: no such folder"),
         (empty, "photos: is empty; expected a folder of images per class"),
         (empty_class, "train/newt: has no image; remove the folder, or add images of this class"),
@@ -268,6 +279,89 @@ def test_a_folder_that_cannot_be_read_is_one_line(photos, change, message):
     with pytest.raises(DataError, match=message) as failure:
         load({"folder": str(photos)})
     assert "\n" not in str(failure.value)
+
+
+def test_a_folder_below_a_class_that_cannot_be_read_is_one_line(photos, monkeypatch):
+    """As a network share that fails now and then; its pictures must not be missing."""
+    deep, scandir = photos / "train" / "cat" / "deep", os.scandir
+    deep.mkdir()
+
+    def failing(path):
+        if Path(path) == deep:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    with pytest.raises(DataError, match=r"dataset.folder: .*cat/deep: cannot be read \(Permission denied\)"):
+        list_images(ImageFolder(folder=str(photos)))
+
+
+def test_folders_of_one_name_in_two_unicode_forms_are_one_class(tmp_path):
+    for form, first in (("NFC", 0), ("NFD", 10)):
+        for number in range(3):
+            save(tmp_path / "x" / unicodedata.normalize(form, "é") / f"{first + number}.png", pixels(0, number))
+    fill(tmp_path / "x", 3, ["b"])
+    listing = list_images(ImageFolder(folder=str(tmp_path / "x")))
+    assert len(listing.train) + len(listing.test) == 9 and listing.class_names == ("b", "é")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"test": "train"}, "dataset.train and dataset.test: .*: expected separate folders, got the same .*, 'train'"),
+        ({"train": "train+test"}, "dataset.train and dataset.test: .*, got the same folder, 'test'"),
+        ({"train": "test/../train+train"}, "dataset.train: .*, got the same folder, 'train'"),
+        ({"train": "."}, "dataset.train and dataset.test: .*, got '.' and 'test', one in the other"),
+    ],
+)
+def test_no_image_is_trained_on_and_tested_on(photos, names, message):
+    with pytest.raises(DataError, match=message):
+        list_images(ImageFolder(folder=str(photos), **names))
+
+
+@pytest.mark.parametrize("names", [("Training", "Testing"), ("seg_train", "seg_test", "seg_pred"), ("train1", "val")])
+def test_splits_of_other_names_are_not_classes(tmp_path, names):
+    for name in names:
+        fill(tmp_path / "brains" / name, 2)
+    message = f"{names[0]} and {names[1]} look like splits .*; write .*, train: {names[0]}, test: {names[1]}}}"
+    with pytest.raises(DataError, match=message):
+        list_images(ImageFolder(folder=str(tmp_path / "brains")))
+    assert len(list_images(ImageFolder(folder=str(tmp_path / "brains"), train=names[0], test=names[1])).train) == 6
+
+
+def test_flat_splits_are_not_classes_but_trains_are(tmp_path, caplog):
+    fill(tmp_path / "flat", 2, ["train", "test"])
+    with pytest.raises(DataError, match="train and test look like splits instead of classes"):
+        list_images(ImageFolder(folder=str(tmp_path / "flat")))
+    fill(tmp_path / "traffic", 2, ["bus", "train", "contest"])
+    assert list_images(ImageFolder(folder=str(tmp_path / "traffic"))).class_names == ("bus", "contest", "train")
+    assert not caplog.text
+    for name in ("one", "other"):
+        fill(tmp_path / "halves" / name, 2)
+    list_images(ImageFolder(folder=str(tmp_path / "halves")))
+    assert "its classes are one, other, and each of them has the folders cat, dog, owl; if these" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_links_take_no_pictures_of_other_classes(photos, tmp_path):
+    cat = photos / "train" / "cat"
+    (cat / "up").symlink_to("..")
+    (cat / "self").symlink_to(".")
+    fill(tmp_path, 3, ["elsewhere"])
+    (cat / "more").symlink_to(tmp_path / "elsewhere")
+    labels = [file.label for file in list_images(ImageFolder(folder=str(photos))).train]
+    assert [labels.count(label) for label in range(3)] == [9, 6, 6]
+    (cat / "sibling").symlink_to("../dog")
+    with pytest.raises(DataError, match=r"leads to the images of .*train/cat; an image has one class, in one split"):
+        list_images(ImageFolder(folder=str(photos)))
+    (cat / "sibling").unlink()
+    (photos / "test" / "cat" / "same").symlink_to("../../train/cat")
+    with pytest.raises(DataError, match=r"test/cat/same: leads to the images of .*train/cat; an image has one class"):
+        list_images(ImageFolder(folder=str(photos)))
+    (photos / "test" / "cat" / "same").unlink()
+    (photos / "train" / "newt").symlink_to("nowhere")
+    with pytest.raises(DataError, match="train/newt: is a link to nowhere, which does not exist"):
+        list_images(ImageFolder(folder=str(photos)))
 
 
 def test_one_picture_per_class_cannot_be_split(tmp_path):

@@ -6,17 +6,24 @@ hashes, too, so that they stay held out when images are added.
 """
 
 import hashlib
+import logging
 import os
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cifarzoo.data.own_data import ImageFolder
 from cifarzoo.errors import DataError
 
+logger = logging.getLogger("cifarzoo")
+
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 ANNOTATIONS = "val_annotations.txt"  # Tiny ImageNet's test images lie in one folder; this file has their classes
+# Names of folders that hold a split, such as Training and Test, or seg_train and seg_test.
+TRAINING = re.compile("train(?!er)", re.IGNORECASE)
+HELD_OUT = re.compile("(?<![a-z])(test(ing)?|val(id(ation)?)?|eval(uation)?|dev)(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -47,17 +54,30 @@ def list_images(source: ImageFolder) -> Listing:
     """List the images that a folder holds for training and for testing.
 
     Raises:
-        DataError: there is no such folder, it holds fewer than two classes, an image lies in no class folder, a class
-            has too few images, or test images have a class that training images lack.
+        DataError: there is no such folder, it or a folder in it cannot be read, it holds fewer than two classes, an
+            image lies in no class folder or in two, a class has too few images, or test images are training images
+            or have a class that training images lack.
     """
     root = Path(source.folder).expanduser()
-    if not root.is_dir():
-        raise DataError(f"dataset.folder: {root}: {'is not a folder' if root.exists() else 'no such folder'}")
+    try:
+        if not root.is_dir():
+            raise DataError(f"dataset.folder: {root}: {'is not a folder' if root.exists() else 'no such folder'}")
+        return _listing(root, source)
+    except OSError as failure:
+        raise DataError(
+            f"dataset.folder: {failure.filename or root}: cannot be read ({failure.strerror or failure})"
+        ) from None
+
+
+def _listing(root: Path, source: ImageFolder) -> Listing:
+    visited: dict[str, str] = {}
     has_usual_names = (source.train, source.test) == ("train", "test")
     if has_usual_names and not _has_class_folders(root / "train"):
-        return _held_out(root, _by_class(root), source)
-    train = _joined(root, source.train, "train")
-    test = _joined(root, source.test, "test")
+        _check_holds_classes(root)
+        return _held_out(root, _by_class(root, visited), source)
+    _check_are_separate(root, source)
+    train = _joined(root, source.train, "train", visited)
+    test = _joined(root, source.test, "test", visited)
     _check_classes(root / source.train, list(train))
     if unknown := sorted(set(test) - set(train)):
         raise DataError(
@@ -66,6 +86,44 @@ def list_images(source: ImageFolder) -> Listing:
         )
     names = _ordered(train)
     return Listing(names, _in_order(names, train), _in_order(names, test))
+
+
+def _check_are_separate(root: Path, source: ImageFolder) -> None:
+    """Check that the folders to train and to test on do not overlap."""
+    named = [("train", name) for name in source.train.split("+")] + [("test", name) for name in source.test.split("+")]
+    for number, (key, name) in enumerate(named):
+        folder = (root / name).resolve()
+        for other_key, other in named[:number]:
+            before = (root / other).resolve()
+            if folder.is_relative_to(before) or before.is_relative_to(folder):
+                keys = f"dataset.{key}" if key == other_key else f"dataset.{other_key} and dataset.{key}"
+                names = (
+                    f"the same folder, {name!r}" if folder == before else f"{other!r} and {name!r}, one in the other"
+                )
+                raise DataError(f"{keys}: {root}: expected separate folders, got {names}")
+
+
+def _check_holds_classes(root: Path) -> None:
+    """Check that the folders in a folder are classes, and not splits that hold the same classes each."""
+    folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and not _is_hidden(entry.name)]
+    nested = [folder for folder in folders if not any(_is_picture(entry.name) for entry in folder.iterdir())]
+    train = [folder.name for folder in folders if TRAINING.search(folder.name)]
+    held_out = [folder.name for folder in folders if HELD_OUT.search(folder.name)]
+    are_splits = len(train) + len(held_out) == len(folders) or {*train, *held_out} <= {folder.name for folder in nested}
+    if train and held_out and are_splits:
+        raise DataError(
+            f"{root}: {train[0]} and {held_out[0]} look like splits instead of classes; write {{folder: {root}, train: "
+            f"{train[0]}, test: {held_out[0]}}}, each with a folder per class"
+        )
+    inside = [{entry.name for entry in folder.iterdir() if entry.is_dir()} for folder in nested]
+    if len(nested) == len(folders) > 1 and len(shared := set.intersection(*inside)) > 1:
+        logger.warning(
+            "%s: its classes are %s, and each of them has the folders %s; if these are the classes, say which folders "
+            "to train and to test on: dataset.train, dataset.test",
+            root,
+            _some(folder.name for folder in folders),
+            _some(shared),
+        )
 
 
 def _held_out(root: Path, classes: dict[str, dict[str, str]], source: ImageFolder) -> Listing:
@@ -84,7 +142,7 @@ def _held_out(root: Path, classes: dict[str, dict[str, str]], source: ImageFolde
     return Listing(names, _in_order(names, train), _in_order(names, test))
 
 
-def _joined(root: Path, folders: str, key: str) -> dict[str, dict[str, str]]:
+def _joined(root: Path, folders: str, key: str, visited: dict[str, str]) -> dict[str, dict[str, str]]:
     """Return the images of one or several folders, as "train+valid" names them, by class."""
     joined: dict[str, dict[str, str]] = {}
     for name in folders.split("+"):
@@ -95,22 +153,24 @@ def _joined(root: Path, folders: str, key: str) -> dict[str, dict[str, str]]:
                 f"{folder}: no such folder; dataset.{key} names the folder of images to {key} on, and {root} has "
                 f"{', '.join(others) or 'none':.200}"
             )
-        for label, files in _by_class(folder, may_lack=key == "test").items():
+        for label, files in _by_class(folder, visited, may_lack=key == "test").items():
             # Equal names in several folders are different images.
             prefix = f"{name}/" if "+" in folders else ""
             joined.setdefault(label, {}).update({f"{prefix}{k}": path for k, path in files.items()})
     return joined
 
 
-def _by_class(folder: Path, may_lack: bool = False) -> dict[str, dict[str, str]]:
+def _by_class(folder: Path, visited: dict[str, str], may_lack: bool = False) -> dict[str, dict[str, str]]:
     """Return the images of a folder of class folders: per class, paths by "CLASS/FILE".
 
     Args:
         folder: The folder.
+        visited: Folders that were listed before, without links, and the class folder that they were listed for; those
+            of this call are added.
         may_lack: Whether a class may have no image, as in a small test split.
 
     Raises:
-        DataError: an image lies in no class folder, or a class folder has no image.
+        DataError: an image lies in no class folder or in two, a class folder has no image, or two images have one name.
     """
     if (folder / ANNOTATIONS).is_file():
         return _annotated(folder)
@@ -119,9 +179,17 @@ def _by_class(folder: Path, may_lack: bool = False) -> dict[str, dict[str, str]]
         if _is_hidden(entry.name):
             continue
         if entry.is_dir():
+            # Of one name there may be two folders: a Mac writes accents as characters of their own.
             name = unicodedata.normalize("NFC", entry.name)
-            classes[name] = {f"{name}/{key}": path for key, path in _images_in(entry)}
-        elif entry.suffix.lower() in SUFFIXES:
+            images = classes.setdefault(name, {})
+            for below, path in _images_in(entry, visited):
+                if (other := images.setdefault(f"{name}/{below}", path)) != path:
+                    raise DataError(
+                        f"{path}: has the name of another image, {other}, in another Unicode form; rename one"
+                    )
+        elif entry.is_symlink() and not entry.exists():
+            raise DataError(f"{entry}: is a link to {os.readlink(entry)}, which does not exist")
+        elif _is_picture(entry.name):
             raise DataError(f"{entry}: lies in no class folder; move every image into a folder named after its class")
     if not classes:
         raise DataError(f"{folder}: is empty; expected a folder of images per class")
@@ -132,26 +200,40 @@ def _by_class(folder: Path, may_lack: bool = False) -> dict[str, dict[str, str]]
     return classes
 
 
-def _images_in(folder: Path) -> Iterator[tuple[str, str]]:
+def _images_in(folder: Path, visited: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the images below a class folder, with their paths relative to it."""
-    seen = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(parent)) in seen:
-            folders.clear()  # a link to a folder above it
+    top = Path(os.path.realpath(folder))
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_fail):
+        real = os.path.realpath(parent)
+        if real in visited and visited[real] != str(folder):
+            raise DataError(f"{parent}: leads to the images of {visited[real]}; an image has one class, in one split")
+        if real in visited or (real != str(top) and top.is_relative_to(real)):
+            folders.clear()  # a second link to it, or a link to a folder above, which has other classes
             continue
-        seen.add(real)
+        visited[real] = str(folder)
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         below = Path(parent).relative_to(folder).as_posix()
         prefix = "" if below == "." else f"{below}/"
         for name in sorted(files):
-            if not _is_hidden(name) and os.path.splitext(name)[1].lower() in SUFFIXES:
+            if not _is_hidden(name) and _is_picture(name):
                 yield unicodedata.normalize("NFC", prefix + name), os.path.join(parent, name)
+
+
+def _fail(failure: OSError) -> None:
+    """Raise what `os.walk` would pass over: images that cannot be read must not be missing."""
+    raise failure
+
+
+def _is_picture(name: str) -> bool:
+    """Whether a file's name has the suffix of a picture."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _annotated(folder: Path) -> dict[str, dict[str, str]]:
     """Read Tiny ImageNet's list: lines of a file's name, a tab, its class, and the corners of a box."""
     path = folder / ANNOTATIONS
     classes: dict[str, dict[str, str]] = {}
+    names: set[str] = set()
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as failure:
@@ -161,6 +243,9 @@ def _annotated(folder: Path) -> dict[str, dict[str, str]]:
         image = folder / "images" / name
         if not label or name != Path(name).name or not image.is_file():
             raise DataError(f"{path}, line {number}: expected an image in images/ and its class, got {line:.60}")
+        if name in names:
+            raise DataError(f"{path}, line {number}: {name} is listed a second time")
+        names.add(name)
         classes.setdefault(label, {})[f"{label}/{name}"] = str(image)
     return classes
 
@@ -194,5 +279,5 @@ def _hash(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def _some(names: dict[str, dict[str, str]]) -> str:
+def _some(names: Iterable[str]) -> str:
     return f"{', '.join(sorted(names)):.200}"
