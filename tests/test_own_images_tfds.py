@@ -61,11 +61,25 @@ def test_a_prepared_set_is_read_in_the_order_of_its_files(tmp_path):
     assert load({"tfds": "small_photos", "size": 24, "name": "small"}).digest == dataset.digest
 
 
+def test_parts_of_one_split_train_and_test():
+    dataset = load({"tfds": "small_photos", "train": "train[:50%]", "test": "train[50%:]"})
+    assert (len(dataset.train), len(dataset.test)) == (3, 3)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
         ({"tfds": "no_such_set"}, "dataset.tfds: no_such_set: .*"),
         ({"tfds": "small_photos", "test": "validation"}, "no split 'validation'; the splits are train, test"),
+        (
+            {"tfds": "small_photos", "test": "train"},
+            "train: train and test: train: expected separate images, .* 'train'",
+        ),
+        (
+            {"tfds": "small_photos", "train": "train[:50%]", "test": "train[2:]"},
+            "expected separate images, got images of 'train' twice",
+        ),
+        ({"tfds": "small_photos", "train": "train+all", "test": "test"}, "train: train.all: expected separate images"),
         ({"tfds": "svhn_cropped"}, "svhn_cropped: not prepared in TFDS's folder .*googleapis.com cannot be reached"),
     ],
 )

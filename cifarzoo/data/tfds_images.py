@@ -35,6 +35,7 @@ def read(source: TfdsImages, data_dir: str | Path | None) -> OwnArrays:
             builder.download_and_prepare()
         names = _class_names(builder)
         sizes = [_count(builder, split) for split in (source.train, source.test)]
+        _check_are_separate(tfds, builder, source)
         check_images(source.known_name, sum(sizes), source.size)
         facts = [builder.info.full_name, source.decisive(), source.train, source.test, sizes, _files(builder)]
         return cached(
@@ -81,6 +82,22 @@ def _count(builder: Any, split: str) -> int:
     except (KeyError, ValueError) as failure:
         known = ", ".join(builder.info.splits)
         raise DataError(f"no split {split!r}; the splits are {known}") from failure
+
+
+def _check_are_separate(tfds: Any, builder: Any, source: TfdsImages) -> None:
+    """Check that no image is named twice, such as by train: train[:80%] and test: train."""
+    splits = builder.info.splits
+    parts = []
+    for text, split in ((f"train: {source.train}", source.train), (f"test: {source.test}", source.test)):
+        for part in tfds.core.ReadInstruction.from_spec(split).to_absolute(splits):
+            # TFDS leaves out the limits of a whole split.
+            end = splits[part.splitname].num_examples if part.to is None else part.to
+            parts.append((text, part.splitname, part.from_ or 0, end))
+    for number, (text, name, first, end) in enumerate(parts):
+        for other_text, other_name, other_first, other_end in parts[:number]:
+            if name == other_name and max(first, other_first) < min(end, other_end):
+                both = text if text == other_text else f"{other_text} and {text}"
+                raise DataError(f"{both}: expected separate images, got images of {name!r} twice")
 
 
 def _files(builder: Any) -> list[list[Any]]:
