@@ -16,6 +16,7 @@ from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.merging import merge
 from cifarzoo.metrics import soft_cross_entropy
+from cifarzoo.runs.folder import RunFolder
 from cifarzoo.strict_yaml import parse
 from cifarzoo.training.sources import sources_of
 from cifarzoo.training.training_data import describe_changes, training_data
@@ -219,6 +220,12 @@ WRONG = [
         {"labels": {"asymmetric": 0.4, "pairs": {"cat": 1.5}}},
         "labels.pairs.cat: expected the name or number of a class",
     ),
+    (
+        {"labels": {"asymmetric": 0.4, "pairs": [[3]]}},
+        "labels.pairs: expected {FROM: TO, ...} of classes, or a list of",
+    ),
+    ({"labels": {"asymmetric": 0.4, "pairs": [[[3], 4]]}}, "labels.pairs: expected the names or numbers of classes"),
+    ({"labels": {"asymmetric": 0.4, "pairs": []}}, r"labels.pairs: expected at least 1 value\(s\)"),
     ({"labels": {"train": {"key": "a"}}}, "labels.train.file: missing, but required"),
     ({"labels": "none.npy"}, "labels: none.npy: does not exist, or is no file"),
     ({"labels": "short.npy"}, r"labels: short.npy: expected integers \[400\], or .* \[400, 10\], got int64 \[399\]"),
@@ -291,6 +298,18 @@ def test_every_mistake_is_one_line(keys, message, dataset, folder):
         training_data(experiment(folder, **keys), dataset)
     text = str(caught.value)
     assert "\n" not in text and text.startswith("e.yaml, document 1") and len(text) < 400
+
+
+def test_pairs_of_names_and_numbers_survive_the_document_of_a_run(tmp_path, dataset):
+    """Text and numbers stay apart, because a class may have a number as its name."""
+    for pairs in ({"truck": "automobile", 3: 5}, {"truck": "automobile"}, {0: 1, "1": 0}):
+        one = experiment(labels={"asymmetric": 0.4, "pairs": pairs})
+        folder = RunFolder(tmp_path)
+        folder.write_config(one)
+        again = folder.experiment()
+        assert again.labels.pairs == pairs and again.fingerprint() == one.fingerprint()
+    by_name = experiment(labels={"asymmetric": 0.4, "pairs": {"1": 0}})
+    assert by_name.fingerprint() != experiment(labels={"asymmetric": 0.4, "pairs": {1: 0}}).fingerprint()
 
 
 # ------------------------------------------------------------------------------------------------ fingerprints

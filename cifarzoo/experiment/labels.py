@@ -20,6 +20,20 @@ def _class(value: Any) -> str | int:
 Class = Annotated[Any, BeforeValidator(_class)]
 
 
+def _from_list(value: Any) -> Any:
+    """Read pairs as `Labels.as_written` returns them: a list of [FROM, TO]."""
+    if not isinstance(value, list):
+        return value
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+        raise ValueError("expected {FROM: TO, ...} of classes, or a list of [FROM, TO]")
+    if any(isinstance(old, dict | list) for old, _ in value):
+        raise ValueError("expected the names or numbers of classes")
+    return dict(value)
+
+
+Pairs = Annotated[dict[Class, Class], BeforeValidator(_from_list), Field(min_length=1)]
+
+
 class LabelFile(Strict):
     """An array of labels: the path of a .npy file, or one array of a file with several, by its key."""
 
@@ -56,7 +70,7 @@ class Labels(Strict):
     symmetric: Rate | None = None
     include_true: Boolean = False
     asymmetric: Rate | None = None
-    pairs: dict[Class, Class] | None = Field(None, min_length=1)
+    pairs: Pairs | None = None
     seed: WholeNumber = Field(0, ge=0, lt=2**31)
 
     @model_validator(mode="before")
@@ -86,6 +100,9 @@ class Labels(Strict):
     def as_written(self) -> dict[str, Any]:
         """Return the keys of the document as plain data, so that a key added later changes no fingerprint."""
         values = {key: getattr(self, key) for key in type(self).model_fields if key in self.model_fields_set}
+        if any(isinstance(old, int) for old in self.pairs or ()):
+            # Keys of JSON are text, and a class may have a number as its name.
+            values["pairs"] = [list(pair) for pair in (self.pairs or {}).items()]
         return {key: value.model_dump() if isinstance(value, Strict) else value for key, value in values.items()}
 
     @property
