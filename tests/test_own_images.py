@@ -82,6 +82,30 @@ def test_the_name_is_that_of_the_folder_and_its_place_is_not_decisive():
     assert experiment_from([one.resolved()], "again").dataset == one.dataset
 
 
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ({"folder": "/data/猫"}, "猫"),
+        ({"folder": "/data/мои фото"}, "мои_фото"),
+        ({"folder": unicodedata.normalize("NFD", "/data/Vögel")}, "Vögel"),
+        ({"folder": "/data/photos/."}, "photos"),
+        ({"folder": "/data/photos/train/.."}, "photos"),
+        ({"folder": "/data/!?"}, "images"),
+        ({"arrays": "data/фото.npz"}, "фото"),
+        ({"tfds": "imagenet_resized/64x64"}, "imagenet_resized_64x64"),
+        ({"tfds": "downsampled_imagenet/64x64:2.0.0"}, "downsampled_imagenet_64x64"),
+        ({"tfds": "svhn_cropped:3.1.0"}, "svhn_cropped"),
+    ],
+)
+def test_names_tell_data_sets_apart(source, name):
+    assert experiment(source).dataset_name == name
+
+
+def test_a_data_set_with_other_letters_is_read_and_kept(tmp_path, cache):
+    assert load({"folder": str(fill(tmp_path / ("猫" * 80), 3))}).name == "猫" * 33
+    assert [path.name[:33] for path in cache.iterdir()] == ["猫" * 33]
+
+
 def test_stages_of_progressive_resizing_are_smaller_than_the_images():
     stages = {"train_parameters": {"progressive_resizing": [{"size": 48, "until": 10}]}}
     assert experiment({"folder": "x", "size": 64}, **stages).image_sizes(100, 64).at(0) == 48

@@ -3,7 +3,9 @@
 Only the settings; `cifarzoo.data.own_images` reads the images.
 """
 
+import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +20,7 @@ from cifarzoo.strict_yaml import parse
 # The key that says where the images are.
 PLACES = ("folder", "arrays", "tfds")
 SMALLEST, LARGEST = 8, 512  # height and width of images, in pixels
+LONGEST_NAME = 100  # bytes of a name that is made of a folder's or file's
 
 
 def _own_name(name: str) -> str:
@@ -56,9 +59,13 @@ class _Source(Strict):
         """`name`, or what stands in for it."""
         if self.name:
             return self.name
-        text = Path(self.location).expanduser()
-        stem = text.name.removesuffix(".npz") or text.resolve().name
-        usual = re.sub(r"[^A-Za-z0-9._+-]+", "_", stem.partition(":")[0]).lstrip("._+-")[:100] or "images"
+        if self.place == "tfds":  # NAME/CONFIG:VERSION
+            stem = self.location.partition(":")[0].replace("/", "_")
+        else:
+            stem = os.path.basename(os.path.abspath(os.path.expanduser(self.location))).removesuffix(".npz")
+        # The letters of any alphabet: without them the names of many folders would be equal.
+        stem = re.sub(r"[^\w.+-]+", "_", unicodedata.normalize("NFC", stem)).lstrip("._+-")
+        usual = stem.encode()[:LONGEST_NAME].decode(errors="ignore") or "images"
         return f"{usual}_images" if usual in CLASS_NAMES else usual
 
     @property

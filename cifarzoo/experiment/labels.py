@@ -31,7 +31,7 @@ def _from_list(value: Any) -> Any:
     return dict(value)
 
 
-Pairs = Annotated[dict[Class, Class], BeforeValidator(_from_list), Field(min_length=1)]
+Pairs = Annotated[dict[Class, Class], Field(min_length=1), BeforeValidator(_from_list)]
 
 
 class LabelFile(Strict):
