@@ -100,7 +100,7 @@ def test_kept_weights_measure_what_the_log_says(tmp_path, monkeypatch, capsys):
     from evaluation_cases import run_cli
 
     from cifarzoo.data import load
-    from cifarzoo.evaluation.trajectory import logged_or_measured
+    from cifarzoo.evaluation.trajectory import logged_or_measured, trajectory
     from cifarzoo.runs.folder import RunFolder
     from cifarzoo.runs.tables import read_table
     from cifarzoo.training.job import prepare
@@ -126,6 +126,9 @@ def test_kept_weights_measure_what_the_log_says(tmp_path, monkeypatch, capsys):
     validated = {int(step): error for step, error in zip(log["step"], log["val_error"], strict=True)}
     assert [row["error"] for row in rows] == pytest.approx([validated[step] for step in (2, 4, 5)])
     assert [row["epoch"] for row in rows] == pytest.approx([step * 128 / 10_000 for step in (2, 4, 5)])
+    for best, steps in ((3, [2, 3, 4]), (2, [2, 4])):  # as `best_weights` has it
+        folder.write_results(folder.results().model_copy(update={"best_step": best}))
+        assert [row["step"] for row in trajectory(folder, dataset=load("synthetic"))] == steps
     shown = logged_or_measured(folder, log, "test", load("synthetic"))
     assert [row["error"] for row in shown] == [validated[2], validated[4]]
     folder.kept.path(2).unlink()

@@ -28,7 +28,7 @@ def trajectory(
     flip: bool = False,
     progress: Progress = lambda step, done: None,
 ) -> list[dict[str, Any]]:
-    """Measure all weights that a run has kept so far, and its final weights if they are of a later step.
+    """Measure all weights that a run has kept so far, and its final weights if they are of another step.
 
     Log a warning if files are missing that the run has kept.
 
@@ -58,8 +58,11 @@ def trajectory(
     images = _training_images(folder, experiment) or dataset.size(experiment.train_split)
     plan = Plan(experiment, images, dataset.inputs.size)
     last = max(files)
-    if folder.is_finished and (steps := folder.results().steps) > last:
-        files[steps] = folder.final_weights()
+    if folder.is_finished:
+        results = folder.results()
+        # With `best_weights` the final file holds those of an earlier step.
+        steps = results.steps if results.best_step is None else results.best_step
+        files = dict(sorted(({steps: folder.final_weights()} | files).items()))
     if missing := [step for step in range(last) if step in plan.kept and step not in files]:
         logger.warning("%s: without the kept weights of steps %s, which are missing", folder, _brief(missing))
     rows: list[dict[str, Any]] = []
