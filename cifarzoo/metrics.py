@@ -78,12 +78,15 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(1 / np.sqrt(low * high))
 
 
-def classification_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | int]:
+def classification_metrics(
+    logits: np.ndarray, labels: np.ndarray, soft_labels: np.ndarray | None = None
+) -> dict[str, float | int]:
     """Compute the metrics of a set of predictions.
 
     Args:
         logits: [images, classes], any float type.
         labels: integers [images].
+        soft_labels: Probabilities [images, classes]: `nll` is then the cross-entropy with them.
 
     Returns:
         `n`; `error` and `top5_error` in percent; `nll` (mean, nats); `brier` (summed over classes); `ece`.
@@ -107,7 +110,11 @@ def classification_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, 
         "n": len(labels),
         "error": 100 * float(np.mean(logits.argmax(axis=1) != labels)),
         "top5_error": 100 * float(np.mean(above >= 5)),
-        "nll": float(-np.mean(log_probabilities[true_class])),
+        "nll": (
+            float(-np.mean(log_probabilities[true_class]))
+            if soft_labels is None
+            else float(-np.mean((soft_labels * log_probabilities).sum(axis=1)))
+        ),
         "brier": float(np.mean((probabilities**2).sum(axis=1) - 2 * probabilities[true_class] + 1)),
         "ece": expected_calibration_error(probabilities, labels),
     }

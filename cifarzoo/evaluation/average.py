@@ -24,6 +24,7 @@ from cifarzoo.pretrained.description import Description, save_weights
 from cifarzoo.pretrained.loading import load_file
 from cifarzoo.pretrained.selection import source_named
 from cifarzoo.runs.folder import RunFolder
+from cifarzoo.training.training_data import training_data
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ def average_weights(
 ) -> dict[str, Any]:
     """Write the mean of several files' weights to a file that `cifarzoo.load` opens.
 
-    Means are computed in float64. BatchNormalization's moving statistics are computed again over the training images,
-    see `recompute_statistics`; weights that training does not change by gradients in other layers are averaged, and
+    Means are computed in float64. BatchNormalization's moving statistics are computed again over the training images of
+    the first file, see `recompute_statistics`: those of its `train_split`, and for the folder of a run without those
+    that the run dropped. Weights that training does not change by gradients in other layers are averaged, and
     whole numbers have to be equal.
 
     Args:
@@ -74,8 +76,8 @@ def average_weights(
         DataError: the numbers or the split are wrong, or `out` cannot be written.
         ExperimentError: there is no such augmentation.
     """
-    target = _check_target(out, [os.fspath(name) for name in names])
     members = _members(names, weights)
+    target = _check_target(out, members)
     steps = len(members) + 1
     progress(f"load {members[0].name}", 0)
     loaded = _load(members[0])
@@ -83,6 +85,7 @@ def average_weights(
     augment = pipeline.build(augmentation)
     has_statistics = recompute and bool(batch_norm_layers(model))
     dataset = measured_data(loaded, dataset_name, data_dir) if split or has_statistics else None
+    seen = _trained_on(loaded, dataset) if dataset and has_statistics and dataset_name is None else dataset
     rows: list[dict[str, Any]] = []
     sums: list[np.ndarray] = []
     for number, member in enumerate(members):
@@ -93,9 +96,9 @@ def average_weights(
     for variable, total in zip(model.weights, sums, strict=True):
         variable.assign(total)
     statistics = "averaged" if batch_norm_layers(model) else "none: no BatchNormalization"
-    if dataset and has_statistics:
+    if dataset and seen and has_statistics:
         progress("compute the statistics of BatchNormalization", len(members) / steps)
-        images = dataset.split(loaded.train_split or "train")
+        images = seen.split(loaded.train_split or "train")
         augment = pipeline.build(augmentation, dataset.classes, dataset.mean_colour)
         layers = recompute_statistics(model, images, augment=augment if augment.specs else None)
         how = f"augmented by {augmentation}" if augment.specs else "not augmented"
@@ -116,14 +119,24 @@ def _text(members: Sequence[Member]) -> str:
     return f"mean of {len(files)} files: {', '.join(shown)}"
 
 
-def _check_target(out: str | os.PathLike, names: Sequence[str]) -> Path:
+def _trained_on(loaded: LoadedModel, dataset: Dataset) -> Dataset:
+    """Return the data set without the images that the model's run dropped; labels do not matter here."""
+    if loaded.experiment is None:
+        return dataset
+    return training_data(loaded.experiment.model_copy(update={"labels": None}), dataset)
+
+
+def _check_target(out: str | os.PathLike, members: Sequence[Member]) -> Path:
     path = Path(out)
     if not path.name.endswith(".weights.h5"):
         raise DataError(f"{path}: the name of a weight file ends in .weights.h5")
     if not path.parent.is_dir():
         raise DataError(f"{path}: there is no folder {path.parent}")
-    if path.exists() and any(Path(name).exists() and path.samefile(name) for name in names):
+    if path.exists() and any(path.samefile(member.path) for member in members):
         raise DataError(f"{path}: is one of the files to average; write to another")
+    run = run_of(path.resolve())
+    if path.exists() and run and path.resolve() in (run.weights_path, *run.kept.files().values()):
+        raise DataError(f"{path}: holds the weights of a run; write to another file")
     return path
 
 
@@ -131,9 +144,12 @@ def _members(names: Sequence[str | os.PathLike], weights: Sequence[float] | None
     """Read what the files say about themselves, and check that they hold one architecture."""
     if len(names) < 2:
         raise WeightsError(f"average: expected at least two files, got {len(names)}")
-    numbers = np.ones(len(names)) if weights is None else np.asarray(weights, np.float64)
+    try:
+        numbers = np.ones(len(names)) if weights is None else np.asarray(weights, np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"weights: expected {len(names)} numbers, one per file, got {weights!r:.80}") from None
     if numbers.shape != (len(names),):
-        raise DataError(f"weights: expected {len(names)} numbers, one per file, got {len(numbers)}")
+        raise DataError(f"weights: expected {len(names)} numbers, one per file, got {numbers.size}")
     if not (np.isfinite(numbers).all() and (numbers >= 0).all() and numbers.any()):
         raise DataError(f"weights: expected numbers of at least 0, one of them positive, got {numbers.tolist()}")
     members: list[Member] = []

@@ -42,6 +42,8 @@ def ensemble(members: Sequence[Predictions]) -> Predictions:
         logarithms = np.stack([log_softmax(member.logits[split]) for member in members])
         mean = np.logaddexp.reduce(logarithms, axis=0) - np.log(len(members))
         result.logits[split], result.labels[split] = mean.astype(np.float32), labels
+        if split in first.soft_labels:
+            result.soft_labels[split] = first.soft_labels[split]
         speeds = [member.measured.get(split, {}).get("images_per_second", 0) for member in members]
         if all(speeds):
             result.measured[split] = {"images_per_second": round(1 / sum(1 / speed for speed in speeds), 1)}

@@ -13,7 +13,7 @@ from cifarzoo.data.pixels import scaling_problem
 from cifarzoo.errors import DataError
 from cifarzoo.evaluation.ensemble import ensemble
 from cifarzoo.evaluation.load_model import LoadedModel, load_model, load_run
-from cifarzoo.evaluation.measured_data import data_of, name_of
+from cifarzoo.evaluation.measured_data import data_of, measured_data, name_of, with_test_labels
 from cifarzoo.evaluation.predictions import Predictions
 from cifarzoo.evaluation.text import GATE_LABELS
 from cifarzoo.experiment.schema import Experiment
@@ -100,7 +100,7 @@ def evaluate(
     if flip:
         logits = (logits + predict(loaded.model, arrays.images[:, :, ::-1], batch_size)) / 2
     seconds = time.perf_counter() - started
-    metrics = classification_metrics(logits, arrays.labels)
+    metrics = classification_metrics(logits, arrays.labels, arrays.soft_labels)
     if has_gates(loaded.model):
         with full_float32():
             metrics |= computation_metrics(loaded.model, arrays.images, batch_size)
@@ -172,7 +172,10 @@ def predict_splits(
             logits[split], labels[split] = logits["train"][indices], labels["train"][indices]
             continue
         metrics, logits[split] = evaluate(loaded, dataset, split, batch_size, flip, show)
-        labels[split] = dataset.split(split).labels
+        arrays = dataset.split(split)
+        labels[split] = arrays.labels
+        if arrays.soft_labels is not None:
+            predictions.soft_labels[split] = arrays.soft_labels
         predictions.measured[split] = {
             key: metrics[key] for key in ("images_per_second", *GATE_LABELS) if key in metrics
         }
@@ -233,7 +236,7 @@ def evaluate_named(
         members.append(
             predict_splits(
                 loaded,
-                dataset,
+                dataset if dataset_name else with_test_labels(loaded, dataset),
                 sorted(splits),
                 flip=flip,
                 progress=lambda step, done, begun=begun: progress(step, begun + done / len(names)),  # type: ignore[misc]
@@ -248,7 +251,9 @@ def evaluate_named(
     result |= predictions.describe(split)
     if len(members) > 1:
         result["members"] = {
-            member_name: classification_metrics(member.logits[split], member.labels[split])
+            member_name: classification_metrics(
+                member.logits[split], member.labels[split], member.soft_labels.get(split)
+            )
             for member_name, member in zip(names, members, strict=True)
         }
     return result
@@ -259,7 +264,7 @@ def evaluate_runs(experiments: Iterable[Experiment]) -> list[dict]:
 
     Returns:
         One row per run: `experiment`, `seed`, `dataset`, and `error` and `nll` of both splits, named after the split:
-        `train_error` and so on. Training images are not augmented.
+        `train_error` and so on. Training images are not augmented, and have the data set's own labels.
 
     Raises:
         DataError: a run is not finished. CifarzooError: as `load_run`, `load` and `evaluate`.
@@ -268,7 +273,7 @@ def evaluate_runs(experiments: Iterable[Experiment]) -> list[dict]:
     models = [load_run(RunFolder.of(*run)) for run in runs]  # an unfinished run is an error before any is measured
     rows = []
     for (experiment, seed), loaded in zip(runs, models, strict=True):
-        dataset = load(experiment.dataset, experiment.data_dir)
+        dataset = measured_data(loaded, None, experiment.data_dir)
         row = {"experiment": experiment.name, "seed": seed, "dataset": experiment.dataset_name}
         for split in (experiment.train_split, experiment.val_split):
             metrics, _ = evaluate(loaded, dataset, split)

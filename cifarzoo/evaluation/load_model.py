@@ -34,6 +34,7 @@ class LoadedModel:
         own_data: Where the images of a data set of the user's own were when it was trained, else None.
         source: Where the weights come from, for messages and reports.
         train_split: The split it was trained on, "train" or "train45k"; "" if unknown.
+        experiment: That of the run whose folder was named, else None.
     """
 
     model: keras.Model
@@ -41,6 +42,7 @@ class LoadedModel:
     source: str
     train_split: str = ""
     own_data: OwnData | None = None
+    experiment: Experiment | None = None
 
 
 def load_model(name: str, weights: str | None = None, arguments: dict | None = None) -> LoadedModel:
@@ -101,14 +103,14 @@ def load_from_run(folder: RunFolder, weights: Path) -> LoadedModel:
     Raises:
         CifarzooError: the configuration or the weights are damaged or do not fit.
     """
-    experiment = folder.experiment()
+    experiment = trained = folder.experiment()
     description = read_description(weights)
     classes = description.classes if description and description.classes else classes_of(experiment.dataset_name)
     experiment = experiment.model_copy(update={"precision": "float32", "init_weights": None})
     model = build_model(experiment, classes, 0, _inputs_of(experiment, description))
     load_file(model, weights)
     own_data = None if isinstance(experiment.dataset, str) else experiment.dataset
-    return LoadedModel(model, experiment.dataset_name, str(folder), experiment.train_split, own_data)
+    return LoadedModel(model, experiment.dataset_name, str(folder), experiment.train_split, own_data, trained)
 
 
 def _inputs_of(experiment: Experiment, description: Description | None) -> Inputs:
@@ -196,7 +198,8 @@ def _of_file(model: keras.Model, description: Description | None, path: str | Pa
     if description and dataset is None and description.statistics in ("cifar10", "cifar100"):
         dataset = str(description.statistics)
     own_data = _own_data_near(Path(path), dataset) if dataset and dataset not in CLASS_NAMES else None
-    return LoadedModel(model, dataset or dataset_with(model.output_shape[-1]), str(path), own_data=own_data)
+    train_split = (description and description.train_split) or ""
+    return LoadedModel(model, dataset or dataset_with(model.output_shape[-1]), str(path), train_split, own_data)
 
 
 def _own_data_near(path: Path, name: str) -> OwnData | None:

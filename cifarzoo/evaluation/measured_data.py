@@ -1,8 +1,15 @@
 """Choose the images on which a network is measured: those it was trained on, or others that the user names."""
 
+import logging
+
 from cifarzoo.data import Dataset, load
 from cifarzoo.data.own_data import OwnData, source_from_text
+from cifarzoo.errors import ExperimentError
 from cifarzoo.evaluation.load_model import LoadedModel
+from cifarzoo.experiment.labels import Labels
+from cifarzoo.training.training_data import training_data
+
+logger = logging.getLogger("cifarzoo")
 
 
 def data_of(loaded: LoadedModel, choice: str | None) -> str | OwnData:
@@ -29,12 +36,35 @@ def data_of(loaded: LoadedModel, choice: str | None) -> str | OwnData:
 
 
 def measured_data(loaded: LoadedModel, choice: str | None, data_dir: str | None) -> Dataset:
-    """Load the data set to measure a network on; see `data_of`.
+    """Load the data set to measure a network on; see `data_of` and `with_test_labels`.
 
     Raises:
         DataError: it does not exist, is damaged, or cannot be read.
     """
-    return load(data_of(loaded, choice), data_dir)
+    dataset = load(data_of(loaded, choice), data_dir)
+    return dataset if choice else with_test_labels(loaded, dataset)
+
+
+def with_test_labels(loaded: LoadedModel, dataset: Dataset) -> Dataset:
+    """Return a data set with the test labels that the network's run was measured against.
+
+    They are the data set's own unless the run's `labels` name a file for them. All images, those that the run dropped
+    included, and the training labels stay the data set's own. Log a warning if the file is missing or does not fit.
+
+    Args:
+        loaded: The network; without `experiment` the labels stay.
+        dataset: The data set that it was trained on.
+    """
+    experiment = loaded.experiment
+    file = experiment.labels.files.get("test") if experiment and experiment.labels else None
+    if experiment is None or file is None:
+        return dataset
+    labels = Labels.model_validate({"test": file})
+    try:
+        return training_data(experiment.model_copy(update={"labels": labels, "drop": None}), dataset)
+    except ExperimentError as failure:
+        logger.warning("%s: measured against the data set's own test labels: %s", loaded.source, failure)
+        return dataset
 
 
 def name_of(data: str | OwnData) -> str:

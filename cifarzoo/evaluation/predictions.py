@@ -33,6 +33,7 @@ class Predictions:
         logits: Per split, float32 [images, classes], images in canonical order. "train" holds all training images,
             those of "validation" included.
         labels: Per split, int32 [images].
+        soft_labels: float32 [images, classes] of the splits that have them; the NLL is the cross-entropy with them.
         measured: Per split, what was measured besides the logits: `images_per_second`, and for a network with gates how
             much it computes.
     """
@@ -44,6 +45,7 @@ class Predictions:
     labels: dict[str, np.ndarray] = field(default_factory=dict)
     measured: dict[str, dict[str, float]] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
+    soft_labels: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.class_names and self.dataset in CLASS_NAMES:
@@ -52,7 +54,8 @@ class Predictions:
     def save(self, path: Path) -> None:
         """Write an `.npz` file.
 
-        It holds `test_logits`, `test_labels` and so on, `weights`, `dataset`, `train_split` and `class_names`.
+        It holds `test_logits`, `test_labels`, where there are any `test_soft_labels`, and so on; `weights`,
+        `dataset`, `train_split` and `class_names`.
 
         Raises:
             DataError: the file cannot be written.
@@ -62,6 +65,7 @@ class Predictions:
             arrays["class_names"] = np.array(self.class_names)
         arrays |= {f"{split}_logits": values for split, values in self.logits.items()}
         arrays |= {f"{split}_labels": self.labels[split] for split in self.logits}
+        arrays |= {f"{split}_soft_labels": values for split, values in self.soft_labels.items()}
         try:
             with open(path, "wb") as file:  # given a path, NumPy would append .npz to it
                 np.savez_compressed(file, **arrays)
@@ -84,7 +88,7 @@ class Predictions:
             raise DataError(f"{self.weights}: no logits of {split!r}, only of {', '.join(self.logits)}")
         logits, labels = self.logits[split], self.labels[split]
         metrics: dict[str, Any] = {"weights": self.weights, "dataset": self.dataset, "split": split}
-        metrics |= classification_metrics(logits, labels)
+        metrics |= classification_metrics(logits, labels, self.soft_labels.get(split))
         metrics |= self.measured.get(split, {})
         confusion = confusion_matrix(logits, labels)
         errors = [None if not row.sum() else 100 * float(1 - row[k] / row.sum()) for k, row in enumerate(confusion)]
@@ -98,7 +102,7 @@ class Predictions:
         logits, labels = self.logits["validation"], self.labels["validation"]
         images = classification_metrics(logits, labels)["n"]  # also checks logits and labels
         value = fit_temperature(logits, labels)
-        after = classification_metrics(self.logits[split] / value, self.labels[split])
+        after = classification_metrics(self.logits[split] / value, self.labels[split], self.soft_labels.get(split))
         return {
             "value": value,
             "fitted_on": f"validation, {images:,} images",
@@ -146,6 +150,13 @@ def load_predictions(path: Path) -> Predictions:
         with np.errstate(over="ignore"):  # `describe` refuses infinite logits
             predictions.logits[split] = logits.astype(np.float32)
         predictions.labels[split] = labels.astype(np.int32)
+        if (soft := arrays.get(f"{split}_soft_labels")) is not None:
+            if soft.shape != logits.shape or soft.dtype.kind != "f":
+                raise DataError(
+                    f"{path}: expected {split}_soft_labels {list(logits.shape)}, floats, got {soft.dtype} "
+                    f"{list(soft.shape)}"
+                )
+            predictions.soft_labels[split] = soft.astype(np.float32)
     if not predictions.logits:
         raise DataError(f"{path}: expected test_logits and test_labels, got {', '.join(arrays) or 'nothing'}")
     return predictions

@@ -42,6 +42,7 @@ class Description:
         statistics: Mean and standard deviation that normalise the input inside the model, by name or value: see
             `data.statistics.statistics_from`. None if the model normalises nothing.
         dataset: Name of the training data, or None if unknown.
+        train_split: The split that was trained on, "train" or "train45k", or None if unknown.
         source: Where converted weights come from, in words or as facts by name, or None for weights that cifarzoo
             trained.
         version: The cifarzoo version that wrote the file.
@@ -55,6 +56,7 @@ class Description:
     activation: str | None = None
     statistics: str | dict[str, list[float]] | None = None
     dataset: str | None = None
+    train_split: str | None = None
     source: str | dict[str, Any] | None = None
     version: str = __version__
 
@@ -113,6 +115,7 @@ def describe_entry(entry: Published) -> Description:
         classes=entry.classes,
         statistics=statistics_of(entry.dataset),
         dataset=entry.dataset,
+        train_split=entry.training.get("experiment", {}).get("train_split"),
         version=entry.training.get("versions", {}).get("cifarzoo", "unknown"),
     )
 

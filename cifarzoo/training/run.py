@@ -405,11 +405,12 @@ class Run:
 def describe(experiment: Experiment, model: keras.Model) -> Description:
     """Describe the model of a run, for the attributes of its weight file."""
     if description := description_of(model):
-        return replace(description, dataset=experiment.dataset_name)
+        return replace(description, dataset=experiment.dataset_name, train_split=experiment.train_split)
     return Description(
         module=experiment.module,
         function=experiment.model,
         arguments=experiment.model_parameters,
         classes=model.output_shape[-1],
         dataset=experiment.dataset_name,
+        train_split=experiment.train_split,
     )
