@@ -17,12 +17,15 @@ from cifarzoo.errors import CheckpointError, CifarzooError, ExperimentError
 from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.pretrained.description import Description, save_weights
+from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.build import build_model
 from cifarzoo.training.job import prepare
 from cifarzoo.training.losses import cross_entropy
+from cifarzoo.training.run import describe
 from cifarzoo.training.sources import check_sources
 from cifarzoo.training.teacher import Lessons, Teacher
 from cifarzoo.training.teacher_files import teacher_file
+from cifarzoo.training.teacher_views import cache_folder
 from cifarzoo.training.trainer import run
 
 pytest.importorskip("tensorflow")
@@ -558,3 +561,32 @@ def test_the_weights_of_a_teacher_are_sources_of_a_run(tmp_path, teacher):
     job.folder(0).save_checkpoint({}, META | meta)
     with pytest.raises(CheckpointError, match="changed since this run began"):
         check_sources(job.folder(0), job.sources(0))
+
+
+def test_the_module_of_a_teacher_is_a_source_of_its_student(tmp_path, monkeypatch):
+    """Another normalization is another teacher, also of views; its network is built for the size of the images."""
+    source = Path(__file__).with_name("tiny_models.py").read_text(encoding="utf-8")
+    (tmp_path / "own_teachers.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    images = np.random.RandomState(0).randint(0, 256, (60, 16, 16, 3)).astype(np.uint8)
+    labels = np.arange(60) % 3
+    np.savez(tmp_path / "photos.npz", x_train=images, y_train=labels, x_test=images[:9], y_test=labels[:9])
+    photos = {"dataset": {"arrays": str(tmp_path / "photos.npz")}, "model": "sized_cnn", "model_parameters": {}}
+    first = experiment(tmp_path, module="own_teachers", train_parameters={"run_name": "teacher"}, **photos)
+    dataset, folder = load(first.dataset), RunFolder.of(first, 0)
+    network = build_model(first, 3, 0, dataset.inputs)
+    folder.path.mkdir(parents=True)
+    folder.write_config(first)
+    save_weights(network, folder.weights_path, describe(first, network))
+
+    teacher = {"model": str(folder.path), "views": 2}
+    zoo = {"model": "cifar_resnet8", "module": None, "augmentation": "none"}
+    job = prepare(experiment(tmp_path, teacher, **photos | zoo), dataset)
+    (loaded,) = job.parts.teacher.models
+    assert loaded.input_shape == (None, 16, 16, 3)
+    np.testing.assert_array_equal(loaded.predict(images, verbose=0), network.predict(images, verbose=0))
+    before, cache = job.sources(0), cache_folder(job, 0)
+    assert "own_teachers.py" in before
+    (tmp_path / "own_teachers.py").write_text(source.replace("offset=-2", "offset=-1"), encoding="utf-8")
+    after = job.sources(0)
+    assert not set(before["own_teachers.py"]) & set(after["own_teachers.py"]) and cache_folder(job, 0) != cache

@@ -8,20 +8,17 @@ from typing import Literal
 import keras
 
 from cifarzoo.checksum import sha256
-from cifarzoo.data import load as read_data
-from cifarzoo.data.classes import CLASS_NAMES, classes_of, dataset_with
-from cifarzoo.data.info import CIFAR_INPUTS, Inputs
+from cifarzoo.data.classes import CLASS_NAMES, dataset_with
 from cifarzoo.data.own_data import OwnData
 from cifarzoo.errors import CifarzooError, ModelError, WeightsError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.models import registry
 from cifarzoo.models.load import load
 from cifarzoo.pretrained.description import Description, read_description
-from cifarzoo.pretrained.loading import load_file
 from cifarzoo.pretrained.manifest import Published, find_entry, manifest
 from cifarzoo.pretrained.selection import foreign_entry, select
 from cifarzoo.runs.folder import RunFolder
-from cifarzoo.training.build import build_model
+from cifarzoo.training.run_model import model_of_run
 
 
 @dataclass
@@ -103,27 +100,10 @@ def load_from_run(folder: RunFolder, weights: Path) -> LoadedModel:
     Raises:
         CifarzooError: the configuration or the weights are damaged or do not fit.
     """
-    experiment = trained = folder.experiment()
-    description = read_description(weights)
-    classes = description.classes if description and description.classes else classes_of(experiment.dataset_name)
-    experiment = experiment.model_copy(update={"precision": "float32", "init_weights": None})
-    model = build_model(experiment, classes, 0, _inputs_of(experiment, description))
-    load_file(model, weights)
+    experiment = folder.experiment()
+    model = model_of_run(experiment, weights, precision="float32")
     own_data = None if isinstance(experiment.dataset, str) else experiment.dataset
-    return LoadedModel(model, experiment.dataset_name, str(folder), experiment.train_split, own_data, trained)
-
-
-def _inputs_of(experiment: Experiment, description: Description | None) -> Inputs:
-    """Return what a run's network knows about its images."""
-    is_built_in = experiment.dataset in CLASS_NAMES
-    if description is None or is_built_in:
-        return CIFAR_INPUTS
-    statistics = description.statistics if isinstance(description.statistics, dict) else None
-    if "image_size" in description.arguments or isinstance(experiment.dataset, str):
-        return Inputs(description.arguments.get("image_size", CIFAR_INPUTS.size), statistics)
-    if size := experiment.dataset.known_size:
-        return Inputs(size, statistics)
-    return Inputs(read_data(experiment.dataset).inputs.size, statistics)  # an own module on a file of arrays
+    return LoadedModel(model, experiment.dataset_name, str(folder), experiment.train_split, own_data, experiment)
 
 
 def load_saved_model(path: Path) -> LoadedModel:

@@ -19,7 +19,7 @@ from cifarzoo.training.engines.interface import Engine
 from cifarzoo.training.named_callbacks import check_entries
 from cifarzoo.training.parts import Parts
 from cifarzoo.training.resolve_auto import resolve_auto
-from cifarzoo.training.sources import INITIAL, Sources, hash_weights, sources_of
+from cifarzoo.training.sources import INITIAL, Sources, hash_weights, sources_of, sources_of_module
 from cifarzoo.training.teacher_files import teacher_file
 from cifarzoo.training.teacher_models import build_teacher
 from cifarzoo.training.training_data import training_data
@@ -59,14 +59,16 @@ class Job:
         return own | self.teacher_sources() | sources_of(self.experiment, seed)
 
     def teacher_sources(self) -> Sources:
-        """Hash the weights of the teachers, as far as they exist."""
+        """Hash the weights of the teachers, as far as they exist, and the user's own modules that build them."""
         hashes: Sources = {}
         for number, name in enumerate(self.experiment.teacher.names if self.experiment.teacher else ()):
             if self.own_teachers:
                 hashes[f"teacher {name}"] = [self.own_teachers[number]]
                 continue
             with contextlib.suppress(CifarzooError):  # `load_teachers` says what is wrong
-                hashes[f"teacher {name}"] = list(teacher_file(name, self.experiment, self.dataset.classes).hashes)
+                file = teacher_file(name, self.experiment, self.dataset.classes)
+                hashes[f"teacher {name}"] = list(file.hashes)
+                hashes |= sources_of_module(file.module) if file.module else {}
         return hashes
 
     def teacher_names(self) -> str:

@@ -39,9 +39,13 @@ def sources_of(experiment: Experiment, seed: int) -> Sources:
         hashes["init_weights"] = [sha256(weights)]
     hashes |= {name: [sha256(file)] for name, file in data_files(experiment).items()}
     for module in experiment.modules:
-        for path, text in _module_texts(module).items():
-            hashes[path] = [_digest(text), _digest(_code(text))]
+        hashes |= sources_of_module(module)
     return hashes
+
+
+def sources_of_module(name: str) -> Sources:
+    """Hash a module of the user's and what it imports from its own folder, by path in that folder."""
+    return {path: [_digest(text), _digest(_code(text))] for path, text in _module_texts(name).items()}
 
 
 def initial_weights(experiment: Experiment, seed: int) -> Path | str | None:

@@ -25,11 +25,13 @@ class TeacherFile:
         name: A tag, another project's checkpoint, the path of a weight file, or the folder of a run.
         hashes: Hashes of the weights, any of which identifies them. May be empty.
         dataset: The data set that they were trained on, None if unknown.
+        module: The user's own module that builds the network, None for the zoo's networks and `.keras` files.
     """
 
     name: str
     hashes: tuple[str, ...]
     dataset: str | None
+    module: str | None = None
 
 
 def is_yet_to_be_trained(experiment: Experiment) -> bool:
@@ -57,7 +59,8 @@ def teacher_file(name: str, experiment: Experiment, classes: int) -> TeacherFile
     if path.is_dir():
         weights = RunFolder(path).final_weights()
         description = read_description(weights)
-        return TeacherFile(str(path), (sha256(weights),), description.dataset if description else None)
+        module = RunFolder(path).experiment().module
+        return TeacherFile(str(path), (sha256(weights),), description.dataset if description else None, module)
     if is_weight_path(name):
         description = source_named(path, registry.build_described).description
         return TeacherFile(str(path), (sha256(path),), description.dataset if description else None)

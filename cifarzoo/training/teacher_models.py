@@ -13,10 +13,10 @@ from cifarzoo.errors import CifarzooError, ExperimentError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.models.load import load
-from cifarzoo.pretrained.description import description_of, read_description
-from cifarzoo.pretrained.loading import load_file
+from cifarzoo.pretrained.description import description_of
 from cifarzoo.runs.folder import RunFolder
-from cifarzoo.training.build import build_model, check_is_functional
+from cifarzoo.training.build import check_is_functional
+from cifarzoo.training.run_model import model_of_run
 from cifarzoo.training.teacher import Teacher
 from cifarzoo.training.teacher_files import TeacherFile, teacher_file
 
@@ -52,7 +52,7 @@ def load_teachers(experiment: Experiment, dataset: Dataset | DatasetInfo) -> lis
     for name in names:
         with _told(experiment, name):
             file = teacher_file(name, experiment, dataset.classes)
-            model = _load(file, experiment.precision, dataset.classes)
+            model = _load(file, experiment.precision)
             check_fits(model, name, file.dataset, dataset)
         models.append(model)
     return models
@@ -82,21 +82,17 @@ def _told(experiment: Experiment, name: str) -> Iterator[None]:
 
 # As many as a run usually has; the experiments of a file often share them.
 @functools.lru_cache(maxsize=4)
-def _load(file: TeacherFile, precision: str, classes: int) -> keras.Model:
+def _load(file: TeacherFile, precision: str) -> keras.Model:
     """Load the network of a file, or of a run's folder, which may be one of the user's own module."""
     if not Path(file.name).is_dir():
         with arithmetic(precision):
             return load(file.name)
     folder = RunFolder(Path(file.name))
-    update = {"precision": precision, "init_weights": None, "teacher": None}
-    experiment, weights = folder.experiment().model_copy(update=update), folder.final_weights()
+    experiment, weights = folder.experiment(), folder.final_weights()
     if experiment.module is None:
         with arithmetic(precision):
             return load(weights)
-    description = read_description(weights)
-    model = build_model(experiment, (description and description.classes) or classes, seed=0)
-    load_file(model, weights)
-    return model
+    return model_of_run(experiment, weights, precision=precision)
 
 
 def check_fits(model: keras.Model, name: str, trained_on: str | None, dataset: Dataset | DatasetInfo) -> None:

@@ -27,6 +27,8 @@ from cifarzoo.training.job import Job
 from cifarzoo.training.stopping import Interrupted
 
 FOLDER = "teachers"
+# Logits of other versions are not read. Increase it with every change of what an augmentation or `Draws` computes.
+VIEWS = 1
 
 
 def measure_teacher(job: Job, engine: Engine) -> str:
@@ -119,6 +121,7 @@ def cache_folder(job: Job, seed: int) -> Path:
     experiment = job.experiment
     images = job.arrays.split(experiment.train_split).images
     facts = {
+        "version": VIEWS,
         "teachers": job.teacher_sources(),
         "images": hashlib.sha256(np.ascontiguousarray(images).data).hexdigest(),
         "facts": [job.arrays.classes, *job.arrays.mean_colour],
