@@ -18,8 +18,10 @@ PAGE = Path(__file__).parents[1] / "docs" / "augmentation.md"
 BATCH = 12
 
 OWN = """
+import os
 import random
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -58,6 +60,37 @@ def by_numpy(images, labels, draws):
 
 def by_python(images, labels, draws):
     return images + random.random()
+
+
+def by_new_generator(images, labels, draws):
+    return images + np.random.default_rng().normal(size=3)
+
+
+GENERATOR = np.random.default_rng(0)
+
+
+def by_generator_of_the_module(images, labels, draws):
+    return images + GENERATOR.normal(size=3)
+
+
+def by_keras(images, labels, draws):
+    return images + keras.random.uniform((3,))
+
+
+def labels_by_system(images, labels, draws):
+    return images, (labels + os.urandom(1)[0] + os.urandom(1)[0]) % 10
+
+
+def by_fixed_generator(images, labels, draws):
+    return images + 50 * np.random.default_rng(0).normal(size=3)
+
+
+def unit(images, labels, draws):
+    return images / 255
+
+
+def black(images, labels, draws):
+    return 0 * images
 
 
 FACTOR = 3
@@ -242,6 +275,59 @@ def test_every_mistake_is_one_line(project, entry, message):
         transformed(["crop", entry])
     text = str(caught.value)
     assert text.startswith("augmentation[1]") and "\n" not in text and len(text) < 400
+
+
+def check(augmentation):
+    from cifarzoo.augment.own_checks import check_own
+    from cifarzoo.augment.pipeline import build
+
+    check_own(build(["crop", *augmentation]), *batch())
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (own("by_new_generator"), "by_new_generator: returns something else when it is called again"),
+        (own("by_generator_of_the_module"), "by_generator_of_the_module: returns something else when"),
+        (own("by_keras"), "by_keras: returns something else when it is called again with the same images"),
+        (own("labels_by_system"), "labels_by_system: returns something else when it is called again"),
+        (own("by_numpy"), "by_numpy: draws from Python's or NumPy's random numbers"),
+        (own("unit"), "unit: turns pixels from 0 to 255 into values from 0 to 1; networks take pixels from 0 to 255"),
+        (
+            {"keras": "Rescaling", "scale": 0.00392},
+            "keras: Rescaling: turns pixels from 0 to 255 into values from 0 ",
+        ),
+        (
+            {"keras": "Normalization", "mean": [120, 120, 120], "variance": [4000, 4000, 4000]},
+            "keras: Normalization: turns pixels from 0 to 255 into values from -1.9 to 2.13; networks",
+        ),
+    ],
+)
+def test_what_only_a_call_shows_is_refused(project, entry, message):
+    import keras
+
+    keras.random.uniform((1,))  # Keras' generator takes its seed from Python's when it is used first
+    with pytest.raises(ExperimentError, match=re.escape("augmentation[1]: ") + f".*{message}") as caught:
+        check([entry])
+    assert "\n" not in str(caught.value)
+
+
+def test_what_repeats_and_keeps_the_scale_passes(project):
+    check([own("by_fixed_generator"), own("shift"), "mixup", own("swap")])
+    check([own("halves")])
+    check([own("black")])
+    check([{"keras": "RandomRotation", "factor": 0.1}, {"keras": "RandomBrightness", "factor": 0.9}])
+    check(["flip"])
+
+
+def test_the_check_before_training_sees_them(project, monkeypatch):
+    from cifarzoo.data import load
+    from cifarzoo.training.job import prepare
+    from cifarzoo.training.preflight import preflight
+
+    one = experiment([own("unit")], module="tiny_models", model="tiny_linear", dataset="synthetic")
+    with pytest.raises(ExperimentError, match="own_augmentations.unit: turns pixels"):
+        preflight(prepare(one, load("synthetic")))
 
 
 def experiment(augmentation, **keys):

@@ -2,7 +2,7 @@
 
 import importlib
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from keras import backend, ops
@@ -84,8 +84,18 @@ class Pipeline:
         """Transform a batch without compiling the kernels."""
         return self._run(range(len(self.specs)), images, labels, draws)
 
+    def stages(self, images, labels, draws) -> Iterator[tuple[int, Any, Any]]:
+        """Yield the number of each augmentation and the batch after it, without compiling the kernels."""
+        return self._stages(range(len(self.specs)), images, labels, draws)
+
     def _run(self, numbers: Sequence[int], images, labels, draws):
         """Apply some of the augmentations, by their numbers."""
+        result = images, labels
+        for _, *result in self._stages(numbers, images, labels, draws):  # noqa: B007 (the last one counts)
+            pass
+        return tuple(result)
+
+    def _stages(self, numbers: Sequence[int], images, labels, draws):
         counts = [
             (spec.draws_per_image, spec.draws_per_batch) if number in numbers else (0, 0)
             for number, spec in enumerate(self.specs)
@@ -98,7 +108,7 @@ class Pipeline:
                 )
             except ExperimentError as failure:  # of the user's own code
                 raise ExperimentError(f"augmentation[{number}]: {failure}") from None
-        return images, labels
+            yield number, images, labels
 
     def _compiled(self, numbers: tuple[int, ...], images, labels, draws):
         """Apply some of the augmentations as one XLA program."""

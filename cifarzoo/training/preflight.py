@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 
+from cifarzoo.augment.own_checks import check_own
+from cifarzoo.augment.pipeline import Pipeline
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.training import engines
 from cifarzoo.training.agreement import agree_on_run
@@ -100,6 +102,8 @@ def preflight(job: Job, callbacks: Callbacks = ()) -> None:
         train=job.arrays.split(job.experiment.train_split).take(slice(STEPS * batch)),
         test=job.arrays.split(job.experiment.val_split).take(slice(2 * batch)),
     )
+    if isinstance(job.parts.augment, Pipeline):
+        check_own(job.parts.augment, few.train.images, few.train.targets)
     module = engines.current()
     trained = [module.create_engine(parts, few, seed) for seed in job.seeds]
     share = trained[0].images_at_once / batch  # of a batch, in front of BatchNormalization
