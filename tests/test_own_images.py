@@ -53,6 +53,7 @@ def experiment(dataset, **keys):
         ({"path": "x"}, "dataset: expected cifar10, .*{tfds: NAME}, got {'path': 'x'}"),
         ({"folder": 3}, "dataset.folder: expected text, got 3"),
         ({"folder": "x", "arrays": "y"}, "dataset.arrays: unknown key; choose one of folder, arrays, tfds"),
+        ({"folder": ""}, "dataset.folder: expected a path, got ''"),
         ({"folder": "x", "sise": 64}, "dataset.sise: unknown key; did you mean size?"),
         ({"folder": "x", "size": 4}, "dataset.size: must be at least 8, got 4"),
         ({"folder": "x", "size": 513}, "dataset.size: must be at most 512, got 513"),
@@ -213,6 +214,26 @@ def test_pictures_of_any_mode_become_rgb(tmp_path):
     assert np.abs(read("palette.gif").astype(int) - (10, 200, 30)).max() <= 1
     assert np.abs(read("cmyk.jpg").astype(int) - (10, 200, 30)).max() <= 4
     np.testing.assert_array_equal(read("turned.png"), np.rot90(turned, -1))
+
+
+def test_dark_pictures_of_16_bits_stay_dark(tmp_path):
+    for suffix in (".png", ".tif"):
+        for value, expected in ((200, 0), (300, 1), (51_200, 200), (65_535, 255)):
+            save(tmp_path / f"deep{suffix}", np.full((9, 9), value, np.uint16))
+            assert (pictures.read_picture(tmp_path / f"deep{suffix}", 9, "crop", "nearest") == expected).all()
+    (tmp_path / "deep.pgm").write_bytes(b"P5 9 9 65535\n" + bytes([1, 44]) * 81)
+    assert (pictures.read_picture(tmp_path / "deep.pgm", 9, "crop", "nearest") == 1).all()
+    save(tmp_path / "wide.tif", np.full((9, 9), 200, np.int32))
+    with pytest.raises(ValueError, match="32-bit or signed pixels; expected 8 or 16 bits"):
+        pictures.read_picture(tmp_path / "wide.tif", 9, "crop", "nearest")
+
+
+def test_pictures_of_kinds_that_are_not_read_are_counted(photos, caplog):
+    for name in ("a.HEIC", "b.heic", "c.avif", "d.csv"):
+        (photos / "train" / "cat" / name).write_bytes(b"x")
+    fill(photos / "train" / "cat", 1, ["@eaDir"])
+    assert len(list_images(ImageFolder(folder=str(photos))).train) == 18
+    assert "photos: without 1 .avif, 2 .heic files, which are not read; convert them to PNG" in caplog.text
 
 
 def remove(root):
@@ -448,12 +469,20 @@ def test_a_cache_that_cannot_be_written_is_a_warning(photos, tmp_path, caplog):
 def test_what_memory_cannot_hold_is_refused_before_it_is_read(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 100_000)
     monkeypatch.setattr(image_cache, "cached", None)
-    message = "'photos': 24 images of 64 x 64 pixels need 0.6 MB while they are trained on, but 0.1 MB are free; choose"
+    message = "'photos': 24 images of 64 x 64 pixels need 0.6 MB while they are trained on, but at most 0.1 MB are free"
     with pytest.raises(DataError, match=message):
         load({"folder": str(photos), "size": 64})
     save_arrays(tmp_path / "own.npz", x_train=np.zeros((40, 32, 32, 3), np.uint8))
     with pytest.raises(DataError, match="'own': its arrays need 0.3 MB"):
         load({"arrays": str(tmp_path / "own.npz")})
+
+
+def test_idle_page_cache_of_a_container_is_free(tmp_path):
+    for name, text in (("max", "16000"), ("current", "15500"), ("stat", "anon 400\ninactive_file 14000\nfile 15000\n")):
+        (tmp_path / f"memory.{name}").write_text(text, encoding="utf-8")
+    assert memory._of_container(tmp_path) == 14_500
+    (tmp_path / "memory.max").write_text("max\n", encoding="utf-8")
+    assert memory._of_container(tmp_path) is None
 
 
 def test_free_memory_is_a_plausible_number():
@@ -519,6 +548,9 @@ def test_grey_arrays_become_rgb(tmp_path, shape):
         ({"y_train": np.arange(7)}, r"train labels are integers \[8\], got int64 \[7\]"),
         ({"y_test": np.arange(4)}, "test labels are integers from 0 to 1, got 0 to 3"),
         ({"y_train": np.zeros(8, int)}, "has a single class; expected at least two"),
+        ({"y_train": np.arange(8) / 1.0}, r"own.npz: y_train are integers \[images\], got float64 \[8\]"),
+        ({"y_test": np.zeros((4, 2), int)}, r"own.npz: y_test are integers \[images\], got int64 \[4, 2\]"),
+        ({"class_names": np.array(["a", "a"])}, "own.npz: class_names has 'a' twice"),
         ({"class_names": np.arange(2)}, r"class_names are texts \[classes\], got int64 \[2\]"),
         ({"class_names": np.array(["a", "b"], object)}, "class_names holds object; expected plain numbers or text"),
     ],

@@ -1,5 +1,6 @@
 """Read a data set of the user's own from an .npz file, in bounded memory and without executing anything."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,9 @@ def read_arrays(name: str, path: Path) -> OwnArrays:
     Raises:
         DataError: the file is missing, damaged or too large, or lacks an array.
     """
-    path = path.expanduser()
-    if not path.is_file():
-        raise DataError(f"dataset.arrays: {path}: {'is not a file' if path.exists() else 'no such file'}")
+    path = Path(os.path.expanduser(path))
+    if not os.path.isfile(path):
+        raise DataError(f"dataset.arrays: {path}: {'is not a file' if os.path.exists(path) else 'no such file'}")
     try:
         check_memory(name, "its arrays", npz.expanded_size(path))
         arrays = npz.read(path, (*NAMES, "class_names"))
@@ -33,13 +34,19 @@ def read_arrays(name: str, path: Path) -> OwnArrays:
         raise DataError(f"{path}: {getattr(failure, 'strerror', None) or failure}") from None
     if missing := [key for key in NAMES if key not in arrays]:
         raise DataError(f"{path}: has no {missing[0]}; expected {', '.join(NAMES)} and perhaps class_names")
+    for key in ("y_train", "y_test"):
+        if arrays[key].dtype.kind not in "iu" or arrays[key].ndim != 1:
+            shape = list(arrays[key].shape)
+            raise DataError(f"{path}: {key} are integers [images], got {arrays[key].dtype} {shape}")
     names = arrays.get("class_names")
     if names is not None and (names.dtype.kind != "U" or names.ndim != 1):
         raise DataError(f"{path}: class_names are texts [classes], got {names.dtype} {list(names.shape)}")
     if names is None:
         labels = arrays["y_train"]
-        count = int(labels.max()) + 1 if labels.size and labels.dtype.kind in "iu" else 0
+        count = int(labels.max()) + 1 if labels.size else 0
         names = np.array([str(label) for label in range(min(count, 100_000))])
+    if len(set(names.tolist())) < len(names):
+        raise DataError(f"{path}: class_names has {max(names.tolist(), key=names.tolist().count)!r} twice")
     if len(names) < 2:
         raise DataError(f"{path}: has a single class; expected at least two")
     return OwnArrays(

@@ -9,18 +9,16 @@ import hashlib
 import logging
 import os
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cifarzoo.data.folder_walk import Walk, is_hidden, is_picture
 from cifarzoo.data.own_data import ImageFolder
 from cifarzoo.errors import DataError
 
 logger = logging.getLogger("cifarzoo")
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-ANNOTATIONS = "val_annotations.txt"  # Tiny ImageNet's test images lie in one folder; this file has their classes
 # Names of folders that hold a split, such as Training and Test, or seg_train and seg_test.
 TRAINING = re.compile("train(?!er)", re.IGNORECASE)
 HELD_OUT = re.compile("(?<![a-z])(test(ing)?|val(id(ation)?)?|eval(uation)?|dev)(?![a-z])", re.IGNORECASE)
@@ -58,26 +56,28 @@ def list_images(source: ImageFolder) -> Listing:
             image lies in no class folder or in two, a class has too few images, or test images are training images
             or have a class that training images lack.
     """
-    root = Path(source.folder).expanduser()
+    root = Path(os.path.expanduser(source.folder))
     try:
         if not root.is_dir():
             raise DataError(f"dataset.folder: {root}: {'is not a folder' if root.exists() else 'no such folder'}")
-        return _listing(root, source)
+        walk = Walk(root)
+        listing = _listing(root, source, walk)
+        walk.report()
+        return listing
     except OSError as failure:
         raise DataError(
             f"dataset.folder: {failure.filename or root}: cannot be read ({failure.strerror or failure})"
         ) from None
 
 
-def _listing(root: Path, source: ImageFolder) -> Listing:
-    visited: dict[str, str] = {}
+def _listing(root: Path, source: ImageFolder, walk: Walk) -> Listing:
     has_usual_names = (source.train, source.test) == ("train", "test")
     if has_usual_names and not _has_class_folders(root / "train"):
         _check_holds_classes(root)
-        return _held_out(root, _by_class(root, visited), source)
+        return _held_out(root, walk.by_class(root), source)
     _check_are_separate(root, source)
-    train = _joined(root, source.train, "train", visited)
-    test = _joined(root, source.test, "test", visited)
+    train = _joined(root, source.train, "train", walk)
+    test = _joined(root, source.test, "test", walk)
     _check_classes(root / source.train, list(train))
     if unknown := sorted(set(test) - set(train)):
         raise DataError(
@@ -105,8 +105,8 @@ def _check_are_separate(root: Path, source: ImageFolder) -> None:
 
 def _check_holds_classes(root: Path) -> None:
     """Check that the folders in a folder are classes, and not splits that hold the same classes each."""
-    folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and not _is_hidden(entry.name)]
-    nested = [folder for folder in folders if not any(_is_picture(entry.name) for entry in folder.iterdir())]
+    folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and not is_hidden(entry.name)]
+    nested = [folder for folder in folders if not any(is_picture(entry.name) for entry in folder.iterdir())]
     train = [folder.name for folder in folders if TRAINING.search(folder.name)]
     held_out = [folder.name for folder in folders if HELD_OUT.search(folder.name)]
     are_splits = len(train) + len(held_out) == len(folders) or {*train, *held_out} <= {folder.name for folder in nested}
@@ -142,120 +142,26 @@ def _held_out(root: Path, classes: dict[str, dict[str, str]], source: ImageFolde
     return Listing(names, _in_order(names, train), _in_order(names, test))
 
 
-def _joined(root: Path, folders: str, key: str, visited: dict[str, str]) -> dict[str, dict[str, str]]:
+def _joined(root: Path, folders: str, key: str, walk: Walk) -> dict[str, dict[str, str]]:
     """Return the images of one or several folders, as "train+valid" names them, by class."""
     joined: dict[str, dict[str, str]] = {}
     for name in folders.split("+"):
         folder = root / name
         if not folder.is_dir():
-            others = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
+            others = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name))
             raise DataError(
                 f"{folder}: no such folder; dataset.{key} names the folder of images to {key} on, and {root} has "
                 f"{', '.join(others) or 'none':.200}"
             )
-        for label, files in _by_class(folder, visited, may_lack=key == "test").items():
+        for label, files in walk.by_class(folder, may_lack=key == "test").items():
             # Equal names in several folders are different images.
             prefix = f"{name}/" if "+" in folders else ""
             joined.setdefault(label, {}).update({f"{prefix}{k}": path for k, path in files.items()})
     return joined
 
 
-def _by_class(folder: Path, visited: dict[str, str], may_lack: bool = False) -> dict[str, dict[str, str]]:
-    """Return the images of a folder of class folders: per class, paths by "CLASS/FILE".
-
-    Args:
-        folder: The folder.
-        visited: Folders that were listed before, without links, and the class folder that they were listed for; those
-            of this call are added.
-        may_lack: Whether a class may have no image, as in a small test split.
-
-    Raises:
-        DataError: an image lies in no class folder or in two, a class folder has no image, or two images have one name.
-    """
-    if (folder / ANNOTATIONS).is_file():
-        return _annotated(folder)
-    classes: dict[str, dict[str, str]] = {}
-    for entry in sorted(folder.iterdir()):
-        if _is_hidden(entry.name):
-            continue
-        if entry.is_dir():
-            # Of one name there may be two folders: a Mac writes accents as characters of their own.
-            name = unicodedata.normalize("NFC", entry.name)
-            images = classes.setdefault(name, {})
-            for below, path in _images_in(entry, visited):
-                if (other := images.setdefault(f"{name}/{below}", path)) != path:
-                    raise DataError(
-                        f"{path}: has the name of another image, {other}, in another Unicode form; rename one"
-                    )
-        elif entry.is_symlink() and not entry.exists():
-            raise DataError(f"{entry}: is a link to {os.readlink(entry)}, which does not exist")
-        elif _is_picture(entry.name):
-            raise DataError(f"{entry}: lies in no class folder; move every image into a folder named after its class")
-    if not classes:
-        raise DataError(f"{folder}: is empty; expected a folder of images per class")
-    if not any(classes.values()):
-        raise DataError(f"{folder}: has no image in its folders; expected {', '.join(sorted(SUFFIXES))} files")
-    if (empty := [name for name, files in classes.items() if not files]) and not may_lack:
-        raise DataError(f"{folder / empty[0]}: has no image; remove the folder, or add images of this class")
-    return classes
-
-
-def _images_in(folder: Path, visited: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the images below a class folder, with their paths relative to it."""
-    top = Path(os.path.realpath(folder))
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_fail):
-        real = os.path.realpath(parent)
-        if real in visited and visited[real] != str(folder):
-            raise DataError(f"{parent}: leads to the images of {visited[real]}; an image has one class, in one split")
-        if real in visited or (real != str(top) and top.is_relative_to(real)):
-            folders.clear()  # a second link to it, or a link to a folder above, which has other classes
-            continue
-        visited[real] = str(folder)
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        below = Path(parent).relative_to(folder).as_posix()
-        prefix = "" if below == "." else f"{below}/"
-        for name in sorted(files):
-            if not _is_hidden(name) and _is_picture(name):
-                yield unicodedata.normalize("NFC", prefix + name), os.path.join(parent, name)
-
-
-def _fail(failure: OSError) -> None:
-    """Raise what `os.walk` would pass over: images that cannot be read must not be missing."""
-    raise failure
-
-
-def _is_picture(name: str) -> bool:
-    """Whether a file's name has the suffix of a picture."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES
-
-
-def _annotated(folder: Path) -> dict[str, dict[str, str]]:
-    """Read Tiny ImageNet's list: lines of a file's name, a tab, its class, and the corners of a box."""
-    path = folder / ANNOTATIONS
-    classes: dict[str, dict[str, str]] = {}
-    names: set[str] = set()
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as failure:
-        raise DataError(f"{path}: cannot be read ({failure})") from None
-    for number, line in enumerate(lines, start=1):
-        name, label, *_ = [*line.split("\t"), ""]
-        image = folder / "images" / name
-        if not label or name != Path(name).name or not image.is_file():
-            raise DataError(f"{path}, line {number}: expected an image in images/ and its class, got {line:.60}")
-        if name in names:
-            raise DataError(f"{path}, line {number}: {name} is listed a second time")
-        names.add(name)
-        classes.setdefault(label, {})[f"{label}/{name}"] = str(image)
-    return classes
-
-
 def _has_class_folders(folder: Path) -> bool:
-    return folder.is_dir() and any(entry.is_dir() and not _is_hidden(entry.name) for entry in folder.iterdir())
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith((".", "__MACOSX"))
+    return folder.is_dir() and any(entry.is_dir() and not is_hidden(entry.name) for entry in folder.iterdir())
 
 
 def _check_classes(folder: Path, names: list[str]) -> None:

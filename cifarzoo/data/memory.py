@@ -23,8 +23,8 @@ def check_memory(name: str, images: str, size: int) -> None:
     needed, free = COPIES * size, free_memory()
     if free is not None and needed > free:
         raise DataError(
-            f"data set {name!r}: {images} need {_text(needed)} while they are trained on, but {_text(free)} "
-            "are free; choose a smaller size, or fewer images"
+            f"data set {name!r}: {images} need {_text(needed)} while they are trained on, but at most "
+            f"{_text(free)} are free; choose a smaller size, or fewer images"
         )
 
 
@@ -38,7 +38,10 @@ def _text(count: int) -> str:
 
 
 def free_memory() -> int | None:
-    """Return the bytes of memory that are free, within the limit of a container; None if the system does not say."""
+    """Return the most bytes of memory that may be free, within the limit of a container.
+
+    On macOS it is all of the machine's memory; on Windows None, since the standard library does not say it.
+    """
     limits = [_of_system(), _of_container()]
     return min((limit for limit in limits if limit is not None), default=None)
 
@@ -57,12 +60,14 @@ def _of_system() -> int | None:
         return None
 
 
-def _of_container() -> int | None:
+def _of_container(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
     """Return what a control group of Linux (version 2) leaves."""
-    folder = Path("/sys/fs/cgroup")
     try:
         limit = int((folder / "memory.max").read_text(encoding="utf-8"))
         used = int((folder / "memory.current").read_text(encoding="utf-8"))
+        counts = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
+        # The page cache counts as used, but its idle part is given back as soon as memory is needed.
+        cache = int(counts.get("inactive_file", 0))
     except (OSError, ValueError):  # "max" is no limit
         return None
-    return max(0, limit - used)
+    return max(0, limit - max(0, used - cache))

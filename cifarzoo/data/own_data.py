@@ -35,6 +35,12 @@ def _tfds_name(text: str) -> str:
     return text
 
 
+def _some_path(path: str) -> str:
+    if not path:
+        raise ValueError("expected a path")
+    return path
+
+
 class _Source(Strict):
     """What all sources share.
 
@@ -113,7 +119,7 @@ class ImageFolder(_Resized):
 
     hints = _ONE_PLACE
 
-    folder: PathText
+    folder: Annotated[PathText, AfterValidator(_some_path)]
     train: PathText = "train"
     test: PathText = "test"
     test_share: Number = Field(0.2, gt=0, lt=1)
@@ -125,7 +131,7 @@ class ArraysFile(_Source):
 
     hints = _ONE_PLACE | dict.fromkeys(("size", "fit", "filter"), "the arrays are used as they are, without resizing")
 
-    arrays: PathText
+    arrays: Annotated[PathText, AfterValidator(_some_path)]
 
 
 class TfdsImages(_Resized):

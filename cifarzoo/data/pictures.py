@@ -75,6 +75,8 @@ def read_picture(path: str | Path, size: int, fit: str, filter_name: str) -> np.
         width, height = picture.size
         if width * height > MOST_PIXELS:
             raise ValueError(f"{width} x {height} pixels; expected at most {MOST_PIXELS:,}")
+        if picture.format == "TIFF" and picture.mode == "I":  # PPM has this mode for 16 bits
+            raise ValueError("32-bit or signed pixels; expected 8 or 16 bits")
         return to_square(as_rgb(ImageOps.exif_transpose(picture)), size, fit, filter_name)
 
 
@@ -83,8 +85,10 @@ def as_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "F":
         raise ValueError("floating-point pixels; expected 8 or 16 bits")
     if picture.mode.startswith("I"):  # 16 bits, which Pillow would clip instead of scaling
-        pixels = np.asarray(picture)
-        picture = Image.fromarray((pixels >> 8 if pixels.max(initial=0) > 255 else pixels).astype(np.uint8))
+        pixels = np.asarray(picture).astype(np.int64)
+        if pixels.min(initial=0) < 0 or pixels.max(initial=0) > 65535:
+            raise ValueError("32-bit pixels; expected 8 or 16 bits")
+        picture = Image.fromarray((pixels >> 8).astype(np.uint8))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
