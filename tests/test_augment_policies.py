@@ -225,7 +225,7 @@ def test_an_unreadable_file_is_one_line(tmp_path, name, text, words):
     [
         ("autoaugmented", "cutmix, got 'autoaugmented'"),
         (["crop", "twirl"], "augmentation[1]: unknown augmentation 'twirl'; known are crop, flip"),
-        ([{"crop": {"padding": 99}}], "augmentation[0].crop.padding"),
+        ([{"crop": {"padding": 999}}], "augmentation[0].crop.padding"),
         ([{"cutout": {"fill": [0, 0, 300]}}], "augmentation[0].cutout.fill"),
         ([{"mixup": {"alpha": 0}}], "augmentation[0].mixup.alpha"),
         ([{"randaugment": {"magnitude": 11}}], "augmentation[0].randaugment.magnitude"),

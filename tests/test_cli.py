@@ -168,7 +168,7 @@ def test_dry_run_prints_everything_and_trains_nothing(tmp_path):
     assert "precision: auto" not in result.stdout
     assert "weight_decay: 0.0001" in result.stdout and "64,000 steps = 8,192,000 images" in result.stdout
     assert not (tmp_path / "runs").exists()
-    (tmp_path / "e.yaml").write_text(text + "augmentation: [{crop: {padding: 99}}]")
+    (tmp_path / "e.yaml").write_text(text + "augmentation: [{crop: {padding: 999}}]")
     line = error_line(run("e.yaml", "--dry-run", cwd=tmp_path, script=True))
     assert "e.yaml, document 1: augmentation[0].crop.padding" in line
 

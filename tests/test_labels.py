@@ -11,13 +11,14 @@ import pytest
 
 from cifarzoo.data import Dataset, Split
 from cifarzoo.data.classes import CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_SUPERCLASSES
-from cifarzoo.data.labels import asymmetric_noise, changed, pair_targets, symmetric_noise
+from cifarzoo.data.labels import asymmetric_noise, changed, checked_labels, pair_targets, symmetric_noise
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.merging import merge
 from cifarzoo.metrics import soft_cross_entropy
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.strict_yaml import parse
+from cifarzoo.training.job import prepare
 from cifarzoo.training.sources import sources_of
 from cifarzoo.training.training_data import describe_changes, training_data
 
@@ -127,7 +128,7 @@ def test_only_training_labels_change_and_the_same_in_both_training_splits(datase
 
 def test_dropped_images_leave_every_split_that_had_them(dataset, tmp_path):
     dropped = [0, 5, IMAGES - 1, IMAGES - 1]  # the last one is of validation
-    (tmp_path / "drop.txt").write_text("# positions\n0\n5 # a comment\n\n399\n", encoding="utf-8")
+    (tmp_path / "drop.txt").write_text("\ufeff# positions\n0\n5 # a comment\n\n399\n", encoding="utf-8")
     np.save(tmp_path / "drop.npy", np.array(dropped, np.uint16))
     for drop in (dropped, "drop.txt", "drop.npy"):
         fewer = training_data(experiment(tmp_path, drop=drop, labels={"symmetric": 0.5}), dataset)
@@ -189,6 +190,20 @@ def test_soft_labels_are_probabilities_or_counts(dataset, tmp_path):
     logits = np.log(counts / 50)
     entropy = -(0.82 * np.log(0.82) + 9 * 0.02 * np.log(0.02))
     assert abs(soft_cross_entropy(logits, data.test.soft_labels) - entropy) < 1e-6
+
+
+def test_probabilities_of_three_decimals_are_accepted():
+    rows = np.random.RandomState(0).dirichlet(np.ones(100), 5000).round(3)
+    assert abs(rows.sum(axis=1) - 1).max() > 0.01
+    _, soft = checked_labels(rows, 5000, 100)
+    np.testing.assert_allclose(soft.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_dropping_all_of_validation_says_so(dataset):
+    dropped = dataset.positions("validation").tolist()
+    one = experiment(drop=dropped, train_split="train45k", val_split="validation", backend="tensorflow")
+    with pytest.raises(ExperimentError, match="drop: leaves no images of validation"):
+        prepare(one, dataset)
 
 
 def test_the_lines_of_the_page_are_valid():
@@ -255,6 +270,8 @@ WRONG = [
     ({"labels": {"file": "code.pt", "key": "a"}}, "labels: code.pt: contains posix.system, which is not a tensor"),
     ({"drop": 3}, "drop: expected a list of positions, or a .npy or .txt file of them, got 3"),
     ({"drop": []}, r"drop: expected at least 1 value\(s\), got \[\]"),
+    ({"drop": "empty.txt"}, "drop: empty.txt: lists no positions"),
+    ({"labels": {"file": "fine.pt", "key": "worse"}}, "labels: fine.pt: its clean_label has classes up to 99, .* at 9"),
     ({"drop": [1, -1]}, r"drop\[1\]: must be at least 0, got -1"),
     ({"drop": [1, 400]}, "drop: positions are from 0 to 399, got 400"),
     ({"drop": "none.txt"}, "drop: none.txt: does not exist, or is no file"),
@@ -284,6 +301,8 @@ def folder(tmp_path_factory, dataset):
     torch_file(folder / "order.pt", {"clean_label": (labels + 1) % CLASSES, "worse": labels})
     (folder / "page.npy").write_text("<!doctype html><p>404</p>", encoding="utf-8")
     (folder / "words.txt").write_text("1\ntwo\n", encoding="utf-8")
+    (folder / "empty.txt").write_text("# none\n", encoding="utf-8")
+    torch_file(folder / "fine.pt", {"clean_label": np.arange(IMAGES) % 100, "worse": labels})
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<i8", "fortran_order": False, "shape": (2**50,)})
     (folder / "claims.npy").write_bytes(header.getvalue() + bytes(100))

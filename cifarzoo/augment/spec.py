@@ -26,7 +26,7 @@ class Crop(Spec):
     name = "crop"
     kernel = "standard.crop"
 
-    padding: WholeNumber = Field(4, ge=0, le=16)
+    padding: WholeNumber = Field(4, ge=0, le=256)
     mode: Literal["zero", "reflect"] = "zero"
 
     def misfit(self, image_size: int) -> str:

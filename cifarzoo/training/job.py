@@ -121,6 +121,7 @@ def prepare(
     module = engines.current()
     replicas = module.replica_count(experiment.distribution)
     check_shares(experiment.train_parameters.batch_size, experiment.train_parameters.accumulate, replicas)
+    had_images = dataset.size(experiment.val_split)
     dataset = training_data(experiment, dataset)
     images = dataset.size(experiment.train_split)
     if experiment.train_parameters.batch_size > images:
@@ -128,7 +129,9 @@ def prepare(
             f"{experiment.location}: train_parameters.batch_size: {experiment.train_parameters.batch_size} is more "
             f"than the {images} training images of {dataset.name}"
         )
-    if not dataset.size(experiment.val_split):
+    if had_images and not dataset.size(experiment.val_split):
+        raise ExperimentError(f"{experiment.location}: drop: leaves no images of {experiment.val_split}")
+    if not had_images:
         raise ExperimentError(
             f"{experiment.location}: val_split: {experiment.val_split} of {dataset.name} is empty; it has a tenth of "
             "each class, rounded down, so every class needs ten training images"

@@ -164,6 +164,11 @@ def _read_labels(experiment: Experiment, file: LabelFile, split: Split) -> np.nd
         has = f"it has {', '.join(names)}" if names else "it is a single array; leave out the key"
         raise DataError(f"has no array {file.key!r:.100}: {has}")
     clean = arrays.get("clean_label")
+    if clean is not None and clean.size and (largest := int(clean.max())) > split.labels.max():
+        raise DataError(
+            f"its clean_label has classes up to {largest}, the data set's labels end at {split.labels.max()}: it "
+            "is for another data set"
+        )
     if clean is not None and clean.shape == split.labels.shape and (differ := int((clean != split.labels).sum())):
         raise DataError(
             f"its clean_label differs from the data set's labels for {differ:,} of {len(clean):,} images: it is in "
@@ -217,6 +222,8 @@ def dropped_positions(experiment: Experiment) -> np.ndarray:
         if values is None or values.ndim != 1 or values.dtype.kind not in "iu" or len(values) > LARGEST_TEXT:
             got = "several arrays" if values is None else f"{values.dtype} {list(values.shape)}"
             raise DataError(f"expected a .npy file of integers [n], or a .txt file of one number per line, got {got}")
+        if not len(values):
+            raise DataError("lists no positions")
     except DataError as failure:
         raise DataError(f"drop: {shown(name)}: {failure}") from None
     return values.astype(np.int64)
@@ -226,7 +233,7 @@ def _read_text(path: Path) -> np.ndarray:
     if path.stat().st_size > LARGEST_TEXT:
         raise DataError(f"longer than {LARGEST_TEXT:,} bytes")
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as failure:
         raise DataError(f"cannot be read: {failure.strerror or failure}") from None
     numbers = []
