@@ -8,6 +8,7 @@ import pytest
 from evaluation_cases import run_cli
 
 import cifarzoo
+from cifarzoo.data import load
 from cifarzoo.errors import CifarzooError
 from cifarzoo.evaluation.evaluate import evaluate_named
 from cifarzoo.evaluation.load_model import load_model, load_run
@@ -19,6 +20,7 @@ from cifarzoo.pretrained.description import read_description, save_weights
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.build import build_model
 from cifarzoo.training.run import describe
+from cifarzoo.training.teacher_models import load_teachers
 
 TRAIN, TEST = 60, 30
 
@@ -44,7 +46,7 @@ def finished(photos, seed=0, **keys):
     folder.path.mkdir(parents=True)
     folder.write_config(one)
     model = build_model(one, 3, seed)
-    save_weights(model, folder.weights_path, describe(one, model))
+    save_weights(model, folder.weights_path, describe(one, model, "012"))
     return folder
 
 
@@ -107,6 +109,24 @@ def test_a_file_says_which_images_it_was_trained_on(photos, tmp_path):
     result = cifarzoo.average_weights(files, out, split=None, dataset_name=str(photos))
     assert "computed over 54 training images" in result["statistics"]
     assert read_description(out).train_split == "train45k"
+
+
+def test_classes_in_another_order_are_noticed(photos, tmp_path):
+    """Of folders, the order is that of the names, so other names of the same things are another order."""
+    folder = finished(photos)
+    description = read_description(folder.weights_path)
+    assert description.class_names == ["0", "1", "2"]
+    with np.load(photos) as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "other.npz", **arrays, class_names=np.array(["0", "2", "1"]))
+    for name in (folder.path, folder.weights_path):
+        with pytest.raises(CifarzooError, match=": output 1 is '1', class 1 of photos is '2'$"):
+            evaluate_named(str(name), str(tmp_path / "other.npz"))
+    teacher = {"model": str(folder.path)}
+    dataset = {"arrays": str(tmp_path / "other.npz"), "name": "photos"}
+    one = experiment_from([{"model": "cifar_resnet8", "dataset": dataset, "teacher": teacher}], "file")
+    with pytest.raises(CifarzooError, match=": output 1 is '1', class 1 of photos is '2'$"):
+        load_teachers(one, load(one.dataset))
 
 
 def test_an_average_replaces_no_weights_of_a_run(photos, tmp_path):

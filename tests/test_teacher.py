@@ -577,7 +577,7 @@ def test_the_module_of_a_teacher_is_a_source_of_its_student(tmp_path, monkeypatc
     network = build_model(first, 3, 0, dataset.inputs)
     folder.path.mkdir(parents=True)
     folder.write_config(first)
-    save_weights(network, folder.weights_path, describe(first, network))
+    save_weights(network, folder.weights_path, describe(first, network, dataset.class_names))
 
     teacher = {"model": str(folder.path), "views": 2}
     zoo = {"model": "cifar_resnet8", "module": None, "augmentation": "none"}

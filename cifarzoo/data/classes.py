@@ -1,5 +1,8 @@
 """Names and numbers of the classes of each data set."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from cifarzoo.data import synthetic
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -42,3 +45,11 @@ def classes_of(dataset: str) -> int:
 def dataset_with(classes: int) -> str:
     """Guess the data set that a model with this many outputs is for: CIFAR-100 for 100 or 20, else CIFAR-10."""
     return {100: "cifar100", 20: "cifar100_coarse"}.get(classes, "cifar10")
+
+
+def other_classes(names: Sequence[str], dataset: Any) -> str:
+    """Say how the classes of a network differ from those of a data set, which has `name` and `class_names`."""
+    for number, (name, other) in enumerate(zip(names, dataset.class_names, strict=False)):
+        if name != other:
+            return f"output {number} is {name!r}, class {number} of {dataset.name} is {other!r}"
+    return f"has {len(names)} classes, {dataset.name} has {len(dataset.class_names)}"

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from cifarzoo.data import Dataset, load
+from cifarzoo.data.classes import other_classes
 from cifarzoo.data.pixels import scaling_problem
 from cifarzoo.errors import DataError
 from cifarzoo.evaluation.ensemble import ensemble
@@ -84,12 +85,14 @@ def evaluate(
         the whole network, since only `cifarzoo.models.skipping.SkippingInference` skips the blocks.
 
     Raises:
-        DataError: the model does not fit the data set, does not return logits, its weights are not finite, or its
-            arithmetic gives wrong results here.
+        DataError: the model does not fit the data set, has other classes or another order of them, does not return
+            logits, its weights are not finite, or its arithmetic gives wrong results here.
     """
     if computes_in(loaded.model, "bfloat16") and (fault := bfloat16_fault()):
         raise DataError(f"{loaded.source}: is in bfloat16, and {fault}: use another version")
     check_shapes(loaded.model, dataset, loaded.source)
+    if loaded.class_names and loaded.class_names != tuple(dataset.class_names):
+        raise DataError(f"{loaded.source}: {other_classes(loaded.class_names, dataset)}")
     arrays = dataset.split(split)
     if problem := scaling_problem(arrays.images):
         logger.warning("%s of %s: %s", split, dataset.name, problem)

@@ -32,6 +32,7 @@ class LoadedModel:
         source: Where the weights come from, for messages and reports.
         train_split: The split it was trained on, "train" or "train45k"; "" if unknown.
         experiment: That of the run whose folder was named, else None.
+        class_names: What its outputs mean, where its file says it, else ().
     """
 
     model: keras.Model
@@ -40,6 +41,7 @@ class LoadedModel:
     train_split: str = ""
     own_data: OwnData | None = None
     experiment: Experiment | None = None
+    class_names: tuple[str, ...] = ()
 
 
 def load_model(name: str, weights: str | None = None, arguments: dict | None = None) -> LoadedModel:
@@ -103,7 +105,9 @@ def load_from_run(folder: RunFolder, weights: Path) -> LoadedModel:
     experiment = folder.experiment()
     model = model_of_run(experiment, weights, precision="float32")
     own_data = None if isinstance(experiment.dataset, str) else experiment.dataset
-    return LoadedModel(model, experiment.dataset_name, str(folder), experiment.train_split, own_data, experiment)
+    description = read_description(weights)
+    names = tuple((description and description.class_names) or ())
+    return LoadedModel(model, experiment.dataset_name, str(folder), experiment.train_split, own_data, experiment, names)
 
 
 def load_saved_model(path: Path) -> LoadedModel:
@@ -179,7 +183,14 @@ def _of_file(model: keras.Model, description: Description | None, path: str | Pa
         dataset = str(description.statistics)
     own_data = _own_data_near(Path(path), dataset) if dataset and dataset not in CLASS_NAMES else None
     train_split = (description and description.train_split) or ""
-    return LoadedModel(model, dataset or dataset_with(model.output_shape[-1]), str(path), train_split, own_data)
+    return LoadedModel(
+        model,
+        dataset or dataset_with(model.output_shape[-1]),
+        str(path),
+        train_split,
+        own_data,
+        class_names=tuple((description and description.class_names) or ()),
+    )
 
 
 def _own_data_near(path: Path, name: str) -> OwnData | None:

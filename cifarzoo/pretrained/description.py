@@ -43,6 +43,7 @@ class Description:
             `data.statistics.statistics_from`. None if the model normalises nothing.
         dataset: Name of the training data, or None if unknown.
         train_split: The split that was trained on, "train" or "train45k", or None if unknown.
+        class_names: What the outputs mean, in order, where the training data are no built-in data set.
         source: Where converted weights come from, in words or as facts by name, or None for weights that cifarzoo
             trained.
         version: The cifarzoo version that wrote the file.
@@ -57,6 +58,7 @@ class Description:
     statistics: str | dict[str, list[float]] | None = None
     dataset: str | None = None
     train_split: str | None = None
+    class_names: list[str] | None = None
     source: str | dict[str, Any] | None = None
     version: str = __version__
 

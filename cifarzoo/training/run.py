@@ -4,7 +4,7 @@ Longer than 300 lines because its methods share the state of the run.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from cifarzoo.checksum import sha256
+from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.errors import CheckpointError, TrainingError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.metrics import classification_metrics, soft_cross_entropy
@@ -366,7 +367,7 @@ class Run:
         """Write the measured weights; the file says what they are."""
         without_optimizer = self._user.without_optimizer() if self._user else contextlib.nullcontext()
         with without_optimizer, self.engine.averaged_weights() as model:
-            save_weights(model, path, describe(self.job.experiment, model))
+            save_weights(model, path, describe(self.job.experiment, model, self.job.arrays.class_names))
 
     def _results(self) -> Results:
         """Measure the final weights; the chief writes them, then the results, which mark the run as finished."""
@@ -402,15 +403,19 @@ class Run:
         return results
 
 
-def describe(experiment: Experiment, model: keras.Model) -> Description:
-    """Describe the model of a run, for the attributes of its weight file."""
+def describe(experiment: Experiment, model: keras.Model, class_names: Sequence[str] = ()) -> Description:
+    """Describe the model of a run on a data set with these classes, for the attributes of its weight file."""
+    data: dict[str, Any] = {
+        "dataset": experiment.dataset_name,
+        "train_split": experiment.train_split,
+        "class_names": None if experiment.dataset_name in CLASS_NAMES else list(class_names) or None,
+    }
     if description := description_of(model):
-        return replace(description, dataset=experiment.dataset_name, train_split=experiment.train_split)
+        return replace(description, **data)
     return Description(
         module=experiment.module,
         function=experiment.model,
         arguments=experiment.model_parameters,
         classes=model.output_shape[-1],
-        dataset=experiment.dataset_name,
-        train_split=experiment.train_split,
+        **data,
     )

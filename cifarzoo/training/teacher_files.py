@@ -8,7 +8,7 @@ from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.models import registry
 from cifarzoo.models.catalogue import catalogue
-from cifarzoo.pretrained.description import read_description
+from cifarzoo.pretrained.description import Description, read_description
 from cifarzoo.pretrained.manifest import find_entry, manifest
 from cifarzoo.pretrained.selection import foreign_entry, is_weight_path, select, source_named
 from cifarzoo.runs.folder import RunFolder
@@ -26,12 +26,14 @@ class TeacherFile:
         hashes: Hashes of the weights, any of which identifies them. May be empty.
         dataset: The data set that they were trained on, None if unknown.
         module: The user's own module that builds the network, None for the zoo's networks and `.keras` files.
+        class_names: What its outputs mean, where its file says it, else ().
     """
 
     name: str
     hashes: tuple[str, ...]
     dataset: str | None
     module: str | None = None
+    class_names: tuple[str, ...] = ()
 
 
 def is_yet_to_be_trained(experiment: Experiment) -> bool:
@@ -58,12 +60,14 @@ def teacher_file(name: str, experiment: Experiment, classes: int) -> TeacherFile
     path = Path(name.replace("{logdir}", experiment.train_parameters.logdir)).expanduser()
     if path.is_dir():
         weights = RunFolder(path).final_weights()
-        description = read_description(weights)
+        description = read_description(weights) or Description()
+        names = tuple(description.class_names or ())
         module = RunFolder(path).experiment().module
-        return TeacherFile(str(path), (sha256(weights),), description.dataset if description else None, module)
+        return TeacherFile(str(path), (sha256(weights),), description.dataset, module, names)
     if is_weight_path(name):
-        description = source_named(path, registry.build_described).description
-        return TeacherFile(str(path), (sha256(path),), description.dataset if description else None)
+        description = source_named(path, registry.build_described).description or Description()
+        names = tuple(description.class_names or ())
+        return TeacherFile(str(path), (sha256(path),), description.dataset, class_names=names)
     if foreign := foreign_entry(name):
         hashes = [value for files in foreign.files for file in files for value in file.hashes.values()]
         return TeacherFile(foreign.name, tuple(hashes), foreign.dataset)

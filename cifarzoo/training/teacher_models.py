@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from cifarzoo.data import Dataset
+from cifarzoo.data.classes import other_classes
 from cifarzoo.data.info import DatasetInfo
 from cifarzoo.errors import CifarzooError, ExperimentError
 from cifarzoo.experiment.schema import Experiment
@@ -54,6 +55,8 @@ def load_teachers(experiment: Experiment, dataset: Dataset | DatasetInfo) -> lis
             file = teacher_file(name, experiment, dataset.classes)
             model = _load(file, experiment.precision)
             check_fits(model, name, file.dataset, dataset)
+            if file.class_names and isinstance(dataset, Dataset) and file.class_names != dataset.class_names:
+                raise ExperimentError(f"{name}: {other_classes(file.class_names, dataset)}")
         models.append(model)
     return models
 
