@@ -240,6 +240,11 @@ WRONG = [
         "labels.pairs: expected {FROM: TO, ...} of classes, or a list of",
     ),
     ({"labels": {"asymmetric": 0.4, "pairs": [[[3], 4]]}}, "labels.pairs: expected the names or numbers of classes"),
+    (
+        {"labels": {"asymmetric": 0.4, "pairs": {"cat": "dog", 3: 4}}},
+        "labels.pairs: cat and 3 are the same class; write",
+    ),
+    ({"labels": {"asymmetric": 0.4, "pairs": {"cat": 3}}}, "labels.pairs: cat is paired with itself; leave it out"),
     ({"labels": {"asymmetric": 0.4, "pairs": []}}, r"labels.pairs: expected at least 1 value\(s\)"),
     ({"labels": {"train": {"key": "a"}}}, "labels.train.file: missing, but required"),
     ({"labels": "none.npy"}, "labels: none.npy: does not exist, or is no file"),

@@ -139,8 +139,15 @@ def pair_targets(pairs: Mapping[str | int, str | int] | None, dataset: str, clas
         return targets
     if pairs is None and dataset != "cifar10":
         raise DataError(f"pairs: {dataset} has none by default; write pairs: {{FROM: TO, ...}} of classes")
+    known: dict[int, str | int] = {}
     for old, new in (CIFAR10_PAIRS if pairs is None else pairs).items():
-        targets[_class(old, class_names)] = _class(new, class_names)
+        label = _class(old, class_names)
+        if label in known:
+            raise DataError(f"pairs: {known[label]} and {old} are the same class; write one of them")
+        known[label] = old
+        targets[label] = _class(new, class_names)
+        if targets[label] == label:
+            raise DataError(f"pairs: {old} is paired with itself; leave it out")
     return targets
 
 
