@@ -28,6 +28,7 @@ SHORT = {
     "steps_per_call": 2,
     "val_interval": 4,
 }
+VALIDATION = {"train_split": "train45k", "val_split": "validation"}
 outside = []
 
 
@@ -47,7 +48,7 @@ def test_keras_callbacks_run(tmp_path):
     """The idioms of every tutorial, at once; a check before changes none of them and writes nothing."""
     own = [
         callbacks.EarlyStopping("val_accuracy"),
-        callbacks.EarlyStopping("val_error", patience=9, restore_best_weights=True),
+        callbacks.EarlyStopping("val_error", patience=9),
         callbacks.ModelCheckpoint(f"{tmp_path}/{{epoch}}_{{val_loss:.1f}}.keras"),
         callbacks.ModelCheckpoint(f"{tmp_path}/a.weights.h5", "val_accuracy", 0, True, save_weights_only=True),
         callbacks.TensorBoard(f"{tmp_path}/events", histogram_freq=1, update_freq="batch"),
@@ -55,7 +56,7 @@ def test_keras_callbacks_run(tmp_path):
         callbacks.TerminateOnNaN(),
         callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: outside.append(logs["learning_rate"])),
     ]
-    run = train(tmp_path / "runs", *own, check=True)
+    run = train(tmp_path / "runs", *own, check=True, **VALIDATION)
     assert own[0].mode == "max" and own[1].mode == "min"
     assert len(outside) == 2 and run.results.steps == 8
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
@@ -97,8 +98,35 @@ def test_one_callback_is_treated_as_a_list_of_one():
 
 
 def test_a_callback_may_add_what_another_monitors():
-    check_callbacks([callbacks.EarlyStopping("train_loss")], train_metrics=True)
+    measured = Experiment(model="cifar_resnet20", train_parameters={"train_metrics": True})
+    check_callbacks([callbacks.EarlyStopping("train_loss")], measured)
     check_callbacks([Fails(), callbacks.EarlyStopping("my_score", mode="max")])
+
+
+@pytest.mark.parametrize(
+    "callback, reason",
+    [
+        (callbacks.EarlyStopping("val_error"), "EarlyStopping: monitor: val_error would choose by the test images"),
+        (
+            callbacks.ModelCheckpoint("a.keras", save_best_only=True),
+            "ModelCheckpoint: monitor: val_loss would choose by the test images",
+        ),
+        (
+            callbacks.EarlyStopping("loss", restore_best_weights=True),
+            "EarlyStopping: restore_best_weights: a run ends with its own last weights",
+        ),
+    ],
+)
+def test_nothing_is_chosen_by_the_test_images(tmp_path, callback, reason):
+    """Neither by a call of `train` nor by a batch of which one experiment validates on them."""
+    with pytest.raises(ExperimentError, match=reason):
+        train(tmp_path, callback)
+    chosen = Experiment(model="cifar_resnet20", **VALIDATION)
+    with pytest.raises(ExperimentError, match=reason):
+        run_all([chosen, Experiment(model="cifar_resnet20")], callbacks=callback)
+    if not getattr(callback, "restore_best_weights", False):
+        assert check_callbacks(callback, chosen) == [callback]
+    assert not list(tmp_path.iterdir())
 
 
 class Fails(callbacks.Callback):

@@ -14,7 +14,7 @@ from cifarzoo.experiment.callbacks import CallbackEntry
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs.folder import OWN_FILES, RunFolder
 from cifarzoo.training.build import no_exit
-from cifarzoo.training.user_callbacks import check_callbacks, monitored
+from cifarzoo.training.user_callbacks import check_callbacks
 
 # Arguments of Keras' callbacks that are paths.
 PATHS = ("filepath", "filename", "log_dir")
@@ -52,7 +52,7 @@ def build_callbacks(experiment: Experiment, seed: int, is_chief: bool = True) ->
     """
     check_entries(experiment)
     folder = RunFolder.of(experiment, seed)
-    callbacks: dict[str, keras.callbacks.Callback] = {}
+    callbacks: list[keras.callbacks.Callback] = []
     for where, entry in _entries(experiment):
         arguments = {key: _filled(value, folder, seed) for key, value in entry.arguments.items()}
         paths = [key for key in PATHS if isinstance(arguments.get(key), str)] if entry.module is None else []
@@ -70,14 +70,11 @@ def build_callbacks(experiment: Experiment, seed: int, is_chief: bool = True) ->
             raise ExperimentError(f"{where}: {failure}") from None
         except Exception as failure:  # whatever a user's own constructor raises
             raise ExperimentError(f"{where}: {entry}: {summarize(failure)}") from None
-        callbacks[f"{where}: {entry}"] = callback
+        callbacks.append(callback)
     try:
-        checked = check_callbacks(callbacks.values(), experiment.train_parameters.train_metrics)
+        return check_callbacks(callbacks, experiment)
     except ExperimentError as failure:
         raise ExperimentError(f"{experiment.location}: {failure}") from None
-    for where, callback in callbacks.items():
-        _check_choice(callback, experiment, where)
-    return checked
 
 
 def _entries(experiment: Experiment) -> Iterator[tuple[str, CallbackEntry]]:
@@ -115,17 +112,3 @@ def _filled(value: Any, folder: RunFolder, seed: int) -> Any:
     if not isinstance(value, str):
         return value
     return value.replace("{folder}", Path(folder.path).as_posix()).replace("{seed}", str(seed))
-
-
-def _check_choice(callback: keras.callbacks.Callback, experiment: Experiment, where: str) -> None:
-    """Refuse what would choose by the test images, or restore weights that the run does not end with."""
-    monitor = monitored(callback)
-    if monitor and monitor.startswith("val_") and experiment.val_split == "test":
-        raise ExperimentError(
-            f"{where}: monitor: {monitor} would choose by the test images; set train_split: train45k and val_split: "
-            "validation with it"
-        )
-    if getattr(callback, "restore_best_weights", False):
-        raise ExperimentError(
-            f"{where}: restore_best_weights: a run ends with its own last weights; set train_parameters.best_weights"
-        )

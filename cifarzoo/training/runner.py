@@ -60,8 +60,9 @@ def run_all(
         One outcome per run, in order. An experiment that fails its check is not trained; the others are.
 
     Raises:
-        ExperimentError: their `backend` is not the one that Keras runs on, or they name several; or there are
-            callbacks, which follow one run at a time, and an experiment trains several seeds at once.
+        ExperimentError: their `backend` is not the one that Keras runs on, or they name several; or a
+            callback cannot work, or would choose by the test images; or there are callbacks, which follow one run at a
+            time, and an experiment trains several seeds at once.
     """
     set_backend(experiments)
     from cifarzoo.training.agreement import joined  # only now that the backend is known
@@ -69,7 +70,7 @@ def run_all(
     from cifarzoo.training.trainer import run_together
     from cifarzoo.training.user_callbacks import check_callbacks
 
-    callbacks = check_callbacks(callbacks, all(one.train_parameters.train_metrics for one in experiments))
+    callbacks = check_callbacks(callbacks, *experiments)
     if callbacks and (several := [e for e in experiments if e.seeds_at_once > 1]):
         raise ExperimentError(
             f"{several[0].location}: seeds_at_once: callbacks follow one run at a time; set it to 1 to have your own"

@@ -153,7 +153,7 @@ def train(
     if in_memory := hashes_of(own_model, None if isinstance(dataset, Mapping) else arrays):
         call["in_memory"] = in_memory
     experiment = experiment_from([settings, call, overrides], "cifarzoo.train")
-    callbacks = check_callbacks(callbacks, experiment.train_parameters.train_metrics)
+    callbacks = check_callbacks(callbacks, experiment)
     job = prepare(experiment, arrays, experiment.seeds, own_model, teachers)
     if warning := average_warning(job.experiment, job.plan):
         say(warning)

@@ -8,6 +8,7 @@ import keras
 
 from cifarzoo.errors import ExperimentError, TrainingError
 from cifarzoo.experiment.plan import Plan
+from cifarzoo.experiment.schema import Experiment
 
 Callbacks = Sequence[keras.callbacks.Callback]
 
@@ -68,20 +69,21 @@ class ScheduledRate(keras.optimizers.SGD):
 
 
 def check_callbacks(
-    callbacks: keras.callbacks.Callback | Iterable[keras.callbacks.Callback], train_metrics: bool = False
+    callbacks: keras.callbacks.Callback | Iterable[keras.callbacks.Callback], *experiments: Experiment
 ) -> list[keras.callbacks.Callback]:
     """Check that callbacks can work in this loop, and tell those that monitor a quantity its direction.
 
     Args:
         callbacks: The user's callbacks, or a single one.
-        train_metrics: Whether validations also measure the training images.
+        experiments: Those whose runs they follow.
 
     Returns:
         The callbacks.
 
     Raises:
-        ExperimentError: a callback cannot work; the message names it and says why.
+        ExperimentError: a callback cannot work, or would choose by the test images; the message names it and says why.
     """
+    train_metrics = bool(experiments) and all(one.train_parameters.train_metrics for one in experiments)
     known = DIRECTIONS | (TRAIN_DIRECTIONS if train_metrics else {})
     only_keras = True
     are_several = isinstance(callbacks, Iterable) and not isinstance(callbacks, (str, keras.callbacks.Callback))
@@ -93,20 +95,30 @@ def check_callbacks(
         for refused, reason in REFUSED.items():
             if isinstance(callback, refused):
                 raise ExperimentError(f"callbacks: {name}: {reason}")
+        if getattr(callback, "restore_best_weights", False):
+            raise ExperimentError(
+                f"callbacks: {name}: restore_best_weights: a run ends with its own last weights; set "
+                "train_parameters.best_weights"
+            )
         only_keras = only_keras and type(callback).__module__.startswith("keras.")
-        monitor = monitored(callback)
+        monitor = _monitored(callback)
         if monitor is None:
             continue
         if monitor not in known and only_keras:  # a user's own callback may add quantities to the logs
             raise ExperimentError(
                 f"callbacks: {name}: monitor: {monitor!r} is not measured; on_epoch_end has {', '.join(known)}"
             )
+        if monitor.startswith("val_") and any(one.val_split == "test" for one in experiments):
+            raise ExperimentError(
+                f"callbacks: {name}: monitor: {monitor} would choose by the test images; set train_split: train45k and "
+                "val_split: validation with it"
+            )
         if callback.mode == "auto" and monitor in known:  # Keras knows directions of compiled metrics only
             callback.mode = known[monitor]
     return checked
 
 
-def monitored(callback: Any) -> str | None:
+def _monitored(callback: Any) -> str | None:
     """Return the quantity that a callback compares at validations; None if it compares none."""
     if isinstance(callback, keras.callbacks.ModelCheckpoint) and not callback.save_best_only:
         return None
