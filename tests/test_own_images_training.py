@@ -13,6 +13,7 @@ import cifarzoo
 from cifarzoo.data import load
 from cifarzoo.errors import CheckpointError, CifarzooError, DataError, ExperimentError
 from cifarzoo.experiment.files import experiment_from
+from cifarzoo.metrics import classification_metrics
 from cifarzoo.pretrained.description import read_description
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.tables import read_table, summarize
@@ -149,6 +150,11 @@ def test_python_trains_on_a_mapping_and_on_arrays_of_any_size(tmp_path):
     trained = cifarzoo.train("cifar_resnet8", own, run_name="a", schedule=schedule, **settings)
     assert trained.model.input_shape == (None, 16, 16, 3) and trained.results.dataset == "photos"
     assert RunFolder(tmp_path / "a" / "seed0").experiment().dataset.size == 16
+    # The statistics of eight images are not those of all, and the model has to normalize with the former.
+    trained = cifarzoo.train("cifar_resnet8", own, run_name="fewer", schedule=schedule, drop=[*range(28)], **settings)
+    test = load(own).test
+    measured = classification_metrics(trained.model.predict(test.images.astype("float32"), verbose=0), test.labels)
+    assert measured["nll"] == pytest.approx(trained.results.test["nll"], rel=1e-5)
     with pytest.raises(ExperimentError, match="dataset.size: must be at least 8, got 2"):
         cifarzoo.train("cifar_resnet8", own | {"size": 2}, schedule=schedule, **settings)
     with pytest.raises(DataError, match="expected a name, a mapping such as {'folder': PATH} or a cifarzoo.Dataset"):

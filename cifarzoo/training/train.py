@@ -171,7 +171,8 @@ def train(
     trained = own_model
     if trained is None:
         finished = job.experiment.model_copy(update={"init_weights": None, "precision": "float32"})
-        trained = build_model(finished, arrays.classes, seed, arrays.inputs)
+        # `drop` changes the statistics that the network normalizes with.
+        trained = build_model(finished, job.dataset.classes, seed, job.dataset.inputs)
     if not job.is_chief:
         _wait_for(folder.weights_path)
     trained.load_weights(folder.final_weights())
