@@ -220,6 +220,10 @@ def test_mistakes_are_one_line(optimizer, message):
             {"optimizer": "AdamW", "weight_decay": 0.1},
             "weight_decay: of SGD, which optimizer: AdamW replaces; leave it",
         ),
+        (
+            {"optimizer": "AdamW", "weight_decay": 1e-4, "momentum": 0.9},
+            "momentum, weight_decay: of SGD, which optimizer: AdamW replaces; leave it",
+        ),
         ({"optimizer": "AdamW", "bias_lr_factor": 2}, "bias_lr_factor: of SGD, which optimizer: AdamW replaces"),
         ({"optimizer": "AdamW", "schedule": None}, "optimizer: the default rates are for SGD; write a schedule for"),
         ({"optimizer": "ScheduleFreeAdamW", "lookahead": {}}, "lookahead: ScheduleFreeAdamW infers its average from"),

@@ -235,8 +235,10 @@ def test_a_run_that_has_moved_is_of_all_its_devices_and_versions(tmp_path):
     assert results["revision"].startswith("0abc+changes and ")
 
 
-def test_a_row_published_from_another_version_of_its_recipe_is_named(tmp_path, monkeypatch):
-    text = FOUR.replace("rows:\n", "common: {precision: float32, train_parameters: {log_interval: 50}}\nrows:\n")
+@pytest.mark.parametrize("optimizer", ["null", "AdamW"])
+def test_a_row_published_from_another_version_of_its_recipe_is_named(tmp_path, monkeypatch, optimizer):
+    common = f"common: {{precision: float32, train_parameters: {{log_interval: 50, optimizer: {optimizer}}}}}"
+    text = FOUR.replace("rows:\n", f"{common}\nrows:\n")
     a_long, a_brief, b_brief, b_seed = read_rows_of(tmp_path, text)
     assert (a_long.recipe, b_brief.recipe, b_seed.recipe) == ("long", "brief", "seed")
     entries = [entry_of(a_long), entry_of(a_brief, tag="another", aliases=[a_brief.tag]), entry_of(b_brief)]

@@ -102,8 +102,9 @@ class TrainParameters(Strict):
     def _one_optimizer(self) -> Self:
         if self.optimizer is None:
             return self
-        name, fields = self.optimizer.name, type(self).model_fields
-        if both := [key for key in SGD_KEYS if getattr(self, key) != fields[key].default]:
+        name = self.optimizer.name
+        # Also at SGD's default, which is not the optimizer's.
+        if both := [key for key in SGD_KEYS if key in self.model_fields_set]:
             raise ValueError(
                 f"{', '.join(both)}: of SGD, which optimizer: {name} replaces; leave it out, or write what "
                 f"{name} has of it in optimizer"

@@ -278,12 +278,12 @@ def _was_trained_as(entry, row):
 def _recipe_fingerprint(experiment):
     """Return the fingerprint without name, precision, and log and validation intervals."""
     length = {"steps": 1}
-    parameters = experiment.train_parameters.model_dump() | {
+    parameters = experiment.train_parameters.model_dump(exclude_unset=True) | {
         "run_name": "any",
         "log_interval": length,
         "val_interval": length,
     }
-    document = experiment.model_dump() | {"train_parameters": parameters, "precision": "auto"}
+    document = experiment.model_dump(exclude_unset=True) | {"train_parameters": parameters, "precision": "auto"}
     return Experiment.model_validate(document).fingerprint()
 
 
