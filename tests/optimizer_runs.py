@@ -23,6 +23,7 @@ SECTIONS = {
         "lookahead": {"interval": 2},
     },
     "own": {"optimizer": {"name": "optimizer_runs.SignSGD", "decay_all": True, "weight_decay": 0.05, "clipnorm": 1.0}},
+    "noisy": {"optimizer": "optimizer_runs.NoisySGD"},
 }
 BATCH = 32
 
@@ -39,6 +40,19 @@ class SignSGD(keras.optimizers.Optimizer):
         """Update one variable."""
         self.assign_add(self.count, 1)
         self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * ops.sign(gradient))
+
+
+class NoisySGD(keras.optimizers.Optimizer):
+    """Adds noise to the gradients, as DP-SGD and Langevin dynamics do."""
+
+    def __init__(self, learning_rate=0.01, **options):
+        super().__init__(learning_rate, **options)
+        self.generator = keras.random.SeedGenerator(3)
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Update one variable."""
+        noise = ops.cast(keras.random.normal(variable.shape, seed=self.generator), variable.dtype)
+        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * (gradient + noise))
 
 
 def main():

@@ -139,13 +139,16 @@ def assert_alike(found, expected):
     for name, one in expected.items():
         other = found[name]
         assert other["resumed"] and all(other["moved"].values()), name
+        if name == "noisy":  # each backend has random numbers of its own
+            assert set(other["names"]) == set(one["names"])
+            continue
         assert other["names"] == one["names"], name
         # Keras' TensorFlow backend rounds factors such as AdamW's betas to float32.
         np.testing.assert_allclose(other["losses"], one["losses"], rtol=1e-6, err_msg=name)
 
 
 def test_both_engines_train_alike_and_resume_with_the_same_bits(on_tensorflow):
-    """With accumulation, SAM, clipping and an average; with Lookahead; and with a class of the user's."""
+    """With accumulation, SAM, clipping and an average; with Lookahead; and with two classes of the user's."""
     expected, folder = on_tensorflow
     assert_alike(expected, expected)
     assert_alike(run_on("jax", folder), expected)
@@ -256,6 +259,59 @@ def test_what_only_keras_knows_is_found_before_training(optimizer, message):
         build_optimizer(experiment(optimizer))
     line = str(failure.value)
     assert line.startswith(f"new.yaml, document 1 (cifar_resnet20): train_parameters.optimizer: {message}"), line
+
+
+class Noisy(keras.optimizers.Optimizer):
+    """Draws noise as a subclass says."""
+
+    def __init__(self, learning_rate=0.01, **options):
+        super().__init__(learning_rate, **options)
+        self.generators = {"noise": [keras.random.SeedGenerator(3)]}
+
+    def noise(self, shape):
+        return keras.random.normal(shape, seed=self.generators["noise"][0])
+
+    def update_step(self, gradient, variable, learning_rate):
+        noise = ops.cast(self.noise(variable.shape), variable.dtype)
+        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * noise)
+
+
+class OfKeras(Noisy):
+    def noise(self, shape):
+        return keras.random.normal(shape)
+
+
+class OfNumPy(Noisy):
+    def noise(self, shape):
+        return np.random.default_rng().normal(size=shape)
+
+
+class OfModule(Noisy):
+    generator = keras.random.SeedGenerator(1)
+
+    def noise(self, shape):
+        return keras.random.normal(shape, seed=self.generator)
+
+
+def test_every_step_of_an_own_class_has_random_numbers_of_its_own():
+    rule = KerasRule("test_keras_optimizers.Noisy")
+    rule.check()
+    one, two, three = (ours(rule, [0.1] * steps)[0] for steps in (1, 2, 3))
+    steps = np.stack([one - first_weights()[0], two - one, three - two])
+    assert np.abs(np.corrcoef(steps.reshape(3, -1))[np.triu_indices(3, 1)]).max() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("OfKeras", "assigns to a variable that is none of its own, and would find it unchanged in the next step; rando"),
+        ("OfModule", "assigns to a variable that is none of its own"),
+        ("OfNumPy", "computes two results from one state; random numbers come from keras.random with a keras.random.S"),
+    ],
+)
+def test_random_numbers_that_a_run_could_not_store_are_refused(name, message):
+    with pytest.raises(ExperimentError, match=f"train_parameters.optimizer: test_keras_optimizers.{name}: {message}"):
+        KerasRule(f"test_keras_optimizers.{name}").check()
 
 
 def test_an_optimizer_replaces_the_sgd_of_a_recipe():

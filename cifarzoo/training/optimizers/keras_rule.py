@@ -5,7 +5,7 @@ import difflib
 import functools
 import importlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from cifarzoo.training.optimizers.norms import clipped
 from cifarzoo.training.optimizers.rule import Bound
 
 KEY = "train_parameters.optimizer"
+RANDOM_NUMBERS = "random numbers come from keras.random with a keras.random.SeedGenerator as an attribute of the optimizer"
 
 
 class _Rate:
@@ -53,15 +54,20 @@ class KerasRule:
         """Check that the class exists, takes the arguments, and can update a kernel and a bias with them.
 
         Raises:
-            ExperimentError: it does not or cannot.
+            ExperimentError: it does not or cannot, or what it computes depends on more than the state of a run.
         """
         variables = [keras.Variable(np.ones(shape), dtype="float32") for shape in ((2, 2), (2,))]
         bound, weights = self.bind(variables), [ops.convert_to_tensor(variable) for variable in variables]
         slots = [ops.convert_to_tensor(value) for value in bound.slots.values()]
         try:
-            bound.update(weights, weights, slots, 0.1, 0)
+            results = [bound.update(weights, weights, slots, 0.1, 0) for _ in range(2)]
+        except ExperimentError:
+            raise
         except Exception as failure:  # whatever a class of Keras or of the user raises
             raise ExperimentError(f"{KEY}: {self.name}: {summarize(failure)}") from None
+        arrays = [[ops.convert_to_numpy(value) for value in [*new, *new_slots]] for new, new_slots, _ in results]
+        if not all(np.array_equal(one, other, equal_nan=True) for one, other in zip(*arrays, strict=True)):
+            raise ExperimentError(f"{KEY}: {self.name}: computes two results from one state; {RANDOM_NUMBERS}")
 
     def _construct(self, rate):
         kind: Any = optimizer_class(self.name)
@@ -81,7 +87,10 @@ class KerasRule:
             raise ExperimentError(f"{KEY}: {self.name}: {summarize(failure)}") from None
 
     def bind(self, variables: Sequence[keras.Variable]) -> Bound:
-        """See `Rule.bind`; the slots are the optimizer's variables except for the number of the step."""
+        """See `Rule.bind`; the slots are the optimizer's variables except for the number of the step.
+
+        And the states of its `keras.random.SeedGenerator`s, which are no variables of it.
+        """
         rate = _Rate()
         optimizer = self._construct(rate)
         if not self.decay_all:
@@ -92,7 +101,8 @@ class KerasRule:
             raise ExperimentError(f"{KEY}: {self.name}: {summarize(failure)}") from None
         iterations = optimizer.iterations
         slot_variables = [v for v in optimizer.variables if v is not iterations]
-        mapped = [*variables, *slot_variables]
+        seeds = [generator.state for generator in _generators(list(vars(optimizer).values()))]
+        mapped = [*variables, *slot_variables, *seeds]
 
         dtype = keras.backend.standardize_dtype(variables[0].dtype)
         in_float64 = functools.partial(arithmetic, dtype) if dtype == "float64" else contextlib.nullcontext
@@ -103,10 +113,28 @@ class KerasRule:
             values = [*zip(mapped, [*weights, *slots], strict=True), (iterations, ops.cast(step, iterations.dtype))]
             with in_float64(), keras.StatelessScope(values) as scope:
                 optimizer.apply(gradients)
+            if set(scope.state_mapping) - {id(variable) for variable, _ in values}:
+                raise ExperimentError(
+                    f"{KEY}: {self.name}: assigns to a variable that is none of its own, and would find it unchanged "
+                    f"in the next step; {RANDOM_NUMBERS}"
+                )
             new = [scope.get_current_value(variable) for variable in mapped]
             return new[: len(weights)], new[len(weights) :], norm
 
-        return Bound({f"slots/{n:04d}": v.value for n, v in enumerate(slot_variables)}, update)
+        slots = {f"slots/{n:04d}": v.value for n, v in enumerate(slot_variables)}
+        return Bound(slots | {f"generators/{n:04d}": v.value for n, v in enumerate(seeds)}, update)
+
+
+def _generators(values: Iterable[Any]) -> list[keras.random.SeedGenerator]:
+    """Return the generators of random numbers among attributes, each once, also those in lists and mappings."""
+    found: dict[int, keras.random.SeedGenerator] = {}
+    for value in values:
+        if isinstance(value, keras.random.SeedGenerator):
+            found[id(value)] = value
+        elif isinstance(value, list | tuple | dict):
+            inner = value.values() if isinstance(value, dict) else value
+            found |= {id(generator): generator for generator in _generators(inner)}
+    return list(found.values())
 
 
 def optimizer_class(name: str) -> type[keras.optimizers.Optimizer]:
