@@ -6,6 +6,7 @@ import pytest
 from test_keras_optimizers import RATES, first_weights, gradients_of, of_keras, ours
 
 from cifarzoo.errors import ExperimentError
+from cifarzoo.keras_internals.model_graph import supported_sources
 from cifarzoo.training.optimizers.keras_rule import KerasRule
 from cifarzoo.training.optimizers.muon import Muon
 from cifarzoo.training.optimizers.sgd import SGD
@@ -63,12 +64,49 @@ def test_muon_updates_kernels_except_the_classifier_and_what_is_excluded():
 
     model = create_model("cifar_resnet20", shortcut_type="B")
     paths = variables_of(model)
-    chosen = [paths[n] for n in Muon(SGD()).chosen(model.trainable_variables)]
+    chosen = [paths[n] for n in Muon(SGD()).chosen(model.trainable_variables, model)]
     assert set(chosen) == {path for path in paths if path.endswith("conv/kernel")} | {
         path for path in paths if path.endswith("/kernel") and "logits" not in path
     }
-    fewer = [paths[n] for n in Muon(SGD(), exclude=("stem*",)).chosen(model.trainable_variables)]
+    fewer = [paths[n] for n in Muon(SGD(), exclude=("stem*",)).chosen(model.trainable_variables, model)]
     assert set(chosen) - set(fewer) == {"stem_conv/kernel"}
+
+
+def unnamed(frozen=False, heads=1):
+    """Two hidden matrices and a classifier, or the product of two, in layers without names; in two nested models."""
+    layers = keras.layers
+    body = keras.Sequential([keras.Input((4,)), layers.Dense(5), layers.ReLU(), layers.Dense(6)])
+    inputs = keras.Input((5,))
+    outputs = [layers.Dense(3, trainable=not frozen)(inputs) for _ in range(heads)]
+    head = keras.Model(inputs, layers.Multiply()(outputs) if heads > 1 else outputs[0])
+    inputs = keras.Input((4,))
+    hidden = layers.Dense(5)(body(inputs))
+    return keras.Model(inputs, layers.Rescaling(2.0)(head(hidden)))
+
+
+def shapes(model, *exclude):
+    variables = model.trainable_variables
+    return [tuple(variables[n].shape) for n in Muon(SGD(), exclude=exclude).chosen(variables, model)]
+
+
+@pytest.mark.parametrize("network", [{}, {"frozen": True}, {"heads": 2}])
+def test_the_classifier_is_what_computes_the_logits(network):
+    assert shapes(unnamed(**network)) == [(4, 5), (5, 6), (6, 5)]
+    body = unnamed(**network).layers[1]
+    assert shapes(body) == [(4, 5)]
+
+
+def test_without_the_graph_the_classifier_is_the_last_matrix(monkeypatch):
+    monkeypatch.setattr(supported_sources, "probe", lambda: False)
+    monkeypatch.setattr(supported_sources, "_warned", True)
+    assert shapes(unnamed()) == [(4, 5), (5, 6), (6, 5)]
+
+
+def test_unnamed_layers_have_the_same_names_however_often_a_model_is_built():
+    for model in (unnamed(), unnamed()):
+        assert shapes(model, "dense_1") == [(4, 5), (6, 5)]
+        with pytest.raises(ExperimentError, match="name 'dense_9'; layers without names of their own are dense, dense_1"):
+            shapes(model, "dense_9")
 
 
 def test_depthwise_kernels_belong_to_the_rest():

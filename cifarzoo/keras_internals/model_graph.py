@@ -19,6 +19,14 @@ def supported_connections() -> bool:
     return isinstance(_Call(None)._inbound_nodes, list)
 
 
+@internal("finding a model's last layers", without="Muon takes a network's last matrix for the classifier")
+def supported_sources() -> bool:
+    """Whether a tensor of a model's graph knows the call that it is the result of."""
+    tensor, call = keras.KerasTensor((1,)), _Call(lambda inputs: inputs)
+    operation, inputs = source_of(call.symbolic_call(tensor))
+    return operation is call and inputs[0] is tensor
+
+
 @internal("export of fresh models", without="call a model once before you export it to ONNX")
 def supported_export() -> bool:
     """Whether Keras records in a layer that it was called, as an export to ONNX requires."""
@@ -43,6 +51,15 @@ def input_operations(operation) -> list:
     if not supported_connections.or_warn():
         return []
     return [parent.operation for node in operation._inbound_nodes for parent in node.parent_nodes]
+
+
+def source_of(tensor: keras.KerasTensor) -> tuple:
+    """Return the layer or operation that a tensor of a functional model is the result of, and that call's inputs.
+
+    Only where `supported_sources`.
+    """
+    history = tensor._keras_history
+    return history.operation, history.operation._inbound_nodes[history.node_index].input_tensors
 
 
 def mark_as_called(model) -> None:

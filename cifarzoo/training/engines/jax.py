@@ -104,7 +104,7 @@ class JaxEngine:
         self._splits: dict[str, tuple[jax.Array, jax.Array]] = {}
         self.model = parts.build_model(seed)
         with arithmetic(parts.precision):
-            optimizer = parts.optimizer.bind(self.model.trainable_variables)
+            optimizer = parts.optimizer.bind(self.model.trainable_variables, self.model)
         self._order = VariableOrder(self.model, optimizer.slots)
         self._one_step = functools.partial(
             train_step, parts, self.model, optimizer, self._order, self._differentiate, _after

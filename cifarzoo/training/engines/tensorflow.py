@@ -90,7 +90,7 @@ class TensorFlowEngine:
         with self._strategy.scope() if self._strategy else contextlib.nullcontext():
             self.model = parts.build_model(seed)
             with arithmetic(parts.precision):
-                optimizer = parts.optimizer.bind(self.model.trainable_variables)
+                optimizer = parts.optimizer.bind(self.model.trainable_variables, self.model)
             self._variables = State(
                 trainable=list(self.model.trainable_variables),
                 others=list(self.model.non_trainable_variables),

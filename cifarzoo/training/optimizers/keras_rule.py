@@ -86,7 +86,7 @@ class KerasRule:
         except Exception as failure:  # whatever a class of Keras or of the user raises
             raise ExperimentError(f"{KEY}: {self.name}: {summarize(failure)}") from None
 
-    def bind(self, variables: Sequence[keras.Variable]) -> Bound:
+    def bind(self, variables: Sequence[keras.Variable], model: keras.Model | None = None) -> Bound:
         """See `Rule.bind`; the slots are the optimizer's variables except for the number of the step.
 
         And the states of its `keras.random.SeedGenerator`s, which are no variables of it.

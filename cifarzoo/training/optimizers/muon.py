@@ -18,6 +18,7 @@ import keras
 from keras import ops
 
 from cifarzoo.errors import ExperimentError
+from cifarzoo.training.optimizers.kernels import classifier_kernels, is_matrix, numbered_names
 from cifarzoo.training.optimizers.norms import clipped
 from cifarzoo.training.optimizers.rule import Bound, Rule, zeros
 
@@ -38,7 +39,8 @@ class Muon:
         ns_steps: Iterations of the orthogonalization.
         weight_decay: `learning_rate * weight_decay * weight` is subtracted in addition to the step.
         scale: See above.
-        exclude: Names of layers, or patterns such as "gate*", whose kernels belong to the rest.
+        exclude: Names of layers, or patterns such as "gate*", whose kernels belong to the rest. Names that Keras made up
+            have the numbers of `numbered_names`.
         clip_norm: If positive, gradients are scaled down to this global norm first, those of the rest included.
     """
 
@@ -52,9 +54,9 @@ class Muon:
     exclude: tuple[str, ...] = ()
     clip_norm: float = 0.0
 
-    def bind(self, variables: Sequence[keras.Variable]) -> Bound:
+    def bind(self, variables: Sequence[keras.Variable], model: keras.Model | None = None) -> Bound:
         """See `Rule.bind`; the slots are one momentum per matrix, then those of the rest."""
-        chosen = self.chosen(variables)
+        chosen = self.chosen(variables, model)
         others = [n for n in range(len(variables)) if n not in chosen]
         rest = self.rest.bind([variables[n] for n in others])
         momenta = zeros("momentum", [variables[n] for n in chosen])
@@ -79,23 +81,33 @@ class Muon:
 
         return Bound(momenta | {f"rest/{name}": value for name, value in rest.slots.items()}, update)
 
-    def chosen(self, variables: Sequence[keras.Variable]) -> list[int]:
+    def chosen(self, variables: Sequence[keras.Variable], model: keras.Model | None = None) -> list[int]:
         """Return the positions of the variables that Muon updates.
 
+        Args:
+            variables: The trainable variables.
+            model: Their model, which knows its classifier; without it, that is the last matrix.
+
         Raises:
-            ExperimentError: there is none, nothing would be left for the rest, or `exclude` names no layer.
+            ExperimentError: there is none, or `exclude` names no layer.
         """
-        layers = [variable.path.split("/")[:-1] for variable in variables]
+        numbered = numbered_names(model) if model else {}
+        layers = [[numbered.get(name, name) for name in variable.path.split("/")[:-1]] for variable in variables]
         excluded = set()
         for pattern in self.exclude:
             matching = {
                 n for n, names in enumerate(layers) if any(fnmatch.fnmatchcase(name, pattern) for name in names)
             }
             if not matching:
-                raise ExperimentError(f"train_parameters.optimizer.exclude: no layer has the name {pattern!r:.80}")
+                unnamed = ", ".join(sorted({name for names in layers for name in names} & set(numbered.values())))
+                raise ExperimentError(
+                    f"train_parameters.optimizer.exclude: no layer has the name {pattern!r:.80}"
+                    + (f"; layers without names of their own are {unnamed:.400}" if unnamed else "")
+                )
             excluded |= matching
-        matrices = [n for n, variable in enumerate(variables) if _is_matrix(variable)]
-        chosen = [n for n in matrices[:-1] if n not in excluded]  # the last one is the classifier
+        matrices = [n for n, variable in enumerate(variables) if is_matrix(variable)]
+        classifier = {id(v) for v in (classifier_kernels(model) if model else [variables[n] for n in matrices[-1:]])}
+        chosen = [n for n in matrices if n not in excluded and id(variables[n]) not in classifier]
         if not chosen:
             raise ExperimentError(
                 "train_parameters.optimizer: the network has no matrix for Muon except the classifier and what "
@@ -121,12 +133,6 @@ class Muon:
             step = factor * ops.reshape(direction, weight.shape)
             new_weights.append(weight - rate * (step + self.weight_decay * weight))
         return new_weights, new_momenta
-
-
-def _is_matrix(variable) -> bool:
-    """Whether a variable has, as a kernel of shape [..., inputs, outputs], at least two rows and columns."""
-    shape = variable.shape
-    return len(shape) > 1 and min(math.prod(shape[:-1]), shape[-1]) > 1
 
 
 def orthogonalized(matrices, steps):

@@ -42,8 +42,12 @@ class Bound(NamedTuple):
 class Rule(Protocol):
     """An update rule with its parameters."""
 
-    def bind(self, variables: Sequence[keras.Variable]) -> Bound:
-        """Return the rule for variables: all trainable ones of a model, or some of them, in the model's order.
+    def bind(self, variables: Sequence[keras.Variable], model: keras.Model | None = None) -> Bound:
+        """Return the rule for variables.
+
+        Args:
+            variables: All trainable ones of a model, or some of them, in the model's order.
+            model: Their model, for a rule that treats layers differently.
 
         Raises:
             ExperimentError: the rule does not fit the variables.

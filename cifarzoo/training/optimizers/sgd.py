@@ -14,7 +14,7 @@ At a constant rate both are the same. After the rate drops, the second form stil
 steps.
 
 Weight decay is coupled in the papers: `weight_decay * weight` is added to the gradient, so that the momentum also
-multiplies it. Decoupled, as in Keras' optimisers, `learning_rate * weight_decay * weight` is subtracted from the weight
+multiplies it. Decoupled, as in Keras' optimizers, `learning_rate * weight_decay * weight` is subtracted from the weight
 in addition to the step.
 """
 
@@ -36,8 +36,8 @@ class SGD:
     Attributes:
         momentum: Factor of the velocity, 0 for none.
         nesterov: Look ahead along the new velocity.
-        weight_decay: In coupled mode PyTorch's `weight_decay`, which is Keras' regulariser `L2(weight_decay / 2)`; in
-            decoupled mode the `weight_decay` of Keras' optimisers.
+        weight_decay: In coupled mode PyTorch's `weight_decay`, which is Keras' regularizer `L2(weight_decay / 2)`; in
+            decoupled mode the `weight_decay` of Keras' optimizers.
         decay_all: Decay biases and BatchNormalization's gamma and beta as well as kernels.
         clip_norm: If positive, gradients are scaled down to this global norm before the decay is added.
         weight_decay_mode: See above.
@@ -55,7 +55,7 @@ class SGD:
     momentum_convention: Literal["pytorch", "tensorflow"] = "pytorch"
     bias_lr_factor: float = 1.0
 
-    def bind(self, variables: Sequence[keras.Variable]) -> Bound:
+    def bind(self, variables: Sequence[keras.Variable], model: keras.Model | None = None) -> Bound:
         """See `Rule.bind`; the slots are one velocity per variable."""
         return Bound(zeros("velocities", variables), self.update)
 
