@@ -304,7 +304,7 @@ def test_every_step_of_an_own_class_has_random_numbers_of_its_own():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("OfKeras", "assigns to a variable that is none of its own, and would find it unchanged in the next step; rando"),
+        ("OfKeras", "assigns to a variable that is none of its own, and would find it unchanged in the next step; ran"),
         ("OfModule", "assigns to a variable that is none of its own"),
         ("OfNumPy", "computes two results from one state; random numbers come from keras.random with a keras.random.S"),
     ],

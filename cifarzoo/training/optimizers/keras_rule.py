@@ -21,7 +21,9 @@ from cifarzoo.training.optimizers.norms import clipped
 from cifarzoo.training.optimizers.rule import Bound
 
 KEY = "train_parameters.optimizer"
-RANDOM_NUMBERS = "random numbers come from keras.random with a keras.random.SeedGenerator as an attribute of the optimizer"
+RANDOM_NUMBERS = (
+    "random numbers come from keras.random with a keras.random.SeedGenerator as an attribute of the optimizer"
+)
 
 
 class _Rate:

@@ -1,4 +1,4 @@
-"""Which variables of a network are matrices, which of them belong to the classifier, and what their layers are called."""
+"""Which variables of a network are matrices, which of them are the classifier's, and what their layers are called."""
 
 import math
 import re

@@ -39,8 +39,8 @@ class Muon:
         ns_steps: Iterations of the orthogonalization.
         weight_decay: `learning_rate * weight_decay * weight` is subtracted in addition to the step.
         scale: See above.
-        exclude: Names of layers, or patterns such as "gate*", whose kernels belong to the rest. Names that Keras made up
-            have the numbers of `numbered_names`.
+        exclude: Names of layers, or patterns such as "gate*", whose kernels belong to the rest; for names that Keras
+            made up, see `numbered_names`.
         clip_norm: If positive, gradients are scaled down to this global norm first, those of the rest included.
     """
 
