@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from pathlib import Path
 
 import keras
 import pytest
@@ -69,6 +70,17 @@ def experiment(callbacks, folder="runs", **keys):
         ("CSVLogger", "CSVLogger: missing a required argument: 'filename'; it takes filename, separator, append"),
         ({"name": "TerminateOnNaN", "when": 1}, "TerminateOnNaN: got an unexpected keyword argument 'when'; it takes"),
         ({"name": "CSVLogger", "filename": "log.tsv"}, "CSVLogger: filename: log.tsv is a file of the run itself"),
+        *(
+            ({"name": "CSVLogger", "filename": path}, f"CSVLogger: filename: {path} is a file of the run itself; name")
+            for path in (
+                "LOG.TSV",
+                "x/../final.weights.h5",
+                "kept/step_000390.weights.h5",
+                "{folder}/results.json",
+                "../seed1/log.tsv",
+                "events.out.tfevents.1",
+            )
+        ),
         ({"name": "ModelCheckpoint", "filepath": "a.txt"}, "ModelCheckpoint: .*filepath"),
         ({"name": "ReduceLROnPlateau"}, "ReduceLROnPlateau: the schedule alone sets"),
         (
@@ -119,6 +131,21 @@ def test_relative_files_lie_in_the_folder_of_the_run(tmp_path):
     assert log.filename == str(tmp_path / "runs/tiny_linear/seed4/{epoch}.csv") and log.append
     assert best.filepath == f"{tmp_path}/4_{{epoch}}.keras" and (best.mode, stop.mode) == ("min", "min")
     assert [type(callback).__name__ for callback in build_callbacks(one, 4, is_chief=False)] == ["EarlyStopping"]
+
+
+def test_paths_are_of_the_run_also_with_a_relative_logdir_and_by_default(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    entries = [
+        "TensorBoard",
+        {"name": "CSVLogger", "filename": "{folder}/keras.csv"},
+        {"name": "CSVLogger", "filename": "{seed}.csv"},
+        {"name": "CSVLogger", "filename": "of/log.tsv"},
+    ]
+    board, filled, joined, nested = build_callbacks(experiment(entries), 4)
+    folder = Path("runs/tiny_linear/seed4")
+    assert Path(board.log_dir) == folder / "logs" and Path(filled.filename) == folder / "keras.csv"
+    assert Path(joined.filename) == folder / "4.csv" and Path(nested.filename) == folder / "of" / "log.tsv"
+    assert build_callbacks(experiment(entries), 4, is_chief=False) == []
 
 
 def test_every_run_has_its_own_and_a_change_of_their_source_is_refused(tmp_path, own_module):

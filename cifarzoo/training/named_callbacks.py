@@ -1,8 +1,10 @@
 """Build the callbacks that an experiment names, afresh for every run."""
 
 import difflib
+import fnmatch
 import importlib
 import inspect
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import keras
 from cifarzoo.errors import ExperimentError, ModelError, summarize
 from cifarzoo.experiment.callbacks import CallbackEntry
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.runs.folder import OWN_FILES, RunFolder
+from cifarzoo.runs.folder import EVENTS, OWN_FILES, RunFolder
+from cifarzoo.runs.kept import KEPT
 from cifarzoo.training.build import no_exit
 from cifarzoo.training.user_callbacks import check_callbacks
 
@@ -43,8 +46,9 @@ def check_entries(experiment: Experiment) -> None:
 def build_callbacks(experiment: Experiment, seed: int, is_chief: bool = True) -> list[keras.callbacks.Callback]:
     """Create the callbacks of one run.
 
-    Relative paths of Keras' own callbacks lie in the run's folder, and in other texts `{folder}` and `{seed}` stand for
-    it and the seed. Only the chief of several workers has those of Keras that write files.
+    Relative paths of Keras' own callbacks, those that are defaults included, lie in the run's folder, and in all texts
+    `{folder}` and `{seed}` stand for it and the seed. Only the chief of several workers has those of Keras that write
+    files.
 
     Raises:
         ExperimentError: a callback cannot be created, cannot work here (see `check_callbacks`), chooses by the test
@@ -55,13 +59,14 @@ def build_callbacks(experiment: Experiment, seed: int, is_chief: bool = True) ->
     callbacks: list[keras.callbacks.Callback] = []
     for where, entry in _entries(experiment):
         arguments = {key: _filled(value, folder, seed) for key, value in entry.arguments.items()}
-        paths = [key for key in PATHS if isinstance(arguments.get(key), str)] if entry.module is None else []
+        paths = _paths(entry, where) if entry.module is None else {}
         if paths and not is_chief:
             continue
-        for key in paths:
-            path = folder.path / arguments[key]
-            if path.parent == folder.path and path.name in OWN_FILES:
-                raise ExperimentError(f"{where}: {entry}: {key}: {path.name} is a file of the run itself; name another")
+        for key, text in paths.items():
+            filled = _filled(text, folder, seed)
+            path = Path(filled) if text.startswith("{folder}") else folder.path / filled
+            if _is_of_a_run(path, folder):
+                raise ExperimentError(f"{where}: {entry}: {key}: {text} is a file of the run itself; name another")
             arguments[key] = str(path)
         try:
             with no_exit(str(entry)):
@@ -101,6 +106,24 @@ def _class_of(entry: CallbackEntry, where: str) -> Any:
     if not _is_callback(found := getattr(module, entry.name, None)):
         raise ExperimentError(f"{where}: {entry.module} has no subclass of keras.callbacks.Callback {entry.name!r}")
     return found
+
+
+def _paths(entry: CallbackEntry, where: str) -> dict[str, str]:
+    """Return the paths among the arguments of a callback of Keras, as they are written or by default."""
+    defaults = {key: value.default for key, value in inspect.signature(_class_of(entry, where)).parameters.items()}
+    arguments = defaults | entry.arguments
+    return {key: arguments[key] for key in PATHS if isinstance(arguments.get(key), str)}
+
+
+def _is_of_a_run(path: Path, folder: RunFolder) -> bool:
+    """Whether a run in the same logdir writes a file of this path; on some file systems, case does not matter."""
+    logdir, target = (Path(os.path.realpath(each).casefold()) for each in (folder.path.parent.parent, path))
+    if not target.is_relative_to(logdir):
+        return False
+    parts = target.relative_to(logdir).parts[2:]  # without name and seed
+    if len(parts) == 1 and any(fnmatch.fnmatchcase(parts[0], pattern) for pattern in (*OWN_FILES, EVENTS)):
+        return True
+    return parts[:1] == (KEPT,)
 
 
 def _is_callback(value: Any) -> bool:
