@@ -145,3 +145,20 @@ def test_hyperparameters_are_those_of_the_grid():
     values = hyperparameters(one, Plan(one, 50_000))
     assert values["schedule.peak"] == values["learning_rate"] == 0.2 and values["nesterov"] is True
     assert json.loads(values["augmentation"]) and values["nothing.here"] == "null" and values["steps"] == 10
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"weight_decay": 0.02}, ("SGD", 0.02)),
+        ({"optimizer": {"name": "SGD", "weight_decay": 0.03}}, ("SGD", 0.03)),
+        ({"optimizer": "Muon"}, ("Muon", 0.004)),
+        ({"optimizer": {"name": "AdamW", "weight_decay": 0.05}}, ("AdamW", 0.05)),
+        ({"optimizer": "AdamW"}, ("AdamW", None)),
+    ],
+)
+def test_hyperparameters_name_the_optimizer_with_its_own_decay(keys, expected):
+    schedule = {"kind": "constant", "learning_rate": 0.1, "duration": 10}
+    one = experiment_from([{"model": "cifar_resnet20", "train_parameters": keys | {"schedule": schedule}}], "file")
+    values = hyperparameters(one, Plan(one, 50_000))
+    assert (values["optimizer"], values.get("weight_decay")) == expected

@@ -7,6 +7,7 @@ import json
 import time
 from typing import Any
 
+from cifarzoo.experiment.optimizers import KerasParameters
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs.results import Results
@@ -15,15 +16,22 @@ from cifarzoo.runs.results import Results
 def hyperparameters(experiment: Experiment, plan: Plan) -> dict[str, Any]:
     """Return what identifies a run in a grid: numbers, text and booleans by key.
 
-    These are model, data set, batch size, weight decay, steps, highest learning rate and precision, and every key that
-    the document's `grid` sets, without "train_parameters." in front. Lists and mappings become JSON.
+    These are model, data set, batch size, optimizer, its weight decay unless it is the default of a class of Keras, steps,
+    highest learning rate and precision, and every key that the document's `grid` sets, without "train_parameters." in
+    front. Lists and mappings become JSON.
     """
     parameters = experiment.train_parameters
+    optimizer = parameters.optimizer
+    if isinstance(optimizer, KerasParameters):
+        decay = optimizer.arguments.get("weight_decay")
+    else:
+        decay = (optimizer or parameters).weight_decay
     values: dict[str, Any] = {
         "model": experiment.model,
         "dataset": experiment.dataset_name,
         "batch_size": parameters.batch_size,
-        "weight_decay": parameters.weight_decay,
+        "optimizer": optimizer.name if optimizer else "SGD",
+        **({} if decay is None else {"weight_decay": decay}),
         "steps": plan.total,
         "learning_rate": float(max(plan.rates(0, plan.total))),
         "precision": experiment.precision,
