@@ -73,11 +73,27 @@ def test_it_stops_after_patience_without_improvement(values, patience, min_delta
     assert other.meta() == watch.meta() and np.array_equal(other.best_weights, watch.best_weights)
 
 
+def test_it_watches_once_images_have_their_full_size():
+    """The last of the smaller images is in step 6, so the validation after it says nothing yet."""
+    stages = [{"size": 8, "until": 4}, {"size": 16, "until": 6}]
+    one = experiment(progressive_resizing=stages, early_stopping={"patience": 3}, best_weights="val_error")
+    watch = Watch(one.train_parameters, Plan(one, 9000))
+    for step, value in ((3, 0.5), (6, 0.5), (9, 5)):
+        watch.see(step, {"error": value}, lambda: [np.zeros(1)])
+        assert not watch.stops and bool(watch.best) == (step == 9)
+    watch.see(12, {"error": 6}, lambda: [np.zeros(1)])
+    assert watch.stops and watch.best == {"value": 5, "step": 9}
+
+
 @pytest.mark.parametrize(
     "parameters, message",
     [
         ({"early_stopping": {}}, "early_stopping.patience: missing, but required"),
         ({"early_stopping": {"patience": 0}}, "early_stopping.patience: expected 1 to 39 steps, .*, got 0"),
+        (
+            {"early_stopping": {"patience": 20}, "progressive_resizing": [{"size": 16, "until": 20}]},
+            "patience: expected 1 to 19 steps, as training has 40, 20 of them on smaller images, got 20",
+        ),
         ({"early_stopping": {"patience": "1 epochs"}}, "expected 1 to 39 steps, as training has 40, got 281"),
         (
             {"early_stopping": {"patience": 3, "monitor": "loss"}},

@@ -21,12 +21,13 @@ class Plan:
         total: Steps of the whole run.
         images, full_size: As passed.
         log, val, checkpoint: Steps between two logs, validations and checkpoints.
+        full_size_start: The first step with images of full size.
         patience: Steps without improvement after which training stops early; 0 without early stopping.
         kept: The steps after which the measured weights are kept.
 
     Raises:
         ExperimentError: parts of the schedule contradict each other, it has more steps than int32 can count, or
-            progressive resizing, Lookahead early stopping or kept weights do not fit into the run's length.
+            progressive resizing, Lookahead, early stopping or kept weights do not fit into the run's length.
         TrainingError: the schedule has no step.
     """
 
@@ -55,15 +56,18 @@ class Plan:
             self._sizes.check(self.total)
         except ValueError as failure:
             raise ExperimentError(f"{location}: train_parameters.progressive_resizing: {failure}") from None
+        self.full_size_start = self._sizes.full_size_start
         try:
             self.kept = KeptSteps(parameters.keep, self._lengths, self.total)
         except ValueError as failure:
             raise ExperimentError(f"{location}: train_parameters.keep.{failure}") from None
         self.patience = self._lengths(parameters.early_stopping.patience) if parameters.early_stopping else 0
-        if parameters.early_stopping and not 1 <= self.patience < self.total:
+        longest = self.total - self.full_size_start - 1
+        if parameters.early_stopping and not 1 <= self.patience <= longest:
+            smaller = f", {self.full_size_start} of them on smaller images" if self.full_size_start else ""
             raise ExperimentError(
-                f"{location}: train_parameters.early_stopping.patience: expected 1 to {self.total - 1} steps, as "
-                f"training has {self.total}, got {self.patience}"
+                f"{location}: train_parameters.early_stopping.patience: expected 1 to {longest} steps, as training has "
+                f"{self.total}{smaller}, got {self.patience}"
             )
         if (lookahead := parameters.lookahead) and self._lengths(lookahead.start) + lookahead.interval > self.total:
             raise ExperimentError(

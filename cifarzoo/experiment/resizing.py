@@ -56,6 +56,11 @@ class ImageSizes:
         """Return the height and width of the images at a step, in pixels."""
         return next((size for size, end in zip(self._sizes, self._ends, strict=True) if step < end), self._full_size)
 
+    @property
+    def full_size_start(self) -> int:
+        """The first step with images of full size."""
+        return self._ends[-1] if self._ends else 0
+
     def next_change(self, step: int) -> int | None:
         """Return the first step after `step` at which the size changes, or None."""
         return next((end for end in self._ends if step < end), None)

@@ -16,9 +16,9 @@ from cifarzoo.runs.results import Results
 def hyperparameters(experiment: Experiment, plan: Plan) -> dict[str, Any]:
     """Return what identifies a run in a grid: numbers, text and booleans by key.
 
-    These are model, data set, batch size, optimizer, its weight decay unless it is the default of a class of Keras, steps,
-    highest learning rate and precision, and every key that the document's `grid` sets, without "train_parameters." in
-    front. Lists and mappings become JSON.
+    These are model, data set, batch size, optimizer, its weight decay unless it is the default of a class of Keras,
+    steps, highest learning rate and precision, and every key that the document's `grid` sets, without
+    "train_parameters." in front. Lists and mappings become JSON.
     """
     parameters = experiment.train_parameters
     optimizer = parameters.optimizer

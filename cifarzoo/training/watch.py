@@ -17,6 +17,9 @@ BEST = "best"
 class Watch:
     """What `early_stopping` and `best_weights` need to know about the validations so far.
 
+    Those before the first step on images of full size do not count: the network is measured on such images, on which it
+    may not improve while it is trained on smaller ones.
+
     Args:
         parameters: The experiment's.
         plan: The run's plan.
@@ -29,6 +32,7 @@ class Watch:
 
     def __init__(self, parameters: TrainParameters, plan: Plan):
         self._early, self._monitor, self._patience = parameters.early_stopping, parameters.best_weights, plan.patience
+        self._start = plan.full_size_start
         self.stops = False
         self.best: dict[str, Any] | None = None
         self.best_weights: list[np.ndarray] = []
@@ -42,6 +46,8 @@ class Watch:
             metrics: What `classification_metrics` returned.
             weights: Function that returns copies of the measured weights.
         """
+        if step <= self._start:
+            return
         if early := self._early:
             value = metrics[METRICS[early.monitor]]
             if self._improved is None or value < self._improved["value"] - early.min_delta:
