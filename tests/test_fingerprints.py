@@ -7,7 +7,9 @@
 import json
 from pathlib import Path
 
-from cifarzoo.experiment.files import read_experiments
+import pytest
+
+from cifarzoo.experiment.files import experiment_from, read_experiments
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.publishing.wanted import read_rows
 
@@ -46,6 +48,36 @@ def test_fingerprints_of_shipped_experiments_are_unchanged():
             assert set(expected) <= set(current[file]), file
         else:
             assert {name: current[file].get(name) for name in expected} == expected, file
+
+
+@pytest.mark.parametrize(
+    ("brief", "spelled_out"),
+    [
+        ({"optimizer": "Muon"}, {"optimizer": {"name": "Muon", "momentum": 0.95, "rest": {"name": "AdamW"}}}),
+        ({"optimizer": "AdamW"}, {"optimizer": {"name": "AdamW", "decay_all": False}}),
+        ({"keep": [{"epochs": 1}]}, {"keep": {"at": [{"epochs": 1}], "at_most": "2 GB"}}),
+        ({"early_stopping": {"patience": 9}}, {"early_stopping": {"patience": {"steps": 9}, "min_delta": 0}}),
+    ],
+)
+def test_defaults_in_sections_are_left_out(brief, spelled_out):
+    """So that a key that one of them gets later leaves the fingerprints of its runs as they are."""
+    (key,) = brief
+
+    def decisive(parameters, temperature):
+        schedule = {"kind": "constant", "learning_rate": 0.1, "duration": 10}
+        document = {
+            "model": "cifar_resnet20",
+            "train_split": "train45k",
+            "val_split": "validation",
+            "teacher": {"model": "resnet20", **temperature},
+            "train_parameters": parameters | {"schedule": schedule},
+        }
+        return experiment_from([document], "file").decisive()
+
+    one, other = decisive(brief, {}), decisive(spelled_out, {"temperature": 4.0, "views": None})
+    assert one == other and one["teacher"] == {"model": "resnet20"}
+    expected = {"optimizer": {"name"}, "keep": {"at"}, "early_stopping": {"patience"}}[key]
+    assert set(one["train_parameters"][key]) in (expected, {*expected, "rest"})
 
 
 if __name__ == "__main__":

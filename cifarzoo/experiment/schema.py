@@ -20,6 +20,7 @@ from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.data.info import info
 from cifarzoo.data.own_data import DatasetSource
 from cifarzoo.experiment.callbacks import CallbackSetting
+from cifarzoo.experiment.fingerprints import decisive
 from cifarzoo.experiment.hints import HINTS, SEED_ARGUMENTS, SEED_MODEL_PARAMETERS, SEED_MODULES
 from cifarzoo.experiment.labels import Drop, Labels
 from cifarzoo.experiment.optimizers import SGD_KEYS
@@ -267,30 +268,5 @@ class Experiment(Strict):
         return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()
 
     def decisive(self) -> dict[str, Any]:
-        """Return every setting that affects results, as plain data.
-
-        Keys at their default are left out, so that a new key with a default leaves old runs valid.
-        """
-        document, default = self.resolved(), Experiment.model_construct(model="").resolved()
-        if not isinstance(self.dataset, str):
-            document["dataset"] = self.dataset.decisive()
-        # Runs may move: neither the distribution nor the engine changes more than rounding.
-        for key in (
-            "description",
-            "seeds",
-            "seeds_at_once",
-            "skip_error_test",
-            "data_dir",
-            "distribution",
-            "backend",
-            "xla",
-        ):
-            document.pop(key)
-        for key in ("logdir", "checkpoint_interval", "steps_per_call", "eval_batch_size", "train_metrics"):
-            document["train_parameters"].pop(key)
-        if keep := document["train_parameters"]["keep"]:
-            keep.pop("at_most")
-        for section, usual in ((document["train_parameters"], default["train_parameters"]), (document, default)):
-            for key in [key for key, value in section.items() if value == usual[key]]:
-                section.pop(key)
-        return document
+        """Return every setting that affects results, as plain data."""
+        return decisive(self)
