@@ -24,8 +24,8 @@ def built(monkeypatch):
 
     def measure(job):
         seen.append(job.experiment.model)
-        estimate._fresh_model(job, 0)
-        return Cost(10**10 // 6, 271_098, 1e12)
+        model = estimate._fresh_model(job, 0)
+        return Cost(10**10 // 6, 271_098, 1e12, file_size=estimate.weight_file_size(model))
 
     monkeypatch.setattr(estimate, "_measure_prediction", measure)
     monkeypatch.setattr(estimate, "probe", lambda *device: 1e12)
@@ -67,6 +67,15 @@ def test_errors_name_the_document_and_the_others_follow(tmp_path, capsys, built)
     assert "warning: train_parameters.ema_decay: 0.99999 over 64000 steps leaves 53 % of the initial weights" in out
     assert "0.999928 leaves 1 %" in out
     assert out.splitlines()[-1] == "# total: 2 runs, about 46 h one after another"
+
+
+def test_kept_files_have_the_size_that_the_check_before_training_counts(tmp_path, capsys, built):
+    text = "model: cifar_resnet20\ntrain_parameters: {schedule: {kind: constant, learning_rate: 0.1, duration: %d}, "
+    _, out, _ = plan(tmp_path, capsys, text % 760 + "keep: {every: 1}}\n")
+    assert "# keeps 760 files of about 1.35 MB, 1.03 GB per run\n# warning: will not be trained: train_param" in out
+    assert "760 files of 1.35 MB are 1.03 GB per run, more than at_most, 1 GB; keep fewer" in out
+    _, out, _ = plan(tmp_path, capsys, text % 690 + "keep: {every: 1}}\n")
+    assert "# keeps 690 files" in out and "will not be trained" not in out
 
 
 @pytest.mark.parametrize(

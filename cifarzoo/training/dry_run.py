@@ -1,4 +1,4 @@
-"""Print what `cifarzoo train` would do: resolved settings, steps, arithmetic and hours. Needs no data set."""
+"""Print what `cifarzoo train` would do: resolved settings, steps, arithmetic and hours. Needs no built-in data set."""
 
 import sys
 from typing import Any
@@ -13,6 +13,7 @@ from cifarzoo.experiment.schema import Experiment
 from cifarzoo.training.checks import average_warning
 from cifarzoo.training.estimate import Cost, Costs, without_others
 from cifarzoo.training.job import Job, prepare
+from cifarzoo.training.keeping import kept_size_problem
 from cifarzoo.training.teacher_files import is_yet_to_be_trained
 
 
@@ -73,10 +74,10 @@ def _describe(experiment: Experiment, job: Job, cost: Cost) -> str:
     )
     lines = [size, time]
     if plan.kept:
-        each = 4 * cost.parameters
-        lines.append(
-            f"keeps {len(plan.kept)} files of about {size_text(each)}, {size_text(len(plan.kept) * each)} per run"
-        )
+        each, count = cost.file_size, len(plan.kept)
+        lines.append(f"keeps {count} files of about {size_text(each)}, {size_text(count * each)} per run")
+        if problem := kept_size_problem(experiment, plan, each):
+            lines.append(f"warning: will not be trained: {problem}")
     if warning := average_warning(experiment, plan):
         lines.append("warning: " + warning.removeprefix(f"{experiment.location}: "))
     if is_yet_to_be_trained(experiment):

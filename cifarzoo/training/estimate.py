@@ -20,6 +20,7 @@ from cifarzoo.training import engines
 from cifarzoo.training.build import build_model
 from cifarzoo.training.engines.cluster import is_described
 from cifarzoo.training.job import Job, prepare
+from cifarzoo.training.keeping import weight_file_size
 from cifarzoo.training.resolve_auto import on_accelerator
 from cifarzoo.training.teacher_files import is_yet_to_be_trained
 
@@ -120,7 +121,8 @@ def _resnet20(precision: str, distribution: str) -> Job:
 class Cost(NamedTuple):
     """What a network costs: multiply-accumulates per image, number of weights, operations per second in training.
 
-    And of its teachers: multiply-accumulates per image, and operations per second of their prediction.
+    And of its teachers: multiply-accumulates per image, and operations per second of their prediction. Last, the size
+    of a file of its weights in bytes.
     """
 
     macs: int
@@ -128,6 +130,7 @@ class Cost(NamedTuple):
     rate: float
     teacher_macs: int = 0
     teacher_rate: float = 1.0
+    file_size: int = 0
 
     def hours(self, job: Job) -> float:
         """Return how long a run takes."""
@@ -190,7 +193,7 @@ def _measure_prediction(job: Job) -> Cost:
     dataset = _stand_in(job)
     with without_tensorflow():
         model = _fresh_model(job, 0)
-        multiply_accumulates, parameters = macs(model), model.count_params()
+        multiply_accumulates, parameters, file_size = macs(model), model.count_params(), weight_file_size(model)
         if is_yet_to_be_trained(job.experiment):
             parts = dataclasses.replace(parts, teacher=None)
         teacher_macs = parts.teacher.macs if parts.teacher else 0
@@ -209,7 +212,7 @@ def _measure_prediction(job: Job) -> Cost:
         teacher_rate = 1.0
         if teacher := engine.teacher:
             teacher_rate = 2 * teacher_macs * len(few.train) / _shortest(lambda: teacher.logits("train"))
-    return Cost(multiply_accumulates, parameters, rate, teacher_macs, teacher_rate)
+    return Cost(multiply_accumulates, parameters, rate, teacher_macs, teacher_rate, file_size)
 
 
 def _shortest(predict: Callable[[], object]) -> float:

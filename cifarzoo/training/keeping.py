@@ -19,15 +19,25 @@ def check_kept_size(experiment: Experiment, plan: Plan, model: keras.Model) -> N
     Raises:
         ExperimentError: they take more; the message has the numbers.
     """
-    if not (keep := experiment.train_parameters.keep):
-        return
-    each = weight_file_size(model)
-    total = len(plan.kept) * each
-    if total > keep.at_most:
-        raise ExperimentError(
-            f"{experiment.location}: train_parameters.keep: {len(plan.kept)} files of {size_text(each)} are "
-            f"{size_text(total)} per run, more than at_most, {size_text(keep.at_most)}; keep fewer or raise at_most"
-        )
+    if problem := kept_size_problem(experiment, plan, weight_file_size(model)):
+        raise ExperimentError(f"{experiment.location}: {problem}")
+
+
+def kept_size_problem(experiment: Experiment, plan: Plan, file_size: int) -> str | None:
+    """Return a line if the weights that a run will keep take more than `at_most` of its `keep`, else None.
+
+    Args:
+        experiment: The experiment.
+        plan: Its plan.
+        file_size: Bytes of each file, see `weight_file_size`.
+    """
+    keep, total = experiment.train_parameters.keep, len(plan.kept) * file_size
+    if not keep or total <= keep.at_most:
+        return None
+    return (
+        f"train_parameters.keep: {len(plan.kept)} files of {size_text(file_size)} are {size_text(total)} per run, more "
+        f"than at_most, {size_text(keep.at_most)}; keep fewer or raise at_most"
+    )
 
 
 def weight_file_size(model: keras.Model) -> int:
