@@ -251,6 +251,12 @@ def test_what_does_not_combine(parameters, message):
         ("no_such_module.Adam", "cannot import 'no_such_module' (ModuleNotFoundError: No module named"),
         ("json.Adam", "json has no class 'Adam'"),
         ("json.JSONDecoder", "json.JSONDecoder is not a class derived from keras.optimizers.Optimizer"),
+        ({"name": "Adam", "amsgrad": "no"}, "Adam: amsgrad: expected true or false, got 'no'"),
+        ({"name": "Adam", "beta_1": True}, "Adam: beta_1: expected a number, got true"),
+        ({"name": "Adam", "beta_1": 1.5}, "Adam: beta_1: expected a number from 0 to less than 1, got 1.5"),
+        ({"name": "AdamW", "weight_decay": "0.1"}, "AdamW: weight_decay: expected a number, got '0.1'"),
+        ({"name": "AdamW", "clipnorm": -1}, "AdamW: clipnorm: expected a positive number, got -1"),
+        ("test_keras_optimizers.OfMatrices", "test_keras_optimizers.OfMatrices: ValueError: "),
         ({"name": "Muon", "rest": {"name": "Adam", "beta1": 1}}, "Adam has no argument 'beta1'; did you mean beta_1?"),
     ],
 )
@@ -279,6 +285,13 @@ class Noisy(keras.optimizers.Optimizer):
 class OfKeras(Noisy):
     def noise(self, shape):
         return keras.random.normal(shape)
+
+
+class OfMatrices(Noisy):
+    def noise(self, shape):
+        if len(shape) > 2:
+            raise ValueError("no convolutions")
+        return ops.zeros(shape)
 
 
 class OfNumPy(Noisy):

@@ -114,6 +114,20 @@ def test_depthwise_kernels_belong_to_the_rest():
     assert Muon(SGD()).chosen(variables) == [3]
 
 
+@pytest.mark.parametrize("rule", [SGD(), Muon(SGD()), Muon(KerasRule("Adam")), KerasRule("Adam")], ids=repr)
+def test_constraints_of_layers_hold_under_every_optimizer(rule):
+    norm = keras.constraints.MaxNorm(0.5)
+    layers = [keras.layers.Dense(3, kernel_constraint=norm) for _ in range(2)]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    bound = rule.bind(model.trainable_variables, model)
+    weights = [keras.ops.ones_like(variable.value) for variable in model.trainable_variables]
+    slots = [keras.ops.convert_to_tensor(value) for value in bound.slots.values()]
+    new, _, _ = bound.update(weights, weights, slots, 0.01, 0)
+    for weight in new:
+        norms = np.linalg.norm(np.asarray(weight), axis=0)
+        assert np.all(norms < 0.51) if len(weight.shape) > 1 else np.all(norms > 0.51)
+
+
 @pytest.mark.parametrize(
     ("exclude", "message"),
     [

@@ -17,10 +17,14 @@ from cifarzoo.errors import ExperimentError, summarize
 from cifarzoo.experiment.optimizers import REFUSED
 from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.keras_internals.pure_optimizers import pure
+from cifarzoo.strict_yaml import excerpt
 from cifarzoo.training.optimizers.norms import clipped
 from cifarzoo.training.optimizers.rule import Bound
 
 KEY = "train_parameters.optimizer"
+# Arguments of Keras' optimizers: shares of what they remember, and bounds of gradients.
+SHARES = ("beta_1", "beta_2", "momentum", "rho")
+CLIPS = ("clipnorm", "clipvalue")
 RANDOM_NUMBERS = (
     "random numbers come from keras.random with a keras.random.SeedGenerator as an attribute of the optimizer"
 )
@@ -53,12 +57,12 @@ class KerasRule:
     clip_norm: float = 0.0
 
     def check(self) -> None:
-        """Check that the class exists, takes the arguments, and can update a kernel and a bias with them.
+        """Check that the class exists, takes the arguments, and can update kernels and a bias with them.
 
         Raises:
             ExperimentError: it does not or cannot, or what it computes depends on more than the state of a run.
         """
-        variables = [keras.Variable(np.ones(shape), dtype="float32") for shape in ((2, 2), (2,))]
+        variables = [keras.Variable(np.ones(shape), dtype="float32") for shape in ((3, 3, 2, 2), (2, 2), (2,))]
         bound, weights = self.bind(variables), [ops.convert_to_tensor(variable) for variable in variables]
         slots = [ops.convert_to_tensor(value) for value in bound.slots.values()]
         try:
@@ -81,6 +85,10 @@ class KerasRule:
                     near = difflib.get_close_matches(key, names, n=1)
                     advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}"
                     raise ExperimentError(f"{KEY}: {self.name} has no argument {key!r:.60}; {advice}")
+        for key, value in self.arguments.items():
+            default = known[key].default if key in known else None
+            if expected := _misfit(key, value, default, kind.__module__.startswith("keras.")):
+                raise ExperimentError(f"{KEY}: {self.name}: {key}: expected {expected}, got {excerpt(value)}")
         try:
             return pure(kind)(learning_rate=rate, **self.arguments)
         except ExperimentError:
@@ -125,6 +133,23 @@ class KerasRule:
 
         slots = {f"slots/{n:04d}": v.value for n, v in enumerate(slot_variables)}
         return Bound(slots | {f"generators/{n:04d}": v.value for n, v in enumerate(seeds)}, update)
+
+
+def _misfit(key: str, value: Any, default: Any, is_of_keras: bool) -> str:
+    """Return what an argument must be instead of a value that is not of the default's type or range, "" if it fits."""
+    if value is None or isinstance(value, list):
+        return ""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "true or false"
+    if isinstance(default, int | float) or key in (*CLIPS, "weight_decay"):
+        if not is_number:
+            return "a number"
+        if is_of_keras and key in SHARES and not 0 <= value < 1:
+            return "a number from 0 to less than 1"
+        if key in CLIPS and value <= 0:
+            return "a positive number"
+    return ""
 
 
 def _generators(values: Iterable[Any]) -> list[keras.random.SeedGenerator]:

@@ -20,7 +20,7 @@ from keras import ops
 from cifarzoo.errors import ExperimentError
 from cifarzoo.training.optimizers.kernels import classifier_kernels, is_matrix, numbered_names
 from cifarzoo.training.optimizers.norms import clipped
-from cifarzoo.training.optimizers.rule import Bound, Rule, zeros
+from cifarzoo.training.optimizers.rule import Bound, Rule, constrained, zeros
 
 # Coefficients of the polynomial that the reference code iterates.
 A, B, C = 3.4445, -4.7750, 2.0315
@@ -68,6 +68,7 @@ class Muon:
             rate = ops.convert_to_tensor(learning_rate, weights[0].dtype)
             matrices = [weights[n] for n in chosen], [gradients[n] for n in chosen], slots[: len(chosen)]
             moved, new_momenta = self._step(*matrices, rate)
+            moved = constrained(moved, [variables[n] for n in chosen])
             others_moved, others_slots, _ = rest.update(
                 [weights[n] for n in others],
                 [gradients[n] for n in others],

@@ -55,6 +55,15 @@ class Rule(Protocol):
         ...
 
 
+def constrained(weights: Sequence[Any], variables: Sequence[keras.Variable]) -> list:
+    """Return weights as the constraints of their variables want them; Keras' own optimizers do so themselves.
+
+    Such a constraint is `kernel_constraint=keras.constraints.MaxNorm(2)` of a layer.
+    """
+    pairs = zip(weights, variables, strict=True)
+    return [variable.constraint(weight) if variable.constraint else weight for weight, variable in pairs]
+
+
 def zeros(group: str, variables: Sequence[keras.Variable]) -> dict[str, np.ndarray]:
     """Return a slot of zeros for each variable, named "GROUP/NNNN"."""
     return {f"{group}/{n:04d}": np.zeros(v.shape, v.dtype) for n, v in enumerate(variables)}

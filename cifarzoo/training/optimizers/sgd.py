@@ -26,7 +26,7 @@ import keras
 from keras import ops
 
 from cifarzoo.training.optimizers.norms import clipped
-from cifarzoo.training.optimizers.rule import Bound, zeros
+from cifarzoo.training.optimizers.rule import Bound, constrained, zeros
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,15 @@ class SGD:
 
     def bind(self, variables: Sequence[keras.Variable], model: keras.Model | None = None) -> Bound:
         """See `Rule.bind`; the slots are one velocity per variable."""
-        return Bound(zeros("velocities", variables), self.update)
 
-    def update(self, weights, gradients, velocities, learning_rate, step=None):
-        """Return new weights, new velocities and the global norm of the gradients; see `Update`."""
+        def update(weights, gradients, velocities, learning_rate, step):
+            new, velocities, norm = self.update(weights, gradients, velocities, learning_rate)
+            return constrained(new, variables), velocities, norm
+
+        return Bound(zeros("velocities", variables), update)
+
+    def update(self, weights, gradients, velocities, learning_rate):
+        """Return new weights before constraints, new velocities and the global norm of the gradients; see `Update`."""
         gradients, norm = clipped(gradients, self.clip_norm)
         new_weights, new_velocities = [], []
         for weight, gradient, velocity in zip(weights, gradients, velocities, strict=True):
