@@ -530,7 +530,7 @@ def test_experiments_start_from_tags_and_from_files_of_other_classes(tmp_path, c
 def test_runs_describe_their_weights(tmp_path):
     from cifarzoo.experiment.schema import Experiment
     from cifarzoo.training.build import build_model, copy_model
-    from cifarzoo.training.run import describe
+    from cifarzoo.training.run_files import describe
 
     experiment = Experiment(model="cifar_resnet20", dataset="synthetic")
     model = copy_model(build_model(experiment, classes=10, seed=0), seed=0)

@@ -16,8 +16,7 @@ import cifarzoo
 from cifarzoo.errors import CheckpointError, DataError, ExperimentError, ModelError, TrainingError
 from cifarzoo.experiment.recipe_files import recipe_files
 from cifarzoo.experiment.recipes import training_settings
-from cifarzoo.training import callbacks as run_callbacks
-from cifarzoo.training import run as training_run
+from cifarzoo.training import run_callbacks
 
 ROOT = Path(__file__).parent.parent
 
@@ -227,7 +226,7 @@ def test_training_ends_before_it_begins_if_any_worker_says_so_in_on_train_begin(
     def say(workers, topic, *answers):
         return [topic.endswith("on_train_begin")] * len(answers)
 
-    monkeypatch.setattr(training_run, "any_says", say)  # as if another worker's callback had set stop_training
+    monkeypatch.setattr(run_callbacks, "any_says", say)  # as if another worker's callback had set stop_training
     run = cifarzoo.train(small_model(), own_dataset(arrays), logdir=tmp_path, **SHORT)
     assert run.results.steps == 0
 
@@ -242,8 +241,8 @@ def test_on_a_full_disk_the_progress_bar_and_the_users_callbacks_end(tmp_path, a
     def fail(self, logs=None):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(run_callbacks.TensorBoard, "on_train_end", fail)
-    monkeypatch.setattr(run_callbacks.Progress, "on_train_end", lambda self, logs=None: ended.append("bar"))
+    monkeypatch.setattr(default_callbacks.TensorBoard, "on_train_end", fail)
+    monkeypatch.setattr(default_callbacks.Progress, "on_train_end", lambda self, logs=None: ended.append("bar"))
     with pytest.raises(CheckpointError, match="seed0: No space left on device; what the last checkpoint"):
         cifarzoo.train(small_model(), own_dataset(arrays), logdir=tmp_path, callbacks=Own(), **SHORT)
     assert ended == ["bar", "own"]

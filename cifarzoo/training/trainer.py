@@ -1,6 +1,7 @@
 """Train one run, or several seeds side by side, from fresh weights or the last checkpoint to the results.
 
-`run_together` is the loop; `cifarzoo.training.run` holds what one seed does before, during and after it.
+`run_together` is the loop; `cifarzoo.training.run` is what one seed does before, during and after it, with its files,
+measurements and callbacks in `run_files`, `run_measurements` and `run_callbacks`.
 """
 
 import contextlib

@@ -76,6 +76,17 @@ class Watch:
         """Return what a checkpoint keeps as arrays."""
         return {f"{BEST}/{number:04d}": array for number, array in enumerate(self.best_weights)}
 
+    def with_best(self, state: dict[str, np.ndarray], averages: bool) -> dict[str, np.ndarray]:
+        """Return the state of an engine with the best weights, which are then measured again and saved.
+
+        Args:
+            state: What `Engine.state` returned.
+            averages: Whether there are averages, which are replaced as well.
+        """
+        groups = ("weights", "averages") if averages else ("weights",)
+        names = [f"{group}/{number:04d}" for group in groups for number in range(len(self.best_weights))]
+        return state | dict(zip(names, self.best_weights * len(groups), strict=True))
+
     @staticmethod
     def expected_arrays(model: keras.Model) -> dict[str, np.ndarray]:
         """Return arrays with the names, shapes and types of those of a checkpoint with a best validation."""
