@@ -16,6 +16,7 @@ import cifarzoo
 from cifarzoo.errors import CheckpointError, DataError, ExperimentError, ModelError, TrainingError
 from cifarzoo.experiment.recipe_files import recipe_files
 from cifarzoo.experiment.recipes import training_settings
+from cifarzoo.training import callbacks as default_callbacks
 from cifarzoo.training import run_callbacks
 
 ROOT = Path(__file__).parent.parent

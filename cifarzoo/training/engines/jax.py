@@ -32,7 +32,7 @@ from cifarzoo.training.engines.jax_program import Program
 from cifarzoo.training.engines.jax_teacher import JaxTeacher
 from cifarzoo.training.engines.seeds import SeedGroup
 from cifarzoo.training.parts import Parts
-from cifarzoo.training.step import State, VariableOrder, objective, train_step
+from cifarzoo.training.step import Batch, State, TrainStep, VariableOrder
 
 # As whoever started the process set it. JAX adds the attributes of its configuration while it runs.
 ENABLE_X64 = jax.config.jax_enable_x64  # type: ignore[attr-defined]
@@ -106,9 +106,7 @@ class JaxEngine:
         with arithmetic(parts.precision):
             optimizer = parts.optimizer.bind(self.model.trainable_variables, self.model)
         self._order = VariableOrder(self.model, optimizer.slots)
-        self._one_step = functools.partial(
-            train_step, parts, self.model, optimizer, self._order, self._differentiate, _after
-        )
+        self._one_step = TrainStep(parts, self.model, optimizer, self._order, self._differentiate, _after)
         trainable = [self._put(v.value) for v in self.model.trainable_variables]
         self._state = State(
             trainable=trainable,
@@ -148,15 +146,14 @@ class JaxEngine:
         indices = jax.lax.with_sharding_constraint(indices, self._sharded)
         epoch = (step * self.parts.batch_size + slots[:, None]) // len(images)
         draws = Draws(seed, step, slots, epoch, indices)
-        batch = images[indices], labels[indices], size
+        batch = Batch(images[indices], labels[indices], size)
         with arithmetic(self.parts.precision):
             return self._one_step(state, batch, draws, step, learning_rate, lessons)
 
-    def _differentiate(self, trainable, others, *batch):
-        """Compute the gradients of `objective`, and its second result."""
-        function = functools.partial(objective, self.parts, self.model)
+    def _differentiate(self, objective, trainable, others, *batch):
+        """Compute the gradients of an objective, and its second result."""
         with fast_paths(self.model, training=True):
-            return jax.grad(function, has_aux=True)(trainable, others, *batch)
+            return jax.grad(objective, has_aux=True)(trainable, others, *batch)
 
     # ------------------------------------------------------------------------------------------------ evaluation
 

@@ -26,7 +26,7 @@ from cifarzoo.training.engines.interface import SUMS, named_sums
 from cifarzoo.training.engines.strategies import get_strategy
 from cifarzoo.training.engines.tensorflow_teacher import TensorFlowTeacher
 from cifarzoo.training.parts import Parts
-from cifarzoo.training.step import State, VariableOrder, objective, train_step
+from cifarzoo.training.step import Batch, State, TrainStep, VariableOrder
 
 
 def join_cluster(distribution: str) -> None:
@@ -98,9 +98,7 @@ class TensorFlowEngine:
                 averages=[_slot(v.value) for v in self.model.weights] if parts.averaging else [],
             )
         self._order = VariableOrder(self.model, optimizer.slots)
-        self._one_step = functools.partial(
-            train_step, parts, self.model, optimizer, self._order, self._differentiate, _after
-        )
+        self._one_step = TrainStep(parts, self.model, optimizer, self._order, self._differentiate, _after)
         self._spread_random_states()
         self._splits: dict[str, tuple] = {}
         # Nothing here is for autograph, which would only convert it all again in every process.
@@ -150,18 +148,18 @@ class TensorFlowEngine:
         slots, indices = self.share(indices)
         epoch = (step * self._parts.batch_size + slots[:, None]) // images.shape[0]
         draws = Draws(self.seed, step, slots, epoch, indices)
-        batch = tf.gather(images, indices), tf.gather(labels, indices), size
+        batch = Batch(tf.gather(images, indices), tf.gather(labels, indices), size)
         state, sums = self._one_step(_values(self._variables), batch, draws, step, learning_rate, lessons)
         for variables, values in zip(self._variables, state, strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
         return sums
 
-    def _differentiate(self, trainable, others, *batch):
-        """Compute the gradients of `objective`, and its second result, as means over all replicas."""
+    def _differentiate(self, objective, trainable, others, *batch):
+        """Compute the gradients of an objective, and its second result, as means over all replicas."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trainable)
-            total, (loss, error, others) = objective(self._parts, self.model, trainable, others, *batch)
+            total, (loss, error, others) = objective(trainable, others, *batch)
         gradients = tape.gradient(total, trainable)
         if self.replicas > 1:
             replica = tf.distribute.get_replica_context()
