@@ -22,6 +22,7 @@ from cifarzoo.experiment.grids import varied_keys
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.sharding import Shard, describe_shard, parse_shard, runs_of
 from cifarzoo.training.hparams import hyperparameters
+from cifarzoo.training.outcomes import Outcome, exit_status
 
 GRID = """
 module: tiny_models
@@ -74,8 +75,22 @@ def test_a_part_is_described_in_one_line():
     assert describe_shard(Shard(8, 8), [], whole) == "shard 8/8: 0 of 20 runs"
 
 
+def test_the_exit_status_says_whether_to_try_again():
+    (one,) = experiments([0])
+
+    def status(*states):
+        errors = {"finished": None}
+        return exit_status([Outcome(one, 0, error=errors.get(state, "why"), state=state) for state in states])
+
+    assert status("finished", "finished") == status() == 0
+    assert status("finished", "failed") == status("failed", "not started") == 1
+    assert status("stopped", "not started") == status("failed", "stopped") == 75
+
+
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
-@pytest.mark.parametrize("status, restarts, requeued", [(0, "", False), (1, "", True), (1, "10", False)])
+@pytest.mark.parametrize(
+    "status, restarts, requeued", [(0, "", False), (75, "", True), (143, "", True), (75, "10", False), (1, "", False)]
+)
 def test_the_slurm_script_queues_a_part_that_was_stopped(tmp_path, status, restarts, requeued):
     """With stand-ins for Slurm's commands that note their arguments."""
     page = (Path(__file__).parent.parent / "docs" / "sweeps.md").read_text(encoding="utf-8")

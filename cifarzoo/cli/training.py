@@ -63,12 +63,15 @@ def train(
     form: Format = "",
     debug: Debug = False,
 ) -> None:
-    """Train every experiment of a file, after a quick check of all of them."""
+    """Train every experiment of a file, after a quick check of all of them.
+
+    The exit status is 1 if a run failed, and 75 if the batch was stopped and saved, so that the same command goes on.
+    """
     from cifarzoo.experiment.files import only_matching, quickstart_experiment, read_experiments
     from cifarzoo.training import runner
 
     if quickstart:
-        refuse(context, "--quickstart", "file only")
+        refuse(context, "--quickstart", "file only shard")
     if dry_run:
         refuse(context, "--dry-run", "eval_")
     if file == DEFAULT_FILE and not quickstart and not file.exists():
@@ -101,11 +104,11 @@ def train(
         print_rows(rows, columns_of(rows), form)
         return
     outcomes = runner.run_all(experiments)
-    from cifarzoo.training.outcomes import result_rows, with_others
+    from cifarzoo.training.outcomes import exit_status, result_rows, with_others
 
     print_rows(result_rows(with_others(outcomes, everything)), RESULT_COLUMNS, form, title="Runs")
-    if any(outcome.error for outcome in outcomes):
-        raise typer.Exit(1)
+    if status := exit_status(outcomes):
+        raise typer.Exit(status)
 
 
 @commands.command()

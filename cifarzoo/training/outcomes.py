@@ -48,6 +48,17 @@ class Outcome:
         return cls(experiment, seed, error=line, state="stopped" if isinstance(result, Interrupted) else "failed")
 
 
+# Exit status of a batch that was stopped and saved: EX_TEMPFAIL of sysexits.h, "try again".
+STOPPED = 75
+
+
+def exit_status(outcomes: Sequence[Outcome]) -> int:
+    """Return the exit status of a batch: 0, `STOPPED` if the same command goes on with it, 1 if runs failed."""
+    if any(outcome.state == "stopped" for outcome in outcomes):
+        return STOPPED
+    return int(any(outcome.error for outcome in outcomes))
+
+
 class Outcomes(list[Outcome]):
     """The outcomes of a batch; a notebook shows them as a table."""
 
