@@ -11,7 +11,8 @@ from test_optimizer import RATES
 
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.files import experiment_from
-from cifarzoo.experiment.optimizers import KERAS_OPTIMIZERS, WRAPPERS
+from cifarzoo.experiment.merging import apply_override
+from cifarzoo.experiment.optimizers import KERAS_OPTIMIZERS, WRAPPERS, SGDParameters
 from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.training.build import build_optimizer
 from cifarzoo.training.optimizers.keras_rule import KerasRule
@@ -340,6 +341,22 @@ def test_an_optimizer_replaces_the_sgd_of_a_recipe():
     assert other.optimizer.arguments == {}
     sgd = experiment_from([*layers, {"train_parameters": {"optimizer": None, "momentum": 0.5}}], "").train_parameters
     assert build_optimizer(experiment_from([{"model": "a", "train_parameters": sgd.model_dump()}], "")).momentum == 0.5
+
+
+def test_sgd_takes_over_the_sgd_of_a_recipe():
+    recipe = {"model": "a", "train_parameters": {"momentum": 0.95, "weight_decay": 5e-4, "nesterov": True}}
+    section = {"name": "SGD", "nesterov": False}
+    expected = SGDParameters(name="SGD", momentum=0.95, weight_decay=5e-4, nesterov=False)
+    changed = {"model": "a", "train_parameters": dict(recipe["train_parameters"])}
+    apply_override(changed, "train_parameters.optimizer={name: SGD, nesterov: false}")
+    for layers in ([recipe, {"train_parameters": {"optimizer": section}}], [changed]):
+        assert experiment_from(layers, "").train_parameters.optimizer == expected
+
+
+def test_an_argument_of_a_bare_name_is_set():
+    document = {"train_parameters": {"optimizer": "AdamW"}}
+    apply_override(document, "train_parameters.optimizer.weight_decay=0.2")
+    assert document == {"train_parameters": {"optimizer": {"name": "AdamW", "weight_decay": 0.2}}}
 
 
 def test_sgd_in_the_section_is_the_sgd_without_it():

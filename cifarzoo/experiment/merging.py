@@ -18,9 +18,12 @@ def merge(base: dict, top: dict) -> dict:
     """Return `base` with the keys of `top` laid over it.
 
     Nested mappings are merged, except that a schedule of another kind, an optimizer of another name, a duration and
-    labels of another source replace those below. An optimizer also replaces the keys of SGD that are below it.
+    labels of another source replace those below. An optimizer also replaces the keys of SGD that are below it; if it is
+    SGD itself, it takes them over.
     """
-    merged = _without_sgd(base) if top.get("optimizer") else dict(base)
+    merged = dict(base)
+    if top.get("optimizer"):
+        merged, top = _without_sgd(base), top | {"optimizer": _with_sgd_of(base, top["optimizer"])}
     for key, value in top.items():
         below = merged.get(key)
         both = isinstance(value, dict) and isinstance(below, dict) and not _replaces(key, value, below)
@@ -40,6 +43,15 @@ def _replaces(key: str, value: dict, below: dict) -> bool:
 def _without_sgd(parameters: dict) -> dict:
     """Return `train_parameters` without the keys of SGD."""
     return {key: value for key, value in parameters.items() if key not in SGD_KEYS}
+
+
+def _with_sgd_of(parameters: dict, optimizer: Any) -> Any:
+    """Return an optimizer; if it is SGD, with the keys of SGD in `train_parameters` that it does not have."""
+    if optimizer == "SGD":
+        optimizer = {"name": "SGD"}
+    if not (isinstance(optimizer, dict) and optimizer.get("name") == "SGD"):
+        return optimizer
+    return {key: value for key, value in parameters.items() if key in SGD_KEYS} | optimizer
 
 
 def flatten(tree: Any, lists: bool = False, prefix: str = "") -> dict[str, Any]:
@@ -75,10 +87,13 @@ def apply_override(document: dict, override: str) -> None:
         raise ExperimentError(f"{option}: a key has at most {MAX_SECTIONS + 1} parts")
     target = document
     for section in sections:
+        if section == "optimizer" and isinstance(target.get(section), str):
+            target[section] = {"name": target[section]}  # a bare name is a section without arguments
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
             raise ExperimentError(f"{option}: {quoted(section)} is not a section")
     target[last] = parse(value, option)
     if key == "train_parameters.optimizer" and target[last]:
+        target[last] = _with_sgd_of(target, target[last])
         for of_sgd in SGD_KEYS:
             target.pop(of_sgd, None)
