@@ -69,7 +69,7 @@ class SGDParameters(Strict):
 
     @property
     def modules(self) -> list[str]:
-        """None."""
+        """The user's modules that it imports: there are none."""
         return []
 
 
