@@ -19,7 +19,7 @@ from cifarzoo.metrics import log_softmax
 from cifarzoo.pretrained.description import read_description, save_weights
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.build import build_model
-from cifarzoo.training.run import describe
+from cifarzoo.training.run_files import describe
 from cifarzoo.training.teacher_models import load_teachers
 
 TRAIN, TEST = 60, 30

@@ -21,7 +21,7 @@ from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.build import build_model
 from cifarzoo.training.job import prepare
 from cifarzoo.training.losses import cross_entropy
-from cifarzoo.training.run import describe
+from cifarzoo.training.run_files import describe
 from cifarzoo.training.sources import check_sources
 from cifarzoo.training.teacher import Lessons, Teacher
 from cifarzoo.training.teacher_files import teacher_file
