@@ -11,6 +11,7 @@ from cifarzoo.errors import InUseError
 from cifarzoo.runs.folder import RunFolder, finish_saving
 from cifarzoo.training import trainer
 from cifarzoo.training.engines.channel import Channel
+from cifarzoo.training.run_callbacks import RunCallbacks
 from cifarzoo.training.stopping import Interrupted, StopRequest
 
 
@@ -66,8 +67,7 @@ def test_a_seed_that_another_process_trains_does_not_keep_the_others_apart(tmp_p
 
         def __init__(self, job, seed, callbacks):
             self.job, self.seed, self.folder, self.workers = job, seed, job.folder(seed), Channel()
-            self.outcome = self._callbacks = self._user = None
-            self._lock = contextlib.ExitStack()
+            self.outcome, self._lock, self._callbacks = None, contextlib.ExitStack(), RunCallbacks(self, callbacks)
 
         def start(self):
             self.end(Interrupted("enough"))
