@@ -115,6 +115,7 @@ def test_kept_weights_measure_what_the_log_says(tmp_path, monkeypatch, capsys):
         "keep": {"every": 2},
     }
     document = {"module": "tiny_models", "model": "tiny_linear", "dataset": "synthetic", "train_parameters": parameters}
+    document |= {"train_split": "train45k", "val_split": "validation"}
     one = experiment_from([document], "file")
     run(prepare(one, load("synthetic")), 0)
     folder = RunFolder.of(one, 0)
@@ -125,11 +126,13 @@ def test_kept_weights_measure_what_the_log_says(tmp_path, monkeypatch, capsys):
     assert [row["step"] for row in rows] == [2, 4, 5]
     validated = {int(step): error for step, error in zip(log["step"], log["val_error"], strict=True)}
     assert [row["error"] for row in rows] == pytest.approx([validated[step] for step in (2, 4, 5)])
-    assert [row["epoch"] for row in rows] == pytest.approx([step * 128 / 10_000 for step in (2, 4, 5)])
+    assert [row["epoch"] for row in rows] == pytest.approx(
+        [step * 128 / load("synthetic").size("train45k") for step in (2, 4, 5)]
+    )
     for best, steps in ((3, [2, 3, 4]), (2, [2, 4])):  # as `best_weights` has it
         folder.write_results(folder.results().model_copy(update={"best_step": best}))
         assert [row["step"] for row in trajectory(folder, dataset=load("synthetic"))] == steps
-    shown = logged_or_measured(folder, log, "test", load("synthetic"))
+    shown = logged_or_measured(folder, log, "validation", load("synthetic"))
     assert [row["error"] for row in shown] == [validated[2], validated[4]]
     folder.kept.path(2).unlink()
     status, printed, _ = run_cli(monkeypatch, capsys, "evaluate", folder.path, "--kept", "--format", "tsv")

@@ -26,8 +26,8 @@ def average(
     ] = None,
     dataset: DatasetName = None,
     split: Annotated[
-        str, typer.Option(help="Measure all files and the average on this split: test, validation, ... or none.")
-    ] = "test",
+        str, typer.Option(help="Measure on test, validation, ... or none; val_split is that of the first file's run.")
+    ] = "val_split",
     statistics: Annotated[
         str,
         typer.Option(help="Of BatchNormalization: computed over the training images, or averaged like the weights."),
@@ -70,6 +70,7 @@ def average(
     rows = [*result["members"], result["average"]]
     columns = [Column("weights"), Column("share", spec=".4g")]
     columns += [Column("error", "error %", ".2f"), Column("nll", "NLL", ".4f"), Column("ece", "ECE", ".4f")]
-    print_rows(rows, columns if result["split"] else columns[:2], form, f"On {split}" if result["split"] else "")
+    measured = result["split"]
+    print_rows(rows, columns if measured else columns[:2], form, f"On {measured}" if measured else "")
     if form in ("table", "markdown"):
         print(f"\nBatchNormalization statistics: {result['statistics']}.")

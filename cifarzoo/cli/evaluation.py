@@ -42,7 +42,10 @@ def evaluate(
     dataset: DatasetName = None,
     weights: Weights = None,
     argument: Arguments = [],  # noqa: B006
-    split: Annotated[str, typer.Option(help="train, test, train45k or validation.")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(help="train, test, train45k or validation. Default: test; with --kept, that of the run's log."),
+    ] = None,
     flip: Annotated[
         bool, typer.Option("--flip", help="Average the logits of each image and its mirror image.")
     ] = False,
@@ -73,6 +76,7 @@ def evaluate(
         refuse(context, "--kept", "weights argument from_logits logits confusion")
         print_trajectory(model, dataset, split, flip, curves, data_dir, form)
         return
+    split = split or "test"
     if curves:
         raise ExperimentError(
             "--curves: draws the trajectory of --kept; `cifarzoo compare --curves` draws those of logs"

@@ -10,9 +10,15 @@ from cifarzoo.errors import ExperimentError
 
 
 def print_trajectory(
-    names: list[str], dataset: str | None, split: str, flip: bool, curves: Path | None, data_dir: str | None, form: str
+    names: list[str],
+    dataset: str | None,
+    split: str | None,
+    flip: bool,
+    curves: Path | None,
+    data_dir: str | None,
+    form: str,
 ) -> None:
-    """Print one row per file that a run kept, and draw them.
+    """Print one row per file that a run kept, and draw them; without `split`, on the split of the run's validations.
 
     Raises:
         ExperimentError: `names` is not the folder of one run. CifarzooError: as `trajectory`.
@@ -32,6 +38,7 @@ def print_trajectory(
         from cifarzoo.evaluation.trajectory import trajectory
 
         data = load(source_from_text(dataset), data_dir) if dataset else None
+        split = split or RunFolder(names[0]).experiment().val_split
         rows = trajectory(RunFolder(names[0]), split, data, data_dir, flip, show)
     if form == "json":
         print(json.dumps(rows, indent=2))

@@ -42,7 +42,7 @@ def average_weights(
     out: str | os.PathLike,
     weights: Sequence[float] | None = None,
     *,
-    split: str | None = "test",
+    split: str | None = "val_split",
     dataset_name: str | None = None,
     recompute: bool = True,
     augmentation: str = "none",
@@ -60,7 +60,8 @@ def average_weights(
         names: `.weights.h5` files, folders of finished runs, or tags of published weights; at least two.
         out: The `.weights.h5` file to write.
         weights: One number per file, at least 0; the shares of the average are in this proportion. Default: equal.
-        split: Measure every file and the average on this split; None measures nothing.
+        split: Measure every file and the average on this split. "val_split" is the one on which the run of the first
+            file was validated, and `test` where no run is known. None measures nothing.
         dataset_name: Default: the data set of the first file; see `measured_data.data_of`.
         recompute: Compute moving statistics again. If False, they are averaged, and no data set is needed to write.
         augmentation: A named pipeline for the images of `recompute`, such as "standard".
@@ -82,6 +83,8 @@ def average_weights(
     progress(f"load {members[0].name}", 0)
     loaded = _load(members[0])
     model = loaded.model
+    if split == "val_split":
+        split = loaded.experiment.val_split if loaded.experiment else "test"
     augment = pipeline.build(augmentation)
     has_statistics = recompute and bool(batch_norm_layers(model))
     dataset = measured_data(loaded, dataset_name, data_dir) if split or has_statistics else None

@@ -22,7 +22,7 @@ logger = logging.getLogger("cifarzoo")
 
 def trajectory(
     folder: RunFolder,
-    split: str = "test",
+    split: str | None = None,
     dataset: Dataset | None = None,
     data_dir: str | None = None,
     flip: bool = False,
@@ -34,7 +34,7 @@ def trajectory(
 
     Args:
         folder: The run's folder; the run need not have finished.
-        split: Name of the split.
+        split: Name of the split; by default the one on which the run was validated.
         dataset: The data set; by default the run's.
         data_dir: Folder of the archives.
         flip: See `evaluate`.
@@ -53,6 +53,7 @@ def trajectory(
             "{every: {epochs: 1}}"
         )
     experiment = folder.experiment()
+    split = split or experiment.val_split
     loaded = load_from_run(folder, next(iter(files.values())))
     dataset = dataset or measured_data(loaded, None, data_dir)
     images = _training_images(folder, experiment) or dataset.size(experiment.train_split)
