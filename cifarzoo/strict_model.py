@@ -57,6 +57,19 @@ def _whole_number(value):
     return int(number)
 
 
+def _with_text_keys(value, key=""):
+    """Return a value unless a mapping in it has a key that is no text: the run's config.yaml would change its type."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            if not isinstance(name, str):
+                raise ValueError(f"{key}{name!r}: expected a key that is text; write {str(name)!r} in quotes")
+            _with_text_keys(part, f"{key}{name}.")
+    elif isinstance(value, list | tuple):
+        for part in value:
+            _with_text_keys(part, key)
+    return value
+
+
 def _printable(text):
     if not text.isprintable():
         raise ValueError("expected text without control characters")
@@ -96,10 +109,13 @@ PositiveWholeNumber = Annotated[WholeNumber, Field(gt=0)]
 Name = Annotated[str, AfterValidator(_name)]
 FunctionName = Annotated[str, AfterValidator(_function)]
 ModuleName = Annotated[str, AfterValidator(_module)]
+# An argument of a function that is not ours.
+Argument = Annotated[Any, AfterValidator(_with_text_keys)]
 PathText = Annotated[str, AfterValidator(_printable), Field(max_length=4096)]
 
 __all__ = [
     "Any",
+    "Argument",
     "Boolean",
     "FunctionName",
     "ModuleName",

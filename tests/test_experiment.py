@@ -11,6 +11,7 @@ import yaml
 
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.files import quickstart_experiment, read_experiments
+from cifarzoo.experiment.merging import merge
 from cifarzoo.experiment.plan import Plan, stream_indices
 from cifarzoo.training.build import build_model, build_optimizer, model_factory
 from cifarzoo.training.checks import check_model
@@ -197,6 +198,38 @@ def test_a_recipes_policy_file_is_searched_in_the_recipes_folder(read, tmp_path)
 def written(experiment):
     """Return the augmentation as in the configuration of a run."""
     return experiment.resolved()["augmentation"]
+
+
+def test_a_teacher_by_name_has_the_default_settings(read):
+    for text in ("resnet9", "[resnet9, runs/a/seed0]"):
+        short, long = (read(f"model: a\nteacher: {teacher}")[0] for teacher in (text, f"{{model: {text}}}"))
+        assert short.teacher == long.teacher and short.fingerprint() == long.fingerprint()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model_parameters: {widths: {64: 2}}",
+        "callbacks: [{name: CSVLogger, widths: [{64: 2}]}]",
+        "augmentation: [{keras: RandomCrop, widths: {64: 2}}]",
+        "augmentation: [{module: mine, name: shift, widths: {64: 2}}]",
+    ],
+)
+def test_arguments_keep_their_keys_in_the_run_configuration(read, text):
+    """JSON has text as keys only: 64 would be '64' once the run's config.yaml is read."""
+    with pytest.raises(ExperimentError, match="64: expected a key that is text; write '64' in quotes"):
+        read(f"model: a\n{text}")
+    quoted = text.replace("64", "'64'")
+    (one,) = read(f"model: a\n{quoted}")
+    (again,) = read(yaml.safe_dump(one.resolved()))
+    assert again.fingerprint() == one.fingerprint()
+
+
+def test_images_of_another_source_replace_those_below():
+    below = {"dataset": {"folder": "a", "size": 64}}
+    assert merge(below, {"dataset": {"arrays": "x.npz"}}) == {"dataset": {"arrays": "x.npz"}}
+    assert merge(below, {"dataset": {"size": 32}}) == {"dataset": {"folder": "a", "size": 32}}
+    assert merge(below, {"dataset": {"folder": "b"}}) == {"dataset": {"folder": "b", "size": 64}}
 
 
 def test_an_augmentation_is_written_as_it_was_read(read):

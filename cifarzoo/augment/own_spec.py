@@ -3,7 +3,7 @@
 from typing import Any
 
 from cifarzoo.augment.base import Entry, Spec
-from cifarzoo.strict_model import FunctionName, ModuleName
+from cifarzoo.strict_model import Argument, FunctionName, ModuleName
 from cifarzoo.strict_yaml import excerpt
 
 # Arguments of layers that are not the user's to set, and why.
@@ -32,7 +32,7 @@ class OwnFunction(Spec):
 
     module: ModuleName
     function: FunctionName
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Argument] = {}
 
     def as_entry(self) -> Any:
         """Return the entry as plain data, as it is written in a document."""
@@ -52,7 +52,7 @@ class KerasLayer(Spec):
     fits_xla = False
 
     layer: FunctionName
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Argument] = {}
 
     def as_entry(self) -> Any:
         """Return the entry as plain data, as it is written in a document."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict
 
-from cifarzoo.strict_model import FunctionName, ModuleName, Strict
+from cifarzoo.strict_model import Argument, FunctionName, ModuleName, Strict
 
 
 class CallbackEntry(Strict):
@@ -12,6 +12,7 @@ class CallbackEntry(Strict):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
+    __pydantic_extra__: dict[str, Argument]
     name: FunctionName
     module: ModuleName | None = None
 

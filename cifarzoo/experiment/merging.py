@@ -10,6 +10,9 @@ from cifarzoo.strict_yaml import clipped, parse, quoted
 # Maximum number of nested sections in the key of an override; a policy of an augmentation needs the most.
 MAX_SECTIONS = 20
 
+# Keys of `dataset`, of which one at a time is valid.
+IMAGE_SOURCES = {"folder", "arrays", "tfds"}
+
 # Keys of `labels`, of which one at a time is valid with noise.
 LABEL_SOURCES = {"file", "train", "test", "symmetric", "asymmetric"}
 
@@ -18,8 +21,8 @@ def merge(base: dict, top: dict) -> dict:
     """Return `base` with the keys of `top` laid over it.
 
     Nested mappings are merged, except that a schedule of another kind, an optimizer of another name, a duration and
-    labels of another source replace those below. An optimizer also replaces the keys of SGD that are below it; if it is
-    SGD itself, it takes them over.
+    labels or images of another source replace those below. An optimizer also replaces the keys of SGD that are below
+    it; if it is SGD itself, it takes them over.
     """
     merged = dict(base)
     if top.get("optimizer"):
@@ -35,6 +38,8 @@ def _replaces(key: str, value: dict, below: dict) -> bool:
     """Whether a mapping replaces the one below instead of merging with it."""
     if (kind := "name" if key in ("optimizer", "rest") else "kind") in value:
         return value[kind] != below.get(kind)
+    if key == "dataset" and (sources := IMAGE_SOURCES & set(value)):
+        return not sources & set(below)
     if sources := LABEL_SOURCES & set(value):
         return bool({"symmetric", "asymmetric"} & {*below, *sources}) and not sources & set(below)
     return bool(value) and set(value) | set(below) <= set(Duration.model_fields)

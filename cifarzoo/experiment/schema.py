@@ -26,9 +26,10 @@ from cifarzoo.experiment.labels import Drop, Labels
 from cifarzoo.experiment.optimizers import SGD_KEYS
 from cifarzoo.experiment.resizing import FULL_SIZE, ImageSizes
 from cifarzoo.experiment.schedules import Lengths
-from cifarzoo.experiment.teacher import TeacherParameters, check_views
+from cifarzoo.experiment.teacher import TeacherSetting, check_views
 from cifarzoo.experiment.train_parameters import TrainParameters
 from cifarzoo.strict_model import (
+    Argument,
     Boolean,
     FunctionName,
     ModuleName,
@@ -55,7 +56,7 @@ class Experiment(Strict):
     model: FunctionName
     description: str = Field("", max_length=100_000)
     module: ModuleName | None = None
-    model_parameters: dict[str, Any] = {}
+    model_parameters: dict[str, Argument] = {}
     train_parameters: TrainParameters = TrainParameters()
     skip_error_test: Boolean = False
     dataset: DatasetSource = "cifar10"
@@ -72,7 +73,7 @@ class Experiment(Strict):
     backend: Literal["tensorflow", "jax"] | None = None
     xla: Boolean = False
     init_weights: PathText | None = None
-    teacher: TeacherParameters | None = None
+    teacher: TeacherSetting | None = None
     callbacks: list[CallbackSetting] = Field([], max_length=100)
     in_memory: InMemory | None = None
 

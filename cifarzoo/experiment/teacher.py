@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from cifarzoo.augment.base import form
 from cifarzoo.augment.entries import specs_of
@@ -77,6 +77,16 @@ class TeacherParameters(Strict):
             images: Number of training images.
         """
         return 2.0 * multiply_accumulates * (self.views * images if self.views else steps * batch_size)
+
+
+# A bare name, or a list of names, is a teacher with the default settings.
+TeacherSetting = Annotated[
+    TeacherParameters,
+    BeforeValidator(
+        lambda value: {"model": value} if isinstance(value, str | list) else value,
+        json_schema_input_type=TeacherParameters | Names,
+    ),
+]
 
 
 def check_views(augmentation: str | list) -> None:
