@@ -69,20 +69,34 @@ def _diagram(family):
 
 
 def _models(records):
+    """Return the table of sizes, with the arguments in which the models differ, and those that are the same in all."""
+    arguments = dict.fromkeys(name for record in records for name in record.arguments)
+    same = {
+        name: records[0].arguments[name]
+        for name in arguments
+        if all(name in one.arguments and one.arguments[name] == records[0].arguments.get(name) for one in records)
+    }
     lines = [
-        "| model | parameters | MMACs | parameters, 100 classes | default arguments |",
-        "| --- | ---: | ---: | ---: | --- |",
+        "| model | | parameters | with 100 classes | MMACs | defaults |",
+        "| --- | --- | ---: | ---: | ---: | --- |",
     ]
     for record in records:
-        arguments = ", ".join(f"`{name}={value!r}`" for name, value in record.arguments.items())
+        own = _arguments({name: value for name, value in record.arguments.items() if name not in same})
         lines.append(
-            f"| [`{record.name}`](#cifarzoo.{record.name}) | {record.trainable['10']:,} "
-            f"| {record.macs['10'] / 1e6:,.1f} | {record.trainable['100']:,} | {arguments} |"
+            f"| [`{record.name}`](#cifarzoo.{record.name}) | {record.summary.rstrip('.')} | {record.trainable['10']:,} "
+            f"| {record.trainable['100']:,} | {record.macs['10'] / 1e6:,.1f} | {own} |"
         )
+    if not any(set(record.arguments) - set(same) for record in records):  # an empty column
+        lines = [line.rsplit("|", 2)[0] + "|" for line in lines]
     note = (
         "Trainable parameters; multiply-accumulates of convolutions and linear layers on one 32x32 image, in millions."
     )
-    return "\n".join(lines) + f"\n\n{note}"
+    defaults = f" All have {_arguments(same)} by default." if same else ""
+    return "\n".join(lines) + f"\n\n{note}{defaults}"
+
+
+def _arguments(arguments):
+    return ", ".join(f"`{name}={value!r}`" for name, value in arguments.items())
 
 
 def _weights(entries: list[Published]):

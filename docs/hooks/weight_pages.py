@@ -14,8 +14,8 @@ def pages() -> Iterator[tuple[str, str]]:
         report = ""
         if (ROOT / "docs" / "reports" / f"{entry.tag}.html").is_file():
             report = (
-                f"\n[Report of its run](../reports/{entry.tag}.html){{ .md-button .md-button--primary }}\n"
-                "with learning curves, calibration, confusion matrix and mistakes, as "
+                f"\n[Report of its run](../reports/{entry.tag}.html){{ .md-button .md-button--primary }}\n\n"
+                "The report has learning curves, calibration, confusion matrix and mistakes, as "
                 f"`cifarzoo report {entry.tag}` writes it.\n"
             )
         yield f"weights/{entry.tag}.md", f"{title}\n{report}{body}"
