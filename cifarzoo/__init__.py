@@ -38,6 +38,7 @@ FUNCTIONS = {
     "read_experiments": ("cifarzoo.experiment.files", "read_experiments"),
     "run_all": ("cifarzoo.training.runner", "run_all"),
     "evaluate": ("cifarzoo.evaluation.evaluate", "evaluate_named"),
+    "predict": ("cifarzoo.inference.predict", "predict"),
     "average_weights": ("cifarzoo.evaluation.average", "average_weights"),
     "save_weights": ("cifarzoo.pretrained.description", "save_weights"),
     "train": ("cifarzoo.training.train", "train"),

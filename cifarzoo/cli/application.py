@@ -13,6 +13,7 @@ from cifarzoo.cli import (
     conversion,
     evaluation,
     models,
+    predict,
     schema,
     sharpness,
     show,
@@ -25,6 +26,7 @@ app = typer.Typer(pretty_exceptions_enable=False, context_settings=HELP)
 for group in (
     models,
     show,
+    predict,
     training,
     evaluation,
     averaging,

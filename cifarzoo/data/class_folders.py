@@ -120,7 +120,7 @@ def _by_class(folder: Path, may_lack: bool = False) -> dict[str, dict[str, str]]
             continue
         if entry.is_dir():
             name = unicodedata.normalize("NFC", entry.name)
-            classes[name] = {f"{name}/{key}": path for key, path in _images_in(entry)}
+            classes[name] = {f"{name}/{key}": path for key, path in images_in(entry)}
         elif entry.suffix.lower() in SUFFIXES:
             raise DataError(f"{entry}: lies in no class folder; move every image into a folder named after its class")
     if not classes:
@@ -132,8 +132,8 @@ def _by_class(folder: Path, may_lack: bool = False) -> dict[str, dict[str, str]]
     return classes
 
 
-def _images_in(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield the images below a class folder, with their paths relative to it."""
+def images_in(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the images below a folder: their paths relative to it, and their paths."""
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         if (real := os.path.realpath(parent)) in seen:

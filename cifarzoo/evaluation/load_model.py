@@ -16,7 +16,7 @@ from cifarzoo.errors import CifarzooError, ModelError, WeightsError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.models import registry
 from cifarzoo.models.load import load
-from cifarzoo.pretrained.description import Description, read_description
+from cifarzoo.pretrained.description import Description, description_of, read_description
 from cifarzoo.pretrained.loading import load_file
 from cifarzoo.pretrained.manifest import Published, find_entry, manifest
 from cifarzoo.pretrained.selection import foreign_entry, select
@@ -34,6 +34,8 @@ class LoadedModel:
         own_data: Where the images of a data set of the user's own were when it was trained, else None.
         source: Where the weights come from, for messages and reports.
         train_split: The split it was trained on, "train" or "train45k"; "" if unknown.
+        description: What its weight file says about itself, else None.
+        is_guess: Whether nothing but its number of outputs suggests the data set.
     """
 
     model: keras.Model
@@ -41,6 +43,8 @@ class LoadedModel:
     source: str
     train_split: str = ""
     own_data: OwnData | None = None
+    description: Description | None = None
+    is_guess: bool = False
 
 
 def load_model(name: str, weights: str | None = None, arguments: dict | None = None) -> LoadedModel:
@@ -108,7 +112,7 @@ def load_from_run(folder: RunFolder, weights: Path) -> LoadedModel:
     model = build_model(experiment, classes, 0, _inputs_of(experiment, description))
     load_file(model, weights)
     own_data = None if isinstance(experiment.dataset, str) else experiment.dataset
-    return LoadedModel(model, experiment.dataset_name, str(folder), experiment.train_split, own_data)
+    return LoadedModel(model, experiment.dataset_name, str(folder), experiment.train_split, own_data, description)
 
 
 def _inputs_of(experiment: Experiment, description: Description | None) -> Inputs:
@@ -131,7 +135,7 @@ def load_saved_model(path: Path) -> LoadedModel:
         WeightsError: no such file, or Keras cannot open it.
     """
     model = load(path)
-    return LoadedModel(model, dataset_with(model.output_shape[-1]), str(path))
+    return LoadedModel(model, dataset_with(model.output_shape[-1]), str(path), is_guess=True)
 
 
 def load_weight_file(path: Path, entries: list[Published]) -> LoadedModel:
@@ -187,6 +191,11 @@ def load_by_name(name: str, entries: list[Published], weights: Literal[True] | s
     return _of_entry(model, select(registered.name, architecture, arguments.get("classes", 10), weights))
 
 
+def of_model(model: keras.Model) -> LoadedModel:
+    """Describe a model that Python code built or loaded."""
+    return _of_file(model, description_of(model), model.name)
+
+
 def _of_entry(model: keras.Model, entry: Published) -> LoadedModel:
     return LoadedModel(model, entry.dataset, entry.tag, entry.training["experiment"]["train_split"])
 
@@ -196,7 +205,8 @@ def _of_file(model: keras.Model, description: Description | None, path: str | Pa
     if description and dataset is None and description.statistics in ("cifar10", "cifar100"):
         dataset = str(description.statistics)
     own_data = _own_data_near(Path(path), dataset) if dataset and dataset not in CLASS_NAMES else None
-    return LoadedModel(model, dataset or dataset_with(model.output_shape[-1]), str(path), own_data=own_data)
+    known = dataset or dataset_with(model.output_shape[-1])
+    return LoadedModel(model, known, str(path), own_data=own_data, description=description, is_guess=not dataset)
 
 
 def _own_data_near(path: Path, name: str) -> OwnData | None:

@@ -42,6 +42,7 @@ class Description:
         statistics: Mean and standard deviation that normalise the input inside the model, by name or value: see
             `data.statistics.statistics_from`. None if the model normalises nothing.
         dataset: Name of the training data, or None if unknown.
+        class_names: Names of the classes, in order, of images of the user's own; None for a built-in data set.
         source: Where converted weights come from, in words or as facts by name, or None for weights that cifarzoo
             trained.
         version: The cifarzoo version that wrote the file.
@@ -55,6 +56,7 @@ class Description:
     activation: str | None = None
     statistics: str | dict[str, list[float]] | None = None
     dataset: str | None = None
+    class_names: list[str] | None = None
     source: str | dict[str, Any] | None = None
     version: str = __version__
 

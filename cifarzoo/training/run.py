@@ -13,6 +13,9 @@ import keras
 import numpy as np
 
 from cifarzoo.checksum import sha256
+from cifarzoo.data import Dataset
+from cifarzoo.data.classes import CLASS_NAMES
+from cifarzoo.data.info import DatasetInfo
 from cifarzoo.errors import CheckpointError, TrainingError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.metrics import classification_metrics, soft_cross_entropy
@@ -366,7 +369,7 @@ class Run:
         """Write the measured weights; the file says what they are."""
         without_optimizer = self._user.without_optimizer() if self._user else contextlib.nullcontext()
         with without_optimizer, self.engine.averaged_weights() as model:
-            save_weights(model, path, describe(self.job.experiment, model))
+            save_weights(model, path, describe(self.job.experiment, model, self.job.dataset))
 
     def _results(self) -> Results:
         """Measure the final weights; the chief writes them, then the results, which mark the run as finished."""
@@ -402,14 +405,22 @@ class Run:
         return results
 
 
-def describe(experiment: Experiment, model: keras.Model) -> Description:
-    """Describe the model of a run, for the attributes of its weight file."""
+def describe(experiment: Experiment, model: keras.Model, dataset: Dataset | DatasetInfo | None = None) -> Description:
+    """Describe the model of a run, for the attributes of its weight file.
+
+    Args:
+        experiment: The run's experiment.
+        model: The model.
+        dataset: The run's data set, for the names of the classes where it is the user's own.
+    """
+    names = list(dataset.class_names) if isinstance(dataset, Dataset) and dataset.name not in CLASS_NAMES else None
     if description := description_of(model):
-        return replace(description, dataset=experiment.dataset_name)
+        return replace(description, dataset=experiment.dataset_name, class_names=names)
     return Description(
         module=experiment.module,
         function=experiment.model,
         arguments=experiment.model_parameters,
         classes=model.output_shape[-1],
         dataset=experiment.dataset_name,
+        class_names=names,
     )
