@@ -41,6 +41,7 @@ FUNCTIONS = {
     "predict": ("cifarzoo.inference.predict", "predict"),
     "average_weights": ("cifarzoo.evaluation.average", "average_weights"),
     "save_weights": ("cifarzoo.pretrained.description", "save_weights"),
+    "export": ("cifarzoo.exporting.export", "export"),
     "train": ("cifarzoo.training.train", "train"),
 }
 

@@ -12,6 +12,7 @@ from cifarzoo.cli import (
     averaging,
     conversion,
     evaluation,
+    export,
     models,
     predict,
     schema,
@@ -35,6 +36,7 @@ for group in (
     atlas,
     weights,
     conversion,
+    export,
     schema,
 ):
     app.add_typer(group.commands)
