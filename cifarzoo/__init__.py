@@ -38,8 +38,10 @@ FUNCTIONS = {
     "read_experiments": ("cifarzoo.experiment.files", "read_experiments"),
     "run_all": ("cifarzoo.training.runner", "run_all"),
     "evaluate": ("cifarzoo.evaluation.evaluate", "evaluate_named"),
+    "predict": ("cifarzoo.inference.predict", "predict"),
     "average_weights": ("cifarzoo.evaluation.average", "average_weights"),
     "save_weights": ("cifarzoo.pretrained.description", "save_weights"),
+    "export": ("cifarzoo.exporting.export", "export"),
     "train": ("cifarzoo.training.train", "train"),
 }
 

@@ -13,6 +13,8 @@ from cifarzoo.evaluation.average import average_weights as average_weights
 from cifarzoo.evaluation.evaluate import evaluate_named as evaluate
 from cifarzoo.experiment.files import read_experiments as read_experiments
 from cifarzoo.experiment.schema import Experiment as Experiment
+from cifarzoo.exporting.export import export as export
+from cifarzoo.inference.predict import predict as predict
 from cifarzoo.models.load import load as load
 from cifarzoo.models.registry import create_model as create_model
 from cifarzoo.models.registry import list_models as list_models
@@ -76,9 +78,11 @@ __all__ = [
     "cifar_wrn_40_8",
     "create_model",
     "evaluate",
+    "export",
     "list_models",
     "load",
     "load_data",
+    "predict",
     "read_experiments",
     "run_all",
     "save_weights",

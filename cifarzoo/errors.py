@@ -37,6 +37,10 @@ class WeightsError(CifarzooError):
     """A weight file is missing, damaged or belongs to another model."""
 
 
+class ExportError(CifarzooError):
+    """A model cannot be written in a format, or the file computes something else."""
+
+
 class UnreachableError(WeightsError):
     """The server of a weight file does not answer."""
 

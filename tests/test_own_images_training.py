@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +122,12 @@ def test_a_run_resumes_and_everything_that_reads_runs_works_on_it(tmp_path, monk
     with pytest.raises(DataError, match="data set 'photos' does not exist; .*name the folder or .npz file"):
         cifarzoo.evaluate(file)
 
+    for model in (str(folder), file):
+        answers = cifarzoo.predict(tmp_path / "photos" / "test", model)
+        assert set(answers.class_names) == set(CLASSES)
+        wrong = [answer.label != Path(answer.image).parent.name for answer in answers]
+        assert 100 * sum(wrong) / len(wrong) == pytest.approx(stored["error"])
+
     network = cifarzoo.load(file)
     description = network.cifarzoo_description
     assert network.input_shape == (None, 24, 24, 3) and description.arguments["image_size"] == 24
@@ -148,6 +155,7 @@ def test_python_trains_on_a_mapping_and_on_arrays_of_any_size(tmp_path):
     schedule = {"kind": "constant", "learning_rate": 0.01, "duration": 2}
     own = {"folder": str(tmp_path / "photos"), "size": 16}
     trained = cifarzoo.train("cifar_resnet8", own, run_name="a", schedule=schedule, **settings)
+    assert cifarzoo.predict(tmp_path / "photos" / "test", trained.model).class_names == CLASSES
     assert trained.model.input_shape == (None, 16, 16, 3) and trained.results.dataset == "photos"
     assert RunFolder(tmp_path / "a" / "seed0").experiment().dataset.size == 16
     # The statistics of eight images are not those of all, and the model has to normalize with the former.

@@ -12,7 +12,9 @@ from cifarzoo.cli import (
     averaging,
     conversion,
     evaluation,
+    export,
     models,
+    predict,
     schema,
     sharpness,
     show,
@@ -25,6 +27,7 @@ app = typer.Typer(pretty_exceptions_enable=False, context_settings=HELP)
 for group in (
     models,
     show,
+    predict,
     training,
     evaluation,
     averaging,
@@ -33,6 +36,7 @@ for group in (
     atlas,
     weights,
     conversion,
+    export,
     schema,
 ):
     app.add_typer(group.commands)

@@ -55,7 +55,7 @@ class Walk:
                 # Of one name there may be two folders: a Mac writes accents as characters of their own.
                 name = unicodedata.normalize("NFC", entry.name)
                 images = classes.setdefault(name, {})
-                for below, path in self._images_in(entry):
+                for below, path in self.images_in(entry):
                     if (other := images.setdefault(f"{name}/{below}", path)) != path:
                         raise DataError(
                             f"{path}: has the name of another image, {other}, in another Unicode form; rename one"
@@ -74,8 +74,12 @@ class Walk:
             raise DataError(f"{folder / empty[0]}: has no image; remove the folder, or add images of this class")
         return classes
 
-    def _images_in(self, folder: Path) -> Iterator[tuple[str, str]]:
-        """Yield the images below a class folder, with their paths relative to it."""
+    def images_in(self, folder: Path) -> Iterator[tuple[str, str]]:
+        """Yield the images below a folder, such as that of a class: their paths relative to it, and their paths.
+
+        Raises:
+            DataError: an image lies in two class folders. OSError: a folder cannot be read.
+        """
         top = Path(os.path.realpath(folder))
         for parent, folders, files in os.walk(folder, followlinks=True, onerror=_fail):
             real = os.path.realpath(parent)

@@ -47,7 +47,7 @@ def read_pictures(name: str, paths: Sequence[str], size: int, fit: str, filter_n
             try:
                 images[number] = read_picture(paths[number], size, fit, filter_name)
             except Exception as failure:  # whatever damage makes Pillow raise
-                problems.append(f"{paths[number]}: not a picture that opens ({_reason(failure, paths[number])})")
+                problems.append(f"{paths[number]}: not a picture that opens ({reason(failure, paths[number])})")
         return problems
 
     # Filters of warnings belong to the process, so they are set before the threads start.
@@ -63,7 +63,8 @@ def read_pictures(name: str, paths: Sequence[str], size: int, fit: str, filter_n
     return images
 
 
-def _reason(failure: Exception, path: str) -> str:
+def reason(failure: Exception, path: str) -> str:
+    """Say in a few words why a file is not a picture that opens."""
     if isinstance(failure, Image.UnidentifiedImageError):
         return "is empty" if not os.path.getsize(path) else "no format that Pillow knows"
     return summarize(failure)
@@ -71,13 +72,18 @@ def _reason(failure: Exception, path: str) -> str:
 
 def read_picture(path: str | Path, size: int, fit: str, filter_name: str) -> np.ndarray:
     """Open one picture: uint8 [size, size, 3]."""
+    return to_square(open_upright(path), size, fit, filter_name)
+
+
+def open_upright(path: str | Path) -> Image.Image:
+    """Open one picture of any size and mode in RGB, turned as its EXIF data say."""
     with open_picture(path, formats=FORMATS) as picture:
         width, height = picture.size
         if width * height > MOST_PIXELS:
             raise ValueError(f"{width} x {height} pixels; expected at most {MOST_PIXELS:,}")
         if picture.format == "TIFF" and picture.mode == "I":  # PPM has this mode for 16 bits
             raise ValueError("32-bit or signed pixels; expected 8 or 16 bits")
-        return to_square(as_rgb(ImageOps.exif_transpose(picture)), size, fit, filter_name)
+        return as_rgb(ImageOps.exif_transpose(picture))
 
 
 def as_rgb(picture: Image.Image) -> Image.Image:
@@ -96,7 +102,10 @@ def as_rgb(picture: Image.Image) -> Image.Image:
 
 
 def to_square(picture: Image.Image, size: int, fit: str, filter_name: str) -> np.ndarray:
-    """Resize an RGB picture: its middle square ("crop") or all of it ("squash"); uint8 [size, size, 3]."""
+    """Resize an RGB picture: its middle square ("crop") or all of it ("squash"); uint8 [size, size, 3].
+
+    Of a picture with float pixels in one channel: float32 [size, size].
+    """
     width, height = picture.size
     if fit == "crop" and width != height:
         side = min(width, height)

@@ -14,7 +14,7 @@ from cifarzoo.errors import CifarzooError, ModelError, WeightsError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.models import registry
 from cifarzoo.models.load import load
-from cifarzoo.pretrained.description import Description, read_description
+from cifarzoo.pretrained.description import Description, description_of, read_description
 from cifarzoo.pretrained.manifest import Published, find_entry, manifest
 from cifarzoo.pretrained.selection import foreign_entry, select
 from cifarzoo.runs.folder import RunFolder
@@ -32,7 +32,8 @@ class LoadedModel:
         source: Where the weights come from, for messages and reports.
         train_split: The split it was trained on, "train" or "train45k"; "" if unknown.
         experiment: That of the run whose folder was named, else None.
-        class_names: What its outputs mean, where its file says it, else ().
+        description: What its weight file says about itself, else None.
+        is_guess: Whether nothing but its number of outputs suggests the data set.
     """
 
     model: keras.Model
@@ -41,7 +42,13 @@ class LoadedModel:
     train_split: str = ""
     own_data: OwnData | None = None
     experiment: Experiment | None = None
-    class_names: tuple[str, ...] = ()
+    description: Description | None = None
+    is_guess: bool = False
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What its outputs mean, where its weight file says it, else ()."""
+        return tuple((self.description and self.description.class_names) or ())
 
 
 def load_model(name: str, weights: str | None = None, arguments: dict | None = None) -> LoadedModel:
@@ -105,9 +112,15 @@ def load_from_run(folder: RunFolder, weights: Path) -> LoadedModel:
     experiment = folder.experiment()
     model = model_of_run(experiment, weights, precision="float32")
     own_data = None if isinstance(experiment.dataset, str) else experiment.dataset
-    description = read_description(weights)
-    names = tuple((description and description.class_names) or ())
-    return LoadedModel(model, experiment.dataset_name, str(folder), experiment.train_split, own_data, experiment, names)
+    return LoadedModel(
+        model,
+        experiment.dataset_name,
+        str(folder),
+        experiment.train_split,
+        own_data,
+        experiment,
+        read_description(weights),
+    )
 
 
 def load_saved_model(path: Path) -> LoadedModel:
@@ -117,7 +130,7 @@ def load_saved_model(path: Path) -> LoadedModel:
         WeightsError: no such file, or Keras cannot open it.
     """
     model = load(path)
-    return LoadedModel(model, dataset_with(model.output_shape[-1]), str(path))
+    return LoadedModel(model, dataset_with(model.output_shape[-1]), str(path), is_guess=True)
 
 
 def load_weight_file(path: Path, entries: list[Published]) -> LoadedModel:
@@ -173,6 +186,11 @@ def load_by_name(name: str, entries: list[Published], weights: Literal[True] | s
     return _of_entry(model, select(registered.name, architecture, arguments.get("classes", 10), weights))
 
 
+def of_model(model: keras.Model) -> LoadedModel:
+    """Describe a model that Python code built or loaded."""
+    return _of_file(model, description_of(model), model.name)
+
+
 def _of_entry(model: keras.Model, entry: Published) -> LoadedModel:
     return LoadedModel(model, entry.dataset, entry.tag, entry.training["experiment"]["train_split"])
 
@@ -182,14 +200,14 @@ def _of_file(model: keras.Model, description: Description | None, path: str | Pa
     if description and dataset is None and description.statistics in ("cifar10", "cifar100"):
         dataset = str(description.statistics)
     own_data = _own_data_near(Path(path), dataset) if dataset and dataset not in CLASS_NAMES else None
-    train_split = (description and description.train_split) or ""
     return LoadedModel(
         model,
         dataset or dataset_with(model.output_shape[-1]),
         str(path),
-        train_split,
+        (description and description.train_split) or "",
         own_data,
-        class_names=tuple((description and description.class_names) or ()),
+        description=description,
+        is_guess=not dataset,
     )
 
 

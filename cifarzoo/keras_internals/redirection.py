@@ -8,10 +8,11 @@ import sys
 import tempfile
 import threading
 
-# Log lines of absl and TensorFlow below "fatal", and two messages that do not have their format.
+# Log lines of absl and TensorFlow below "fatal", and messages of theirs that do not have their format.
 CHATTER = re.compile(
     rb"[IWE]\d{4} \d\d:\d\d:[\d.]+ +\d+ \S+:\d+\] |\d{4}-\d\d-\d\d \d\d:\d\d:[\d.]+: [IWE] \S+:\d+\] "
     rb"|WARNING: All log messages before absl::InitializeLog\(\)|To enable the following instructions: "
+    rb"|INFO: Created TensorFlow Lite |fully_quantize: "
 )
 _lock = threading.RLock()
 _depth = 0

@@ -20,6 +20,7 @@ from cifarzoo.experiment.schema import Experiment
 from cifarzoo.experiment.train_parameters import TrainParameters
 from cifarzoo.keras_internals.generators import kept_generators
 from cifarzoo.notebook import html_pairs, say
+from cifarzoo.pretrained.description import attach_description, description_of
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.results import Results
 from cifarzoo.strict_errors import advice
@@ -31,6 +32,7 @@ from cifarzoo.training.engines.cluster import has_workers
 from cifarzoo.training.job import prepare
 from cifarzoo.training.own_model import hashes_of, name_of, own_model_of, own_teachers_of, precision_of
 from cifarzoo.training.preflight import check_folders, preflight
+from cifarzoo.training.run_files import describe
 from cifarzoo.training.trainer import run
 from cifarzoo.training.user_callbacks import check_callbacks
 
@@ -176,6 +178,8 @@ def train(
     if not job.is_chief:
         _wait_for(folder.weights_path)
     trained.load_weights(folder.final_weights())
+    if description_of(trained):
+        attach_description(trained, describe(job.experiment, trained, arrays.class_names))
     return TrainedRun(trained, results, folder)
 
 

@@ -1,0 +1,90 @@
+"""The command that names what pictures show."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cifarzoo.cli.options import Arguments, Debug, Weights, factory_arguments, find_modules
+from cifarzoo.cli.output import Column, Format, print_rows
+from cifarzoo.cli.progress import progress_bar
+from cifarzoo.errors import DataError, printable
+
+commands = typer.Typer()
+
+
+@commands.command()
+def predict(
+    image: Annotated[
+        list[str], typer.Argument(help="Pictures of any size, and folders of pictures, with the folders below them.")
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Name of a model, tag or file of published weights, name of another project's checkpoint, .keras "
+            "file, or folder of a run. The default is the smallest published network."
+        ),
+    ] = "cifar_resnet20",
+    weights: Weights = None,
+    argument: Arguments = [],  # noqa: B006
+    top: Annotated[int, typer.Option(min=1, help="Number of classes to print per picture.")] = 3,
+    fit: Annotated[
+        str, typer.Option(help="crop: the square in the middle of a picture; squash: all of it, made square.")
+    ] = "crop",
+    filter_name: Annotated[
+        str,
+        typer.Option(
+            "--filter", help="Pillow's filter for resizing: nearest, box, bilinear, hamming, bicubic or lanczos."
+        ),
+    ] = "bicubic",
+    form: Format = "",
+    debug: Debug = False,
+) -> None:
+    """Name what pictures show: the most probable classes, and their probabilities.
+
+    Try: cifarzoo predict cat.jpg holidays/ --model resnet20_v1_cifar100_200ep_s0
+    """
+    find_modules(Path())
+    with progress_bar() as show:
+        show("start", 0)
+        from cifarzoo.inference.pictures import find_pictures
+
+        pictures = find_pictures(image)  # before Keras starts, as names are often mistyped
+        from cifarzoo.evaluation.load_model import load_model
+        from cifarzoo.inference.predict import predict_pictures
+
+        show(f"load {model}", 0)
+        network = load_model(model, weights, factory_arguments(argument))
+        predictions = predict_pictures(pictures, network, top, fit, filter_name, progress=show)
+    if form == "json":
+        document = {
+            "model": network.source,
+            "resized": {"fit": fit, "filter": filter_name},
+            "images": [prediction.as_dict() for prediction in predictions],
+        }
+        print(json.dumps(document, indent=2))
+    elif len(predictions):
+        _print(predictions, form)
+    for line in predictions.failures:
+        print(f"cifarzoo: warning: {printable(line)}", file=sys.stderr)
+    if predictions.failures:
+        raise DataError(f"{len(predictions.failures):,} of {len(pictures):,} pictures could not be read")
+
+
+def _print(predictions: Any, form: str) -> None:
+    """Print one row per picture."""
+    columns = [Column("image")]
+    for rank in range(1, len(predictions[0].top) + 1):
+        columns += [
+            Column(f"class{rank}", "class" if rank == 1 else f"{rank}.", rank=rank - 1),
+            Column(f"probability{rank}", "%", ".1f", unit=0.01, rank=rank - 1),
+        ]
+    rows = []
+    for prediction in predictions:
+        row: dict[str, Any] = {"image": prediction.image}
+        for rank, (name, share) in enumerate(prediction.top, start=1):
+            row |= {f"class{rank}": name, f"probability{rank}": share}
+        rows.append(row)
+    print_rows(rows, columns, form)

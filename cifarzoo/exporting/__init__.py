@@ -1,0 +1,1 @@
+"""Write trained networks in formats that open without cifarzoo, and check what the files compute."""

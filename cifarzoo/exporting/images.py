@@ -1,0 +1,87 @@
+"""The images on which an exported file is compared with its model, and those that calibrate int8."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cifarzoo.data import Dataset, load
+from cifarzoo.data.archives import find, search_folders
+from cifarzoo.data.own_data import OwnData
+from cifarzoo.errors import CifarzooError
+from cifarzoo.evaluation.load_model import LoadedModel
+from cifarzoo.evaluation.measured_data import data_of
+
+CALIBRATION_IMAGES = 500
+
+
+@dataclass(frozen=True)
+class TestImages:
+    """Images for one model.
+
+    Attributes:
+        name: The data set they are from.
+        images: Test images, uint8 [n, height, width, 3].
+        labels: Their labels [n]; None if the model was trained on another data set, so that they mean nothing.
+        calibration: Training images, uint8 [500, height, width, 3], every k-th of all.
+        class_names: Names of the model's classes, if the data set is the one that it was trained on.
+        replaces: The data set for which the embedded images stand in; "" if they do not.
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray | None
+    calibration: np.ndarray
+    class_names: tuple[str, ...] | None
+    replaces: str = ""
+
+
+def images_for(loaded: LoadedModel, choice: str | None = None, data_dir: str | None = None) -> TestImages:
+    """Return the images of the data set that a model was trained on, or of another one.
+
+    Where the user chose nothing and the data set is not on this machine, the embedded images stand in, and nothing is
+    downloaded.
+
+    Raises:
+        DataError: the chosen data set cannot be read.
+    """
+    if choice is not None or data_dir is not None:
+        dataset = load(data_of(loaded, choice), data_dir)
+        return _of(dataset, loaded, dataset.name == loaded.dataset)
+    data = data_of(loaded, None)
+    if isinstance(data, OwnData) or _is_here(data):
+        try:
+            return _of(load(data), loaded, True)
+        except CifarzooError:
+            if not isinstance(data, OwnData):
+                raise
+    return _of(load("synthetic"), loaded, False, loaded.dataset)
+
+
+def _is_here(name: str) -> bool:
+    """Whether a data set can be read without a download: it is built in, in an archive, or TFDS has prepared it."""
+    if name == "synthetic":
+        return True
+    archive = name.removesuffix("_coarse")
+    prepared = Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets") / archive
+    return any(find(archive, folder) for folder in search_folders(None)) or prepared.is_dir()
+
+
+def _of(dataset: Dataset, loaded: LoadedModel, same: bool, replaces: str = "") -> TestImages:
+    train, test = dataset.train.images, dataset.test
+    step = max(1, len(train) // CALIBRATION_IMAGES)
+    calibration = train[::step][:CALIBRATION_IMAGES]
+    height, width = loaded.model.input_shape[1:3]
+    images = test.images
+    if replaces and height and width and images.shape[1:3] != (height, width):
+        calibration, images = (_resized(some, height, width) for some in (calibration, images))
+    labels = test.labels if same else None
+    names = tuple(dataset.class_names) if same else None
+    return TestImages(dataset.name, images, labels, calibration, names, replaces)
+
+
+def _resized(images: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return images of another size, each pixel the nearest one."""
+    rows, columns = np.arange(height) * images.shape[1] // height, np.arange(width) * images.shape[2] // width
+    return images[:, rows][:, :, columns]

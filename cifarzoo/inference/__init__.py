@@ -1,0 +1,1 @@
+"""Use trained networks: predict pictures, explain predictions, look at feature maps."""

@@ -1,0 +1,21 @@
+"""The page of every published tag: its card, and the report of its run."""
+
+from collections.abc import Iterator
+
+from outside import ROOT
+
+from cifarzoo.pretrained.manifest import manifest
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """Yield address and text of every tag's page."""
+    for entry in manifest():
+        title, _, body = (ROOT / "weights" / f"{entry.tag}.md").read_text(encoding="utf-8").partition("\n")
+        report = ""
+        if (ROOT / "docs" / "reports" / f"{entry.tag}.html").is_file():
+            report = (
+                f"\n[Report of its run](../reports/{entry.tag}.html){{ .md-button .md-button--primary }}\n\n"
+                "The report has learning curves, calibration, confusion matrix and mistakes, as "
+                f"`cifarzoo report {entry.tag}` writes it.\n"
+            )
+        yield f"weights/{entry.tag}.md", f"{title}\n{report}{body}"
