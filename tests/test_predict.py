@@ -14,7 +14,7 @@ from cifarzoo.data import Dataset
 from cifarzoo.errors import DataError, ExperimentError, ModelError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.pretrained.description import save_weights
-from cifarzoo.training.run import describe
+from cifarzoo.training.run_files import describe
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +86,13 @@ def test_names_of_classes_come_from_the_weights_or_the_data_set(tmp_path, caplog
     dataset = Dataset.from_arrays("pets", arrays, arrays, names)
     network = cifarzoo.cifar_resnet8(classes=3, image_size=8)
     experiment = Experiment(model="cifar_resnet8", dataset={"arrays": "pets.npz"})
-    save_weights(network, tmp_path / "pets.weights.h5", describe(experiment, network, dataset))
+    save_weights(network, tmp_path / "pets.weights.h5", describe(experiment, network, dataset.class_names))
     for model in (str(tmp_path / "pets.weights.h5"), cifarzoo.load(tmp_path / "pets.weights.h5")):
         assert set(dict(cifarzoo.predict(arrays[0], model)[0].top)) == set(names)
     assert not [record for record in caplog.records if record.name == "cifarzoo"]
     # A built-in data set has the names already.
-    assert describe(experiment, network, cifarzoo.load_data("synthetic")).class_names is None
+    built_in = Experiment(model="cifar_resnet8", dataset="synthetic")
+    assert describe(built_in, network, cifarzoo.load_data("synthetic").class_names).class_names is None
     # Without a description there are numbers, or a guess; both are said.
     network.save(tmp_path / "pets.keras")
     assert set(dict(cifarzoo.predict(arrays[0], tmp_path / "pets.keras")[0].top)) == {"0", "1", "2"}
