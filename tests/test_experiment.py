@@ -13,6 +13,7 @@ from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.files import quickstart_experiment, read_experiments
 from cifarzoo.experiment.merging import merge
 from cifarzoo.experiment.plan import Plan, stream_indices
+from cifarzoo.experiment.shipped import summary
 from cifarzoo.training.build import build_model, build_optimizer, model_factory
 from cifarzoo.training.checks import check_model
 
@@ -447,3 +448,33 @@ def test_stream_is_whole_epochs_in_any_pieces():
     pieces = [stream_indices(3, 100, first, count) for first, count in ((0, 90), (90, 20), (110, 140))]
     assert np.concatenate(pieces).tolist() == whole.tolist()
     assert stream_indices(4, 100, 0, 100).tolist() != whole[:100].tolist()
+
+
+def test_files_of_the_package_are_read_by_name():
+    root = Path(__file__).parent.parent
+    of_file = read_experiments(root / "recipes" / "vgg.yaml")
+    assert read_experiments("@vgg") == read_experiments("@vgg.yaml") == of_file
+    assert read_experiments("@vgg/vgg13") == [experiment for experiment in of_file if experiment.name == "vgg13"]
+    assert read_experiments("@experiments") == read_experiments(root / "experiments.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("@vg", "'@vg': not a file of cifarzoo; did you mean @vgg[?] `cifarzoo train @` lists all"),
+        ("@../vgg", "'@../vgg': not a file of cifarzoo; `cifarzoo train @` lists all"),
+        ("@", "'@': not a file of cifarzoo; `cifarzoo train @` lists all"),
+        ("@vgg/vgg1", "experiment vgg1: not in .*vgg.yaml; did you mean vgg19 or vgg16[?]"),
+    ],
+)
+def test_other_names_of_files_are_refused(name, message):
+    with pytest.raises(ExperimentError, match=message):
+        read_experiments(name)
+
+
+def test_the_summary_of_a_file_is_its_first_sentence(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("# yaml-language-server: $schema=x\n#\n# A (b, c.\n# D) of E et al. 2015.\n# More.\n#\n# Other\n")
+    assert summary(path) == "A of E et al. 2015"
+    path.write_text("model: a\n# B.\n")
+    assert summary(path) == ""

@@ -44,19 +44,22 @@ def show(
         str,
         typer.Argument(
             help="A model's name or alias, a tag of published weights, the name of another project's checkpoint, a "
-            ".weights.h5 file, or the folder of a run."
+            ".weights.h5 file, the folder of a run, or one of cifarzoo's files of experiments, such as @vgg."
         ),
     ],
     form: Format = "",
     debug: Debug = False,
 ) -> None:
-    """Show a model (arguments, sizes, paper, published weights), or describe weights or a run."""
+    """Show a model (arguments, sizes, paper, published weights), describe weights or a run, print experiments."""
+    from cifarzoo.experiment.shipped import MARK
     from cifarzoo.models.catalogue import find
     from cifarzoo.pretrained.manifest import find_entry, manifest
     from cifarzoo.pretrained.selection import foreign_entry
 
     entries = manifest()
-    if entry := find_entry(model, entries):
+    if model.startswith(MARK):
+        _show_experiments(model, form)
+    elif entry := find_entry(model, entries):
         _show_published(entry, form)
     elif model.endswith(".h5"):
         _show_file(model, form)
@@ -66,6 +69,18 @@ def show(
         _show_checkpoint(checkpoint, form)
     else:
         _show_model(find(model), entries, form)
+
+
+def _show_experiments(name: str, form: str) -> None:
+    from cifarzoo.experiment.files import read_experiments
+    from cifarzoo.experiment.shipped import locate
+
+    path, _ = locate(name)
+    if form in ("json", "tsv", "csv"):
+        experiments = [experiment.resolved() for experiment in read_experiments(name)]
+        print_record(name, {}, form, {"path": str(path), "experiments": experiments})
+    else:
+        print(path.read_text(encoding="utf-8"), end="")
 
 
 def _show_model(record: "Record", entries: "list[Published]", form: str) -> None:

@@ -26,6 +26,13 @@ RESULT_COLUMNS = [
 ]
 
 
+# Columns of `cifarzoo train @`.
+SHIPPED_COLUMNS = [
+    Column("file"),
+    Column("experiments", spec=lambda names: str(len(names)), numeric=True, rank=1),
+    Column("what"),
+]
+
 # Columns of `cifarzoo table`; `--sort` takes their names in JSON, TSV and CSV.
 SUMMARY_COLUMNS = [
     Column("experiment"),
@@ -43,7 +50,12 @@ SUMMARY_COLUMNS = [
 @commands.command()
 def train(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="Experiments, one per YAML document.")] = DEFAULT_FILE,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Experiments, one per YAML document. @NAME is a file of cifarzoo, such as @vgg; @ lists them."
+        ),
+    ] = DEFAULT_FILE,
     only: Annotated[
         list[str], typer.Option(help="Name of an experiment, or a pattern like '*-mixup'. Repeatable.")
     ] = [],  # noqa: B006
@@ -68,16 +80,21 @@ def train(
     The exit status is 1 if a run failed, and 75 if the batch was stopped and saved, so that the same command goes on.
     """
     from cifarzoo.experiment.files import only_matching, quickstart_experiment, read_experiments
+    from cifarzoo.experiment.shipped import MARK
     from cifarzoo.training import runner
 
     if quickstart:
         refuse(context, "--quickstart", "file only shard")
     if dry_run:
         refuse(context, "--dry-run", "eval_")
+    if file == Path(MARK):
+        refuse(context, MARK, "only set_ dry_run eval_ shard quickstart")
+        _print_shipped_files(form)
+        return
     if file == DEFAULT_FILE and not quickstart and not file.exists():
         raise ExperimentError(
-            f"{file}: no such file; name another (docs/experiments.md describes the format), or try cifarzoo train "
-            "--quickstart"
+            f"{file}: no such file; name another (docs/experiments.md describes the format), choose one of cifarzoo's "
+            "(cifarzoo train @ lists them), or try cifarzoo train --quickstart"
         )
     experiments = [quickstart_experiment(set_)] if quickstart else read_experiments(file, set_)
     experiments = everything = only_matching(experiments, only, file)
@@ -109,6 +126,22 @@ def train(
     print_rows(result_rows(with_others(outcomes, everything)), RESULT_COLUMNS, form, title="Runs")
     if status := exit_status(outcomes):
         raise typer.Exit(status)
+
+
+def _print_shipped_files(form: str) -> None:
+    from cifarzoo.experiment.files import read_experiments
+    from cifarzoo.experiment.shipped import MARK, shipped_files, summary
+
+    rows = [
+        {
+            "file": f"{MARK}{name}",
+            "what": summary(path),
+            "experiments": [experiment.name for experiment in read_experiments(path)],
+            "path": str(path),
+        }
+        for name, path in shipped_files().items()
+    ]
+    print_rows(rows, SHIPPED_COLUMNS, form)
 
 
 @commands.command()

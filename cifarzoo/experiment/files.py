@@ -17,6 +17,7 @@ from cifarzoo.experiment.grids import MAX_EXPERIMENTS, expand, varied_keys
 from cifarzoo.experiment.merging import apply_override, merge, shortened
 from cifarzoo.experiment.recipe_files import find_recipe
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.experiment.shipped import locate
 from cifarzoo.strict_errors import error_of, plain_error
 from cifarzoo.strict_yaml import excerpt, parse_all, read_text, shown
 
@@ -39,14 +40,15 @@ def read_experiments(path: str | os.PathLike, overrides: Sequence[str] = ()) -> 
     """Read the experiments of a YAML file: one per document, or one per combination of the values of its `grid`.
 
     Args:
-        path: The file.
+        path: The file; `@NAME` is one that comes with cifarzoo, such as `@vgg`, and `@NAME/EXPERIMENT` one of its
+            experiments.
         overrides: `key=value` with dotted keys and values in YAML, applied to every document.
 
     Raises:
         ExperimentError: the file, documents or keys are wrong. Each mistake is one line with its location and the
             expected value.
     """
-    path = Path(path)
+    path, only = locate(path)
     documents = parse_all(read_text(path, pipe=True), shown(path))
     numbered = [(number, document) for number, document in enumerate(documents, start=1) if document is not None]
     if not numbered:
@@ -71,11 +73,19 @@ def read_experiments(path: str | os.PathLike, overrides: Sequence[str] = ()) -> 
             raise ExperimentError(f"{shown(path)}: expected at most {MAX_EXPERIMENTS:,} experiments; split the file")
     if mistakes:
         raise error_of(mistakes)
-    return experiments
+    return only_matching(experiments, [only] if only else (), path, "experiment ")
 
 
-def only_matching(experiments: Sequence[Experiment], patterns: Sequence[str], path: Path) -> list[Experiment]:
+def only_matching(
+    experiments: Sequence[Experiment], patterns: Sequence[str], path: Path, origin: str = "--only "
+) -> list[Experiment]:
     """Return the experiments whose names match one of the shell patterns, or all if there are no patterns.
+
+    Args:
+        experiments: The experiments of a file.
+        patterns: The patterns.
+        path: The file, for the message.
+        origin: What stands before the pattern in the message.
 
     Raises:
         ExperimentError: a pattern that matches none.
@@ -89,7 +99,7 @@ def only_matching(experiments: Sequence[Experiment], patterns: Sequence[str], pa
         if not matching:
             near = difflib.get_close_matches(pattern, names, n=2)
             advice = f"; did you mean {' or '.join(near)}?" if near else f", which has {', '.join(names):.200}"
-            raise ExperimentError(f"--only {shortened(pattern)}: not in {shown(path)}{advice}")
+            raise ExperimentError(f"{origin}{shortened(pattern)}: not in {shown(path)}{advice}")
         chosen |= matching
     return [experiment for experiment in experiments if experiment.name in chosen]
 

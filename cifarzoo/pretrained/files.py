@@ -13,9 +13,5 @@ def weight_folders() -> list[Path]:
 
 
 def find(name: str) -> Path | None:
-    """Return the path of a file in the weights folders or their `large` folders, or None."""
-    for folder in weight_folders():
-        for candidate in (folder / name, folder / "large" / name):
-            if candidate.is_file():
-                return candidate
-    return None
+    """Return the path of a file in the weights folders, or None."""
+    return next((folder / name for folder in weight_folders() if (folder / name).is_file()), None)

@@ -98,7 +98,7 @@ def publish(
         if not same_statistics(experiment.model_parameters.get("statistics") or statistics, statistics):
             raise WeightsError(f"{run}: published networks normalise with the statistics of their data set")
         source, metrics = _smallest(run.final_weights(), Path(temporary), loaded, dataset)
-        file = weights.weight_file(tag, source.stat().st_size)
+        file = weights.weight_file(tag)
         # The manifest names these files, so flush them to disk first.
         with atomic.replacing(file) as part:
             shutil.copyfile(source, part)
@@ -143,7 +143,7 @@ def _is_whole(entry: Published, training: dict[str, Any], weights: WeightsFolder
     """Whether an entry belongs to the run that `training` describes, and its weight file is complete."""
     recorded = {key: value for key, value in entry.training.items() if key != "recipe"}
     same_run = json.dumps(recorded, sort_keys=True) == json.dumps(training, sort_keys=True)
-    return same_run and weights.find_weight_file(entry) is not None
+    return same_run and weights.is_complete(entry)
 
 
 def _check_same(key: str, value: str, published: str, tag: str) -> None:

@@ -14,9 +14,7 @@ from cifarzoo.publishing.cards import card
 from cifarzoo.publishing.pages import readme_with_table, results_page
 from cifarzoo.runs import atomic, locks
 
-MANIFEST, ANCHORS, LOCK, LARGE = "manifest.json", "anchors.yaml", ".lock", "large"
-# Larger files lie in a folder of their own, which stays out of the wheel.
-WHEEL_LIMIT = 10_000_000
+MANIFEST, ANCHORS, LOCK = "manifest.json", "anchors.yaml", ".lock"
 
 
 class WeightsFolder:
@@ -39,16 +37,14 @@ class WeightsFolder:
         """
         return read_manifest(self.manifest_path)
 
-    def weight_file(self, tag: str, size: int) -> Path:
-        """Return the path for the weight file of a tag with `size` bytes, and create its folder."""
-        folder = self.path if size < WHEEL_LIMIT else self.path / LARGE
-        folder.mkdir(exist_ok=True)
-        return folder / f"{tag}.weights.h5"
+    def weight_file(self, tag: str) -> Path:
+        """Return the path of the weight file of a tag."""
+        return self.path / f"{tag}.weights.h5"
 
-    def find_weight_file(self, entry: Published) -> Path | None:
-        """Return the path of an entry's weight file, None if no file has its content."""
-        files = (folder / entry.file for folder in (self.path, self.path / LARGE))
-        return next((file for file in files if file.is_file() and sha256(file) == entry.sha256), None)
+    def is_complete(self, entry: Published) -> bool:
+        """Whether the weight file of an entry is there and has the recorded content."""
+        file = self.weight_file(entry.tag)
+        return file.is_file() and sha256(file) == entry.sha256
 
     def golden_file(self, tag: str) -> Path:
         """Return the path of the file with images and the logits that the published weights give them."""
