@@ -37,6 +37,7 @@ FUNCTIONS = {
     "Experiment": ("cifarzoo.experiment.schema", "Experiment"),
     "read_experiments": ("cifarzoo.experiment.files", "read_experiments"),
     "run_all": ("cifarzoo.training.runner", "run_all"),
+    "fold_batch_norm": ("cifarzoo.inference.fold", "fold_batch_norm"),
     "evaluate": ("cifarzoo.evaluation.evaluate", "evaluate_named"),
     "predict": ("cifarzoo.inference.predict", "predict"),
     "average_weights": ("cifarzoo.evaluation.average", "average_weights"),

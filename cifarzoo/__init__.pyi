@@ -14,6 +14,7 @@ from cifarzoo.evaluation.evaluate import evaluate_named as evaluate
 from cifarzoo.experiment.files import read_experiments as read_experiments
 from cifarzoo.experiment.schema import Experiment as Experiment
 from cifarzoo.exporting.export import export as export
+from cifarzoo.inference.fold import fold_batch_norm as fold_batch_norm
 from cifarzoo.inference.predict import predict as predict
 from cifarzoo.models.load import load as load
 from cifarzoo.models.registry import create_model as create_model
@@ -79,6 +80,7 @@ __all__ = [
     "create_model",
     "evaluate",
     "export",
+    "fold_batch_norm",
     "list_models",
     "load",
     "load_data",
