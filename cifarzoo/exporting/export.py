@@ -11,13 +11,14 @@ from typing import Any
 import keras
 
 from cifarzoo.data.classes import dataset_with
-from cifarzoo.errors import CifarzooError, ExportError, summarize
+from cifarzoo.errors import ExportError, summarize
 from cifarzoo.evaluation.evaluate import predict
 from cifarzoo.evaluation.load_model import LoadedModel, load_model
 from cifarzoo.exporting.check import COMPARED_IMAGES, compare, error_percent, outputs
 from cifarzoo.exporting.formats import Format, format_named
 from cifarzoo.exporting.images import TestImages, images_for
 from cifarzoo.exporting.metadata import facts_of
+from cifarzoo.exporting.other_backend import write_elsewhere
 from cifarzoo.keras_internals.model_graph import computes_in
 from cifarzoo.keras_internals.redirection import quiet
 from cifarzoo.pretrained.description import description_of
@@ -70,8 +71,6 @@ def export(
     name = model.name if isinstance(model, keras.Model) else os.fspath(model)
     target = _target(name, chosen, out)
     module = chosen.load()
-    if keras.backend.backend() != chosen.backend:
-        raise ExportError(f"--to {to}: is written on Keras' backend {chosen.backend}: KERAS_BACKEND={chosen.backend}")
     progress(f"load {name}", 0)
     loaded = _loaded(model, weights, arguments)
     _check_model(loaded, chosen)
@@ -80,7 +79,7 @@ def export(
     with _temporary_folder(target) as folder:
         written = folder / target.name
         progress(f"write {target.name}", 0.2)
-        _write(module, loaded, written, facts, images.calibration if chosen.quantized else None)
+        _write(chosen, loaded, written, facts, images.calibration if chosen.quantized else None)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         result = _check(module.runner, loaded, written, images, chosen, progress)
         _move(folder, target)
@@ -153,12 +152,15 @@ def _temporary_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write(module: Any, loaded: LoadedModel, path: Path, facts: dict[str, Any], calibration: Any) -> None:
+def _write(chosen: Format, loaded: LoadedModel, path: Path, facts: dict[str, Any], calibration: Any) -> None:
     try:
+        if keras.backend.backend() != chosen.backend:
+            write_elsewhere(chosen, loaded.model, path, facts, calibration)
+            return
         with quiet():
-            module.write(loaded.model, path, facts, calibration)
-    except CifarzooError:
-        raise
+            chosen.load().write(loaded.model, path, facts, calibration)
+    except ExportError as failure:
+        raise ExportError(f"{loaded.source}: cannot be written in this format ({failure})") from None
     except Exception as failure:  # converters raise whatever an operation led to
         raise ExportError(f"{loaded.source}: cannot be written in this format ({summarize(failure)})") from failure
 

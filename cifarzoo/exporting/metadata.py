@@ -54,7 +54,10 @@ def _facts_of_weights(source: str) -> dict[str, Any]:
     """Return hash, license and error of the weights that a model was loaded from."""
     if Path(source).is_dir():
         folder = RunFolder(source)
-        return {"weights_sha256": sha256(folder.final_weights()), "error_percent": folder.results().metrics["error"]}
+        return {
+            "weights_sha256": sha256(folder.final_weights()),
+            "error_percent": round(folder.results().metrics["error"], 4),
+        }
     if Path(source).is_file():
         digest = sha256(Path(source))
         entry = next((entry for entry in manifest() if entry.sha256 == digest), None)
@@ -74,7 +77,7 @@ def _facts_of_weights(source: str) -> dict[str, Any]:
 
 
 def _published(entry: Any) -> dict[str, Any]:
-    return {} if entry is None else {"license": entry.license, "error_percent": entry.metrics["error"]}
+    return {} if entry is None else {"license": entry.license, "error_percent": round(entry.metrics["error"], 4)}
 
 
 def as_texts(facts: dict[str, Any]) -> dict[str, str]:
