@@ -14,10 +14,10 @@ from cifarzoo.conversion.layouts import LAYOUTS
 from cifarzoo.conversion.to_torch import torch_layout
 from cifarzoo.conversion.torch_writer import write_state_dict
 from cifarzoo.errors import CifarzooError, ModelError, WeightsError
+from cifarzoo.exporting import state_dict
 from cifarzoo.models.catalogue import identity
-from cifarzoo.models.exchange import write_torch
 from cifarzoo.models.registry import create_model
-from cifarzoo.pretrained.description import Description, description_of, read_description, save_weights
+from cifarzoo.pretrained.description import Description, description_of, read_description
 
 pytest.importorskip("torch")
 import foreign_networks as foreign
@@ -92,7 +92,7 @@ def test_another_network_with_equal_names_and_shapes_is_refused(tmp_path, capsys
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "cifar_resnet20"], "expected --model and --statistics, or --to torch"),
+        (["--model", "cifar_resnet20"], "expected --model and --statistics$"),
         (["--model", "cifar_resnet20(20)", "--statistics", "half"], "expected a model with keyword arguments"),
         (["--model", "cifar_resnet20(__import__('os'))", "--statistics", "half"], "expected a model with"),
         (["--model", "cifar_resnet20(depth=3)", "--statistics", "half"], "has no argument depth"),
@@ -102,7 +102,6 @@ def test_another_network_with_equal_names_and_shapes_is_refused(tmp_path, capsys
             ["--model", "cifar_resnet20", "--statistics", "half", "--dataset", "svhn\n"],
             "--dataset svhn.*: expected one of cifar10, cifar100, synthetic",
         ),
-        (["--to", "tensorflow"], "--to tensorflow: expected torch"),
     ],
 )
 def test_wrong_calls_are_one_line(arguments, message):
@@ -111,15 +110,9 @@ def test_wrong_calls_are_one_line(arguments, message):
     assert "\n" not in str(failure.value)
 
 
-@pytest.mark.parametrize(
-    ("file", "options", "existing"),
-    [
-        ("net.v1.pth", ["--model", "cifar_resnet20", "--statistics", "half"], "net.v1.weights.h5"),
-        ("net.weights.h5", ["--to", "torch"], "net.pth"),
-        ("akamaster/resnet20", ["--to", "torch"], "resnet20.pth"),
-    ],
-)
-def test_files_that_the_user_did_not_name_are_not_replaced(tmp_path, monkeypatch, file, options, existing):
+def test_files_that_the_user_did_not_name_are_not_replaced(tmp_path, monkeypatch):
+    file, existing = "net.v1.pth", "net.v1.weights.h5"
+    options = ["--model", "cifar_resnet20", "--statistics", "half"]
     monkeypatch.chdir(tmp_path)
     (tmp_path / existing).write_bytes(b"the user's")
     with pytest.raises(WeightsError, match=f"^{existing}: exists; name the file to write with --out$"):
@@ -130,16 +123,17 @@ def test_files_that_the_user_did_not_name_are_not_replaced(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("out", "message"),
     [
-        (["--model", "cifar_resnet20", "--statistics", "half", "--out", "net.h5"], "net.h5: the name of a weight file"),
-        (["--to", "torch", "--out", "folder"], "^folder: is a folder; name a file with --out$"),
-        (["--to", "torch", "--out", "no/net.pth"], "^no.net.pth: there is no folder no$"),
+        ("net.h5", "net.h5: the name of a weight file"),
+        ("folder.weights.h5", "^folder.weights.h5: is a folder; name a file with --out$"),
+        ("no/net.weights.h5", "^no.net.weights.h5: there is no folder no$"),
     ],
 )
-def test_the_file_to_write_is_checked_first(tmp_path, monkeypatch, options, message):
+def test_the_file_to_write_is_checked_first(tmp_path, monkeypatch, out, message):
+    options = ["--model", "cifar_resnet20", "--statistics", "half", "--out", out]
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.weights.h5").mkdir()
     # There is nothing to read: whatever looks at that first has another message.
     with pytest.raises(WeightsError, match=message):
         command()(["convert", "nothing.pth", *options], standalone_mode=False)
@@ -168,9 +162,10 @@ def test_pytorch_computes_the_same_from_what_is_written(tmp_path, name, argument
     for layer in model.layers:  # statistics that are not hidden behind zeros and ones
         if "_bn" in layer.name:
             layer.set_weights([random.uniform(0.5, 1.5, weight.shape) for weight in layer.weights])
-    save_weights(model, tmp_path / "ours.weights.h5")
-    row = write_torch(str(tmp_path / "ours.weights.h5"), requested, tmp_path / "theirs.pth")
-    assert (row["layout"], row["mean"], row["std"]) == (layout, [0.5] * 3, [0.5] * 3)
+    facts = {"layout": requested}
+    state_dict.write(model, tmp_path / "theirs.pth", facts)
+    assert facts["layout"] == layout
+    assert facts["input"] == "(pixel / 255 - [0.5, 0.5, 0.5]) / [0.5, 0.5, 0.5]"
     state = torch.load(tmp_path / "theirs.pth", weights_only=True)
     net = foreign.Net()
     net.state = {key: tensor.numpy() for key, tensor in state.items()}
@@ -178,17 +173,21 @@ def test_pytorch_computes_the_same_from_what_is_written(tmp_path, name, argument
     expected = run(network, net, 10, layers)
     assert set(net.state) == names  # the other network found all of its arrays
     check_equal(lambda x: model((x * 0.5 + 0.5) * 255), expected)
+    if layout == "akamaster":
+        again = state_dict.runner(tmp_path / "theirs.pth")  # what `cifarzoo export` checks
+        check_equal(lambda x: again((x * 0.5 + 0.5) * 255), expected)
 
 
 def test_vgg_is_written_for_torchvision(tmp_path):
     model = create_model("cifar_vgg11", include_preprocessing=False)
-    save_weights(model, tmp_path / "ours.weights.h5")
-    row = write_torch(str(tmp_path / "ours.weights.h5"), None, tmp_path / "theirs.pth")
+    facts = {}
+    state_dict.write(model, tmp_path / "theirs.pth", facts)
+    state = torch.load(tmp_path / "theirs.pth", weights_only=True)
     net = foreign.Net()
-    net.state = {key: tensor.numpy() for key, tensor in torch.load(row["path"], weights_only=True).items()}
+    net.state = {key: tensor.numpy() for key, tensor in state.items()}
     check_equal(model, run(foreign.vgg11, net, 10))
-    assert (row["layout"], row["mean"], row["std"]) == ("vgg_torch", None, None)
-    assert row["input"] == "what the network was trained with; the file does not say"
+    assert facts["layout"] == "vgg_torch"
+    assert facts["input"] == "what the network was trained with; the file does not say"
 
 
 @pytest.mark.parametrize(

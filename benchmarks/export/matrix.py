@@ -51,13 +51,13 @@ UNTRAINED = [
 
 
 def subjects() -> dict[str, dict]:
-    """Return the networks by name: the tags of published weights, then calls."""
+    """Return the networks by name: calls, then the tags of published weights."""
     from cifarzoo.models.catalogue import call
 
     published = {entry.tag: {"tag": entry.tag, "model": entry.model} for entry in manifest()}
-    return published | {
+    return {
         call(model, arguments): {"model": model, "arguments": arguments} for model, arguments in UNTRAINED
-    }
+    } | published
 
 
 def randomized(model: str, arguments: dict):

@@ -1,4 +1,4 @@
-"""Commands that turn other projects' checkpoints into weight files, and weight files into theirs."""
+"""Commands that turn other projects' checkpoints into weight files."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -113,10 +113,7 @@ def _import_all(pattern: str, dataset: str | None, evaluate: bool, data_dir: str
 
 @commands.command()
 def convert(
-    context: typer.Context,
-    file: Annotated[
-        str, typer.Argument(help="Another project's checkpoint; with --to torch, a file, tag or name of ours.")
-    ],
+    file: Annotated[str, typer.Argument(help="Another project's checkpoint.")],
     model: Annotated[
         str | None, typer.Option(help="The model that it holds: 'cifar_resnet56(shortcut_type=\"B\")'.")
     ] = None,
@@ -124,7 +121,6 @@ def convert(
         str | None,
         typer.Option(help="What normalises its input: kuangliu, imagenet, half, unit, ... or [[MEAN], [DEVIATION]]."),
     ] = None,
-    to: Annotated[str | None, typer.Option(help="torch: write a PyTorch state dict of our weights instead.")] = None,
     layout: Annotated[str | None, typer.Option(help="Name of the key map. Default: the first that fits.")] = None,
     epsilon: Annotated[
         float | None,
@@ -141,15 +137,9 @@ def convert(
     form: Format = "",
     debug: Debug = False,
 ) -> None:
-    """Convert a checkpoint that is in no table into a weight file, or a weight file into a PyTorch state dict."""
-    if to is not None:
-        refuse(context, "--to", "model statistics epsilon dataset part")
-        if to != "torch":
-            raise WeightsError(f"--to {to}: expected torch")
-        _write_torch(file, layout, out, form)
-        return
+    """Convert a checkpoint that is in no table into a weight file."""
     if model is None or statistics is None:
-        raise WeightsError("convert: expected --model and --statistics, or --to torch")
+        raise WeightsError("convert: expected --model and --statistics")
     from cifarzoo.strict_yaml import parse
 
     constants = parse(statistics, "--statistics")
@@ -168,19 +158,5 @@ def convert(
         "beware": "; ".join(row["remarks"]),
         "next": f"cifarzoo evaluate {row['path']}: names and shapes fit, but only the error shows whether the "
         "networks compute the same",
-    }
-    print_record(row["model"], fields, form, row)
-
-
-def _write_torch(name: str, layout: str | None, out: Path | None, form: str) -> None:
-    from cifarzoo.models.exchange import write_torch
-
-    row = write_torch(name, layout, out)
-    constants = row["mean"] and f"(pixel / 255 - {row['mean']}) / {row['std']}"
-    fields = {
-        "state dict": row["path"],
-        "key map": f"{row['layout']} ({row['code']})",
-        "tensors": str(row["tensors"]),
-        "input there": constants or row["input"],
     }
     print_record(row["model"], fields, form, row)

@@ -26,12 +26,16 @@ def export(
     dataset: DatasetName = None,
     weights: Weights = None,
     argument: Arguments = [],  # noqa: B006
+    layout: Annotated[
+        str | None,
+        typer.Option(help="For OUT.pth: whose code's names, such as pytorchcv. Default: the first fit."),
+    ] = None,
     form: Format = "",
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
     """Write a model as SavedModel, ONNX, LiteRT, OpenVINO or PyTorch program, and check what the file computes."""
-    format_named(to).load()
+    format_named(to, str(out or "")).load()
     find_modules(Path())
     arguments = factory_arguments(argument)
     with progress_bar() as show:
@@ -39,7 +43,15 @@ def export(
         from cifarzoo.exporting.export import export as export_model
 
         row = export_model(
-            model, to, out, dataset=dataset, data_dir=data_dir, weights=weights, arguments=arguments, progress=show
+            model,
+            to,
+            out,
+            dataset=dataset,
+            data_dir=data_dir,
+            weights=weights,
+            arguments=arguments,
+            layout=layout,
+            progress=show,
         )
     print_record(row["model"], _fields(row), form, row)
 
@@ -55,5 +67,7 @@ def _fields(row: dict[str, Any]) -> dict[str, str | None]:
         "largest difference": f"{row['largest_difference']:.2g}, the largest output is {row['largest_output']:.4g}",
         "same class": f"{row['same_class']:,} of {row['images']:,}",
         "error": measured,
+        "key map": "layout" in row["metadata"] and "{layout} ({code})".format(**row["metadata"]),
+        "takes": row["metadata"]["input"],
         "metadata": ", ".join(row["metadata"]),
     }

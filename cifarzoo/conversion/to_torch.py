@@ -9,6 +9,7 @@ from cifarzoo.conversion.differences import difference
 from cifarzoo.conversion.layouts import layout_named
 from cifarzoo.conversion.match import Weights
 from cifarzoo.conversion.slots import slots_of
+from cifarzoo.data.statistics import PER_PIXEL, channel_statistics
 from cifarzoo.errors import WeightsError
 from cifarzoo.pretrained.arrays import model_arrays
 from cifarzoo.pretrained.description import Description
@@ -42,6 +43,16 @@ def torch_layout(model: "keras.Model", description: Description, layout: str | N
     if not fitting:
         raise WeightsError(f"{description}: {'; '.join(f'{name} {problem}' for name, problem in problems.items())}")
     return fitting[0]
+
+
+def torch_input(description: Description) -> str:
+    """Say what the other code's network takes: images [n, 3, height, width] whose pixels are normalized outside."""
+    if description.statistics == PER_PIXEL:
+        return "pixel / 255, minus the mean image of CIFAR-10's training images"
+    if description.statistics is None:
+        return "what the network was trained with; the file does not say"
+    mean, std = ([round(value / 255, 6) for value in values] for values in channel_statistics(description.statistics))
+    return f"(pixel / 255 - {mean}) / {std}"
 
 
 def torch_state(model: "keras.Model", layout: str) -> dict[str, np.ndarray]:

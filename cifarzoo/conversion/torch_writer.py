@@ -17,8 +17,13 @@ STORAGES = {"float32": "FloatStorage", "int64": "LongStorage"}
 FOLDER = "archive"
 
 
-def write_state_dict(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def write_state_dict(path: Path, arrays: Mapping[str, np.ndarray], extra: Mapping[str, str] | None = None) -> None:
     """Write float32 and int64 arrays as an `OrderedDict` of tensors; an existing file is replaced.
+
+    Args:
+        path: The file.
+        arrays: The tensors by name.
+        extra: Texts by file name, for the archive's folder "extra", which `torch.load` does not read.
 
     Raises:
         OSError: the file cannot be written. KeyError: an array has another dtype.
@@ -33,6 +38,8 @@ def write_state_dict(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         for number, array in enumerate(contiguous.values()):
             _write(archive, f"data/{number}", array.tobytes())
         _write(archive, "version", b"3\n")
+        for name, text in (extra or {}).items():
+            _write(archive, f"extra/{name}", text.encode())
 
 
 def _write(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import keras
 
 from cifarzoo.data.classes import dataset_with
-from cifarzoo.errors import ExportError, summarize
+from cifarzoo.errors import CifarzooError, ExportError, summarize
 from cifarzoo.evaluation.evaluate import predict
 from cifarzoo.evaluation.load_model import LoadedModel, load_model
 from cifarzoo.exporting.check import COMPARED_IMAGES, compare, error_percent, outputs
-from cifarzoo.exporting.formats import Format, format_named
+from cifarzoo.exporting.formats import STATE_DICT, Format, format_named
 from cifarzoo.exporting.images import TestImages, images_for
 from cifarzoo.exporting.metadata import facts_of
 from cifarzoo.exporting.other_backend import write_elsewhere
@@ -36,6 +36,7 @@ def export(
     data_dir: str | None = None,
     weights: str | None = None,
     arguments: dict[str, Any] | None = None,
+    layout: str | None = None,
     progress: Progress = lambda step, done: None,
 ) -> dict[str, Any]:
     """Write a model in a format that opens without cifarzoo, and check the file.
@@ -47,7 +48,8 @@ def export(
     Args:
         model: A Keras model with one input of images [n, height, width, 3]; or what `cifarzoo evaluate` takes: the name
             of a model, a tag, a file, or the folder of a run.
-        to: "savedmodel", "onnx", "litert", "litert-int8", "openvino" or "torch".
+        to: "savedmodel", "onnx", "litert", "litert-int8", "openvino" or "torch". The last is a program, OUT.pt2, which
+            runs with PyTorch alone, or a state dict, OUT.pth, for another project's code; see `state_dict`.
         out: The file, or the folder of a SavedModel; one that exists is replaced. Default: the model's name with the
             format's ending, in the working directory, unless that exists.
         dataset: The images to check it with; see `cifarzoo evaluate --dataset`. Default: those of the data set that it
@@ -55,6 +57,8 @@ def export(
         data_dir: Folder of the official archives.
         weights: For the name of a model, tag or path of its weights.
         arguments: For the name of a model, arguments of its factory.
+        layout: For a PyTorch state dict, whose code's names it gets: a key map such as "pytorchcv". Default: the first
+            that holds the network.
         progress: Called with the name of the next step and the fraction done, from 0 to 1.
 
     Returns:
@@ -67,7 +71,9 @@ def export(
             cannot be written.
         CifarzooError: as `load_model` and `images_for`.
     """
-    chosen = format_named(to)
+    chosen = format_named(to, os.fspath(out or ""))
+    if layout is not None and chosen is not STATE_DICT:
+        raise ExportError(f"--layout {layout}: names the weights of a state dict; use --to torch and OUT.pth")
     name = model.name if isinstance(model, keras.Model) else os.fspath(model)
     target = _target(name, chosen, out)
     module = chosen.load()
@@ -75,7 +81,7 @@ def export(
     loaded = _loaded(model, weights, arguments)
     _check_model(loaded, chosen)
     images = images_for(loaded, dataset, data_dir)
-    facts = facts_of(loaded, images.class_names)
+    facts = facts_of(loaded, images.class_names) | ({"layout": layout} if layout else {})
     with _temporary_folder(target) as folder:
         written = folder / target.name
         progress(f"write {target.name}", 0.2)
@@ -154,12 +160,12 @@ def _temporary_folder(target: Path) -> Iterator[Path]:
 
 def _write(chosen: Format, loaded: LoadedModel, path: Path, facts: dict[str, Any], calibration: Any) -> None:
     try:
-        if keras.backend.backend() != chosen.backend:
+        if chosen.backend not in (None, keras.backend.backend()):
             write_elsewhere(chosen, loaded.model, path, facts, calibration)
             return
         with quiet():
             chosen.load().write(loaded.model, path, facts, calibration)
-    except ExportError as failure:
+    except CifarzooError as failure:
         raise ExportError(f"{loaded.source}: cannot be written in this format ({failure})") from None
     except Exception as failure:  # converters raise whatever an operation led to
         raise ExportError(f"{loaded.source}: cannot be written in this format ({summarize(failure)})") from failure

@@ -28,7 +28,7 @@ class FormatModule(Protocol):
         Args:
             model: A functional model of one input, in float32.
             path: The file, with the format's ending, or the folder.
-            facts: See `metadata.facts_of`.
+            facts: See `metadata.facts_of`. A format may add some of its own.
             calibration: Training images [n, height, width, 3], of which int8 takes the ranges of all activations.
         """
 
@@ -45,7 +45,7 @@ class Format:
         ending: What the name of its file ends with; "" for a folder.
         module: The module of `cifarzoo.exporting` that writes and opens it.
         packages: What has to be installed: name to import -> name for pip.
-        backend: The Keras backend on which it is written.
+        backend: The Keras backend on which it is written; None for any.
         quantized: Whether it computes in int8.
     """
 
@@ -53,7 +53,7 @@ class Format:
     ending: str
     module: str
     packages: dict[str, str]
-    backend: str = "tensorflow"
+    backend: str | None = "tensorflow"
     quantized: bool = False
 
     def load(self) -> FormatModule:
@@ -90,12 +90,16 @@ FORMATS = {
 }
 
 
-def format_named(name: str) -> Format:
-    """Return a format.
+# What `torch` writes if the file is called so.
+STATE_DICT = Format("torch", ".pth", "state_dict", {}, backend=None)
+
+
+def format_named(name: str, file: str = "") -> Format:
+    """Return a format; of `torch`, the name of the file says which of the two.
 
     Raises:
         ExportError: there is none of this name.
     """
     if name not in FORMATS:
         raise ExportError(f"--to {printable(name)}: expected one of {', '.join(FORMATS)}")
-    return FORMATS[name]
+    return STATE_DICT if name == STATE_DICT.name and file.endswith(STATE_DICT.ending) else FORMATS[name]

@@ -25,7 +25,7 @@ MODEL, FACTS, CALIBRATION = "model.keras", "facts.json", "calibration.npy"
 def write_elsewhere(
     chosen: Format, model: "keras.Model", path: Path, facts: dict[str, Any], calibration: np.ndarray | None = None
 ) -> None:
-    """Do what `formats.FormatModule.write` does, on the backend of the format.
+    """Do what `formats.FormatModule.write` does, on the backend of a format that needs a certain one.
 
     Raises:
         ExportError: the process failed; the message has its last line.
@@ -38,7 +38,7 @@ def write_elsewhere(
             np.save(folder / CALIBRATION, calibration)
         # The same modules as here, from whatever folders this process found them in.
         paths = os.pathsep.join(entry or os.curdir for entry in sys.path)
-        environment = os.environ | {"KERAS_BACKEND": chosen.backend, "PYTHONPATH": paths}
+        environment = os.environ | {"KERAS_BACKEND": str(chosen.backend), "PYTHONPATH": paths}
         command = [sys.executable, "-m", __name__, chosen.name, str(folder), str(path)]
         done = subprocess.run(
             command, check=False, env=environment, capture_output=True, encoding="utf-8", errors="replace"

@@ -1,4 +1,4 @@
-"""Exchange weights with other code: convert checkpoints that are in no table, and write PyTorch state dicts."""
+"""Convert checkpoints of other code that are in no table."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -7,19 +7,14 @@ from typing import Any
 from cifarzoo.checksum import sha256
 from cifarzoo.conversion.cache import fresh_model
 from cifarzoo.conversion.guess import convert_file, parse_call
-from cifarzoo.conversion.layouts import layout_named
 from cifarzoo.conversion.readers import files_of
-from cifarzoo.conversion.to_torch import torch_layout, torch_state
-from cifarzoo.conversion.torch_writer import write_state_dict
 from cifarzoo.data.classes import CLASS_NAMES, dataset_with
-from cifarzoo.data.statistics import PER_PIXEL, channel_statistics, statistics_from
+from cifarzoo.data.statistics import statistics_from
 from cifarzoo.errors import DataError, ModelError, WeightsError, printable
 from cifarzoo.models import registry
-from cifarzoo.models.load import load
 from cifarzoo.pretrained.description import Description, description_of, save_weights
 
-# Of a network without normalisation inside.
-UNKNOWN_INPUT = "what the network was trained with; the file does not say"
+ENDING = ".weights.h5"
 
 
 def convert_checkpoint(
@@ -64,7 +59,7 @@ def convert_checkpoint(
         classes=arguments.get("classes", 10),
         statistics=statistics_from(statistics),
     )
-    target = _target(path, ".weights.h5", out)
+    target = _target(path, out)
     with fresh_model(described, registry.build_described) as model:
         fit = convert_file(path, model, layout, epsilon, part)
         hashes = {file.name: sha256(file) for file in files_of(path)}
@@ -75,56 +70,19 @@ def convert_checkpoint(
     return {"path": str(target), "model": str(complete)} | asdict(fit)
 
 
-def write_torch(name: str, layout: str | None = None, out: Path | None = None) -> dict[str, Any]:
-    """Write a PyTorch state dict of weights that are in our format.
-
-    Args:
-        name: A `.weights.h5` file, a tag, or the name of another project's checkpoint.
-        layout: Name of the key map, one of `to_torch.TARGETS`. Default: the first that holds the model.
-        out: The file. Default: the name with the ending .pth, in the working directory, unless there is such a file.
-
-    Returns:
-        `path`, `model`, `layout`, `code` (whose names they are), `tensors` (their number), and what the PyTorch network
-        takes: `mean` and `std` on 0-1, or else `input`, in words.
-
-    Raises:
-        CifarzooError: there are no such weights, or the other code has no such network; or there is a file that it
-            would replace.
-    """
-    target = _target(Path(name), ".pth", out)
-    model = load(name)
-    description = description_of(model)
-    if description is None or description.factory is None:
-        raise WeightsError(f"{name}: not a network of the zoo")
-    chosen = torch_layout(model, description, layout)
-    state = torch_state(model, chosen)
-    write_state_dict(target, state)
-    row: dict[str, Any] = {"path": str(target), "model": str(description), "layout": chosen, "tensors": len(state)}
-    row |= {"code": layout_named(chosen).code, "mean": None, "std": None, "input": UNKNOWN_INPUT}
-    if description.statistics == PER_PIXEL:
-        row["input"] = "pixel / 255, minus the mean image of CIFAR-10's training images"
-    elif description.statistics is not None:
-        mean, std = channel_statistics(description.statistics)
-        rounded = {"mean": [round(value / 255, 6) for value in mean], "std": [round(value / 255, 6) for value in std]}
-        row |= rounded | {"input": "normalised"}
-    return row
-
-
-def _target(path: Path, ending: str, out: Path | None) -> Path:
+def _target(path: Path, out: Path | None) -> Path:
     """Return the file to write, before any work is done for it: `out`, or the name with another ending.
 
     Raises:
         WeightsError: the user did not name it, and it exists; it is the file to read, or a folder; its ending is not
             that of a weight file; or its folder does not exist.
     """
-    # The names of tags and of other projects' checkpoints may have dots of their own.
-    own = path.name.removesuffix(".weights.h5")
-    stem = path.stem if own == path.name and ending == ".weights.h5" else own
-    target = out or Path(f"{stem}{ending}")
+    own = path.name.removesuffix(ENDING)
+    target = out or Path(f"{path.stem if own == path.name else own}{ENDING}")
     if out is None and target.exists():
         raise WeightsError(f"{target}: exists; name the file to write with --out")
-    if ending == ".weights.h5" and not target.name.endswith(ending):
-        raise WeightsError(f"{target}: the name of a weight file ends in {ending}")
+    if not target.name.endswith(ENDING):
+        raise WeightsError(f"{target}: the name of a weight file ends in {ENDING}")
     if target.is_dir():
         raise WeightsError(f"{target}: is a folder; name a file with --out")
     if not target.parent.is_dir():
