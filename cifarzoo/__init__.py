@@ -39,6 +39,8 @@ FUNCTIONS = {
     "run_all": ("cifarzoo.training.runner", "run_all"),
     "fold_batch_norm": ("cifarzoo.inference.fold", "fold_batch_norm"),
     "evaluate": ("cifarzoo.evaluation.evaluate", "evaluate_named"),
+    "features": ("cifarzoo.inference.features", "features"),
+    "grad_cam": ("cifarzoo.inference.explain", "grad_cam"),
     "predict": ("cifarzoo.inference.predict", "predict"),
     "average_weights": ("cifarzoo.evaluation.average", "average_weights"),
     "save_weights": ("cifarzoo.pretrained.description", "save_weights"),

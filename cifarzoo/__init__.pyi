@@ -14,6 +14,8 @@ from cifarzoo.evaluation.evaluate import evaluate_named as evaluate
 from cifarzoo.experiment.files import read_experiments as read_experiments
 from cifarzoo.experiment.schema import Experiment as Experiment
 from cifarzoo.exporting.export import export as export
+from cifarzoo.inference.explain import grad_cam as grad_cam
+from cifarzoo.inference.features import features as features
 from cifarzoo.inference.fold import fold_batch_norm as fold_batch_norm
 from cifarzoo.inference.predict import predict as predict
 from cifarzoo.models.load import load as load
@@ -80,7 +82,9 @@ __all__ = [
     "create_model",
     "evaluate",
     "export",
+    "features",
     "fold_batch_norm",
+    "grad_cam",
     "list_models",
     "load",
     "load_data",

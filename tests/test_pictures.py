@@ -6,11 +6,11 @@ from picture_folders import fill, pixels, save
 from PIL import Image
 
 from cifarzoo.errors import DataError
-from cifarzoo.inference.pictures import find_pictures, read_chunks
+from cifarzoo.inference.pictures import Resizing, find_pictures, read_chunks
 
 
 def read(images, size=16, fit="crop", filter_name="bicubic"):
-    return find_pictures(images)[0].read(size, fit, filter_name)
+    return find_pictures(images)[0].read(Resizing(size, fit, filter_name))
 
 
 def test_folders_are_searched_in_the_order_of_names(tmp_path):
@@ -68,7 +68,7 @@ def test_the_batch_axis_may_be_left_out_and_grey_needs_no_channel(shape, count):
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     found = find_pictures(images)
     assert [picture.name for picture in found] == [f"image {k}" for k in range(count)]
-    assert found[0].read(16, "crop", "bicubic").shape == (16, 16, 3)
+    assert found[0].read(Resizing(16)).shape == (16, 16, 3)
     assert found[0].whole().size == (30, 20)
 
 
@@ -110,7 +110,7 @@ def test_damaged_pictures_do_not_stop_the_others(tmp_path):
     fill(tmp_path / "photos", counts=3, classes=("cat",))
     (tmp_path / "photos" / "cat" / "001.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (tmp_path / "photos" / "cat" / "002.png").write_bytes(b"")
-    chunks = list(read_chunks(find_pictures(tmp_path / "photos"), 16, "crop", "bicubic", chunk=2))
+    chunks = list(read_chunks(find_pictures(tmp_path / "photos"), Resizing(16), chunk=2))
     assert [len(pictures) for pictures, _, _ in chunks] == [1, 0] and chunks[0][1].shape == (1, 16, 16, 3)
     (first,), (second,) = (failures for _, _, failures in chunks)
     assert "001.png: not a picture that opens (" in first and "002.png: not a picture that opens (is empty)" in second

@@ -156,6 +156,9 @@ def test_the_command_prints_every_format_and_names_what_it_could_not_read(tmp_pa
         "red": "0", "green": "1", "blue": "2"
     }  # fmt: skip
     assert sum(answer["probability"] for answer in document["images"][0]["top"]) == pytest.approx(1, abs=1e-5)
+    monkeypatch.chdir(tmp_path)
+    status, _, err = command(capsys, monkeypatch, *command_line, "tsv", "--sheet", "new/sheet.png")
+    assert status == 0 and err == "new/sheet.png\n" and (tmp_path / "new" / "sheet.png").stat().st_size > 1000
     (tmp_path / "photos" / "damaged.jpg").write_bytes(b"")
     status, out, err = command(capsys, monkeypatch, *command_line, "csv", "--top", 2)
     lines = out.splitlines()

@@ -39,6 +39,17 @@ def predict(
             "--filter", help="Pillow's filter for resizing: nearest, box, bilinear, hamming, bicubic or lanczos."
         ),
     ] = "bicubic",
+    sheet: Annotated[
+        Path | None, typer.Option(help="Draw the pictures with their classes to this .png file, at most 400.")
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Draw beside each picture what speaks for its class (Grad-CAM). Default of --sheet: predictions.png.",
+        ),
+    ] = False,
+    dark: Annotated[bool, typer.Option("--dark", help="Draw on a dark background.")] = False,
     form: Format = "",
     debug: Debug = False,
 ) -> None:
@@ -67,10 +78,23 @@ def predict(
         print(json.dumps(document, indent=2))
     elif len(predictions):
         _print(predictions, form)
+    if sheet or explain:
+        _draw(predictions, sheet or Path("predictions.png"), explain, dark)
     for line in predictions.failures:
         print(f"cifarzoo: warning: {printable(line)}", file=sys.stderr)
     if predictions.failures:
         raise DataError(f"{len(predictions.failures):,} of {len(pictures):,} pictures could not be read")
+
+
+def _draw(predictions: Any, path: Path, explain: bool, dark: bool) -> None:
+    """Write the contact sheet, of the first pictures if there are too many for one."""
+    from cifarzoo.inference.contact_sheet import MOST
+
+    if not len(predictions):
+        return
+    predictions[:MOST].contact_sheet(path, explain=explain, dark=dark)
+    some = f" (the first {MOST} pictures)" if len(predictions) > MOST else ""
+    print(f"{path}{some}", file=sys.stderr)
 
 
 def _print(predictions: Any, form: str) -> None:

@@ -21,6 +21,25 @@ CHANNELS = (1, 3, 4)  # of an array: grey, RGB, RGB with alpha
 
 
 @dataclass(frozen=True)
+class Resizing:
+    """How pictures are brought to the size of a network's input.
+
+    Attributes:
+        size: Height and width in pixels.
+        fit: "crop" for the square in the middle of a picture, or "squash" for all of it.
+        filter_name: Name of one of Pillow's filters, in lower case.
+    """
+
+    size: int
+    fit: str = "crop"
+    filter_name: str = "bicubic"
+
+    def __call__(self, picture: Image.Image) -> np.ndarray:
+        """Return the pixels of a picture."""
+        return to_square(picture, self.size, self.fit, self.filter_name)
+
+
+@dataclass(frozen=True)
 class Picture:
     """A picture that has not been read yet.
 
@@ -32,15 +51,25 @@ class Picture:
     name: str
     source: str | np.ndarray | Image.Image = field(repr=False)
 
-    def read(self, size: int, fit: str, filter_name: str) -> np.ndarray:
-        """Return its pixels [size, size, 3], uint8, or float32 of a float array.
+    def read(self, resizing: Resizing) -> np.ndarray:
+        """Return its pixels [size, size, 3], uint8, or float32 of a float array, which is not rounded.
 
         Raises:
             DataError: it is not a picture that opens.
         """
         if isinstance(self.source, np.ndarray) and self.source.dtype != np.uint8:
-            return _resized_floats(self.source, size, fit, filter_name)
-        return to_square(self.whole(), size, fit, filter_name)
+            return np.stack([resizing(Image.fromarray(channel)) for channel in np.moveaxis(self.source, -1, 0)], -1)
+        return resizing(self.whole())
+
+    def square(self, fit: str) -> Image.Image:
+        """Return what the network sees of the picture before it is resized, in RGB.
+
+        Raises:
+            DataError: it is not a picture that opens.
+        """
+        picture = self.whole()
+        side = min(picture.size) if fit == "crop" else max(picture.size)
+        return Image.fromarray(to_square(picture, side, fit, "bicubic"))
 
     def whole(self) -> Image.Image:
         """Return the whole picture in RGB, upright; of a float array with pixels rounded to 0-255.
@@ -160,22 +189,14 @@ def _displayable(pixels: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
-def _resized_floats(pixels: np.ndarray, size: int, fit: str, filter_name: str) -> np.ndarray:
-    """Resize float pixels without rounding them."""
-    channels = [to_square(Image.fromarray(pixels[..., k]), size, fit, filter_name) for k in range(pixels.shape[-1])]
-    return np.stack(channels, axis=-1)
-
-
 def read_chunks(
-    pictures: Sequence[Picture], size: int, fit: str, filter_name: str, chunk: int = 500
+    pictures: Sequence[Picture], resizing: Resizing, chunk: int = 500
 ) -> Iterator[tuple[list[Picture], np.ndarray, list[str]]]:
     """Read pictures in parallel, some at a time, so that any number of them fits into memory.
 
     Args:
         pictures: The pictures.
-        size: Height and width of the result.
-        fit: "crop" for the square in the middle of a picture, or "squash" for all of it.
-        filter_name: Name of one of Pillow's filters, in lower case.
+        resizing: How they are brought to one size.
         chunk: Pictures at a time.
 
     Yields:
@@ -185,7 +206,7 @@ def read_chunks(
 
     def read(picture: Picture) -> np.ndarray | DataError:
         try:
-            return picture.read(size, fit, filter_name)
+            return picture.read(resizing)
         except DataError as failure:
             return failure
 
@@ -200,6 +221,6 @@ def read_chunks(
             pixels = [results[k] for k in opened]
             yield (
                 [some[k] for k in opened],
-                np.stack(pixels) if pixels else np.empty((0, size, size, 3), np.uint8),  # type: ignore[arg-type]
+                np.stack(pixels) if pixels else np.empty((0, resizing.size, resizing.size, 3), np.uint8),  # type: ignore[arg-type]
                 [str(result) for result in results if isinstance(result, DataError)],
             )

@@ -2,8 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -14,9 +13,9 @@ from cifarzoo.errors import DataError, ExperimentError, ModelError
 from cifarzoo.evaluation.evaluate import predict as predict_pixels
 from cifarzoo.evaluation.load_model import LoadedModel, load_model, of_model
 from cifarzoo.inference.class_names import class_names_of
-from cifarzoo.inference.pictures import FILTERS, FITS, Picture, find_pictures, read_chunks
+from cifarzoo.inference.pictures import FILTERS, FITS, Picture, Resizing, find_pictures, read_chunks
+from cifarzoo.inference.predictions import Prediction, Predictions
 from cifarzoo.metrics import are_probabilities, log_softmax
-from cifarzoo.notebook import html_table
 from cifarzoo.training.build import check_is_functional
 
 logger = logging.getLogger("cifarzoo")
@@ -24,94 +23,6 @@ logger = logging.getLogger("cifarzoo")
 # The smallest published network: a megabyte, on disk in every installation, and made of plain layers. Larger ones, with
 # fewer errors, are one `model=` away.
 DEFAULT_MODEL = "cifar_resnet20"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a network says about one picture.
-
-    Attributes:
-        image: Its path, or "image 0", "image 1", ... for arrays.
-        top: The most probable classes with their probabilities, most probable first.
-        probabilities: float32 [classes], of all classes.
-        picture: The picture itself, which is read again when it is drawn.
-    """
-
-    image: str
-    top: tuple[tuple[str, float], ...]
-    probabilities: np.ndarray = field(repr=False)
-    picture: Picture = field(repr=False)
-
-    @property
-    def label(self) -> str:
-        """The most probable class."""
-        return self.top[0][0]
-
-    @property
-    def probability(self) -> float:
-        """The probability of the most probable class."""
-        return self.top[0][1]
-
-    def __repr__(self) -> str:
-        return f"<{self.image}: {', '.join(f'{name} {100 * share:.1f} %' for name, share in self.top)}>"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data: `image`, and `top`, a list of `class` and `probability`."""
-        return {"image": self.image, "top": [{"class": name, "probability": share} for name, share in self.top]}
-
-
-class Predictions(Sequence[Prediction]):
-    """The predictions of a network for several pictures, in their order.
-
-    Attributes:
-        network: The network.
-        class_names: What its outputs mean.
-        fit: How pictures were made square, "crop" or "squash".
-        filter_name: The filter that they were resized with.
-        failures: One line for each picture that could not be read.
-    """
-
-    def __init__(
-        self,
-        network: LoadedModel,
-        class_names: tuple[str, ...],
-        fit: str,
-        filter_name: str,
-        items: Sequence[Prediction],
-        failures: Sequence[str] = (),
-    ):
-        self.network, self.class_names, self.fit, self.filter_name = network, class_names, fit, filter_name
-        self.failures = list(failures)
-        self._items = list(items)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return Predictions(self.network, self.class_names, self.fit, self.filter_name, self._items[index])
-        return self._items[index]
-
-    def __iter__(self) -> Iterator[Prediction]:
-        return iter(self._items)
-
-    def __repr__(self) -> str:
-        shown = [repr(item) for item in self._items[:10]]
-        more = [f"and {len(self) - 10:,} more"] if len(self) > 10 else []
-        return "\n".join([*shown, *more]) or "<no predictions>"
-
-    def _repr_html_(self) -> str:
-        rows = [
-            {"image": item.image}
-            | {f"{rank}.": f"{name} {100 * share:.1f} %" for rank, (name, share) in enumerate(item.top, start=1)}
-            for item in self._items[:100]
-        ]
-        return html_table(rows)
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        """The probabilities of all classes, float32 [pictures, classes]."""
-        return np.stack([item.probabilities for item in self._items])
 
 
 def predict(
@@ -212,7 +123,7 @@ def predict_pictures(
         raise ExperimentError(f"{wrong}: expected {', '.join(valid)}, got {fit if wrong == 'fit' else filter_name!r}")
     if top < 1:
         raise ExperimentError(f"top: expected at least 1, got {top}")
-    size = input_size(network)
+    resizing = Resizing(input_size(network), fit, filter_name)
     names, note = class_names_of(network)
     if class_names is not None:
         if len(class_names) != len(names):
@@ -223,7 +134,7 @@ def predict_pictures(
     items: list[Prediction] = []
     failures: list[str] = []
     has_warned = False
-    for chunk, pixels, unread in read_chunks(pictures, size, fit, filter_name, batch_size):
+    for chunk, pixels, unread in read_chunks(pictures, resizing, batch_size):
         failures += unread
         if chunk:
             problem = _pixel_problem(network, pixels)
@@ -236,7 +147,7 @@ def predict_pictures(
                 for picture, row in zip(chunk, probabilities, strict=True)
             ]
         progress("predict", (len(items) + len(failures)) / len(pictures))
-    return Predictions(network, names, fit, filter_name, items, failures)
+    return Predictions(network, names, resizing, items, failures)
 
 
 def input_size(network: LoadedModel) -> int:

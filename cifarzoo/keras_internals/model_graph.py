@@ -62,6 +62,49 @@ def source_of(tensor: keras.KerasTensor) -> tuple:
     return history.operation, history.operation._inbound_nodes[history.node_index].input_tensors
 
 
+def input_tensors(operation) -> list:
+    """Return the tensors that go into an operation of a functional model; into its first call, if there are several.
+
+    Of a model inside a model these are the tensors that it is called with, and not its own inputs.
+    """
+    if not supported_connections.or_warn():
+        return keras.tree.flatten(operation.input)
+    return list(operation._inbound_nodes[0].input_tensors)
+
+
+def output_tensors(operation) -> list:
+    """Return what an operation of a functional model gives in its first call; of a model inside a model see above."""
+    if not supported_connections.or_warn():
+        return keras.tree.flatten(operation.output)
+    return list(operation._inbound_nodes[0].output_tensors)
+
+
+def part_between(start, end):
+    """Return the part of a functional model between two of its tensors as a model that shares its layers.
+
+    Keras notes the calls of the part in the shared layers. Here they are forgotten again, so that the model itself
+    stays as it was.
+
+    Raises:
+        ValueError: `end` depends on more than `start`.
+    """
+    if not supported_sources.or_warn():
+        return keras.Model(start, end)
+    operations = {}
+    reached = [end]
+    while reached:
+        operation = reached.pop()._keras_history.operation
+        if id(operation) not in operations:
+            operations[id(operation)] = operation
+            reached += [tensor for node in operation._inbound_nodes for tensor in node.input_tensors]
+    calls = [(op, list(op._inbound_nodes), list(op._outbound_nodes)) for op in operations.values()]
+    try:
+        return keras.Model(start, end)
+    finally:
+        for operation, inbound, outbound in calls:
+            operation._inbound_nodes, operation._outbound_nodes = inbound, outbound
+
+
 def mark_as_called(model) -> None:
     """Let Keras export a functional model to ONNX before its first call; its shapes are known without one."""
     if supported_export.or_warn():

@@ -1,0 +1,162 @@
+"""What `cifarzoo.predict` returns: classes with probabilities, and their pictures."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cifarzoo.evaluation.load_model import LoadedModel
+from cifarzoo.inference.contact_sheet import MOST, Tile, draw_sheet, save_sheet
+from cifarzoo.inference.explain import grad_cam
+from cifarzoo.inference.pictures import Picture, Resizing
+from cifarzoo.notebook import html_table
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says about one picture.
+
+    Attributes:
+        image: Its path, or "image 0", "image 1", ... for arrays.
+        top: The most probable classes with their probabilities, most probable first.
+        probabilities: float32 [classes], of all classes.
+        picture: The picture itself, which is read again when it is drawn.
+    """
+
+    image: str
+    top: tuple[tuple[str, float], ...]
+    probabilities: np.ndarray = field(repr=False)
+    picture: Picture = field(repr=False)
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.top[0][0]
+
+    @property
+    def probability(self) -> float:
+        """The probability of the most probable class."""
+        return self.top[0][1]
+
+    def __repr__(self) -> str:
+        return f"<{self.image}: {', '.join(f'{name} {100 * share:.1f} %' for name, share in self.top)}>"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data: `image`, and `top`, a list of `class` and `probability`."""
+        return {"image": self.image, "top": [{"class": name, "probability": share} for name, share in self.top]}
+
+
+class Predictions(Sequence[Prediction]):
+    """The predictions of a network for several pictures, in their order.
+
+    Attributes:
+        network: The network.
+        class_names: What its outputs mean.
+        resizing: How pictures were brought to the size of its input.
+        failures: One line for each picture that could not be read.
+    """
+
+    def __init__(
+        self,
+        network: LoadedModel,
+        class_names: tuple[str, ...],
+        resizing: Resizing,
+        items: Sequence[Prediction],
+        failures: Sequence[str] = (),
+    ):
+        self.network, self.class_names, self.resizing = network, class_names, resizing
+        self.failures = list(failures)
+        self._items = list(items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Predictions(self.network, self.class_names, self.resizing, self._items[index])
+        return self._items[index]
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return iter(self._items)
+
+    def __repr__(self) -> str:
+        shown = [repr(item) for item in self._items[:10]]
+        more = [f"and {len(self) - 10:,} more"] if len(self) > 10 else []
+        return "\n".join([*shown, *more]) or "<no predictions>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {"image": item.image}
+            | {f"{rank}.": f"{name} {100 * share:.1f} %" for rank, (name, share) in enumerate(item.top, start=1)}
+            for item in self._items[:100]
+        ]
+        return html_table(rows)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """The probabilities of all classes, float32 [pictures, classes]."""
+        return np.stack([item.probabilities for item in self._items])
+
+    def contact_sheet(
+        self,
+        path: str | os.PathLike | None = None,
+        *,
+        explain: bool = False,
+        columns: int | None = None,
+        dark: bool = False,
+    ) -> Image.Image:
+        """Draw the pictures with their predictions, as the network sees them: square, and not yet reduced.
+
+        Args:
+            path: A .png file to write as well.
+            explain: Draw beside each picture what speaks for its most probable class; see `cifarzoo.grad_cam`.
+            columns: Pictures in a row; by default as many as make the sheet about square.
+            dark: Draw on a dark background.
+
+        Returns:
+            The Pillow image, which notebooks show.
+
+        Raises:
+            CifarzooError: there are more than 400 pictures or none, or the file cannot be written.
+            DataError: a picture's file is gone. ModelError: with `explain`, the network has no feature map.
+        """
+        items = self._items
+        heat = self.explain() if explain and 0 < len(items) <= MOST else [None] * len(items)
+        tiles = [
+            Tile(caption, item.picture.square(self.resizing.fit), item.top, part)
+            for caption, item, part in zip(_captions([item.image for item in items]), items, heat, strict=True)
+        ]
+        title = f"{self.network.source}{', Grad-CAM of the first class' if explain else ''}"
+        sheet = draw_sheet(tiles, title, columns, dark)
+        if path is not None:
+            save_sheet(sheet, Path(path))
+        return sheet
+
+    def explain(self, classes: Sequence[int] | None = None, layer: str | None = None) -> np.ndarray:
+        """Compute how much every part of each picture speaks for a class.
+
+        Args:
+            classes: The number of a class per picture; by default the most probable ones.
+            layer: See `cifarzoo.grad_cam`.
+
+        Returns:
+            float32 [pictures, rows, columns]; see `cifarzoo.grad_cam`.
+        """
+        resizing = self.resizing
+        pixels = np.stack([item.picture.read(resizing) for item in self._items])
+        chosen = self.probabilities.argmax(axis=1) if classes is None else np.asarray(classes)
+        return grad_cam(self.network.model, pixels, chosen, layer)
+
+
+def _captions(names: Sequence[str]) -> list[str]:
+    """Return paths without the folders that all share."""
+    folders = {os.path.dirname(name) for name in names}
+    try:
+        shared = os.path.commonpath(folders) if folders else ""
+    except ValueError:  # absolute and relative paths, or several drives
+        shared = ""
+    return [os.path.relpath(name, shared) if shared else name for name in names]

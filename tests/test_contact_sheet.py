@@ -1,0 +1,81 @@
+"""Contact sheets: where pictures, bars and heat are. Keras draws nothing here."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cifarzoo.errors import CifarzooError
+from cifarzoo.inference.contact_sheet import DARK, GAP, LIGHT, SIDE, Tile, draw_sheet, heat_over, save_sheet
+
+RED = Image.new("RGB", (32, 32), (200, 30, 40))
+
+
+def pixels(image):
+    return np.asarray(image).astype(int)
+
+
+def rgb(colour):
+    return tuple(bytes.fromhex(colour[1:]))
+
+
+def width_of(image, colour):
+    """The width in pixels of what has this colour exactly."""
+    columns = np.flatnonzero((pixels(image) == rgb(colour)).all(axis=-1).any(axis=0))
+    return columns.max() - columns.min() + 1
+
+
+@pytest.mark.parametrize(("dark", "theme"), [(False, LIGHT), (True, DARK)])
+def test_bars_are_as_long_as_probabilities_and_the_background_is_that_of_the_theme(dark, theme):
+    sheet = draw_sheet([Tile("a.png", RED, [("cat", 0.75), ("dog", 0.25)])], dark=dark)
+    assert sheet.getpixel((0, 0)) == rgb(theme.paper)
+    assert width_of(sheet, theme.best) == pytest.approx(0.75 * SIDE, abs=2)
+    assert width_of(sheet, theme.bar) == pytest.approx(0.25 * SIDE, abs=2)
+    assert sheet.getpixel((GAP + SIDE // 2, GAP + SIDE // 2)) == (200, 30, 40)
+
+
+def test_small_pictures_keep_their_pixels_and_columns_fill_the_last_row():
+    chess = Image.fromarray((np.indices((32, 32)).sum(0) % 2 * 255).astype(np.uint8)).convert("RGB")
+    sheet = draw_sheet([Tile("", chess, [("a", 1.0)])])
+    middle = pixels(sheet.crop((GAP + 90, GAP + 90, GAP + 180, GAP + 180)))
+    assert set(middle.ravel()) == {0, 255}  # nothing between black and white
+    tile = Tile("", RED, [("a", 1.0)])
+    assert draw_sheet([tile] * 16).width == GAP + 4 * (SIDE + GAP)
+    assert draw_sheet([tile] * 10).width == GAP + 5 * (SIDE + GAP)
+    assert draw_sheet([tile] * 3, columns=1).width == GAP + SIDE + GAP
+    pair = Tile("", RED, [("a", 1.0)], np.ones((4, 4)))
+    assert draw_sheet([pair]).width == GAP + 2 * SIDE + GAP // 4 + GAP
+
+
+def test_heat_is_strongest_where_the_map_is_and_absent_where_it_is_zero():
+    heat = np.zeros((8, 8))
+    heat[1, 6] = 5
+    grey = Image.new("RGB", (160, 160), (128, 128, 128))
+    change = np.abs(pixels(heat_over(grey, heat)) - 128).sum(axis=-1)
+    row, column = np.unravel_index(change.argmax(), change.shape)
+    assert abs(row - 30) < 10 and abs(column - 130) < 10  # each pixel of the map covers 20 x 20
+    assert not change[80:, :80].any()
+    assert heat_over(grey, np.zeros((8, 8))) is grey
+    np.testing.assert_array_equal(pixels(heat_over(grey, heat)), pixels(heat_over(grey, heat * 1000)))
+
+
+def test_long_names_and_control_characters_stay_inside_their_tile():
+    long = Tile("folder/" * 40 + "\x1b[31m.png", RED, [("x" * 300, 0.5), ("y", 0.0)])
+    sheet = draw_sheet([long], title="z" * 500)
+    assert sheet.width == GAP + SIDE + GAP
+    assert (pixels(sheet)[:, -GAP // 2 :] == 255).all()
+
+
+def test_sheets_are_png_files_that_appear_whole(tmp_path):
+    sheet = draw_sheet([Tile("a", RED, [("cat", 1.0)])])
+    save_sheet(sheet, tmp_path / "new" / "sheet.png")
+    with Image.open(tmp_path / "new" / "sheet.png") as written:
+        assert written.format == "PNG" and written.size == sheet.size
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["sheet.png"]
+    with pytest.raises(CifarzooError, match="sheet.jpg: the name of a contact sheet ends in .png"):
+        save_sheet(sheet, tmp_path / "sheet.jpg")
+    (tmp_path / "file").touch()
+    with pytest.raises(CifarzooError, match="cannot be written"):
+        save_sheet(sheet, tmp_path / "file" / "sheet.png")
+    for count in (0, 401):
+        with pytest.raises(CifarzooError, match=f"a contact sheet has 1 to 400 pictures, got {count}"):
+            draw_sheet([Tile("", RED, [("a", 1.0)])] * count)
