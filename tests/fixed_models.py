@@ -52,8 +52,8 @@ def smooth_resnet110(classes=10):
     return smooth(registry.get("cifar_resnet110").factory(classes=classes))
 
 
-def resnext29_2x4d(classes=10):
-    """ResNeXt-29 with two groups of four channels."""
+def resnext20_2x4d(classes=10):
+    """ResNeXt-20 with two groups of four channels."""
     from cifarzoo.models.resnext import resnext
 
-    return resnext(29, 2, 4, **tiny_models.options("resnext29_2x4d", classes))
+    return resnext(20, 2, 4, **tiny_models.options("resnext20_2x4d", classes))

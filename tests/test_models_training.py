@@ -40,10 +40,17 @@ MODELS = {
         {"gate": "feed_forward", "stage": "reinforce", "computation_cost": 0.01},
     ),
 }
+FULL_SIZE = [
+    "resnext29_32x4d",
+    "shake_shake26_2x32d",
+    "pyramidnet110_a48_batch",
+    "skipnet38",
+    "skipnet38_ff_reinforce",
+]
 # TensorFlow traces a small network in seconds; XLA compiles one in about fifteen.
 QUICK = ["resnet", "skipnet_reinforce"]
-# test_engine_agreement.py trains these on JAX, 50 steps each; here they would take minutes.
-ELSEWHERE_ON_JAX = ["vgg", "resnet9", "airbench94", "resnet18"]
+# XLA compiles these for minutes. test_engine_agreement.py trains them, or smaller ones of the same layers, on JAX.
+ELSEWHERE_ON_JAX = ["vgg", "resnet9", "airbench94", "resnet18", "resnet8", *FULL_SIZE]
 BATCHES = [
     pytest.param("tensorflow", QUICK, id="tensorflow"),
     pytest.param(

@@ -2,9 +2,8 @@
 
     python benchmarks/studies/tables.py runs/studies
 
-Each folder of runs/studies is one study, such as runs/studies/optimizers, and fills the table of its name in
-docs/studies.md; studies without a folder keep their tables. results.json keeps the rows, so that a test can compare
-them with the page.
+results.json keeps the rows of all runs, so that a test can compare them with the page. Runs that have not finished keep
+the rows that they have there.
 """
 
 import json
@@ -16,9 +15,19 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from cifarzoo.marked_table import with_table  # noqa: E402
-from cifarzoo.runs.tables import summarize  # noqa: E402
+from cifarzoo.runs.tables import summarize, summarize_file  # noqa: E402
 
 PAGE, RESULTS = ROOT / "docs/studies.md", HERE / "results.json"
+
+
+# The tables of the page, and the experiments in their rows; None stands for all experiments of rates.yaml.
+TABLES = {
+    "rates": None,
+    "optimizers": ["resnet20-sgd", "resnet20-adamw", "resnet20-muon"],
+    "normalization": ["resnet20-sgd", "resnet20-group_normalization"],
+    "noise": ["resnet20-sgd", "resnet20-symmetric_noise"],
+    "teacher": ["resnet20-sgd", "resnet20-teacher"],
+}
 
 
 def marks(study: str) -> tuple[str, str]:
@@ -26,33 +35,41 @@ def marks(study: str) -> tuple[str, str]:
     return f"<!-- {study}: written by benchmarks/studies/tables.py -->", f"<!-- {study}: end -->"
 
 
-def measure(folder: Path) -> list[dict]:
-    """Return the rows of one study, best first."""
-    columns = ("experiment", "split", "n", "error_mean", "error_std", "nll_mean", "minutes_mean")
-    rows = [{key: row[key] for key in columns} for row in summarize([folder])]
-    return sorted(rows, key=lambda row: row["error_mean"])
+def measure(folder: Path) -> dict[str, dict]:
+    """Return the rows of the finished experiments in a folder, by their names."""
+    columns = ("split", "steps", "n", "error_mean", "error_std", "nll_mean")
+    rows = {row["experiment"]: {key: row[key] for key in columns} for row in summarize([folder])}
+    for row in summarize_file([folder], "log.tsv"):
+        rows[row["experiment"]]["train_error_mean"] = row.get("train_error_mean")
+    return rows
 
 
-def table(rows: list[dict]) -> str:
-    """Format the rows of one study as a Markdown table."""
+def table(results: dict[str, dict[str, dict]], study: str) -> str:
+    """Format the rows of one study as a Markdown table, best first."""
+    names = TABLES[study]
+    results_of = results["rates" if names is None else "factors"]
+    rows = [(name, row) for name, row in results_of.items() if names is None or name in names]
     lines = [
-        "| run | measured on | n | error % | cross-entropy | minutes |",
+        "| run | measured on | n | error % | cross-entropy | error on training labels % |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
-    for row in rows:
+    for name, row in sorted(rows, key=lambda pair: pair[1]["error_mean"]):
         error = f"{row['error_mean']:.2f}" + (f" ± {row['error_std']:.2f}" if row["error_std"] is not None else "")
-        cells = row["experiment"], row["split"], row["n"], error, f"{row['nll_mean']:.3f}", f"{row['minutes_mean']:.0f}"
+        train = "" if row["train_error_mean"] is None else f"{row['train_error_mean']:.2f}"
+        cells = name.removeprefix("resnet20-"), row["split"], row["n"], error, f"{row['nll_mean']:.3f}", train
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
 
 def main(folder: Path) -> None:
     """Measure all studies in a folder and write their tables."""
-    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    results |= {study.name: measure(study) for study in sorted(folder.iterdir()) if study.is_dir()}
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"rates": {}, "factors": {}}
+    for name in results:
+        if (folder / name).is_dir():
+            results[name] |= measure(folder / name)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    for study, rows in results.items():
-        PAGE.write_text(with_table(PAGE, marks(study), table(rows)), encoding="utf-8")
+    for study in TABLES:
+        PAGE.write_text(with_table(PAGE, marks(study), table(results, study)), encoding="utf-8")
 
 
 if __name__ == "__main__":
