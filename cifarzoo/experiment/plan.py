@@ -23,11 +23,12 @@ class Plan:
         log, val, checkpoint: Steps between two logs, validations and checkpoints.
         full_size_start: The first step with images of full size.
         patience: Steps without improvement after which training stops early; 0 without early stopping.
+        pruning: The steps after which masks change; None without pruning.
         kept: The steps after which the measured weights are kept.
 
     Raises:
         ExperimentError: parts of the schedule contradict each other, it has more steps than int32 can count, or
-            progressive resizing, Lookahead, early stopping or kept weights do not fit into the run's length.
+            progressive resizing, Lookahead, early stopping, pruning or kept weights do not fit into the run's length.
         TrainingError: the schedule has no step.
     """
 
@@ -61,6 +62,10 @@ class Plan:
             self.kept = KeptSteps(parameters.keep, self._lengths, self.total)
         except ValueError as failure:
             raise ExperimentError(f"{location}: train_parameters.keep.{failure}") from None
+        try:
+            self.pruning = parameters.pruning.steps(self._lengths, self.total) if parameters.pruning else None
+        except ValueError as failure:
+            raise ExperimentError(f"{location}: train_parameters.pruning.{failure}") from None
         self.patience = self._lengths(parameters.early_stopping.patience) if parameters.early_stopping else 0
         longest = self.total - self.full_size_start - 1
         if parameters.early_stopping and not 1 <= self.patience <= longest:

@@ -9,6 +9,7 @@ from cifarzoo.experiment.early_stopping import EarlyStopping, Monitor
 from cifarzoo.experiment.hints import HINTS
 from cifarzoo.experiment.keeping import KeepSetting
 from cifarzoo.experiment.optimizers import SGD_KEYS, AnyOptimizer
+from cifarzoo.experiment.pruning import PruningParameters
 from cifarzoo.experiment.resizing import ResizingStage
 from cifarzoo.experiment.schedules import AnySchedule, Length, Stepped
 from cifarzoo.strict_model import (
@@ -80,6 +81,7 @@ class TrainParameters(Strict):
     keep: KeepSetting | None = None
     early_stopping: EarlyStopping | None = None
     best_weights: Monitor | None = None
+    pruning: PruningParameters | None = None
     steps_per_call: StepsPerCall = "auto"
     eval_batch_size: PositiveWholeNumber = Field(500, le=LARGEST_BATCH)
     train_metrics: Boolean = False
@@ -126,6 +128,13 @@ class TrainParameters(Strict):
             )
         if self.ema_warmup and not self.ema_decay:
             raise ValueError("ema_warmup: starts the moving average of ema_decay, which is not set")
+        return self
+
+    @model_validator(mode="after")
+    def _ends_sparse(self) -> Self:
+        for key in ("early_stopping", "best_weights") if self.pruning else ():
+            if getattr(self, key):
+                raise ValueError(f"{key}: may take weights from before pruning ends; leave out one of them")
         return self
 
     @property

@@ -32,6 +32,8 @@ class Results(BaseModel):
         versions: Package versions.
         backend: Keras' backend.
         device: The device's name.
+        pruning: Of a run with `pruning`: `sparsity`, the share of zeros among all weights in percent, and `bytes` and
+            `compressed_bytes` of final.weights.h5, as it is and compressed by zlib.
         weights_sha256: SHA-256 of final.weights.h5, None in the results of older versions.
     """
 
@@ -58,6 +60,7 @@ class Results(BaseModel):
     versions: dict[str, str]
     backend: str
     device: str
+    pruning: dict[str, float | int] | None = None
     weights_sha256: str | None = None
     best_step: int | None = None
 

@@ -29,6 +29,7 @@ from cifarzoo.training.losses import LOSSES
 from cifarzoo.training.optimizers.build import build_rule
 from cifarzoo.training.optimizers.rule import Rule
 from cifarzoo.training.parts import Parts
+from cifarzoo.training.pruning import Pruning
 from cifarzoo.training.sources import initial_weights
 from cifarzoo.training.teacher import Teacher
 
@@ -63,6 +64,7 @@ def build_parts(
         teacher=teacher,
         optimizer=build_optimizer(experiment),
         averaging=build_averaging(experiment, plan.images),
+        pruning=build_pruning(experiment, plan),
         batch_size=parameters.batch_size,
         accumulate=parameters.accumulate,
         sam_rho=parameters.sam_rho,
@@ -250,3 +252,11 @@ def build_averaging(experiment: Experiment, images: int) -> MovingAverage | Look
         start, total = lengths(lookahead.start), parameters.resolved_schedule().total(lengths)
         return Lookahead(lookahead.interval, lookahead.decay, lookahead.power, start, total)
     return MovingAverage(parameters.ema_decay, parameters.ema_warmup) if parameters.ema_decay else None
+
+
+def build_pruning(experiment: Experiment, plan: Plan) -> Pruning | None:
+    """Build the schedule by which kernels become sparse; None without pruning."""
+    parameters = experiment.train_parameters.pruning
+    if parameters is None or plan.pruning is None:
+        return None
+    return Pruning(parameters.sparsity, parameters.initial_sparsity, plan.pruning, tuple(parameters.exclude))

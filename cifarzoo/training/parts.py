@@ -9,6 +9,7 @@ import keras
 
 from cifarzoo.training.averaging import Lookahead, MovingAverage
 from cifarzoo.training.optimizers.rule import Rule
+from cifarzoo.training.pruning import Pruning
 from cifarzoo.training.teacher import Teacher
 
 
@@ -24,6 +25,7 @@ class Parts:
         teacher: The networks whose outputs are learned besides the labels; None without.
         optimizer: The update rule.
         averaging: The rule of a second set of weights, which is then the one to evaluate; None without one.
+        pruning: The schedule by which kernels become sparse; None without.
         batch_size: Images per step, over all replicas.
         accumulate: Number of equal parts a replica's share of the batch is computed in, one after another.
         sam_rho: Length of the step uphill of sharpness-aware minimization; 0 for none.
@@ -44,6 +46,7 @@ class Parts:
     teacher: Teacher | None
     optimizer: Rule
     averaging: MovingAverage | Lookahead | None
+    pruning: Pruning | None
     batch_size: int
     accumulate: int
     sam_rho: float

@@ -16,6 +16,7 @@ from cifarzoo.runs import checkpoint
 from cifarzoo.runs.provenance import joined, provenance
 from cifarzoo.runs.results import Results
 from cifarzoo.training.meters import Meters
+from cifarzoo.training.pruning import measure_sparsity
 from cifarzoo.training.run_callbacks import RunCallbacks
 from cifarzoo.training.run_state import RunState
 from cifarzoo.training.sources import Sources
@@ -113,8 +114,13 @@ class RunFiles:
             **count_changes(experiment, run.job.arrays),
         )
         if run.job.is_chief:
-            self._save_weights(run.folder.weights_path)
-            results = results.model_copy(update={"weights_sha256": sha256(run.folder.weights_path)})
+            path = run.folder.weights_path
+            self._save_weights(path)
+            update: dict[str, Any] = {"weights_sha256": sha256(path)}
+            if experiment.train_parameters.pruning:
+                with run.engine.averaged_weights() as model:
+                    update["pruning"] = measure_sparsity(model, path)
+            results = results.model_copy(update=update)
             self._callbacks.show_results(results)
             run.folder.write_results(results)
         return results

@@ -4,7 +4,7 @@ An engine brings two functions: automatic differentiation, and a way to order op
 steps as it likes and passes it in and out as a `State`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -15,78 +15,8 @@ from cifarzoo.training.losses import error as error_rate
 from cifarzoo.training.optimizers.norms import ascend
 from cifarzoo.training.optimizers.rule import Bound
 from cifarzoo.training.parts import Parts
-
-
-class State(NamedTuple):
-    """Everything the next step depends on, except its number.
-
-    Attributes:
-        trainable: Values of the model's trainable variables.
-        others: Values of its other variables: moving statistics, states of random layers.
-        slots: What the optimizer remembers, in the order of `Bound.slots`.
-        averages: The second set of weights, in the order of `model.weights`; empty without averaging.
-    """
-
-    trainable: list[Any]
-    others: list[Any]
-    slots: list[Any]
-    averages: list[Any]
-
-
-class VariableOrder:
-    """Which value of a `State` belongs to which of a model's variables, and the names of all values.
-
-    Checkpoints and averages follow the order of `model.weights`, engines that of trainable and other variables.
-
-    Args:
-        model: A built Keras model.
-        slots: The names of the optimizer's slots.
-    """
-
-    def __init__(self, model: keras.Model, slots: Iterable[str]):
-        positions = {id(v): n for n, v in enumerate([*model.trainable_variables, *model.non_trainable_variables])}
-        self._trainable, self._slots = len(model.trainable_variables), list(slots)
-        self._weights = [positions.pop(id(v)) for v in model.weights]
-        self._random_states = sorted(positions.values())  # variables that are no weights
-
-    def weights(self, state: State) -> list:
-        """Return the values in the order of `model.weights`."""
-        return self._values(state, self._weights)
-
-    def random_states(self, state: State) -> list:
-        """Return the values of the variables that are no weights: the states of random layers."""
-        return self._values(state, self._random_states)
-
-    def _values(self, state, positions):
-        values = [*state.trainable, *state.others]
-        return [values[position] for position in positions]
-
-    def with_weights(self, state: State, weights: list) -> State:
-        """Return the state with other values of `model.weights`."""
-        return self._with_values(state, self._weights, weights)
-
-    def with_random_states(self, state: State, random_states: list) -> State:
-        """Return the state with other states of random layers."""
-        return self._with_values(state, self._random_states, random_states)
-
-    def _with_values(self, state, positions, new):
-        values = [*state.trainable, *state.others]
-        for position, value in zip(positions, new, strict=True):
-            values[position] = value
-        return state._replace(trainable=values[: self._trainable], others=values[self._trainable :])
-
-    def named(self, state: State) -> dict[str, Any]:
-        """Name every value as checkpoints do, for example "weights/0003"."""
-
-        def numbered(group, values):
-            return {f"{group}/{n:04d}": value for n, value in enumerate(values)}
-
-        return (
-            numbered("weights", self.weights(state))
-            | dict(zip(self._slots, state.slots, strict=True))
-            | numbered("averages", state.averages)
-            | numbered("random_states", self.random_states(state))
-        )
+from cifarzoo.training.pruning import BoundPruning
+from cifarzoo.training.state import State, VariableOrder
 
 
 class Batch(NamedTuple):
@@ -104,13 +34,14 @@ class Batch(NamedTuple):
 
 
 class TrainStep:
-    """One step of training: augment, gradients, update, average. A pure function of a `State`.
+    """One step of training: augment, gradients, update, average, prune. A pure function of a `State`.
 
     Args:
         parts: What is trained.
         model: The Keras model; its own variables are neither read nor written.
         optimizer: The update rule of its variables.
         order: Its `VariableOrder`.
+        pruning: The pruning of its kernels, if any.
         differentiate: Function of `objective`, (trainable, others, images, labels) and with a teacher (targets) to the
             gradients of the objective's first result and its second one.
         after: Function of (tensors, earlier tensors) to `tensors`, with a control dependency on `earlier`.
@@ -122,11 +53,12 @@ class TrainStep:
         model: keras.Model,
         optimizer: Bound,
         order: VariableOrder,
+        pruning: BoundPruning | None,
         differentiate: Callable[..., Any],
         after: Callable[..., Any],
     ):
         self._parts, self._model, self._optimizer, self._order = parts, model, optimizer, order
-        self._differentiate, self._after = differentiate, after
+        self._pruning, self._differentiate, self._after = pruning, differentiate, after
 
     def __call__(self, state: State, batch: Batch, draws, step, rate, lessons=None):
         """Train one step.
@@ -150,10 +82,12 @@ class TrainStep:
         images = resize_down(ops.cast(images, self._model.inputs[0].dtype), batch.size)
         gradients, loss, error, others = self._gradients(state.trainable, state.others, [images, labels, *targets])
         trainable, slots, norm = self._optimizer.update(state.trainable, gradients, state.slots, rate, step)
-        state = State(list(trainable), list(others), list(slots), state.averages)
+        state = state._replace(trainable=list(trainable), others=list(others), slots=list(slots))
         if parts.averaging:
             averages, weights = parts.averaging.update(state.averages, self._order.weights(state), step)
             state = self._order.with_weights(state._replace(averages=list(averages)), weights)
+        if self._pruning:
+            state = self._pruning.update(state, step)
         dtype = trainable[0].dtype
         return state, ops.stack([ops.cast(value, dtype) for value in (loss, error, norm)])
 

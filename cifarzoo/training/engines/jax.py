@@ -32,7 +32,8 @@ from cifarzoo.training.engines.jax_program import Program
 from cifarzoo.training.engines.jax_teacher import JaxTeacher
 from cifarzoo.training.engines.seeds import SeedGroup
 from cifarzoo.training.parts import Parts
-from cifarzoo.training.step import Batch, State, TrainStep, VariableOrder
+from cifarzoo.training.state import State, VariableOrder
+from cifarzoo.training.step import Batch, TrainStep
 
 # As whoever started the process set it. JAX adds the attributes of its configuration while it runs.
 ENABLE_X64 = jax.config.jax_enable_x64  # type: ignore[attr-defined]
@@ -106,13 +107,15 @@ class JaxEngine:
         with arithmetic(parts.precision):
             optimizer = parts.optimizer.bind(self.model.trainable_variables, self.model)
         self._order = VariableOrder(self.model, optimizer.slots)
-        self._one_step = TrainStep(parts, self.model, optimizer, self._order, self._differentiate, _after)
+        pruning = parts.pruning.bind(self.model) if parts.pruning else None
+        self._one_step = TrainStep(parts, self.model, optimizer, self._order, pruning, self._differentiate, _after)
         trainable = [self._put(v.value) for v in self.model.trainable_variables]
         self._state = State(
             trainable=trainable,
             others=[self._put(v.value) for v in self.model.non_trainable_variables],
             slots=[self._put(value) for value in optimizer.slots.values()],
             averages=[self._put(v.value) for v in self.model.weights] if parts.averaging else [],
+            masks=[self._put(mask) for mask in pruning.masks] if pruning else [],
         )
         self._synced: list | None = None
         self._mark_synced()
@@ -244,10 +247,9 @@ class JaxEngine:
         weights = [next(values) for _ in self.model.weights]
         slots = [next(values) for _ in self._state.slots]
         averages = [next(values) for _ in self._state.averages]
-        self._state = self._order.with_random_states(
-            self._order.with_weights(self._state._replace(slots=slots, averages=averages), weights),
-            list(values),
-        )
+        random_states = [next(values) for _ in self._order.random_states(self._state)]
+        new = self._state._replace(slots=slots, averages=averages, masks=list(values))
+        self._state = self._order.with_random_states(self._order.with_weights(new, weights), random_states)
         self._copy_to_model()
 
     def take_state(self) -> State:

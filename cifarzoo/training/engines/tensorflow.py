@@ -26,7 +26,8 @@ from cifarzoo.training.engines.interface import SUMS, named_sums
 from cifarzoo.training.engines.strategies import get_strategy
 from cifarzoo.training.engines.tensorflow_teacher import TensorFlowTeacher
 from cifarzoo.training.parts import Parts
-from cifarzoo.training.step import Batch, State, TrainStep, VariableOrder
+from cifarzoo.training.state import State, VariableOrder
+from cifarzoo.training.step import Batch, TrainStep
 
 
 def join_cluster(distribution: str) -> None:
@@ -91,14 +92,16 @@ class TensorFlowEngine:
             self.model = parts.build_model(seed)
             with arithmetic(parts.precision):
                 optimizer = parts.optimizer.bind(self.model.trainable_variables, self.model)
+            pruning = parts.pruning.bind(self.model) if parts.pruning else None
             self._variables = State(
                 trainable=list(self.model.trainable_variables),
                 others=list(self.model.non_trainable_variables),
                 slots=[_slot(value) for value in optimizer.slots.values()],
                 averages=[_slot(v.value) for v in self.model.weights] if parts.averaging else [],
+                masks=[_slot(mask) for mask in pruning.masks] if pruning else [],
             )
         self._order = VariableOrder(self.model, optimizer.slots)
-        self._one_step = TrainStep(parts, self.model, optimizer, self._order, self._differentiate, _after)
+        self._one_step = TrainStep(parts, self.model, optimizer, self._order, pruning, self._differentiate, _after)
         self._spread_random_states()
         self._splits: dict[str, tuple] = {}
         # Nothing here is for autograph, which would only convert it all again in every process.

@@ -1,11 +1,14 @@
 """Which variables of a network are matrices, which of them are the classifier's, and what their layers are called."""
 
+import fnmatch
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
+from cifarzoo.errors import ExperimentError
 from cifarzoo.keras_internals.model_graph import all_layers, source_of, supported_sources
 
 
@@ -60,3 +63,32 @@ def numbered_names(model: keras.Model) -> dict[str, str]:
         for stem, names in numbers.items()
         for position, number in enumerate(sorted(names))
     }
+
+
+def named_layers(
+    variables: Sequence[keras.Variable], patterns: Sequence[str], model: keras.Model | None, key: str
+) -> set[int]:
+    """Return the positions of the variables whose layers have one of these names.
+
+    Args:
+        variables: The variables.
+        patterns: Names of layers, or patterns such as "gate*"; for names that Keras made up, see `numbered_names`.
+        model: Their model.
+        key: The key of the document, for the message.
+
+    Raises:
+        ExperimentError: no layer has one of the names.
+    """
+    numbered = numbered_names(model) if model else {}
+    layers = [[numbered.get(name, name) for name in variable.path.split("/")[:-1]] for variable in variables]
+    named: set[int] = set()
+    for pattern in patterns:
+        matching = {n for n, names in enumerate(layers) if any(fnmatch.fnmatchcase(name, pattern) for name in names)}
+        if not matching:
+            unnamed = ", ".join(sorted({name for names in layers for name in names} & set(numbered.values())))
+            raise ExperimentError(
+                f"{key}: no layer has the name {pattern!r:.80}"
+                + (f"; layers without names of their own are {unnamed:.400}" if unnamed else "")
+            )
+        named |= matching
+    return named

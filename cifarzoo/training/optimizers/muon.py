@@ -8,7 +8,6 @@ ResNet it updates nothing but the classifier, which its authors exclude. Two sca
 weights as far as AdamW does and so takes AdamW's rates.
 """
 
-import fnmatch
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import keras
 from keras import ops
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.training.optimizers.kernels import classifier_kernels, is_matrix, numbered_names
+from cifarzoo.training.optimizers.kernels import classifier_kernels, is_matrix, named_layers
 from cifarzoo.training.optimizers.norms import clipped
 from cifarzoo.training.optimizers.rule import Bound, Rule, constrained, zeros
 
@@ -92,20 +91,7 @@ class Muon:
         Raises:
             ExperimentError: there is none, or `exclude` names no layer.
         """
-        numbered = numbered_names(model) if model else {}
-        layers = [[numbered.get(name, name) for name in variable.path.split("/")[:-1]] for variable in variables]
-        excluded = set()
-        for pattern in self.exclude:
-            matching = {
-                n for n, names in enumerate(layers) if any(fnmatch.fnmatchcase(name, pattern) for name in names)
-            }
-            if not matching:
-                unnamed = ", ".join(sorted({name for names in layers for name in names} & set(numbered.values())))
-                raise ExperimentError(
-                    f"train_parameters.optimizer.exclude: no layer has the name {pattern!r:.80}"
-                    + (f"; layers without names of their own are {unnamed:.400}" if unnamed else "")
-                )
-            excluded |= matching
+        excluded = named_layers(variables, self.exclude, model, "train_parameters.optimizer.exclude")
         matrices = [n for n, variable in enumerate(variables) if is_matrix(variable)]
         classifier = {id(v) for v in (classifier_kernels(model) if model else [variables[n] for n in matrices[-1:]])}
         chosen = [n for n in matrices if n not in excluded and id(variables[n]) not in classifier]

@@ -1,0 +1,125 @@
+"""Magnitude pruning while training: the smallest weights of each kernel become zero and stay zero.
+
+Zhu, Gupta: To prune, or not to prune: exploring the efficacy of pruning for model compression,
+https://arxiv.org/abs/1710.01878.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from cifarzoo.experiment.pruning import PruningSteps
+from cifarzoo.training.optimizers.kernels import is_matrix, named_layers
+from cifarzoo.training.state import State
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """The schedule: after `n` of `steps`, the share `sparsity + (initial - sparsity) (1 - progress)^3` is zero.
+
+    Attributes:
+        sparsity: Share of zeros in each kernel at the end.
+        initial: Share of zeros at the first change.
+        steps: When masks change.
+        exclude: Names of layers, or patterns, that keep all their weights; see `named_layers`.
+    """
+
+    sparsity: float
+    initial: float
+    steps: PruningSteps
+    exclude: Sequence[str] = ()
+
+    def shares(self) -> np.ndarray:
+        """Return the share of zeros after each change, float64 [changes]."""
+        done = np.array(self.steps.changes(), np.float64)
+        length = self.steps.end - self.steps.start
+        left = 1 - (done - self.steps.start) / length if length else np.zeros_like(done)
+        return self.sparsity + (self.initial - self.sparsity) * left**3
+
+    def bind(self, model: keras.Model) -> "BoundPruning":
+        """Return the pruning of a model's trainable kernels, those of convolutions and dense layers.
+
+        Raises:
+            ExperimentError: `exclude` names no layer.
+        """
+        variables = model.trainable_variables
+        excluded = named_layers(variables, self.exclude, model, "train_parameters.pruning.exclude")
+        kernels = [n for n, variable in enumerate(variables) if is_matrix(variable) and n not in excluded]
+        return BoundPruning(self, model, kernels)
+
+
+class BoundPruning:
+    """The pruning of one model.
+
+    Args:
+        pruning: The schedule.
+        model: The model.
+        kernels: The positions of the pruned variables among the trainable ones.
+
+    Attributes:
+        masks: Initial masks of the kernels, True where a weight may differ from zero.
+    """
+
+    def __init__(self, pruning: Pruning, model: keras.Model, kernels: list[int]):
+        self._steps, self._kernels = pruning.steps, kernels
+        variables = [model.trainable_variables[n] for n in kernels]
+        positions = {id(variable): n for n, variable in enumerate(model.weights)}
+        self._weights = [positions[id(variable)] for variable in variables]
+        self.masks = [np.ones(variable.shape, bool) for variable in variables]
+        sizes = np.array([mask.size for mask in self.masks], np.float64)
+        # A table, so that both engines and all precisions prune the same number of weights.
+        self._zeros = np.floor(pruning.shares()[:, None] * sizes + 1e-9).astype(np.int32)
+
+    def update(self, state: State, step) -> State:
+        """Return the state after the step of this number, counted from 0, with pruned weights and averages at zero."""
+        start, end, interval = self._steps
+        done = step + 1
+        change = ops.logical_or(ops.equal((done - start) % interval, 0), ops.equal(done, end))
+        change = ops.logical_and(change, ops.logical_and(done >= start, done <= end))
+        number = ops.clip((done - start + interval - 1) // interval, 0, len(self._zeros) - 1)
+        zeros = ops.take(ops.convert_to_tensor(self._zeros), number, axis=0)
+        weights = [state.trainable[n] for n in self._kernels]
+        masks = ops.cond(
+            change,
+            lambda: [_mask(weights[n], mask, zeros[n]) for n, mask in enumerate(state.masks)],
+            lambda: [ops.convert_to_tensor(mask) for mask in state.masks],
+        )
+        trainable, averages = list(state.trainable), list(state.averages)
+        for mask, n, position in zip(masks, self._kernels, self._weights, strict=True):
+            trainable[n] = _masked(trainable[n], mask)
+            if averages:
+                averages[position] = _masked(averages[position], mask)
+        return state._replace(trainable=trainable, averages=averages, masks=list(masks))
+
+
+def _mask(weight, mask, zeros):
+    """Return a mask with this number of zeros, at the smallest weights; what was pruned before stays pruned."""
+    magnitudes = ops.where(mask, ops.abs(weight), ops.full_like(weight, -1))
+    ordered = ops.sort(ops.reshape(magnitudes, (-1,)))
+    threshold = ops.take(ordered, ops.maximum(zeros - 1, 0))
+    return ops.logical_and(mask, ops.logical_or(magnitudes > threshold, ops.equal(zeros, 0)))
+
+
+def _masked(weight, mask):
+    return ops.where(mask, weight, ops.zeros_like(weight))
+
+
+def measure_sparsity(model: keras.Model, path: Path) -> dict[str, float | int]:
+    """Measure a pruned model and its weight file.
+
+    Returns:
+        `sparsity`, the share of zeros among all weights in percent; `bytes` of the file, and `compressed_bytes` of it
+        compressed by zlib.
+    """
+    zeros = sum(int(np.count_nonzero(value == 0)) for value in model.get_weights())
+    content = path.read_bytes()
+    return {
+        "sparsity": round(100 * zeros / model.count_params(), 3),
+        "bytes": len(content),
+        "compressed_bytes": len(zlib.compress(content, 9)),
+    }
