@@ -18,12 +18,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cifarzoo.conversion import download, transfer, web_pages
+from cifarzoo.conversion import download
 from cifarzoo.conversion.entries import File, entries
 from cifarzoo.conversion.readers import read_checkpoint
 from cifarzoo.errors import UnreachableError, WeightsError
 from cifarzoo.pretrained.manifest import manifest
 from cifarzoo.pretrained.selection import weight_file
+from cifarzoo.transfer import transfer, web_pages
 
 DATA = np.random.default_rng(0).bytes(100_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()

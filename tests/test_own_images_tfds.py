@@ -1,5 +1,7 @@
 """Image sets that TFDS prepared, as `dataset: {tfds: NAME}`; built here without a network."""
 
+import sys
+
 import numpy as np
 import pytest
 from picture_folders import CLASSES, pixels
@@ -87,3 +89,9 @@ def test_what_tfds_cannot_provide_is_one_line(source, message):
     with pytest.raises(DataError, match=message) as failure:
         load(source)
     assert "\n" not in str(failure.value)
+
+
+def test_without_tfds_the_line_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # as if it were not installed
+    with pytest.raises(DataError, match=r"dataset.tfds: x: needs TensorFlow Datasets: pip install 'cifarzoo\[tfds\]'"):
+        load({"tfds": "x"})

@@ -18,7 +18,7 @@ from cifarzoo.checksum import sha256
 from cifarzoo.conversion import download
 from cifarzoo.conversion.content import content_sha256
 from cifarzoo.conversion.convert import convert
-from cifarzoo.conversion.entries import Entry, File, Progress
+from cifarzoo.conversion.entries import Entry, File
 from cifarzoo.conversion.input_check import contradiction
 from cifarzoo.conversion.layouts import layout_named
 from cifarzoo.conversion.readers import read_checkpoint
@@ -28,6 +28,7 @@ from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.pretrained.arrays import model_arrays, read_arrays
 from cifarzoo.pretrained.description import Build, Description, description_of, read_description, save_weights
 from cifarzoo.runs.locks import locked
+from cifarzoo.transfer import Progress
 
 if TYPE_CHECKING:
     import keras

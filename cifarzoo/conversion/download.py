@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import unquote, urlsplit
 
-from cifarzoo.conversion.entries import File, HashKind, Progress
+from cifarzoo.conversion.entries import File, HashKind
 from cifarzoo.conversion.hashes import difference
-from cifarzoo.conversion.web_pages import drive_id
 from cifarzoo.errors import WeightsError, summarize
 from cifarzoo.npz import check_directory, check_members
 from cifarzoo.runs import atomic
 from cifarzoo.runs.locks import locked
+from cifarzoo.transfer import Progress
+from cifarzoo.transfer.web_pages import drive_id
 
 Read = Callable[[Path], object]
 
@@ -62,7 +63,7 @@ def fetch(file: File, folder: Path, progress: Progress | None = None, read: Read
 
 
 def _download(file: File, whole: Path, target: Path, progress: Progress | None, read: Read | None) -> Path:
-    from cifarzoo.conversion import transfer  # here, because reading the table must not start `requests`
+    from cifarzoo.transfer import transfer  # here, because reading the table must not start `requests`
 
     part = whole.with_name(f"{whole.name}.part")
     for is_last in (False, True):

@@ -9,7 +9,6 @@ import fnmatch
 import functools
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +17,6 @@ from cifarzoo.errors import WeightsError, printable
 
 SOURCES = Path(__file__).with_name("sources")
 
-# Called while a file arrives: with the bytes that are there, and with all that are expected, if known.
-Progress = Callable[[int, int | None], None]
 HashKind = Literal["sha256", "sha1_of_member", "git_blob", "sha256_prefix"]
 Selection = Literal["last epoch", "best on test", "probably best on test", "not stated"]
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from cifarzoo.data import archives, own_images, synthetic
 from cifarzoo.data.classes import CLASS_NAMES
+from cifarzoo.data.download import download
 from cifarzoo.data.info import DatasetInfo, Inputs, check_name, info
 from cifarzoo.data.own_data import LARGEST, SMALLEST, OwnData, source_from
 from cifarzoo.data.splits import SPLITS, published_split
@@ -224,8 +225,8 @@ def load(name: str | OwnData | Mapping[str, Any], data_dir: str | Path | None = 
     """Load "cifar10", "cifar100", "cifar100_coarse", "synthetic" (drawn, not read) or images of your own into memory.
 
     CIFAR comes from an official archive, unpacked or not, in `data_dir` if you pass it, else in `$CIFARZOO_DATA`, else
-    in Keras' cache. If there is none and no `data_dir`, TFDS downloads and prepares it. Every source gives the same
-    arrays. Only TFDS writes to disk. "cifar100_coarse" is CIFAR-100 with its twenty superclasses as labels, and has the
+    in Keras' cache. If there is none and no `data_dir`, it is downloaded into Keras' cache. Every form gives the same
+    arrays. "cifar100_coarse" is CIFAR-100 with its twenty superclasses as labels, and has the
     same splits.
 
     Args:
@@ -234,7 +235,7 @@ def load(name: str | OwnData | Mapping[str, Any], data_dir: str | Path | None = 
         data_dir: The folder that holds the archive, or the archive itself; for TFDS its folder.
 
     Raises:
-        DataError: an unknown name, no archive, or one that is broken (a broken archive is never skipped); images that
+        DataError: an unknown name, no archive and no download, or one that is broken (it is never skipped); images that
             are missing, unreadable or too many for this machine's memory.
         ExperimentError: a setting of your own images does not fit.
     """
@@ -275,12 +276,11 @@ def _records(name: str, data_dir: str | Path | None) -> tuple[archives.Records, 
     if data_dir is not None:
         raise DataError(f"{looked}. The data set 'synthetic' needs no download")
 
-    from cifarzoo.data import tfds  # only now: it brings TensorFlow
-
     try:
-        return tfds.read(name)
+        path = download(name, folders[-1])
     except DataError as error:
         raise DataError(
-            f"{looked}; and TFDS did not provide it ({error}). Set CIFARZOO_DATA to the folder that holds such an "
+            f"{looked}; and it was not downloaded ({error}). Set CIFARZOO_DATA to the folder that holds such an "
             "archive (https://www.cs.toronto.edu/~kriz/cifar.html), or use 'synthetic', which needs no download"
         ) from error
+    return archives.read(next(form for form in archives.FORMS if form.tar == path.name), path)

@@ -23,11 +23,15 @@ def read(source: TfdsImages, data_dir: str | Path | None) -> OwnArrays:
         data_dir: TFDS's folder; by default `$TFDS_DATA_DIR` or TFDS's own.
 
     Raises:
-        DataError: TFDS does not know it or cannot download it, or it has other features or splits.
+        DataError: TFDS is not installed, does not know it or cannot download it, or it has other features or splits.
     """
     try:
         import tensorflow_datasets as tfds
-
+    except ImportError as failure:
+        raise DataError(
+            f"dataset.tfds: {source.tfds}: needs TensorFlow Datasets: pip install 'cifarzoo[tfds]' ({failure})"
+        ) from failure
+    try:
         folder = data_dir or os.environ.get("TFDS_DATA_DIR")
         builder = tfds.builder(source.tfds, data_dir=folder and os.path.expanduser(folder))
         if not builder.is_prepared():
@@ -49,7 +53,7 @@ def read(source: TfdsImages, data_dir: str | Path | None) -> OwnArrays:
         )
     except DataError as failure:
         raise DataError(f"dataset.tfds: {source.tfds}: {failure}") from None
-    except Exception as failure:  # anything from ImportError through network failures to a full disk
+    except Exception as failure:  # anything from network failures to a full disk
         raise DataError(f"dataset.tfds: {source.tfds}: {summarize(failure):.300}") from failure
 
 

@@ -1,8 +1,6 @@
 """The images on which an exported file is compared with its model, and those that calibrate int8."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -60,12 +58,11 @@ def images_for(loaded: LoadedModel, choice: str | None = None, data_dir: str | N
 
 
 def _is_here(name: str) -> bool:
-    """Whether a data set can be read without a download: it is built in, in an archive, or TFDS has prepared it."""
+    """Whether a data set can be read without a download: it is built in or in an archive."""
     if name == "synthetic":
         return True
     archive = name.removesuffix("_coarse")
-    prepared = Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets") / archive
-    return any(find(archive, folder) for folder in search_folders(None)) or prepared.is_dir()
+    return any(find(archive, folder) for folder in search_folders(None))
 
 
 def _of(dataset: Dataset, loaded: LoadedModel, same: bool, replaces: str = "") -> TestImages:

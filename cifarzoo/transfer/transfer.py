@@ -19,9 +19,8 @@ import requests
 import urllib3
 
 from cifarzoo._version import __version__
-from cifarzoo.conversion import web_pages
-from cifarzoo.conversion.entries import Progress
 from cifarzoo.errors import UnreachableError, WeightsError, one_line, printable
+from cifarzoo.transfer import Progress, web_pages
 
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 CHUNK = 2**13  # small, as a slow server's bytes are only seen, and kept, by whole chunks
