@@ -231,3 +231,16 @@ assert_close(np.asarray(cifarzoo.fold_batch_norm(model)(images)), np.asarray(mod
 print("equal")
 """
     assert run_python(code, backend="jax").endswith("equal\n")
+
+
+def test_other_sizes_are_refused_as_before():
+    folded = fold_batch_norm(CASES[0].build())
+    with pytest.raises(Exception, match="32"):
+        folded(np.zeros((2, 24, 24, 3), "float32"))
+    assert [layer.name for layer in folded.layers[:5]] == [
+        "image",
+        "normalization",
+        "stem_conv",
+        "stem_relu",
+        "stem_size",
+    ]

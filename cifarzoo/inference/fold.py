@@ -68,6 +68,7 @@ class _Folding:
     Attributes:
         removed: Names of the layers to leave out.
         weights: The new weights of linear layers, by name.
+        delayed: Layers that move behind activations, by the activation's name.
     """
 
     def __init__(self, model):
@@ -85,6 +86,7 @@ class _Folding:
         self._shared = {operation for operation, count in calls.items() if count > 1}
         self.removed: set[str] = set()
         self.weights: dict[str, Weights] = {}
+        self.delayed: dict[str, keras.Layer] = {}
         for fold in (self._fold_back, self._fold_forward):
             for node in nodes:
                 layer = node.operation
@@ -92,6 +94,7 @@ class _Folding:
                     continue
                 scale, shift, axis = change
                 fold(node, scale, shift, axis % len(node.outputs[0].shape))
+        self._delay_size_checks(nodes)
 
     def _is_single(self, layer):
         return isinstance(layer, keras.Layer) and id(layer) not in self._shared
@@ -136,12 +139,37 @@ class _Folding:
             return self._before(inputs[0], scale, shift, _axis_before(layer, inputs[0], tensor, axis))
         if isinstance(layer, layers.Concatenate) and layer.axis % len(tensor.shape) == axis:
             ends = np.cumsum([part.shape[axis] for part in inputs])[:-1]
-            parts = (np.split(np.broadcast_to(values, tensor.shape[axis]), ends) for values in (scale, shift))
-            return _all(self._before(x, one, other, axis) for x, one, other in zip(inputs, *parts, strict=True))
+            scales = np.split(np.broadcast_to(scale, tensor.shape[axis]), ends)
+            shifts = [None] * len(inputs) if shift is None else np.split(shift, ends)
+            return self._before_all(inputs, scales, shifts, axis)
         if isinstance(layer, layers.Add):
-            shifts = [shift] + [np.zeros_like(shift)] * (len(inputs) - 1)
-            return _all(self._before(x, scale, one, axis) for x, one in zip(inputs, shifts, strict=True))
+            others = len(inputs) - 1
+            return self._before_all(inputs, [scale] * (others + 1), [shift] + [None] * others, axis)
         return None
+
+    def _before_all(self, tensors, scales, shifts, axis):
+        """Return what `_before` returns for several tensors together; None if it returns None for one of them."""
+        changes = []
+        for tensor, scale, shift in zip(tensors, scales, shifts, strict=True):
+            if (of_one := self._before(tensor, scale, shift, axis)) is None:
+                return None
+            changes += of_one
+        return changes
+
+    def _delay_size_checks(self, nodes):
+        """Move layers that only check a size behind the ReLU, which backends fuse with the convolution before it."""
+        for node in nodes:
+            layer, follower = node.operation, node
+            if not self._is_single(layer) or not _keeps_shape(layer, *node.input_tensors, *node.outputs):
+                continue
+            while follower is node or follower.operation.name in self.removed:
+                uses = self._uses.get(id(follower.outputs[0]), [])
+                if len(uses) != 1 or uses[0] is None:
+                    break
+                follower = uses[0]
+            if isinstance(follower.operation, layers.ReLU) and self._is_single(follower.operation):
+                self.removed.add(layer.name)
+                self.delayed[follower.operation.name] = layer
 
 
 def _axis_before(layer, before, after, axis):
@@ -149,19 +177,9 @@ def _axis_before(layer, before, after, axis):
     return axis if len(before.shape) == len(after.shape) else channel_axis(layer, len(before.shape))
 
 
-def _keeps_shape(layer, before, after):
+def _keeps_shape(layer, *tensors):
     """Whether a layer reshapes a tensor to its own shape, as the zoo's check of the image size does."""
-    return isinstance(layer, layers.Reshape) and before.shape == after.shape
-
-
-def _all(changes):
-    """Join lists of changes; None if one of them is."""
-    joined = []
-    for part in changes:
-        if part is None:
-            return None
-        joined += part
-    return joined
+    return isinstance(layer, layers.Reshape) and tensors[0].shape == tensors[-1].shape
 
 
 def _copy(model, folding):
@@ -186,7 +204,10 @@ def _copy(model, folding):
         return new
 
     def call(layer, *inputs, **arguments):
-        return inputs[0] if id(layer) in left_out else layer(*inputs, **arguments)
+        if id(layer) in left_out:
+            return inputs[0]
+        outputs = layer(*inputs, **arguments)
+        return _same(delayed)(outputs) if (delayed := folding.delayed.get(layer.name)) else outputs
 
     # Of its own accord Keras names the new inputs after tensors instead of their layers.
     names = {id(layer.output): layer.name for layer in model.layers if isinstance(layer, layers.InputLayer)}

@@ -18,10 +18,11 @@ def channel_axis(layer, rank: int) -> int:
     return rank - 1
 
 
-def affine(layer) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """Return scale and shift, float64 [channels] or [1], and the channels' axis of what a layer does at inference.
+def affine(layer) -> tuple[np.ndarray, np.ndarray | None, int] | None:
+    """Return what a layer that scales and shifts channels does at inference, None for other layers.
 
-    None for layers that do something else. Scalars have the last axis.
+    Returns:
+        Scale, float64 [channels] or [1]; shift, float64 [channels] or None; the channels' axis.
     """
     if isinstance(layer, layers.BatchNormalization):
         axis = layer.axis[0] if isinstance(layer.axis, list | tuple) else layer.axis
@@ -32,7 +33,7 @@ def affine(layer) -> tuple[np.ndarray, np.ndarray, int] | None:
         bias = _array(layer.bias)
         return np.ones_like(bias), bias, -1
     if isinstance(layer, ShakeDrop):
-        return np.array([layer.keep], np.float64), np.zeros(1), -1
+        return np.array([layer.keep], np.float64), None, -1
     return None
 
 
@@ -72,30 +73,30 @@ class Weights:
             plain = plain and (layer.padding == "valid" or set(layer.kernel_size) == {1})
         return plain and not getattr(layer, "lora_enabled", False) and getattr(layer, "quantization_mode", None) is None
 
-    def map_output(self, scale: np.ndarray, shift: np.ndarray) -> None:
+    def map_output(self, scale: np.ndarray, shift: np.ndarray | None) -> None:
         """Let the layer return scale * y + shift, [channels] or [1] each, in place of y."""
+        filters = self.kernel.shape[-1]
         if isinstance(self.layer, layers.DepthwiseConv2D):
             channels, multiplier = self.kernel.shape[-2:]
-            self.kernel = self.kernel * np.broadcast_to(scale, channels * multiplier).reshape(channels, multiplier)
             filters = channels * multiplier
+            self.kernel = self.kernel * np.broadcast_to(scale, filters).reshape(channels, multiplier)
         else:
             self.kernel = self.kernel * scale
-            filters = self.kernel.shape[-1]
-        self._add(shift if self.bias is None else shift + (scale - 1) * self.bias, filters)
+        if self.bias is not None:
+            self.bias = self.bias * scale
+        self._add(shift, filters)
 
-    def map_input(self, scale: np.ndarray, shift: np.ndarray) -> None:
+    def map_input(self, scale: np.ndarray, shift: np.ndarray | None) -> None:
         """Let the layer compute from x what it computed from scale * x + shift."""
         channels, filters = self.kernel.shape[-2:]
-        summed = self.kernel.reshape(-1, channels, filters).sum(0)
-        self._add(np.broadcast_to(shift, channels) @ summed, filters)
+        if shift is not None:
+            summed = self.kernel.reshape(-1, channels, filters).sum(0)
+            self._add(np.broadcast_to(shift, channels) @ summed, filters)
         self.kernel = self.kernel * np.broadcast_to(scale, channels)[:, None]
 
     def _add(self, shift, filters):
-        shift = np.broadcast_to(shift, filters)
-        if self.bias is not None:
-            self.bias = self.bias + shift
-        elif shift.any():
-            self.bias = shift
+        if shift is not None:
+            self.bias = np.broadcast_to(shift, filters) + (0 if self.bias is None else self.bias)
 
     def new_layer(self):
         """Return a layer for these weights, without values yet."""
