@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import importlib
 import inspect
 import random
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from cifarzoo.augment import own_spec
 from cifarzoo.augment.base import DatasetFacts
 from cifarzoo.augment.random import Draws
 from cifarzoo.errors import ExperimentError, summarize
+from cifarzoo.user_code import user_module
 
 
 class OwnFunctionKernel:
@@ -135,12 +135,7 @@ def _random_states() -> tuple[Any, ...]:
 
 
 def _imported(module: str, function: str) -> Callable[..., Any]:
-    try:
-        imported = importlib.import_module(module)
-    except SystemExit:
-        raise ExperimentError(f"cannot import {module!r} (it calls sys.exit)") from None
-    except Exception as failure:  # whatever a user's own module raises
-        raise ExperimentError(f"cannot import {module!r} ({summarize(failure)})") from None
+    imported = user_module(module, "module", ExperimentError)
     found = getattr(imported, function, None)
     if not callable(found):
         raise ExperimentError(f"{module} has no function {function!r}")

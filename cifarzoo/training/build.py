@@ -3,11 +3,9 @@
 The schema is data and knows no Keras; engines take the parts and know no schema. This module is the bridge.
 """
 
-import contextlib
 import functools
-import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from cifarzoo.training.parts import Parts
 from cifarzoo.training.pruning import Pruning
 from cifarzoo.training.sources import initial_weights
 from cifarzoo.training.teacher import Teacher
+from cifarzoo.user_code import no_exit, user_module
 
 
 def build_parts(
@@ -147,19 +146,6 @@ def check_is_functional(model: object, source: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def no_exit(source: str) -> Iterator[None]:
-    """Inside the block, keep `sys.exit` in the user's code from ending the process and with it a whole batch.
-
-    Raises:
-        ModelError: `sys.exit` was called.
-    """
-    try:
-        yield
-    except SystemExit as leaving:
-        raise ModelError(f"{source}: calls sys.exit({leaving.code!r}); only a script may do that") from None
-
-
 def copy_model(model: keras.Model, seed: int) -> keras.Model:
     """Copy a functional or Sequential model with its weights; random layers draw from `seed`.
 
@@ -197,13 +183,7 @@ def model_factory(experiment: Experiment):
                     f"model_parameters.{key}: the runner sets it; here are arguments of the architecture only"
                 )
         return registry.get(experiment.model).factory
-    try:
-        with no_exit(f"module: {experiment.module}"):
-            module = importlib.import_module(experiment.module)
-    except ModelError:
-        raise
-    except Exception as failure:  # whatever a user's own module raises
-        raise ModelError(f"module: cannot import {experiment.module!r} ({summarize(failure)})") from None
+    module = user_module(experiment.module, "module", ModelError)
     if not callable(factory := getattr(module, experiment.model, None)):
         raise ModelError(f"model: {experiment.module} has no function {experiment.model!r}")
     return factory

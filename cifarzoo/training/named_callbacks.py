@@ -2,7 +2,6 @@
 
 import difflib
 import fnmatch
-import importlib
 import inspect
 import os
 from collections.abc import Iterator
@@ -16,8 +15,8 @@ from cifarzoo.experiment.callbacks import CallbackEntry
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs.folder import EVENTS, OWN_FILES, RunFolder
 from cifarzoo.runs.kept import KEPT
-from cifarzoo.training.build import no_exit
 from cifarzoo.training.user_callbacks import check_callbacks
+from cifarzoo.user_code import no_exit, user_module
 
 # Arguments of Keras' callbacks that are paths.
 PATHS = ("filepath", "filename", "log_dir")
@@ -96,13 +95,7 @@ def _class_of(entry: CallbackEntry, where: str) -> Any:
         near = difflib.get_close_matches(entry.name, names, n=2)
         advice = f"did you mean {' or '.join(near)}?" if near else "write `module` if it is your own"
         raise ExperimentError(f"{where}: Keras has no callback {entry.name!r}; {advice}")
-    try:
-        with no_exit(f"module: {entry.module}"):
-            module = importlib.import_module(entry.module)
-    except ModelError as failure:
-        raise ExperimentError(f"{where}: {failure}") from None
-    except Exception as failure:  # whatever a user's own module raises
-        raise ExperimentError(f"{where}: module: cannot import {entry.module!r} ({summarize(failure)})") from None
+    module = user_module(entry.module, f"{where}: module", ExperimentError)
     if not _is_callback(found := getattr(module, entry.name, None)):
         raise ExperimentError(f"{where}: {entry.module} has no subclass of keras.callbacks.Callback {entry.name!r}")
     return found

@@ -13,9 +13,10 @@ from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.errors import ModelError
 from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
 from cifarzoo.models import registry
-from cifarzoo.training.build import check_is_functional, no_exit
+from cifarzoo.training.build import check_is_functional
 from cifarzoo.training.checks import kind_of_probabilities
 from cifarzoo.training.teacher_files import FROM_PYTHON
+from cifarzoo.user_code import no_exit
 
 # Images for which outputs are computed, to see whether they are probabilities.
 IMAGES = 10

@@ -8,7 +8,6 @@ from cifarzoo.notebook import say
 from cifarzoo.runs import atomic
 from cifarzoo.runs.results import Results
 from cifarzoo.training.agreement import agree_on_run
-from cifarzoo.training.build import no_exit
 from cifarzoo.training.checks import check_model
 from cifarzoo.training.job import Job
 from cifarzoo.training.keeping import check_kept_size
@@ -24,6 +23,7 @@ from cifarzoo.training.teacher_views import measure_teacher, view_logits
 from cifarzoo.training.training_data import describe_changes
 from cifarzoo.training.user_callbacks import CallbackFailed, Callbacks
 from cifarzoo.training.watch import Watch
+from cifarzoo.user_code import no_exit
 
 
 class Run(RunState):

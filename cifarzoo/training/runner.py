@@ -156,10 +156,10 @@ def _checked_jobs(
     from cifarzoo.keras_internals.without_tensorflow import without_tensorflow
     from cifarzoo.training import engines
     from cifarzoo.training.agreement import any_says
-    from cifarzoo.training.build import no_exit
     from cifarzoo.training.checks import average_warning
     from cifarzoo.training.job import prepare
     from cifarzoo.training.preflight import check_folders, preflight, what_a_check_sees
+    from cifarzoo.user_code import no_exit
 
     # First of all: a multi-worker strategy must exist before TensorFlow runs anything, including TFDS.
     engines.current().join_cluster(experiment.distribution)

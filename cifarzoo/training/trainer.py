@@ -16,13 +16,13 @@ from cifarzoo.runs.folder import finish_saving
 from cifarzoo.runs.results import Results
 from cifarzoo.training import engines
 from cifarzoo.training.agreement import any_says
-from cifarzoo.training.build import no_exit
 from cifarzoo.training.engines.channel import WorkerError
 from cifarzoo.training.engines.interface import EngineGroup
 from cifarzoo.training.job import Job
 from cifarzoo.training.run import Run
 from cifarzoo.training.stopping import StopRequest
 from cifarzoo.training.user_callbacks import Callbacks
+from cifarzoo.user_code import no_exit
 
 
 def run(

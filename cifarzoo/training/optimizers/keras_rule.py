@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 import functools
-import importlib
 import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from cifarzoo.keras_internals.pure_optimizers import pure
 from cifarzoo.strict_yaml import excerpt
 from cifarzoo.training.optimizers.norms import clipped
 from cifarzoo.training.optimizers.rule import Bound
+from cifarzoo.user_code import user_module
 
 KEY = "train_parameters.optimizer"
 # Arguments of Keras' optimizers: shares of what they remember, and bounds of gradients.
@@ -171,10 +171,7 @@ def optimizer_class(name: str) -> type[keras.optimizers.Optimizer]:
         ExperimentError: there is no such class, or it is no optimizer.
     """
     path, _, attribute = name.rpartition(".")
-    try:
-        module = importlib.import_module(path) if path else keras.optimizers
-    except Exception as failure:  # whatever a user's own module raises
-        raise ExperimentError(f"{KEY}: cannot import {path!r} ({summarize(failure)})") from None
+    module = user_module(path, KEY, ExperimentError) if path else keras.optimizers
     kind = getattr(module, attribute, None)
     if kind is None:
         raise ExperimentError(f"{KEY}: {path or 'keras.optimizers'} has no class {attribute!r}")
