@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ def export(
     weights: str | None = None,
     arguments: dict[str, Any] | None = None,
     layout: str | None = None,
+    class_names: Sequence[str] | None = None,
     progress: Progress = lambda step, done: None,
 ) -> dict[str, Any]:
     """Write a model in a format that opens without cifarzoo, and check the file.
@@ -59,6 +60,8 @@ def export(
         arguments: For the name of a model, arguments of its factory.
         layout: For a PyTorch state dict, whose code's names it gets: a key map such as "pytorchcv". Default: the first
             that holds the network.
+        class_names: Names of the classes, for the metadata. Default: those that the weights record, else those of
+            the data set that they were trained on.
         progress: Called with the name of the next step and the fraction done, from 0 to 1.
 
     Returns:
@@ -81,7 +84,7 @@ def export(
     loaded = _loaded(model, weights, arguments)
     _check_model(loaded, chosen)
     images = images_for(loaded, dataset, data_dir)
-    facts = facts_of(loaded, images.class_names) | ({"layout": layout} if layout else {})
+    facts = facts_of(loaded, class_names) | ({"layout": layout} if layout else {})
     with _temporary_folder(target) as folder:
         written = folder / target.name
         progress(f"write {target.name}", 0.2)
@@ -126,21 +129,26 @@ def _loaded(model: Any, weights: str | None, arguments: dict[str, Any] | None) -
         raise ExportError(f"{model.name}: weights and arguments go with the name of a model")
     description = description_of(model)
     trained_on = description and description.dataset
-    return LoadedModel(model, trained_on or dataset_with(model.output_shape[-1]), model.name)
+    guess = dataset_with(model.output_shape[-1])
+    return LoadedModel(model, trained_on or guess, "", description=description, is_guess=not trained_on)
+
+
+def _name(loaded: LoadedModel) -> str:
+    return loaded.source or loaded.model.name
 
 
 def _check_model(loaded: LoadedModel, chosen: Format) -> None:
     """Raise ExportError unless the format can hold the model."""
     shape = loaded.model.input_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] != 3 or None in shape[1:]:
-        raise ExportError(f"{loaded.source}: takes {shape}; expected one input of images (None, height, width, 3)")
+        raise ExportError(f"{_name(loaded)}: takes {shape}; expected one input of images (None, height, width, 3)")
     for dtype in ("bfloat16", "float16"):
         if computes_in(loaded.model, dtype):
-            raise ExportError(f"{loaded.source}: computes in {dtype}; export the model in float32")
+            raise ExportError(f"{_name(loaded)}: computes in {dtype}; export the model in float32")
     description = description_of(loaded.model)
     if chosen.quantized and description is not None and description.statistics is None:
         raise ExportError(
-            f"{loaded.source}: takes normalized images, but int8 is calibrated on raw pixels; build the model with "
+            f"{_name(loaded)}: takes normalized images, but int8 is calibrated on raw pixels; build the model with "
             "include_preprocessing=True"
         )
 
@@ -166,9 +174,9 @@ def _write(chosen: Format, loaded: LoadedModel, path: Path, facts: dict[str, Any
         with quiet():
             chosen.load().write(loaded.model, path, facts, calibration)
     except CifarzooError as failure:
-        raise ExportError(f"{loaded.source}: cannot be written in this format ({failure})") from None
+        raise ExportError(f"{_name(loaded)}: cannot be written in this format ({failure})") from None
     except Exception as failure:  # converters raise whatever an operation led to
-        raise ExportError(f"{loaded.source}: cannot be written in this format ({summarize(failure)})") from failure
+        raise ExportError(f"{_name(loaded)}: cannot be written in this format ({summarize(failure)})") from failure
 
 
 def _check(
@@ -183,11 +191,11 @@ def _check(
             outputs(run, tested[:1])  # some runtimes prepare only now
         actual = outputs(run, tested, lambda done: progress("the file's outputs", 0.75 + 0.25 * done))
     except Exception as failure:  # runtimes have their own kinds of errors
-        raise ExportError(f"{loaded.source}: the file does not run ({summarize(failure)})") from failure
+        raise ExportError(f"{_name(loaded)}: the file does not run ({summarize(failure)})") from failure
     try:
         result = compare(expected, actual, exact=not chosen.quantized)
     except ExportError as failure:
-        raise ExportError(f"{loaded.source}: {failure}") from None
+        raise ExportError(f"{_name(loaded)}: {failure}") from None
     if measured and images.labels is not None and expected.ndim == 2:
         result |= {
             "error": error_percent(actual, images.labels),

@@ -23,7 +23,6 @@ class TestImages:
         images: Test images, uint8 [n, height, width, 3].
         labels: Their labels [n]; None if the model was trained on another data set, so that they mean nothing.
         calibration: Training images, uint8 [500, height, width, 3], every k-th of all.
-        class_names: Names of the model's classes, if the data set is the one that it was trained on.
         replaces: The data set for which the embedded images stand in; "" if they do not.
     """
 
@@ -31,7 +30,6 @@ class TestImages:
     images: np.ndarray
     labels: np.ndarray | None
     calibration: np.ndarray
-    class_names: tuple[str, ...] | None
     replaces: str = ""
 
 
@@ -74,8 +72,7 @@ def _of(dataset: Dataset, loaded: LoadedModel, same: bool, replaces: str = "") -
     if replaces and height and width and images.shape[1:3] != (height, width):
         calibration, images = (_resized(some, height, width) for some in (calibration, images))
     labels = test.labels if same else None
-    names = tuple(dataset.class_names) if same else None
-    return TestImages(dataset.name, images, labels, calibration, names, replaces)
+    return TestImages(dataset.name, images, labels, calibration, replaces)
 
 
 def _resized(images: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -1,13 +1,14 @@
 """What an exported file says about itself: the network, its weights, classes, license and error."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifarzoo._version import __version__
 from cifarzoo.checksum import sha256
-from cifarzoo.data.classes import CLASS_NAMES
-from cifarzoo.errors import CifarzooError
+from cifarzoo.errors import CifarzooError, ExportError
+from cifarzoo.inference.class_names import class_names_of
 from cifarzoo.pretrained.description import description_of
 from cifarzoo.pretrained.manifest import manifest
 from cifarzoo.pretrained.selection import foreign_entry, source_named
@@ -20,44 +21,51 @@ NORMALIZED_INSIDE = "RGB pixels 0-255, which the network normalizes"
 NORMALIZED_OUTSIDE = "RGB pixels that are normalized as in training"
 
 
-def facts_of(loaded: "LoadedModel", class_names: tuple[str, ...] | None = None) -> dict[str, Any]:
+def facts_of(loaded: "LoadedModel", class_names: Sequence[str] | None = None) -> dict[str, Any]:
     """Return what a file is to say about itself; unknown facts are left out.
 
     Args:
-        loaded: The model.
-        class_names: Names of its classes, if the caller knows them. Default: those of its data set, if it is built in.
+        loaded: The model. Its `source` is "" for a model from memory, whose weights may be no file's.
+        class_names: Names of its classes. Default: those that its weights record, or else those of the data set that it
+            was trained on; none if only the number of outputs suggests a data set.
 
     Returns:
         `producer`, `model` (the call that builds it), `source` (tag or file), `weights_sha256` (of the source's file),
         `dataset`, `class_names`, `input`, `output`, `license`, and `error_percent` of the source's weights on the test
-        images, as published or reported with them.
+        images, as published, reported or measured at the end of the run.
+
+    Raises:
+        ExportError: the model has another number of outputs than there are names.
     """
     description = description_of(loaded.model)
-    outputs = loaded.model.output_shape[-1]
-    names = class_names or CLASS_NAMES.get(loaded.dataset, ((),))[0]
+    names, unsure = class_names_of(loaded)
+    if class_names is not None:
+        if len(class_names) != len(names):
+            raise ExportError(f"{loaded.model.name}: has {len(names)} outputs, got {len(class_names)} names of classes")
+        names, unsure = tuple(class_names), ""
     inside = description is None or description.statistics is not None
     activation = description.activation if description else None
     facts: dict[str, Any] = {
         "producer": f"cifarzoo {__version__}",
         "model": str(description) if description else loaded.model.name,
         "source": Path(loaded.source).name if Path(loaded.source).exists() else loaded.source,
-        "dataset": loaded.dataset,
-        "class_names": list(names) if len(names) == outputs else None,
+        "dataset": None if loaded.is_guess else loaded.dataset,
+        "class_names": None if unsure else list(names),
         "input": f"float32 [batch, height, width, 3], {NORMALIZED_INSIDE if inside else NORMALIZED_OUTSIDE}",
         "output": "float32 [batch, classes], " + (activation or "logits"),
     }
-    facts |= _facts_of_weights(loaded.source)
-    return {key: value for key, value in facts.items() if value is not None}
+    if loaded.source:
+        facts |= _facts_of_weights(loaded.source)
+    return {key: value for key, value in facts.items() if value}
 
 
 def _facts_of_weights(source: str) -> dict[str, Any]:
     """Return hash, license and error of the weights that a model was loaded from."""
     if Path(source).is_dir():
         folder = RunFolder(source)
-        return {
-            "weights_sha256": sha256(folder.final_weights()),
-            "error_percent": round(folder.results().metrics["error"], 4),
-        }
+        results = folder.results()
+        error = round(results.metrics["error"], 4) if results.split == "test" else None
+        return {"weights_sha256": sha256(folder.final_weights()), "error_percent": error}
     if Path(source).is_file():
         digest = sha256(Path(source))
         entry = next((entry for entry in manifest() if entry.sha256 == digest), None)

@@ -15,6 +15,7 @@ import numpy as np
 
 from cifarzoo.errors import ExportError, summarize
 from cifarzoo.exporting.formats import FORMATS, Format
+from cifarzoo.keras_internals.model_graph import all_layers
 
 if TYPE_CHECKING:
     import keras
@@ -28,8 +29,15 @@ def write_elsewhere(
     """Do what `formats.FormatModule.write` does, on the backend of a format that needs a certain one.
 
     Raises:
-        ExportError: the process failed; the message has its last line.
+        ExportError: the model has layers of the user's own, which the process cannot know; or the process failed, and
+            the message has its last line.
     """
+    own = {type(layer).__name__ for layer in all_layers(model) if not _is_known(layer)}
+    if own:
+        raise ExportError(
+            f"Keras has to run on {chosen.backend} for it, and another process does not know {', '.join(sorted(own))}: "
+            f"set KERAS_BACKEND={chosen.backend} in this one"
+        )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model.save(folder / MODEL)
@@ -46,6 +54,10 @@ def write_elsewhere(
     if done.returncode:
         lines = done.stderr.split("\n")
         raise ExportError(next((line.strip() for line in reversed(lines) if line.strip()), "the process was killed"))
+
+
+def _is_known(layer: "keras.Layer") -> bool:
+    return type(layer).__module__.split(".")[0] in ("keras", "cifarzoo")
 
 
 def main(name: str, folder: Path, path: Path) -> None:
