@@ -1,11 +1,14 @@
 """Contact sheets: where pictures, bars and heat are. Keras draws nothing here."""
 
+import importlib.util
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from cifarzoo.errors import CifarzooError
 from cifarzoo.inference.contact_sheet import DARK, GAP, LIGHT, SIDE, Tile, draw_sheet, heat_over, save_sheet
+from cifarzoo.inference.fonts import font_for
 
 RED = Image.new("RGB", (32, 32), (200, 30, 40))
 
@@ -29,7 +32,8 @@ def test_bars_are_as_long_as_probabilities_and_the_background_is_that_of_the_the
     sheet = draw_sheet([Tile("a.png", RED, [("cat", 0.75), ("dog", 0.25)])], dark=dark)
     assert sheet.getpixel((0, 0)) == rgb(theme.paper)
     assert width_of(sheet, theme.best) == pytest.approx(0.75 * SIDE, abs=2)
-    assert width_of(sheet, theme.bar) == pytest.approx(0.25 * SIDE, abs=2)
+    below = sheet.crop((0, GAP + SIDE, sheet.width, sheet.height))  # the frame has this color, too
+    assert width_of(below, theme.bar) == pytest.approx(0.25 * SIDE, abs=2)
     assert sheet.getpixel((GAP + SIDE // 2, GAP + SIDE // 2)) == (200, 30, 40)
 
 
@@ -63,6 +67,17 @@ def test_long_names_and_control_characters_stay_inside_their_tile():
     sheet = draw_sheet([long], title="z" * 500)
     assert sheet.width == GAP + SIDE + GAP
     assert (pixels(sheet)[:, -GAP // 2 :] == 255).all()
+
+
+def test_names_in_other_scripts_get_a_font_that_has_them():
+    assert font_for("cat", 20).getname() == ImageFont.load_default(20).getname()
+    if not importlib.util.find_spec("matplotlib"):
+        pytest.skip("Matplotlib, which brings a font, is not installed")
+    from matplotlib.ft2font import FT2Font
+
+    font = font_for("Vögel ß, птица", 20)
+    assert set(map(ord, "Vöß,птица")) <= set(FT2Font(font.path).get_charmap())
+    assert font_for("\U0010fffd", 20).getname() == ImageFont.load_default(20).getname()  # no font has it
 
 
 def test_sheets_are_png_files_that_appear_whole(tmp_path):

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from cifarzoo.errors import CifarzooError, printable
+from cifarzoo.inference.fonts import Font, font_for
 from cifarzoo.runs import atomic
 
 # In pixels. Sheets are made for screens with two pixels per point.
@@ -99,7 +100,7 @@ def draw_sheet(tiles: Sequence[Tile], title: str = "", columns: int | None = Non
     above = GAP + (SMALL_FONT + GAP // 2 if title else 0)
     sheet = Image.new("RGB", (GAP + columns * (width + GAP), above + rows * (height + GAP)), theme.paper)
     if title:
-        draw, small = ImageDraw.Draw(sheet), ImageFont.load_default(SMALL_FONT)
+        draw, small = ImageDraw.Draw(sheet), font_for(title, SMALL_FONT)
         draw.text((GAP + 2, GAP // 2), _shortened(title, small, sheet.width - 2 * GAP, draw), theme.quiet, small)
     for number, tile in enumerate(tiles):
         row, column = divmod(number, columns)
@@ -117,41 +118,40 @@ def _columns(count: int, pictures: int) -> int:
 
 def _draw_tile(sheet: Image.Image, tile: Tile, left: int, top: int, width: int, theme: Theme) -> None:
     draw = ImageDraw.Draw(sheet)
-    font, small = ImageFont.load_default(FONT), ImageFont.load_default(SMALL_FONT)
     picture = enlarged(tile.picture)
     mask = Image.new("L", (2 * SIDE, 2 * SIDE))
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, 2 * SIDE - 1, 2 * SIDE - 1), 2 * CORNER, 255)
     mask = mask.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     sheet.paste(picture, (left, top), mask)
+    frames = [left]
     if tile.heat is not None:
-        sheet.paste(heat_over(picture, tile.heat), (left + width - SIDE, top), mask)
+        frames.append(left + width - SIDE)
+        sheet.paste(heat_over(picture, tile.heat), (frames[1], top), mask)
+    for x in frames:  # white pictures would have no edge on white paper
+        draw.rounded_rectangle((x, top, x + SIDE - 1, top + SIDE - 1), CORNER, outline=theme.bar, width=2)
     y = top + SIDE + 12
     for rank, (name, share) in enumerate(tile.top):
+        font, figures = font_for(name, FONT), font_for("", FONT)
         end = left + max(round(width * share), 6)
         draw.rounded_rectangle((left, y, end, y + BAR - 1), 6, theme.bar if rank else theme.best)
         percent = f"{100 * share:.0f} %" if share >= 0.01 else "< 1 %"
-        room = width - 24 - draw.textlength(percent, font)
+        room = width - 24 - draw.textlength(percent, figures)
         colour = theme.quiet if rank else theme.ink
         draw.text((left + 10, y + BAR // 2), _shortened(name, font, room, draw), colour, font, anchor="lm")
-        draw.text((left + width - 6, y + BAR // 2), percent, colour, font, anchor="rm")
+        draw.text((left + width - 6, y + BAR // 2), percent, colour, figures, anchor="rm")
         y += BAR + 4
+    small = font_for(tile.name, SMALL_FONT)
     draw.text((left + 2, y + 4), _shortened(tile.name, small, width, draw, keep_end=True), theme.quiet, small)
 
 
-def _shortened(
-    text: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    room: float,
-    draw: ImageDraw.ImageDraw,
-    keep_end: bool = False,
-) -> str:
-    """Cut a text to the room there is, in its middle or, with `keep_end`, at its beginning."""
+def _shortened(text: str, font: Font, room: float, draw: ImageDraw.ImageDraw, keep_end: bool = False) -> str:
+    """Cut a text to the room there is at its end or, with `keep_end`, at its beginning."""
     text = printable(text)
     if draw.textlength(text, font) <= room:
         return text
-    while text and draw.textlength("…" + text, font) > room:
+    while text and draw.textlength("..." + text, font) > room:
         text = text[1:] if keep_end else text[:-1]
-    return "…" + text if keep_end else text + "…"
+    return "..." + text if keep_end else text + "..."
 
 
 def save_sheet(sheet: Image.Image, path: Path) -> None:

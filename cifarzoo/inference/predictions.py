@@ -1,5 +1,8 @@
 """What `cifarzoo.predict` returns: classes with probabilities, and their pictures."""
 
+import base64
+import html
+import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +12,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cifarzoo.errors import DataError, printable
 from cifarzoo.evaluation.load_model import LoadedModel
 from cifarzoo.inference.contact_sheet import MOST, Tile, draw_sheet, save_sheet
 from cifarzoo.inference.explain import grad_cam
 from cifarzoo.inference.pictures import Picture, Resizing
-from cifarzoo.notebook import html_table
+
+IN_NOTEBOOKS = 20  # pictures of a table
 
 
 @dataclass(frozen=True)
@@ -89,12 +94,28 @@ class Predictions(Sequence[Prediction]):
         return "\n".join([*shown, *more]) or "<no predictions>"
 
     def _repr_html_(self) -> str:
-        rows = [
-            {"image": item.image}
-            | {f"{rank}.": f"{name} {100 * share:.1f} %" for rank, (name, share) in enumerate(item.top, start=1)}
-            for item in self._items[:100]
-        ]
-        return html_table(rows)
+        shown = self._items[:IN_NOTEBOOKS]
+        rows = []
+        for item in shown:
+            classes = "<br>".join(f"{_escaped(name)} {100 * share:.1f} %" for name, share in item.top)
+            rows.append(
+                f'<tr><td>{self._thumbnail(item)}</td><td style="text-align:left">{classes}</td>'
+                f'<td style="text-align:left">{_escaped(item.image)}</td></tr>'
+            )
+        more = f"and {len(self) - len(shown):,} more" if len(self) > len(shown) else ""
+        return f"<div><table><tbody>{''.join(rows)}</tbody></table>{more}</div>"
+
+    def _thumbnail(self, item: Prediction) -> str:
+        """Return a small picture as HTML; nothing if its file is gone."""
+        try:
+            square = item.picture.square(self.resizing.fit)
+        except DataError:
+            return ""
+        square.thumbnail((128, 128))
+        file = io.BytesIO()
+        square.save(file, format="PNG")
+        data = base64.b64encode(file.getvalue()).decode("ascii")
+        return f'<img width="64" style="image-rendering:pixelated" src="data:image/png;base64,{data}">'
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -150,6 +171,10 @@ class Predictions(Sequence[Prediction]):
         pixels = np.stack([item.picture.read(resizing) for item in self._items])
         chosen = self.probabilities.argmax(axis=1) if classes is None else np.asarray(classes)
         return grad_cam(self.network.model, pixels, chosen, layer)
+
+
+def _escaped(text: str) -> str:
+    return html.escape(printable(text))
 
 
 def _captions(names: Sequence[str]) -> list[str]:
