@@ -96,6 +96,19 @@ def publish(
     print(f"{entry.tag}: error {entry.metrics['error']:.2f} % of {entry.metrics['n']} test images")
 
 
+@commands.command(epilog="Example: cifarzoo push resnet20_v1_cifar10_200ep_s0 hf://me/resnet20-cifar10")
+def push(
+    tag: Annotated[str, typer.Argument(help="Name of published weights.")],
+    destination: Annotated[str, typer.Argument(help="hf://USER/REPOSITORY, or a new folder for the same files.")],
+    private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Put published weights on the Hugging Face Hub, with a card that its tables of results read."""
+    from cifarzoo.publishing.hub import push as push_weights
+
+    print(push_weights(tag, destination, private))
+
+
 @commands.command()
 def prefer(
     tag: Annotated[str, typer.Argument(help="Name of published weights.")],

@@ -5,11 +5,17 @@ import yaml
 from cifarzoo.models import registry
 from cifarzoo.models.catalogue import call
 from cifarzoo.pretrained.manifest import Published
+from cifarzoo.publishing.model_index import front_matter
 from cifarzoo.runs.provenance import AND
 
 
-def card(entry: Published) -> str:
-    """Return the card: how to load the file, what was measured, how it was trained."""
+def card(entry: Published, usage: str = "") -> str:
+    """Return the card: metadata for programs, how to load the file, what was measured, how it was trained.
+
+    Args:
+        entry: The published file.
+        usage: Markdown before the lines that load it with cifarzoo.
+    """
     training, metrics = entry.training, entry.metrics
     arguments = entry.architecture | {"classes": entry.classes, "load_weights": True if entry.default else entry.tag}
     config = yaml.safe_dump(training["experiment"], sort_keys=False)
@@ -17,8 +23,10 @@ def card(entry: Published) -> str:
     registered = registry.get(entry.model)
     remark = f". {entry.remark}" if entry.remark else "; the test images decided nothing."
     revision = AND.join(_revision(revision) for revision in (training["revision"] or "unknown").split(AND))
-    return f"""# {entry.tag}
-
+    usage = f"\n{usage}" if usage else ""
+    return f"""{front_matter(entry)}
+# {entry.tag}
+{usage}
     from cifarzoo import {entry.model}
     model = {call(entry.model, arguments)}
 

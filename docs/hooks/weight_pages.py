@@ -10,7 +10,8 @@ from cifarzoo.pretrained.manifest import manifest
 def pages() -> Iterator[tuple[str, str]]:
     """Yield address and text of every tag's page."""
     for entry in manifest():
-        title, _, body = (ROOT / "weights" / f"{entry.tag}.md").read_text(encoding="utf-8").partition("\n")
+        text = (ROOT / "weights" / f"{entry.tag}.md").read_text(encoding="utf-8")
+        title, _, body = text.split("---\n", 2)[2].lstrip().partition("\n")  # without the metadata for the Hub
         report = ""
         if (ROOT / "docs" / "reports" / f"{entry.tag}.html").is_file():
             report = (
