@@ -66,7 +66,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer({"error": "Entry not found"}, 404)
         return self.answer(self.server.files[name])
 
-    do_HEAD = do_GET
+    def do_HEAD(self):
+        self.do_GET()
 
     def answer(self, content, status=200):
         data = content if isinstance(content, bytes) else json.dumps(content).encode()

@@ -5,8 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from cifarzoo.errors import WeightsError, summarize
-from cifarzoo.models.load import load
+from cifarzoo.errors import CifarzooError, WeightsError, summarize
 from cifarzoo.pretrained.manifest import Published, find_entry, manifest
 from cifarzoo.pretrained.selection import weight_file
 from cifarzoo.publishing.cards import card
@@ -50,28 +49,28 @@ def push(tag: str, destination: str, private: bool = False) -> str:
         import huggingface_hub
     except ImportError as failure:
         raise WeightsError(f"{destination}: needs huggingface_hub: pip install 'cifarzoo[hub]' ({failure})") from None
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "model"
-        _write(entry, folder, destination)
-        try:
-            api = huggingface_hub.HfApi(library_name="keras")
-            api.create_repo(repository, private=private, exist_ok=True)
-            return str(
-                api.upload_folder(repo_id=repository, folder_path=folder, commit_message=f"{entry.tag} from cifarzoo")
-            )
-        except Exception as failure:  # whatever the Hub, its client or the network raise
-            status = getattr(getattr(failure, "response", None), "status_code", None)
-            advice = (
-                "; log in with `hf auth login`, or set HF_TOKEN to a token that may write"
-                if status in (401, 403)
-                else ""
-            )
-            raise WeightsError(f"{destination}: not uploaded: {summarize(failure)}{advice}") from None
+    api = huggingface_hub.HfApi(library_name="keras")
+    message = f"{entry.tag} from cifarzoo"
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "model"
+            _write(entry, folder, destination)
+            return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message))
+    except CifarzooError:
+        raise
+    except Exception as failure:  # whatever the Hub, its client or the network raise
+        status = getattr(getattr(failure, "response", None), "status_code", None)
+        login = "; log in with `hf auth login`, or set HF_TOKEN to a token that may write"
+        advice = login if status in (401, 403) else ""
+        raise WeightsError(f"{destination}: not uploaded: {summarize(failure)}{advice}") from None
 
 
 def _write(entry: Published, folder: Path, destination: str) -> None:
     """Write the folder: config.json, metadata.json and model.weights.h5 by Keras, the published file, README.md."""
-    import keras
+    import keras  # only now, as both take seconds
+
+    from cifarzoo.models.load import load
 
     keras.saving.save_model(load(entry.tag), folder, zipped=False)
     shutil.copyfile(weight_file(entry), folder / entry.file)  # which the card describes
