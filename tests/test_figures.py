@@ -37,6 +37,12 @@ def test_learning_curves_are_the_mean_with_a_band_of_one_deviation():
     assert (at_three.min(), at_three.max()) == pytest.approx((1.0, 2.0))  # the deviation of 1, 1.5, 2 is 0.5
 
 
+def test_notebooks_show_figures_without_pyplot():
+    figure = figures.confusion_matrix(np.eye(3, dtype=int), ["a", "b", "c"])
+    shown = np.asarray(Image.open(io.BytesIO(figure._repr_png_())).convert("RGB"))
+    np.testing.assert_array_equal(shown, pixels(figure))
+
+
 def test_reliability_diagram_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]])
     bins = calibration_bins(probabilities, np.array([0, 1, 0, 1]), 10)

@@ -130,10 +130,13 @@ def styled(draw: "Callable[Arguments, Figure]") -> "Callable[Arguments, Figure]"
 
 
 def new_figure(width: float = 6.0, height: float = 4.0, layout: Any = "constrained") -> "Figure":
-    """Return an empty figure of this size in inches."""
+    """Return an empty figure of this size in inches, which notebooks show."""
     from matplotlib.figure import Figure
 
-    return Figure((width, height), layout=layout)
+    figure = Figure((width, height), layout=layout)
+    # Notebooks know how to show figures only once `pyplot` has been imported.
+    figure._repr_png_ = functools.partial(png, figure)  # type: ignore[attr-defined]
+    return figure
 
 
 def color_cycle() -> Iterator[str]:

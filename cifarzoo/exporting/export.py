@@ -1,6 +1,7 @@
 """`cifarzoo.export`: write a model in another format, and check the file before it gets its name."""
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -166,12 +167,24 @@ def _temporary_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _only_warnings(name: str) -> Iterator[None]:
+    """Drop what a logger of Python says below warnings; TensorFlow's says in notebooks where it writes its files."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _write(chosen: Format, loaded: LoadedModel, path: Path, facts: dict[str, Any], calibration: Any) -> None:
     try:
         if chosen.backend not in (None, keras.backend.backend()):
             write_elsewhere(chosen, loaded.model, path, facts, calibration)
             return
-        with quiet():
+        with quiet(), _only_warnings("tensorflow"):
             chosen.load().write(loaded.model, path, facts, calibration)
     except CifarzooError as failure:
         raise ExportError(f"{_name(loaded)}: cannot be written in this format ({failure})") from None
