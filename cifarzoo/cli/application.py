@@ -21,6 +21,7 @@ from cifarzoo.cli import (
     training,
     weights,
 )
+from cifarzoo.cli.guide import EPILOG, add_guide
 
 HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(pretty_exceptions_enable=False, context_settings=HELP)
@@ -44,7 +45,7 @@ for group in (
 
 @app.callback(
     invoke_without_command=True,
-    epilog="Try: cifarzoo list, cifarzoo show cifar_resnet20, cifarzoo train --quickstart. More: README.md, docs/.",
+    epilog=EPILOG,
 )
 def cifarzoo(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
@@ -59,6 +60,7 @@ def cifarzoo(
 def command() -> Any:
     """Return the application as a command that can be called."""
     root = typer.main.get_command(app)
+    add_guide(root)
     _hide_types_of_flags(root, typer.Context(root, help_option_names=HELP["help_option_names"]))
     return root
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cifarzoo.cli.completion import complete_tag
 from cifarzoo.cli.options import DataDir, DatasetName, Debug, find_modules
 from cifarzoo.cli.output import Column, Format, print_rows
 from cifarzoo.cli.progress import progress_bar
@@ -18,7 +19,10 @@ commands = typer.Typer()
 def average(
     files: Annotated[
         list[str],
-        typer.Argument(help="Two or more .weights.h5 files, folders of finished runs, or tags, of one architecture."),
+        typer.Argument(
+            help="Two or more .weights.h5 files, folders of finished runs, or tags, of one architecture.",
+            autocompletion=complete_tag,
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .weights.h5 file to write.")],
     weights: Annotated[

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cifarzoo.cli.completion import complete_checkpoint
 from cifarzoo.cli.options import DataDir, Debug, refuse
 from cifarzoo.cli.output import Column, Format, print_record, print_rows
 from cifarzoo.cli.progress import progress_bar
@@ -30,7 +31,11 @@ COLUMNS = [
 def import_checkpoints(
     context: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(help="Name of a checkpoint, such as osmr/wrn28_10_cifar10; with --list a pattern.")
+        str | None,
+        typer.Argument(
+            help="Name of a checkpoint, such as osmr/wrn28_10_cifar10; with --list a pattern.",
+            autocompletion=complete_checkpoint,
+        ),
     ] = None,
     file: Annotated[
         Path | None, typer.Option(help="The checkpoint, if you have it already. Of TensorFlow's, the .index file.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cifarzoo.cli.completion import complete_network, complete_tag
 from cifarzoo.cli.options import (
     Arguments,
     DataDir,
@@ -38,7 +39,7 @@ MODEL_HELP = (
 @commands.command()
 def evaluate(
     context: typer.Context,
-    model: Annotated[list[str], typer.Argument(help=MODEL_HELP)] = [],  # noqa: B006
+    model: Annotated[list[str], typer.Argument(help=MODEL_HELP, autocompletion=complete_network)] = [],  # noqa: B006
     dataset: DatasetName = None,
     weights: Weights = None,
     argument: Arguments = [],  # noqa: B006
@@ -167,7 +168,11 @@ def _evaluate_all(dataset: str | None, data_dir: str | None, form: str) -> None:
 @commands.command()
 def report(
     run: Annotated[
-        str, typer.Argument(help="Folder of a finished run, logdir/run_name/seed0, or tag of published weights.")
+        str,
+        typer.Argument(
+            help="Folder of a finished run, logdir/run_name/seed0, or tag of published weights.",
+            autocompletion=complete_tag,
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -196,7 +201,8 @@ def compare(
         list[str],
         typer.Argument(
             help="Two or more: folder of a run (logdir/run_name/seed0) or of an experiment (logdir/run_name, all its "
-            "seeds), or tag of published weights."
+            "seeds), or tag of published weights.",
+            autocompletion=complete_tag,
         ),
     ],
     curves: Annotated[

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cifarzoo.cli.completion import complete_network
 from cifarzoo.cli.options import Arguments, DataDir, DatasetName, Debug, Weights, factory_arguments, find_modules
 from cifarzoo.cli.output import Format, print_record
 from cifarzoo.cli.progress import progress_bar
@@ -13,11 +14,14 @@ from cifarzoo.exporting.formats import FORMATS, format_named
 commands = typer.Typer()
 
 
-@commands.command(epilog="Example: cifarzoo export resnet20_v1_cifar10_200ep_s0 --to onnx resnet20.onnx")
+@commands.command()
 def export(
     model: Annotated[
         str,
-        typer.Argument(help="Name of a model, tag or file of published weights, .keras file, or folder of a run."),
+        typer.Argument(
+            help="Name of a model, tag or file of published weights, .keras file, or folder of a run.",
+            autocompletion=complete_network,
+        ),
     ],
     out: Annotated[
         Path | None, typer.Argument(help="File or folder to write. Default: the model's name, here, unless it exists.")

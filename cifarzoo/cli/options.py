@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cifarzoo.cli.completion import complete_tag
 from cifarzoo.errors import ExperimentError
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and TensorFlow's messages.")]
@@ -20,7 +21,10 @@ DatasetName = Annotated[
 ]
 Weights = Annotated[
     str | None,
-    typer.Option(help="Tag, checkpoint or path of the model's weights. Default: its default published weights."),
+    typer.Option(
+        help="Tag, checkpoint or path of the model's weights. Default: its default published weights.",
+        autocompletion=complete_tag,
+    ),
 ]
 Arguments = Annotated[list[str], typer.Option(help="KEY=VALUE, an argument of the model. Repeatable.")]
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cifarzoo.cli.completion import complete_network
 from cifarzoo.cli.options import Arguments, Debug, Weights, factory_arguments, find_modules
 from cifarzoo.cli.output import Column, Format, print_rows
 from cifarzoo.cli.progress import progress_bar
@@ -24,7 +25,8 @@ def predict(
         str,
         typer.Option(
             help="Name of a model, tag or file of published weights, name of another project's checkpoint, .keras "
-            "file, or folder of a run. The default is the smallest published network."
+            "file, or folder of a run. The default is the smallest published network.",
+            autocompletion=complete_network,
         ),
     ] = "cifar_resnet20",
     weights: Weights = None,
@@ -53,10 +55,7 @@ def predict(
     form: Format = "",
     debug: Debug = False,
 ) -> None:
-    """Name what pictures show: the most probable classes, and their probabilities.
-
-    Try: cifarzoo predict cat.jpg holidays/ --model resnet20_v1_cifar100_200ep_s0
-    """
+    """Name what pictures show: the most probable classes, and their probabilities."""
     find_modules(Path())
     with progress_bar() as show:
         show("start", 0)

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cifarzoo.cli.completion import complete_network
 from cifarzoo.cli.evaluation import MODEL_HELP
 from cifarzoo.cli.options import (
     Arguments,
@@ -25,7 +26,7 @@ commands = typer.Typer()
 @commands.command()
 def sharpness(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP, autocompletion=complete_network)],
     dataset: DatasetName = None,
     weights: Weights = None,
     argument: Arguments = [],  # noqa: B006

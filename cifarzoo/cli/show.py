@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cifarzoo.cli.completion import complete_shown
 from cifarzoo.cli.options import Debug
 from cifarzoo.cli.output import Column, Format, print_record
 from cifarzoo.errors import CifarzooError, WeightsError
@@ -44,7 +45,8 @@ def show(
         str,
         typer.Argument(
             help="A model's name or alias, a tag of published weights, the name of another project's checkpoint, a "
-            ".weights.h5 file, the folder of a run, or one of cifarzoo's files of experiments, such as @vgg."
+            ".weights.h5 file, the folder of a run, or one of cifarzoo's files of experiments, such as @vgg.",
+            autocompletion=complete_shown,
         ),
     ],
     form: Format = "",

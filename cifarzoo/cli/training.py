@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cifarzoo.cli.completion import complete_experiments
 from cifarzoo.cli.options import Debug, find_modules, refuse
 from cifarzoo.cli.output import Column, Format, columns_of, print_rows
 from cifarzoo.errors import ExperimentError
@@ -53,7 +54,8 @@ def train(
     file: Annotated[
         Path,
         typer.Argument(
-            help="Experiments, one per YAML document. @NAME is a file of cifarzoo, such as @vgg; @ lists them."
+            help="Experiments, one per YAML document. @NAME is a file of cifarzoo, such as @vgg; @ lists them.",
+            autocompletion=complete_experiments,
         ),
     ] = DEFAULT_FILE,
     only: Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cifarzoo.cli.completion import complete_tag
 from cifarzoo.cli.options import DataDir, Debug, refuse
 
 commands = typer.Typer()
@@ -96,9 +97,9 @@ def publish(
     print(f"{entry.tag}: error {entry.metrics['error']:.2f} % of {entry.metrics['n']} test images")
 
 
-@commands.command(epilog="Example: cifarzoo push resnet20_v1_cifar10_200ep_s0 hf://me/resnet20-cifar10")
+@commands.command()
 def push(
-    tag: Annotated[str, typer.Argument(help="Name of published weights.")],
+    tag: Annotated[str, typer.Argument(help="Name of published weights.", autocompletion=complete_tag)],
     destination: Annotated[str, typer.Argument(help="hf://USER/REPOSITORY, or a new folder for the same files.")],
     private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
     debug: Debug = False,
@@ -111,7 +112,7 @@ def push(
 
 @commands.command()
 def prefer(
-    tag: Annotated[str, typer.Argument(help="Name of published weights.")],
+    tag: Annotated[str, typer.Argument(help="Name of published weights.", autocompletion=complete_tag)],
     weights: Annotated[Path, typer.Option(help="The weights folder.")] = Path("weights"),
     debug: Debug = False,
 ) -> None:
