@@ -136,11 +136,24 @@ def pyramidnet(depth, alpha):
     return nn.Sequential(*layers, *head(channels, activated=False))
 
 
+def vgg16():
+    """Build VGG-16 with BatchNormalization and one linear layer."""
+    layers, channels = [], 3
+    for filters, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        for _ in range(count):
+            layers += [nn.Conv2d(channels, filters, 3, padding=1), nn.BatchNorm2d(filters), nn.ReLU()]
+            channels = filters
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, *head(channels, activated=True))
+
+
 NETWORKS = {
     "resnet20": lambda: original_resnet(20),
     "resnet56": lambda: original_resnet(56),
     "resnet110": lambda: original_resnet(110),
     "resnet164": resnet164,
+    "vgg16": vgg16,
+    "wrn_16_4": lambda: wide_resnet(16, 4),
     "wrn_28_10": lambda: wide_resnet(28, 10),
     "pyramidnet272_a200": lambda: pyramidnet(272, 200),
 }

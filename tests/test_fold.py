@@ -9,7 +9,10 @@ from tiny_models import tiny_cnn, tiny_pyramidnet, tiny_skipnet
 
 import cifarzoo
 from cifarzoo.errors import ModelError
+from cifarzoo.evaluation.evaluate import predict
+from cifarzoo.evaluation.load_model import LoadedModel
 from cifarzoo.inference.fold import fold_batch_norm
+from cifarzoo.inference.network import pays_off
 from cifarzoo.keras_internals.model_graph import all_layers, input_operations
 
 LINEAR = (layers.Conv2D, layers.Dense)
@@ -216,6 +219,37 @@ def test_other_models_are_refused():
 
     with pytest.raises(ModelError, match=r"takes functional and built Sequential models, got Own"):
         fold_batch_norm(Own())
+
+
+def test_copies_normalize_their_input():
+    inputs = keras.Input((6, 6, 3))
+    normalization = layers.Normalization()
+    model = keras.Model(inputs, layers.BatchNormalization()(layers.Conv2D(4, 3)(normalization(inputs))))
+    images = np.random.default_rng(1).normal(5, 2, size=(3, 6, 6, 3)).astype("float32")
+    normalization.adapt(images)
+    assert_close(logits(fold_batch_norm(model), images), logits(model, images), 1e-5)
+
+
+def test_many_images_are_measured_with_a_compiled_copy():
+    loaded = LoadedModel(randomize(tiny_cnn()), "synthetic", "test")
+    images = np.random.default_rng(2).integers(0, 256, (1100, 32, 32, 3), dtype=np.uint8)
+    assert not pays_off(loaded.model, len(images))
+    assert pays_off(loaded.model, 4_000)
+    done = []
+    outputs = predict(loaded.network, images, 500, done.append)
+    assert done == [1 / 3, 2 / 3, 1.0]
+    assert outputs.shape == (1100, 10)
+    assert_close(outputs, predict(loaded.model, images, 500), 1e-5)
+
+
+def test_own_layers_are_not_copied():
+    class Own(layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    inputs = keras.Input((6, 6, 3))
+    assert not pays_off(keras.Model(inputs, Own()(inputs)), 4_000)
+    assert pays_off(keras.Model(inputs, layers.Flatten()(inputs)), 4_000)
 
 
 @pytest.mark.slow

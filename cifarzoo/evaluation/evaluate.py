@@ -19,6 +19,7 @@ from cifarzoo.evaluation.predictions import Predictions
 from cifarzoo.evaluation.text import GATE_LABELS
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.hardware import bfloat16_fault, full_float32
+from cifarzoo.inference.network import CompiledNetwork, pays_off
 from cifarzoo.keras_internals.model_graph import computes_in
 from cifarzoo.metrics import are_probabilities, classification_metrics
 from cifarzoo.models.skipping import computation_metrics, has_gates
@@ -31,7 +32,7 @@ Progress = Callable[[str, float], None]
 
 
 def predict(
-    model: keras.Model,
+    model: keras.Model | CompiledNetwork,
     images: np.ndarray,
     batch_size: int = 500,
     progress: Callable[[float], None] | None = None,
@@ -42,7 +43,7 @@ def predict(
     under a `tf.distribute` strategy gets work.
 
     Args:
-        model: A model that takes these images.
+        model: A model that takes these images, or a compiled copy.
         images: [n, height, width, 3].
         batch_size: Images per prediction call.
         progress: Called after each batch with the fraction done.
@@ -50,9 +51,17 @@ def predict(
     count = len(images)
     if missing := -count % min(batch_size, count):
         images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+    batches = -(-len(images) // batch_size)
+    if isinstance(model, CompiledNetwork):
+        parts = []
+        with full_float32():
+            for number, first in enumerate(range(0, len(images), batch_size), start=1):
+                parts.append(model(images[first : first + batch_size]))
+                if progress:
+                    progress(number / batches)
+        return np.concatenate(parts).astype(np.float32)[:count]
     callbacks = []
     if progress:
-        batches = -(-len(images) // batch_size)
         callbacks = [
             keras.callbacks.LambdaCallback(on_predict_batch_end=lambda batch, logs: progress((batch + 1) / batches))
         ]
@@ -96,12 +105,13 @@ def evaluate(
     arrays = dataset.split(split)
     if problem := scaling_problem(arrays.images):
         logger.warning("%s of %s: %s", split, dataset.name, problem)
-    first = predict(loaded.model, arrays.images[:batch_size], batch_size)  # compile before the clock starts
+    model = loaded.network if pays_off(loaded.model, len(arrays.images)) else loaded.model
+    first = predict(model, arrays.images[:batch_size], batch_size)  # compile before the clock starts
     _check_logits(loaded, first)
     started = time.perf_counter()
-    logits = predict(loaded.model, arrays.images, batch_size, progress)
+    logits = predict(model, arrays.images, batch_size, progress)
     if flip:
-        logits = (logits + predict(loaded.model, arrays.images[:, :, ::-1], batch_size)) / 2
+        logits = (logits + predict(model, arrays.images[:, :, ::-1], batch_size)) / 2
     seconds = time.perf_counter() - started
     metrics = classification_metrics(logits, arrays.labels, arrays.soft_labels)
     if has_gates(loaded.model):

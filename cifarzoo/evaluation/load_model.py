@@ -1,6 +1,7 @@
 """Load the model that a name, a tag, a file or a run's folder refers to."""
 
 import contextlib
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from cifarzoo.data.classes import CLASS_NAMES, dataset_with
 from cifarzoo.data.own_data import OwnData
 from cifarzoo.errors import CifarzooError, ModelError, WeightsError
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.inference.network import CompiledNetwork
 from cifarzoo.models import registry
 from cifarzoo.models.load import load
 from cifarzoo.pretrained.description import Description, description_of, read_description
@@ -44,6 +46,11 @@ class LoadedModel:
     experiment: Experiment | None = None
     description: Description | None = None
     is_guess: bool = False
+
+    @functools.cached_property
+    def network(self) -> CompiledNetwork:
+        """A compiled copy of the model, which does not follow later changes of its weights."""
+        return CompiledNetwork(self.model)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -221,6 +221,8 @@ def _copy(model, folding):
     for new, values in pairs:
         if arrays := values():
             new.set_weights(arrays)
+        if isinstance(new, layers.Normalization):
+            new.finalize_state()  # it computes with copies of its weights
     mark_as_called(copy)
     return copy
 

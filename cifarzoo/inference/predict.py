@@ -13,6 +13,7 @@ from cifarzoo.errors import DataError, ExperimentError, ModelError
 from cifarzoo.evaluation.evaluate import predict as predict_pixels
 from cifarzoo.evaluation.load_model import LoadedModel, load_model, of_model
 from cifarzoo.inference.class_names import class_names_of
+from cifarzoo.inference.network import pays_off
 from cifarzoo.inference.pictures import FILTERS, FITS, Picture, Resizing, find_pictures, read_chunks
 from cifarzoo.inference.predictions import Prediction, Predictions
 from cifarzoo.metrics import are_probabilities, log_softmax
@@ -131,6 +132,7 @@ def predict_pictures(
         names, note = tuple(class_names), ""
     if note:
         logger.warning("%s", note)
+    model = network.network if pays_off(network.model, len(pictures)) else network.model
     items: list[Prediction] = []
     failures: list[str] = []
     has_warned = False
@@ -141,7 +143,7 @@ def predict_pictures(
             if problem and not has_warned:
                 logger.warning("%s", problem)
                 has_warned = True
-            probabilities = probabilities_of(network, predict_pixels(network.model, pixels, batch_size))
+            probabilities = probabilities_of(network, predict_pixels(model, pixels, batch_size))
             items += [
                 Prediction(picture.name, _most_probable(row, names, top), row, picture)
                 for picture, row in zip(chunk, probabilities, strict=True)
