@@ -1,7 +1,9 @@
 """Exported files run without cifarzoo, compute what their model computes, and say what they are."""
 
 import json
+import os
 import re
+import runpy
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ import cifarzoo
 from cifarzoo.data.classes import CIFAR10_CLASSES
 from cifarzoo.errors import ExportError
 from cifarzoo.exporting.formats import FORMATS, Format
+from cifarzoo.models.catalogue import catalogue
 from cifarzoo.pretrained.description import description_of, save_weights
 
 PAGE = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
@@ -164,7 +167,6 @@ def test_metadata_of_a_weight_file(tmp_path, monkeypatch):
 
     monkeypatch.setenv("CIFARZOO_DATA", str(tmp_path / "nothing"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "nothing"))
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nothing"))
     path = tmp_path / "net.weights.h5"
     network = cifarzoo.create_model("cifar_resnet", depth=8, classes=100)
     fill(network)
@@ -217,6 +219,37 @@ def test_a_missing_package_is_one_line_with_the_command(monkeypatch):
     monkeypatch.setitem(FORMATS, "onnx", Format("onnx", ".onnx", "onnx_file", {"no_such": "no-such", "keras": "keras"}))
     with pytest.raises(ExportError, match=r"pip install no-such$"):
         cifarzoo.export("no_such_model", "onnx", "net.onnx")
+
+
+def test_the_table_of_the_page_is_the_one_of_the_results():
+    matrix = runpy.run_path(str(ROOT / "benchmarks" / "export" / "matrix.py"))
+    results = json.loads(matrix["RESULTS"].read_text(encoding="utf-8"))
+    begin, end = matrix["MARKS"]
+    assert PAGE.partition(begin)[2].partition(end)[0].strip() == matrix["table"](results)
+    networks = matrix["subjects"]()
+    assert {catalogue()[one["model"]].family for one in networks.values()} == {
+        one.family for one in catalogue().values()
+    }
+    assert set(results["networks"]) <= set(networks)
+    for name, records in results["networks"].items():
+        assert [to for to in FORMATS if to in records] == list(records), name
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_int8_of_the_published_resnet20_is_within_a_point(tmp_path, monkeypatch):
+    """The first code of the page, on CIFAR-10."""
+    if not os.environ.get("CIFARZOO_DATA"):
+        pytest.skip("CIFARZOO_DATA does not name a folder with CIFAR-10")
+    pytest.importorskip("ai_edge_litert")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(re.search(r"```python\n(.*?)```", PAGE, re.DOTALL).group(1), names)
+    result = names["result"]
+    assert (result["images"], result["dataset"]) == (10_000, "cifar10")
+    assert result["error_before"] == pytest.approx(7.74, abs=0.02)
+    assert result["error"] < result["error_before"] + 1
+    assert result["bytes"] < 350_000
 
 
 ON_JAX = """
