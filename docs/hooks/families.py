@@ -63,9 +63,11 @@ def _linked(text):
 
 
 def _diagram(family):
+    """Yield the picture of the blocks, part of the page so that it has the colors of the page."""
     picture = ROOT / "docs" / "figures" / "blocks" / f"{family}.svg"
     if picture.is_file():
-        yield f"![The block of {TITLES.get(family, family)}](../figures/blocks/{family}.svg){{ .diagram }}"
+        svg = re.sub(r"<style>.*?</style>\n", "", picture.read_text(encoding="utf-8")).strip()
+        yield f'<div class="diagram">\n{svg}\n</div>'
 
 
 def _models(records):

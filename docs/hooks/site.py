@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 import families
+import gallery_page
 import keys
 import recipe_pages
 import reference
@@ -52,6 +53,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return uri
 
     uri = page.file.src_uri
+    markdown = markdown.replace("<!-- weights -->", weight_pages.table())
     return with_links(markdown, origin(uri), uri, copied)
 
 
@@ -62,4 +64,5 @@ def _pages() -> Iterator[tuple[str, str]]:
             yield uri, (ROOT / source).read_text(encoding="utf-8")
     yield "keys.md", keys.page()
     yield "api.md", reference.page()
+    yield "gallery.md", gallery_page.page()
     yield from itertools.chain(families.pages(), weight_pages.pages(), recipe_pages.pages())

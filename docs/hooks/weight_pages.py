@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from outside import ROOT
 
 from cifarzoo.pretrained.manifest import manifest
+from cifarzoo.publishing.pages import weights_table
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -20,3 +21,8 @@ def pages() -> Iterator[tuple[str, str]]:
                 f"`cifarzoo report {entry.tag}` writes it.\n"
             )
         yield f"weights/{entry.tag}.md", f"{title}\n{report}{body}"
+
+
+def table() -> str:
+    """Return the README's table of published weights, with links as in a document of docs/."""
+    return weights_table(manifest()).replace("](weights/", "](../weights/")
