@@ -79,13 +79,13 @@ def _models(records):
         if all(name in one.arguments and one.arguments[name] == records[0].arguments.get(name) for one in records)
     }
     lines = [
-        "| model | | parameters | with 100 classes | MMACs | defaults |",
-        "| --- | --- | ---: | ---: | ---: | --- |",
+        "| model | parameters | with 100 classes | MMACs | defaults |",
+        "| --- | ---: | ---: | ---: | --- |",
     ]
     for record in records:
         own = _arguments({name: value for name, value in record.arguments.items() if name not in same})
         lines.append(
-            f"| [`{record.name}`](#cifarzoo.{record.name}) | {record.summary.rstrip('.')} | {record.trainable['10']:,} "
+            f"| [`{record.name}`](#cifarzoo.{record.name}) | {record.trainable['10']:,} "
             f"| {record.trainable['100']:,} | {record.macs['10'] / 1e6:,.1f} | {own} |"
         )
     if not any(set(record.arguments) - set(same) for record in records):  # an empty column
