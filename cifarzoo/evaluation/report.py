@@ -120,6 +120,8 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 def _content(subject: Subject, history: list[Subject], predictions: Predictions, dataset: Dataset) -> dict[str, Any]:
     """Return the values for the template."""
     metrics = predictions.describe(subject.split)
+    if subject.tag:  # the page of published weights says nothing of the machine that writes it
+        metrics.pop("images_per_second", None)
     logits, labels = predictions.logits[subject.split], predictions.labels[subject.split]
     names, arrays = dataset.class_names, dataset.split(subject.split).images
     errors = sorted(metrics["class_error"].items(), key=lambda item: -(item[1] or 0))

@@ -55,6 +55,7 @@ def _columns(nodes: dict[str, Node]) -> tuple[dict[str, int], dict[tuple[str, st
     last = list(nodes)[-1]
     column = dict.fromkeys(_longest(nodes, last, set()), 0)
     edges: dict[tuple[str, str], int] = {}
+    parents: dict[int, int] = {}  # the column that a branch joins
     drawn = set(itertools.pairwise(column))
     for name in reversed(nodes):
         for before in nodes[name].inputs:
@@ -66,8 +67,18 @@ def _columns(nodes: dict[str, Node]) -> tuple[dict[str, int], dict[tuple[str, st
             start = path[0] if path else name
             root = _root(nodes, start, column, number) if path else before
             edges[root, start] = number
+            parents[number] = column[name]
             drawn |= {(before, name), (root, start), *itertools.pairwise(path)}
-    return column, edges
+    # A branch of a branch stands next to it, so that lines cross no boxes.
+    order: list[int] = []
+    stack = [0]
+    while stack:
+        order.append(number := stack.pop())
+        stack += [child for child, parent in parents.items() if parent == number]
+    return (
+        {name: order.index(number) for name, number in column.items()},
+        {edge: order.index(number) for edge, number in edges.items()},
+    )
 
 
 def _longest(nodes, end, taken):
