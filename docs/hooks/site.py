@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import families
 import gallery_page
 import keys
-import notebook_page
 import recipe_pages
 import reference
 import weight_pages
@@ -66,5 +65,4 @@ def _pages() -> Iterator[tuple[str, str]]:
     yield "keys.md", keys.page()
     yield "api.md", reference.page()
     yield "gallery.md", gallery_page.page()
-    yield "notebooks.md", notebook_page.page()
     yield from itertools.chain(families.pages(), weight_pages.pages(), recipe_pages.pages())
