@@ -14,6 +14,9 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from outside import PAGES, ROOT, origin, with_links
 
+# Pages without a table of contents, or without navigation, whose tables need the room.
+HIDDEN = {"index.md": ["navigation", "toc"], "weights.md": ["toc"], "results.md": ["toc"]}
+
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Replace `FOLDER/*` in the navigation by the generated pages of the folder."""
@@ -53,6 +56,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return uri
 
     uri = page.file.src_uri
+    page.meta.setdefault("hide", HIDDEN.get(uri, []))
     markdown = markdown.replace("<!-- weights -->", weight_pages.table())
     return with_links(markdown, origin(uri), uri, copied)
 
