@@ -158,6 +158,18 @@ def test_the_command_prints_every_format_and_names_what_it_could_not_read(tmp_pa
     }  # fmt: skip
     assert sum(answer["probability"] for answer in document["images"][0]["top"]) == pytest.approx(1, abs=1e-5)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "names.txt").write_text("rosso\nverde\nblù\n", encoding="utf-8")
+    for names in ("rosso, verde,blù", "names.txt"):
+        _, out, err = command(capsys, monkeypatch, *command_line, "tsv", "--class-names", names)
+        first = [line.split("\t")[1] for line in out.splitlines()[1:]]
+        assert first == ["blù", "verde", "rosso"] and not err  # blue, green and red, in the order of the folders
+    for wrong, message in (
+        (["--dark"], "--dark: is for the picture of --sheet or --explain"),
+        (["--sheet", "a.jpg"], "--sheet a.jpg: the name of a contact sheet ends in .png"),
+        (["--class-names", "nowhere.txt"], "has 3 outputs, got 1 names of classes"),
+    ):
+        status, _, err = command(capsys, monkeypatch, *command_line, "tsv", *wrong)
+        assert status == 1 and message in err
     status, _, err = command(capsys, monkeypatch, *command_line, "tsv", "--sheet", "new/sheet.png")
     assert status == 0 and err == "new/sheet.png\n" and (tmp_path / "new" / "sheet.png").stat().st_size > 1000
     (tmp_path / "photos" / "damaged.jpg").write_bytes(b"")

@@ -11,7 +11,7 @@ from cifarzoo.cli.completion import complete_network
 from cifarzoo.cli.options import Arguments, Debug, Weights, factory_arguments, find_modules
 from cifarzoo.cli.output import Column, Format, print_rows
 from cifarzoo.cli.progress import progress_bar
-from cifarzoo.errors import DataError, printable
+from cifarzoo.errors import DataError, ExperimentError, printable
 
 commands = typer.Typer()
 
@@ -31,6 +31,13 @@ def predict(
     ] = "cifar_resnet20",
     weights: Weights = None,
     argument: Arguments = [],  # noqa: B006
+    class_names: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of the classes, separated by commas, or a file with one per line. Default: those that the "
+            "weights record, else those of the data set."
+        ),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of classes to print per picture.")] = 3,
     fit: Annotated[
         str, typer.Option(help="crop: the square in the middle of a picture; squash: all of it, made square.")
@@ -56,6 +63,11 @@ def predict(
     debug: Debug = False,
 ) -> None:
     """Name what pictures show: the most probable classes, and their probabilities."""
+    if dark and not (sheet or explain):
+        raise ExperimentError("--dark: is for the picture of --sheet or --explain")
+    if sheet and sheet.suffix.lower() != ".png":
+        raise ExperimentError(f"--sheet {sheet}: the name of a contact sheet ends in .png")
+    names = None if class_names is None else _names(class_names)
     find_modules(Path())
     with progress_bar() as show:
         show("start", 0)
@@ -67,31 +79,43 @@ def predict(
 
         show(f"load {model}", 0)
         network = load_model(model, weights, factory_arguments(argument))
-        predictions = predict_pictures(pictures, network, top, fit, filter_name, progress=show)
+        predictions = predict_pictures(pictures, network, top, fit, filter_name, names, progress=show)
     if form == "json":
         document = {
             "model": network.source,
             "resized": {"fit": fit, "filter": filter_name},
             "images": [prediction.as_dict() for prediction in predictions],
+            "unreadable": predictions.failures,
         }
         print(json.dumps(document, indent=2))
     elif len(predictions):
         _print(predictions, form)
-    if sheet or explain:
-        _draw(predictions, sheet or Path("predictions.png"), explain, dark)
     for line in predictions.failures:
         print(f"cifarzoo: warning: {printable(line)}", file=sys.stderr)
+    if (sheet or explain) and len(predictions):
+        _draw(predictions, sheet or Path("predictions.png"), explain, dark)
     if predictions.failures:
         raise DataError(f"{len(predictions.failures):,} of {len(pictures):,} pictures could not be read")
+
+
+def _names(text: str) -> list[str]:
+    """Return the names of classes that `--class-names` means."""
+    path = Path(text)
+    if "," in text or not path.is_file():
+        return [name.strip() for name in text.split(",")]
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as failure:
+        raise DataError(f"{path}: cannot be read as text ({failure})") from None
 
 
 def _draw(predictions: Any, path: Path, explain: bool, dark: bool) -> None:
     """Write the contact sheet, of the first pictures if there are too many for one."""
     from cifarzoo.inference.contact_sheet import MOST
 
-    if not len(predictions):
-        return
-    predictions[:MOST].contact_sheet(path, explain=explain, dark=dark)
+    with progress_bar() as show:
+        show("draw", 0)
+        predictions[:MOST].contact_sheet(path, explain=explain, dark=dark)
     some = f" (the first {MOST} pictures)" if len(predictions) > MOST else ""
     print(f"{path}{some}", file=sys.stderr)
 
