@@ -106,6 +106,9 @@ augmentation: [crop, {module: tiny_network, name: brighten, by: 20}, {keras: Ran
 """
 VIEWS = 'teacher: {model: "{logdir}/teacher/seed0", views: 3}\n'
 SPLITS = "train_split: train45k\nval_split: validation\ncallbacks: [TerminateOnNaN]\n"
+ADAMW = "  optimizer: {name: AdamW, weight_decay: 0.05}\n"
+MUON = "  optimizer: {name: Muon, rest: {name: AdamW}}\n"
+PRUNING = "  pruning: {sparsity: 0.8, start: 2, end: 25, interval: 3}\n"
 ALONG_THE_WAY = """\
   ema_warmup: true
   keep: {every: 7, at: [0, 20]}
@@ -118,8 +121,12 @@ CASES = {
     "jax": Case("jax", 18),
     "jax, two seeds at once": Case("jax", 14, "linear", (0, 1), 2),
     "tensorflow, two workers": Case("tensorflow", 6, workers=2),
-    "tensorflow, Muon": Case("tensorflow", 6, parameters="  optimizer: {name: Muon, rest: {name: AdamW}}\n"),
-    "jax, AdamW": Case("jax", 6, parameters="  optimizer: {name: AdamW, weight_decay: 0.05}\n"),
+    "tensorflow, AdamW": Case("tensorflow", 6, parameters=ADAMW),
+    "jax, AdamW": Case("jax", 6, parameters=ADAMW),
+    "tensorflow, Muon": Case("tensorflow", 6, parameters=MUON),
+    "jax, Muon": Case("jax", 6, parameters=MUON),
+    "tensorflow, pruning": Case("tensorflow", 6, parameters=PRUNING),
+    "jax, pruning": Case("jax", 6, "linear", (0, 1), 2, parameters=PRUNING),
     "tensorflow, noise and own augmentation": Case("tensorflow", 6, settings=LABELS),
     "jax, noise and own augmentation": Case("jax", 6, "linear", (0, 1), 2, settings=LABELS),
     "tensorflow, views of a teacher": Case("tensorflow", 6, before=TEACHER, settings=VIEWS),
