@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from cifarzoo.data.info import DatasetInfo, Inputs, check_name, info
 from cifarzoo.data.own_data import LARGEST, SMALLEST, OwnData, source_from
 from cifarzoo.data.splits import SPLITS, published_split
 from cifarzoo.data.statistics import mean_colour, measure_statistics
+from cifarzoo.data.subsets import Subset, is_subset, parse
 from cifarzoo.errors import DataError
 from cifarzoo.notebook import html_pairs
 
@@ -73,7 +74,8 @@ class Dataset:
         train: 50,000 images of CIFAR, 10,000 of `synthetic`.
         test: 10,000 images of CIFAR, 2,000 of `synthetic`.
         parts: Positions in `train` of the images of "train45k" and "validation", where `published_split` of the labels
-            does not say it: for CIFAR-100's superclasses, and where images were dropped or labels changed.
+            does not say it: for CIFAR-100's superclasses, and where images were dropped or labels changed; and of the
+            parts that an experiment trains on or is measured on.
     """
 
     name: str
@@ -169,9 +171,10 @@ class Dataset:
         return len(self.positions(name))
 
     def split(self, name: str) -> Split:
-        """Return the images of "train" or "test", or of a part of the published split, "train45k" or "validation".
+        """Return the images of "train", "test", "train45k", "validation", or of a part of a training split.
 
-        `cifarzoo.data.splits` says which images the parts have. `synthetic` has 9,000 and 1,000 under the same names.
+        `cifarzoo.data.splits` and `cifarzoo.data.subsets` say which images they have. `synthetic` has 9,000 and 1,000
+        under the names of the published split.
         Labels of "validation" are the data set's own, even where those of training images were replaced.
 
         Raises:
@@ -183,17 +186,30 @@ class Dataset:
         return part.cleaned() if name == "validation" else part
 
     def positions(self, name: str) -> np.ndarray:
-        """Return the positions in `train` of a part of the published split, "train45k" or "validation", ascending.
+        """Return the positions in `train` of "train45k", of "validation" or of a part (`data.subsets`), ascending.
 
         Raises:
             DataError: another name.
         """
+        if self.parts is not None and name in self.parts:
+            return self.parts[name]
+        if is_subset(name):
+            return self.subset(parse(name))
         if name not in SPLITS:
             raise DataError(f"split {name!r} of {self.name} does not exist; the splits are {', '.join(SPLITS)}")
-        if self.parts is not None:
-            return self.parts[name]
         train45k, validation = published_split(self.train.labels)
         return train45k if name == "train45k" else validation
+
+    def subset(self, subset: Subset, read: Callable[[str], np.ndarray] | None = None) -> np.ndarray:
+        """Return the positions in `train` of a part of a split, ascending; see `Subset.choose`.
+
+        Classes are the data set's own, even where an experiment replaced labels.
+
+        Raises:
+            DataError: see `Subset.choose`.
+        """
+        base = np.arange(len(self.train)) if subset.base == "train" else self.positions(subset.base)
+        return base[subset.choose(self.train.cleaned().labels[base], read)]
 
 
 def _checked_split(name: str, part: str, images: np.ndarray, labels: np.ndarray) -> Split:

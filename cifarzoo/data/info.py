@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from cifarzoo.data.classes import CLASS_NAMES, classes_of
 from cifarzoo.data.splits import IMAGES
 from cifarzoo.data.statistics import mean_colour
+from cifarzoo.data.subsets import is_subset, parse
 from cifarzoo.errors import DataError
 
 SYNTHETIC_IMAGES = {"train": 10_000, "test": 2_000, "train45k": 9_000, "validation": 1_000}
@@ -44,8 +47,11 @@ class DatasetInfo:
     inputs: Inputs = CIFAR_INPUTS
 
     def size(self, split: str) -> int:
-        """Return the number of images of a split."""
-        return self.images[split]
+        """Return the number of images of a split; of a part, if all classes are equally frequent."""
+        if split in self.images or not is_subset(split):
+            return self.images[split]
+        subset = parse(split)
+        return len(subset.choose(np.arange(self.images[subset.base]) % self.classes))
 
     @property
     def mean_colour(self) -> tuple[int, int, int]:

@@ -19,6 +19,8 @@ from cifarzoo.augment.own_spec import KerasLayer, OwnFunction
 from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.data.info import info
 from cifarzoo.data.own_data import DatasetSource
+from cifarzoo.data.subsets import is_subset, parse
+from cifarzoo.errors import DataError
 from cifarzoo.experiment.callbacks import CallbackSetting
 from cifarzoo.experiment.fingerprints import decisive
 from cifarzoo.experiment.hints import HINTS, SEED_ARGUMENTS, SEED_MODEL_PARAMETERS, SEED_MODULES
@@ -26,6 +28,7 @@ from cifarzoo.experiment.labels import Drop, Labels
 from cifarzoo.experiment.optimizers import SGD_KEYS
 from cifarzoo.experiment.resizing import FULL_SIZE, ImageSizes
 from cifarzoo.experiment.schedules import Lengths
+from cifarzoo.experiment.subsets import TrainSplit, ValSplit
 from cifarzoo.experiment.teacher import TeacherSetting, check_views
 from cifarzoo.experiment.train_parameters import TrainParameters
 from cifarzoo.strict_model import (
@@ -63,8 +66,8 @@ class Experiment(Strict):
     data_dir: PathText | None = None
     labels: Labels | None = None
     drop: Drop | None = None
-    train_split: Literal["train", "train45k"] = "train"
-    val_split: Literal["test", "validation"] = "test"
+    train_split: TrainSplit = "train"
+    val_split: ValSplit = "test"
     augmentation: Augmentation = "standard"
     seeds: list[Annotated[WholeNumber, Field(ge=0, lt=2**31)]] = Field([0], min_length=1)
     seeds_at_once: PositiveWholeNumber = 1
@@ -109,7 +112,13 @@ class Experiment(Strict):
                 "{folder: PATH}, {arrays: FILE.npz} or {tfds: NAME}"
             )
         batch_size = self.train_parameters.batch_size
-        if self.dataset in CLASS_NAMES and batch_size > (images := info(self.dataset).size(self.train_split)):
+        if self.dataset not in CLASS_NAMES or (is_subset(self.train_split) and parse(self.train_split).files):
+            return self  # only the arrays, or the file of positions, know the number of images
+        try:
+            images = info(self.dataset).size(self.train_split)
+        except DataError as failure:
+            raise ValueError(f"train_split: {failure}") from None
+        if batch_size > images:
             raise ValueError(
                 f"train_parameters.batch_size: {batch_size} is more than the {images} training images of {self.dataset}"
             )

@@ -17,7 +17,8 @@ class Results(BaseModel):
         steps: Optimizer steps.
         images: Training images seen, `steps` times the batch size.
         test: Metrics on the test images (`error` in percent, `nll` in nats, ...), None if it was validated elsewhere.
-        validation: Metrics on the held-out training images, None if it was validated on the test images.
+        validation: Metrics on held-out training images, None if it was validated on the test images.
+        val_split: Name of these images, where they are not "validation".
         weights: Which weights were measured and saved: "last step", the name of the average, or those of the best
             validation.
         best_step: Steps before the best validation, whose weights these are; None without `best_weights`.
@@ -48,6 +49,7 @@ class Results(BaseModel):
     images: int
     test: dict[str, Any] | None = None
     validation: dict[str, Any] | None = None
+    val_split: str | None = None
     weights: str
     training_images: int | None = None
     changed_labels: int | None = None
@@ -66,13 +68,13 @@ class Results(BaseModel):
 
     @property
     def split(self) -> str:
-        """The split that was measured at the end: "test" or, while hyper-parameters are chosen, "validation"."""
-        return "validation" if self.test is None else "test"
+        """The split that was measured at the end: "test" or, while hyper-parameters are chosen, held-out images."""
+        return "test" if self.test is not None else self.val_split or "validation"
 
     @property
     def metrics(self) -> dict[str, Any]:
         """Metrics on `split`."""
-        return getattr(self, self.split) or {}
+        return self.test or self.validation or {}
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of results.json."""

@@ -8,6 +8,7 @@ import keras
 
 from cifarzoo.data import Dataset
 from cifarzoo.data.info import DatasetInfo
+from cifarzoo.data.subsets import is_subset
 from cifarzoo.errors import CifarzooError, ExperimentError
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment
@@ -121,7 +122,7 @@ def prepare(
     module = engines.current()
     replicas = module.replica_count(experiment.distribution)
     check_shares(experiment.train_parameters.batch_size, experiment.train_parameters.accumulate, replicas)
-    had_images = dataset.size(experiment.val_split)
+    had_images = is_subset(experiment.val_split) or dataset.size(experiment.val_split)
     dataset = training_data(experiment, dataset)
     images = dataset.size(experiment.train_split)
     if experiment.train_parameters.batch_size > images:

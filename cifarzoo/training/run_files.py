@@ -107,7 +107,7 @@ class RunFiles:
             seconds=round(seconds, 1),
             images_per_second=round(images / max(seconds, 1e-9), 1),
             fingerprint=experiment.fingerprint(),
-            **{experiment.val_split: metrics},
+            **measured(experiment.val_split, metrics),
             **self._provenance,
             **({"sources": self._sources} if self._sources else {}),
             **({"best_step": self._watch.best["step"]} if self._watch.best else {}),
@@ -130,6 +130,11 @@ class RunFiles:
         with self._callbacks.without_optimizer(), self._run.engine.averaged_weights() as model:
             job = self._run.job
             save_weights(model, path, describe(job.experiment, model, job.arrays.class_names))
+
+
+def measured(split: str, metrics: dict[str, float]) -> dict[str, Any]:
+    """Return the keys of `Results` for the metrics of a split."""
+    return {split: metrics} if split in ("test", "validation") else {"validation": metrics, "val_split": split}
 
 
 def describe(experiment: Experiment, model: keras.Model, class_names: Sequence[str] = ()) -> Description:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from cifarzoo.data.subsets import is_subset
 from cifarzoo.metrics import classification_metrics, soft_cross_entropy
 from cifarzoo.training.run_state import RunState
 
@@ -65,6 +66,8 @@ class Measurements:
         if not np.isfinite(logits).all():
             raise self._run.not_finite(f"the outputs are not finite after {self._run.step} steps")
         arrays = self._run.job.arrays.split(split)
+        if is_subset(split) and split == self._run.job.experiment.val_split:
+            arrays = arrays.cleaned()  # only labels to train on are replaced
         metrics = classification_metrics(logits, arrays.labels)
         if arrays.soft_labels is not None:
             metrics["nll"] = soft_cross_entropy(logits, arrays.soft_labels)

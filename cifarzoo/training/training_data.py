@@ -1,9 +1,9 @@
-"""What an experiment trains on: the data set that it names with the labels of its `labels`, without those of `drop`."""
+"""What an experiment trains on: its data set with the labels of `labels`, without those of `drop`, and its splits."""
 
 import dataclasses
 import functools
 import os
-import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import overload
 
@@ -14,12 +14,13 @@ from cifarzoo.data import Dataset
 from cifarzoo.data import labels as relabelling
 from cifarzoo.data.dataset import Split
 from cifarzoo.data.info import DatasetInfo
-from cifarzoo.errors import CifarzooError, DataError, ExperimentError, summarize
+from cifarzoo.data.positions_file import read_npy, read_positions
+from cifarzoo.data.subsets import is_subset, parse
+from cifarzoo.errors import CifarzooError, DataError, ExperimentError
 from cifarzoo.experiment.labels import LabelFile, Labels
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.strict_yaml import excerpt, existing_file, shown
+from cifarzoo.strict_yaml import existing_file, shown
 
-LARGEST_TEXT = 2**24  # bytes of a list of positions, or numbers in an array of them
 # Labels in another order agree with the data set's for one image of each `classes`; up to so many times as many are
 # reported.
 BY_CHANCE = 1.5
@@ -40,7 +41,7 @@ def training_data(experiment: Experiment, dataset: Dataset | DatasetInfo) -> Dat
     Raises:
         ExperimentError: a file is missing or does not fit the data set; the message names the key.
     """
-    if experiment.labels is None and experiment.drop is None:
+    if experiment.labels is None and experiment.drop is None and not subsets(experiment):
         return dataset
     try:
         if isinstance(dataset, DatasetInfo):
@@ -56,7 +57,7 @@ class _Changes:
 
     def __init__(self, experiment: Experiment, *files: tuple[Path, int]):
         self.experiment = experiment
-        self._key = experiment.labels and repr(experiment.labels), repr(experiment.drop), files
+        self._key = experiment.labels and repr(experiment.labels), repr(experiment.drop), subsets(experiment), files
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Changes) and self._key == other._key
@@ -71,23 +72,70 @@ def _changed(dataset: Dataset, changes: _Changes) -> Dataset:
     experiment = changes.experiment
     if experiment.labels is not None:
         dataset = _with_labels(experiment, experiment.labels, dataset)
-    return dataset if experiment.drop is None else _without_dropped(experiment, dataset)
+    if experiment.drop is not None:
+        dataset = _without_dropped(experiment, dataset)
+    return _with_subsets(experiment, dataset) if subsets(experiment) else dataset
 
 
 def _sizes(experiment: Experiment, info: DatasetInfo) -> DatasetInfo:
-    if experiment.drop is None:
-        return info
     sizes = dict(info.images)
-    dropped = len(set(dropped_positions(experiment).tolist()))
-    for split in ("train", "train45k"):
-        sizes[split] -= round(dropped * info.size(split) / info.size("train"))
+    if experiment.drop is not None:
+        dropped = len(set(dropped_positions(experiment).tolist()))
+        for split in ("train", "train45k"):
+            sizes[split] -= round(dropped * info.size(split) / info.size("train"))
+    for key, name in subsets(experiment):
+        subset = parse(name)
+        labels = np.arange(sizes[subset.base]) % info.classes
+        sizes[name] = len(subset.choose(labels, _reader(experiment, key)))
     return dataclasses.replace(info, images=sizes)
+
+
+def subsets(experiment: Experiment) -> tuple[tuple[str, str], ...]:
+    """Return the keys and names of the experiment's splits that are parts of another; see `data.subsets`."""
+    splits = ("train_split", experiment.train_split), ("val_split", experiment.val_split)
+    return tuple((key, name) for key, name in splits if is_subset(name))
+
+
+def _reader(experiment: Experiment, key: str) -> Callable[[str], np.ndarray]:
+    """Return a function from the name of a file in the document to the positions in it."""
+
+    def read(name: str) -> np.ndarray:
+        try:
+            return read_positions(_existing(experiment, name))
+        except DataError as failure:
+            raise DataError(f"{key}: {shown(name)}: {failure}") from None
+
+    return read
+
+
+def _with_subsets(experiment: Experiment, dataset: Dataset) -> Dataset:
+    """Return a data set that knows the positions of the experiment's splits.
+
+    Raises:
+        DataError: images that measure the run are among those to train on.
+    """
+    parts = dict(dataset.parts or {})
+    for key, name in subsets(experiment):
+        parts[name] = dataset.subset(parse(name), _reader(experiment, key))
+    dataset = dataclasses.replace(dataset, parts=parts)
+    if experiment.val_split != "test":
+        train, held_out = (
+            np.arange(len(dataset.train)) if name == "train" else dataset.positions(name)
+            for name in (experiment.train_split, experiment.val_split)
+        )
+        if common := len(np.intersect1d(train, held_out)):
+            raise DataError(
+                f"val_split: {common:,} of the {len(held_out):,} images of {experiment.val_split} are among those to "
+                f"train on, {experiment.train_split}"
+            )
+    return dataset
 
 
 def data_files(experiment: Experiment) -> dict[str, Path]:
     """Return the files that `labels` and `drop` name, by their names in the document; missing ones are left out."""
     names = [file.file for file in experiment.labels.files.values()] if experiment.labels else []
     names += [experiment.drop] if isinstance(experiment.drop, str) else []
+    names += [file for _, name in subsets(experiment) for file in parse(name).files]
     files = {name: _find(experiment, name) for name in names}
     return {name: path for name, path in files.items() if path is not None}
 
@@ -184,19 +232,12 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             start = file.read(6)
     except OSError as failure:
         raise DataError(f"cannot be read: {failure.strerror or failure}") from None
-    if start == b"\x93NUMPY":
-        return {"": _read_npy(path)}
+    if start == b"\x93NUMPY" and (array := read_npy(path)) is not None:
+        return {"": array}
     try:
         return read_checkpoint(path).arrays
     except CifarzooError as failure:
         raise DataError(str(failure).removeprefix(f"{path}: ")) from None
-
-
-def _read_npy(path: Path) -> np.ndarray:
-    try:  # a map of the file, because its header may claim any size
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except Exception as failure:  # NumPy raises anything from ValueError to MemoryError for a damaged header
-        raise DataError(f"damaged, or no array of numbers ({summarize(failure)[:200]})") from None
 
 
 def _without_dropped(experiment: Experiment, dataset: Dataset) -> Dataset:
@@ -218,31 +259,9 @@ def dropped_positions(experiment: Experiment) -> np.ndarray:
     name = experiment.drop
     try:
         path = _existing(experiment, name)
-        values = _read_text(path) if path.suffix == ".txt" else _read_arrays(path).get("")
-        if values is None or values.ndim != 1 or values.dtype.kind not in "iu" or len(values) > LARGEST_TEXT:
-            got = "several arrays" if values is None else f"{values.dtype} {list(values.shape)}"
-            raise DataError(f"expected a .npy file of integers [n], or a .txt file of one number per line, got {got}")
-        if not len(values):
-            raise DataError("lists no positions")
+        return read_positions(path)
     except DataError as failure:
         raise DataError(f"drop: {shown(name)}: {failure}") from None
-    return values.astype(np.int64)
-
-
-def _read_text(path: Path) -> np.ndarray:
-    if path.stat().st_size > LARGEST_TEXT:
-        raise DataError(f"longer than {LARGEST_TEXT:,} bytes")
-    try:
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    except OSError as failure:
-        raise DataError(f"cannot be read: {failure.strerror or failure}") from None
-    numbers = []
-    for number, line in enumerate(lines, start=1):
-        text = line.partition("#")[0].strip()
-        if text and not re.fullmatch("[0-9]{1,15}", text):
-            raise DataError(f"line {number}: expected a whole number, got {excerpt(text)}")
-        numbers += [int(text)] if text else []
-    return np.array(numbers, np.int64)
 
 
 def _existing(experiment: Experiment, name: str) -> Path:
