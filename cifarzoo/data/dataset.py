@@ -74,8 +74,7 @@ class Dataset:
         train: 50,000 images of CIFAR, 10,000 of `synthetic`.
         test: 10,000 images of CIFAR, 2,000 of `synthetic`.
         parts: Positions in `train` of the images of "train45k" and "validation", where `published_split` of the labels
-            does not say it: for CIFAR-100's superclasses, and where images were dropped or labels changed; and of the
-            parts that an experiment trains on or is measured on.
+            does not say it: for superclasses, dropped images and changed labels; and of the parts in an experiment.
     """
 
     name: str
@@ -173,9 +172,8 @@ class Dataset:
     def split(self, name: str) -> Split:
         """Return the images of "train", "test", "train45k", "validation", or of a part of a training split.
 
-        `cifarzoo.data.splits` and `cifarzoo.data.subsets` say which images they have. `synthetic` has 9,000 and 1,000
-        under the names of the published split.
-        Labels of "validation" are the data set's own, even where those of training images were replaced.
+        `cifarzoo.data.splits` and `cifarzoo.data.subsets` say which images they have. Labels of "validation" are the
+        data set's own, even where those of training images were replaced.
 
         Raises:
             DataError: another name.
