@@ -78,4 +78,4 @@ def test_a_notebook_opens_in_colab_and_has_outputs_of_real_images(name):
 
 
 def test_notebooks_are_small():
-    assert sum(path.stat().st_size for path in (ROOT / "notebooks").glob("*.ipynb")) < 1_500_000
+    assert sum(path.stat().st_size for path in (ROOT / "notebooks").glob("*.ipynb")) < 1_000_000
