@@ -32,8 +32,13 @@ class CompiledNetwork:
             self.model = fold_batch_norm(model)
         except ModelError:  # its layers cannot be copied; compiling helps by itself
             self.model = model
-        dtype = self.model.inputs[0].dtype
-        self._compiled = tf.function(lambda images: self.model(tf.cast(images, dtype), training=False), autograph=False)
+        self._compiled = tf.function(self._outputs, autograph=False)
+
+    def _outputs(self, images):
+        import tensorflow as tf
+
+        with fast_paths(self.model, training=False):  # runs once per batch size: when TensorFlow traces the function
+            return self.model(tf.cast(images, self.model.inputs[0].dtype), training=False)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return the outputs for a batch, [n, classes]; each size is compiled once.
@@ -43,8 +48,7 @@ class CompiledNetwork:
         """
         import tensorflow as tf
 
-        with fast_paths(self.model, training=False):
-            return self._compiled(tf.constant(images)).numpy()
+        return self._compiled(tf.constant(images)).numpy()
 
 
 def pays_off(model: keras.Model, images: int) -> bool:
