@@ -18,7 +18,7 @@ _NAMES = {"stem": STEM, "whitening": STEM, "final": FEATURES, "pool": POOLED, "l
 def features(model: str | os.PathLike | keras.Model, outputs: Sequence[str] | None = None) -> keras.Model:
     """Return a model whose outputs are the feature maps of a network of the zoo.
 
-        maps = cifarzoo.features("cifar_resnet20", ["stage2", "pooled"]).predict(images)
+        maps = cifarzoo.features("resnet20_v1_cifar10_200ep_s0", ["stage2", "pooled"]).predict(images)
         maps["stage2"].shape  # (n, 16, 16, 32)
 
     The names are the same in every family, from the input to the output:
