@@ -182,3 +182,7 @@ def test_commands_exist_with_their_options(page, monkeypatch):
 
 def test_there_are_commands():
     assert sum(len(list(commands(text))) for text in TEXTS.values()) > 60
+
+
+def test_the_readme_is_short():
+    assert len(TEXTS["README.md"].splitlines()) <= 150
