@@ -169,6 +169,16 @@ def test_readme_and_ci_run_the_same_tests():
     assert test_command in (ROOT / ".ci" / "run").read_text()
 
 
+def test_the_image_runs_the_commands_of_the_readme_without_privileges():
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    first, second = re.findall(r"^    (python3 -m venv .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert json.loads(re.search("^CMD (.*)$", text, re.MULTILINE)[1]) == first.split(".venv/bin/")[-1].split()
+    assert f"docker run --rm cifarzoo {second.split('.venv/bin/')[-1]}\n" in text
+    assert re.search(r"pip install -q (.*) && ", second)[1] in text  # the same extras
+    assert re.findall("^USER (.*)$", text, re.MULTILINE) == ["user"]
+    assert json.loads(re.search("^VOLUME (.*)$", text, re.MULTILINE)[1]) == ["/data", "/home/user/cifarzoo/logs"]
+
+
 def test_constraints_name_every_direct_dependency_within_its_bounds():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
