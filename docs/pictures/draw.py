@@ -93,6 +93,17 @@ def draw_predictions() -> None:
         (FIGURES / f"predictions-{scheme}.svg").write_text(text, encoding="utf-8")
 
 
+def draw_contact_sheets() -> None:
+    """Draw the contact sheet of docs/predict.md, with Grad-CAM, for light and dark pages."""
+    import cifarzoo
+
+    images = cifarzoo.load_data("cifar10").test.images[[4, 6, 8, 12, 13, 3]]
+    answers = cifarzoo.predict(images)
+    for scheme in ("light", "dark"):
+        sheet = answers.contact_sheet(explain=True, columns=3, dark=scheme == "dark")
+        sheet.save(FIGURES / f"contact_sheet-{scheme}.webp", quality=88)
+
+
 def draw_gallery() -> None:
     """Draw ten test images, one of each class, and what every augmentation makes of them."""
     import numpy as np
@@ -114,6 +125,7 @@ def draw_gallery() -> None:
 DRAWN: dict[str, Callable[[], None]] = {
     "blocks": draw_blocks,
     "predictions": draw_predictions,
+    "contact_sheets": draw_contact_sheets,
     "gallery": draw_gallery,
 }
 
