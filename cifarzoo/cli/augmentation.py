@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cifarzoo.cli.options import DataDir, Debug, find_modules
+from cifarzoo.cli.progress import progress_bar
 
 commands = typer.Typer()
 
@@ -26,16 +27,20 @@ def augment(
     debug: Debug = False,
 ) -> None:
     """Draw a gallery of augmented training images, with captions."""
-    from cifarzoo.augment.preview import draw_gallery
-    from cifarzoo.data import load
-    from cifarzoo.data.own_data import source_from_text
-    from cifarzoo.strict_yaml import parse
+    with progress_bar() as show:
+        show("start", 0)
+        from cifarzoo.augment.preview import draw_gallery
+        from cifarzoo.data import load
+        from cifarzoo.data.own_data import source_from_text
+        from cifarzoo.strict_yaml import parse
 
-    find_modules(Path())
-    name = dataset or ("cifar10" if data_dir or os.environ.get("CIFARZOO_DATA") else "synthetic")
-    data = load(source_from_text(name), data_dir)
-    images, labels = data.train.images[:8], data.train.labels[:8]
-    augmentation = parse(preview, "--preview")
-    fill, names = data.mean_colour, data.class_names
-    draw_gallery(augmentation, images, labels, out, classes=data.classes, fill=fill, class_names=names)
+        find_modules(Path())
+        name = dataset or ("cifar10" if data_dir or os.environ.get("CIFARZOO_DATA") else "synthetic")
+        show(f"load {name}", 0)
+        data = load(source_from_text(name), data_dir)
+        images, labels = data.train.images[:8], data.train.labels[:8]
+        augmentation = parse(preview, "--preview")
+        fill, names = data.mean_colour, data.class_names
+        show("draw", 0.5)
+        draw_gallery(augmentation, images, labels, out, classes=data.classes, fill=fill, class_names=names)
     print(out)

@@ -18,6 +18,7 @@ from cifarzoo.cli.options import (
     refuse,
 )
 from cifarzoo.cli.output import Format, columns_of, print_rows
+from cifarzoo.cli.progress import progress_bar
 from cifarzoo.errors import ModelError
 
 commands = typer.Typer()
@@ -87,33 +88,38 @@ def sharpness(
     if out is None and Path(model).is_dir():
         out = Path(model) / ("sharpness.tsv" if compat else "curvature.tsv")
     find_modules(Path())
-    from cifarzoo.evaluation import sharpness as curvature
-    from cifarzoo.evaluation.cifar_jax import sharpness_row
-    from cifarzoo.evaluation.load_model import load_model
-    from cifarzoo.evaluation.measured_data import measured_data
+    with progress_bar() as show:
+        show("start", 0)
+        from cifarzoo.evaluation import sharpness as curvature
+        from cifarzoo.evaluation.cifar_jax import sharpness_row
+        from cifarzoo.evaluation.load_model import load_model
+        from cifarzoo.evaluation.measured_data import measured_data
 
-    loaded = load_model(model, weights, factory_arguments(argument))
-    data = measured_data(loaded, dataset, data_dir)
-    common: dict[str, Any] = {"precision": precision, "max_products": max_products, "seed": seed, "chunk": chunk}
-    if weight_decay is not None:
-        common["weight_decay"] = weight_decay
-    if batch_size is not None:
-        common["batch_size"] = batch_size
-    if compat:
-        rows = [sharpness_row(loaded.model, data, devices=devices, **common)]
-    else:
-        rows = curvature.measure(
-            loaded.model,
-            data,
-            on or ["batch"],
-            measure or curvature.MEASURES,
-            normalization,
-            epsilon=epsilon,
-            loss=loss,
-            decay_all=decay_all,
-            batch_norm=batch_norm,
-            **common,
-        )
+        show(f"load {model}", 0)
+        loaded = load_model(model, weights, factory_arguments(argument))
+        data = measured_data(loaded, dataset, data_dir)
+        common: dict[str, Any] = {"precision": precision, "max_products": max_products, "seed": seed, "chunk": chunk}
+        if weight_decay is not None:
+            common["weight_decay"] = weight_decay
+        if batch_size is not None:
+            common["batch_size"] = batch_size
+        if compat:
+            show("measure", 0)
+            rows = [sharpness_row(loaded.model, data, devices=devices, **common)]
+        else:
+            rows = curvature.measure(
+                loaded.model,
+                data,
+                on or ["batch"],
+                measure or curvature.MEASURES,
+                normalization,
+                epsilon=epsilon,
+                loss=loss,
+                decay_all=decay_all,
+                batch_norm=batch_norm,
+                progress=show,
+                **common,
+            )
     # Print first: if the file cannot be written, the numbers are not lost.
     print_rows(rows, columns_of(rows, digits=".4f" if compat else ".6g"), form)
     if out is not None:

@@ -43,6 +43,7 @@ def measure(
     batch_size: int = 1000,
     epsilon: float = 1e-3,
     seed: int = 0,
+    progress: Callable[[str, float], None] = lambda step, done: None,
     **options: Any,
 ) -> list[dict]:
     """Measure the sharpness of a model on parts of a data set.
@@ -60,6 +61,7 @@ def measure(
         batch_size: Images of "batch".
         epsilon: Relative size of epsilon-sharpness' box.
         seed: Seed of the batch, the probes and Lanczos' start vector.
+        progress: Called with the name of the next step and the fraction of the parts done, from 0 to 1.
         options: Further arguments of `LossFunction`: loss, weight_decay, decay_all, batch_norm, chunk.
 
     Returns:
@@ -79,7 +81,8 @@ def measure(
     rows = []
     parts = {part: select_images(dataset, part, batch_size, seed) for part in on}
     loss_function = None
-    for part, split in parts.items():
+    for number, (part, split) in enumerate(parts.items()):
+        progress(f"compile for {part}", number / len(parts))
         images = split.images, split.labels
         loss_function = loss_function.over(*images) if loss_function else LossFunction(model, *images, **options)
         scale = {"mean": 1, "sum": len(loss_function), "parameters": 1 / loss_function.parameters}[normalization]
@@ -91,7 +94,8 @@ def measure(
             tasks.append((largest_eigenvalue, (precision, max_products, seed), largest))
         if "epsilon_sharpness" in measures:
             tasks.append((epsilon_sharpness, (epsilon,), 1))
-        for task, arguments, factor in tasks:
+        for position, (task, arguments, factor) in enumerate(tasks):
+            progress(f"{task.__name__} on {part}", (number + position / len(tasks)) / len(parts))
             started = time.perf_counter()
             estimates = task(loss_function, *arguments)
             seconds = round(time.perf_counter() - started, 2)
