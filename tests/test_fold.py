@@ -236,10 +236,16 @@ def test_many_images_are_measured_with_a_compiled_copy():
     assert not pays_off(loaded.model, len(images))
     assert pays_off(loaded.model, 4_000)
     done = []
-    outputs = predict(loaded.network, images, 500, done.append)
+    outputs = predict(loaded.network(), images, 500, done.append)
     assert done == [1 / 3, 2 / 3, 1.0]
     assert outputs.shape == (1100, 10)
     assert_close(outputs, predict(loaded.model, images, 500), 1e-5)
+    # The copy is made once for the same weights, and again for others.
+    assert loaded.network() is loaded.network()
+    loaded.model.set_weights([2 * value for value in loaded.model.get_weights()])
+    other = predict(loaded.network(), images[:500], 500)
+    assert_close(other, predict(loaded.model, images[:500], 500), 1e-5)
+    assert np.abs(other - outputs[:500]).max() > 0.1
 
 
 def test_own_layers_are_not_copied():

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from cifarzoo.errors import WeightsError
 from cifarzoo.pretrained.files import find
 from cifarzoo.pretrained.manifest import find_entry, manifest
 from cifarzoo.publishing.hub import push
+from cifarzoo.publishing.model_index import front_matter
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 ROOT = Path(__file__).parent.parent
@@ -186,6 +188,17 @@ def test_a_folder_instead_of_the_hub_opens_in_keras_and_says_what_it_needs(tmp_p
         np.testing.assert_allclose(logits, golden["logits"], rtol=1e-3, atol=1e-3)
     text = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     assert "import cifarzoo.layers" in text and "without cifarzoo" not in text
+
+
+def test_other_data_sets_have_no_name_on_the_hub():
+    front = front_matter(replace(manifest()[0], dataset="synthetic"))
+    metadata = yaml.safe_load(front.strip("-\n"))
+    assert "datasets" not in metadata
+    assert metadata["model-index"][0]["results"][0]["dataset"] == {
+        "type": "synthetic",
+        "name": "synthetic",
+        "split": "test",
+    }
 
 
 @pytest.mark.parametrize("entry", manifest(), ids=lambda entry: entry.tag)

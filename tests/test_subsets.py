@@ -161,6 +161,18 @@ def test_what_does_not_fit_the_data_is_one_line(changes, message):
     assert "\n" not in str(caught.value)
 
 
+def test_dropping_images_leaves_the_others_in_their_parts():
+    """Whoever measures a run without its document has the same parts, apart from the dropped images."""
+    data, drop = load("synthetic"), [0, 17, 5000]
+    one = experiment(drop=drop, labels={"symmetric": 0.5})
+    changed = prepare(one, data).arrays
+    position = np.setdiff1d(np.arange(len(data.train)), drop)  # in the data set, of each image that is left
+    for name in (one.train_split, one.val_split):
+        expected = np.setdiff1d(data.positions(name), drop)
+        np.testing.assert_array_equal(position[changed.positions(name)], expected)
+        np.testing.assert_array_equal(changed.split(name).images, data.train.images[expected])
+
+
 def test_a_run_trains_and_is_measured_on_them(tmp_path):
     np.save(tmp_path / "hard.npy", np.arange(0, 900, 3))
     one = experiment(

@@ -194,7 +194,7 @@ def without(dataset: Dataset, dropped: np.ndarray) -> Dataset:
 
 
 def _parts(dataset: Dataset) -> dict[str, np.ndarray]:
-    return {name: dataset.positions(name) for name in ("train45k", "validation")}
+    return (dataset.parts or {}) | {name: dataset.positions(name) for name in ("train45k", "validation")}
 
 
 def changed(split: Split) -> int:

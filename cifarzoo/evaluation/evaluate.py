@@ -105,7 +105,7 @@ def evaluate(
     arrays = dataset.split(split)
     if problem := scaling_problem(arrays.images):
         logger.warning("%s of %s: %s", split, dataset.name, problem)
-    model = loaded.network if pays_off(loaded.model, len(arrays.images)) else loaded.model
+    model = loaded.network() if pays_off(loaded.model, len(arrays.images)) else loaded.model
     first = predict(model, arrays.images[:batch_size], batch_size)  # compile before the clock starts
     _check_logits(loaded, first)
     started = time.perf_counter()

@@ -1,8 +1,7 @@
 """Load the model that a name, a tag, a file or a run's folder refers to."""
 
 import contextlib
-import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +20,7 @@ from cifarzoo.pretrained.manifest import Published, find_entry, manifest
 from cifarzoo.pretrained.selection import foreign_entry, select
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.run_model import model_of_run
+from cifarzoo.training.sources import hash_weights
 
 
 @dataclass
@@ -46,11 +46,14 @@ class LoadedModel:
     experiment: Experiment | None = None
     description: Description | None = None
     is_guess: bool = False
+    _network: tuple[str, CompiledNetwork] | None = field(default=None, repr=False, compare=False)
 
-    @functools.cached_property
     def network(self) -> CompiledNetwork:
-        """A compiled copy of the model, which does not follow later changes of its weights."""
-        return CompiledNetwork(self.model)
+        """Return a compiled copy of the model; the same one until the model's weights change."""
+        digest = hash_weights(self.model)
+        if self._network is None or self._network[0] != digest:
+            self._network = digest, CompiledNetwork(self.model)
+        return self._network[1]
 
     @property
     def class_names(self) -> tuple[str, ...]:

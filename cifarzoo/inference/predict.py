@@ -132,7 +132,7 @@ def predict_pictures(
         names, note = tuple(class_names), ""
     if note:
         logger.warning("%s", note)
-    model = network.network if pays_off(network.model, len(pictures)) else network.model
+    model = network.network() if pays_off(network.model, len(pictures)) else network.model
     items: list[Prediction] = []
     failures: list[str] = []
     has_warned = False

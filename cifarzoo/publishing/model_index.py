@@ -22,7 +22,7 @@ def front_matter(entry: Published) -> str:
 
     Accuracies are from 0 to 1, as the Hub's metrics have them.
     """
-    hub_name, name = DATASETS[entry.dataset]
+    hub_name, name = DATASETS.get(entry.dataset, (entry.dataset, entry.dataset))
     task = {"type": "image-classification", "name": "Image Classification"}
     dataset = {"type": hub_name, "name": name, "split": "test"}
     result = {"task": task, "dataset": dataset, "metrics": _metrics(entry.metrics)}
@@ -31,7 +31,7 @@ def front_matter(entry: Published) -> str:
         "license": entry.license.lower(),
         "pipeline_tag": "image-classification",
         "tags": ["cifarzoo", "keras", entry.dataset, entry.model],
-        "datasets": [hub_name],
+        **({"datasets": [hub_name]} if entry.dataset in DATASETS else {}),
         "metrics": ["accuracy"],
         "model-index": [{"name": entry.tag, "results": [result]}],
     }

@@ -70,23 +70,23 @@ class _Changes:
 def _changed(dataset: Dataset, changes: _Changes) -> Dataset:
     """Return the changed data set: the same one for all jobs of an experiment, because images may have been copied."""
     experiment = changes.experiment
+    if subsets(experiment):  # first, so that they are the same whatever is dropped
+        dataset = _with_subsets(experiment, dataset)
     if experiment.labels is not None:
         dataset = _with_labels(experiment, experiment.labels, dataset)
-    if experiment.drop is not None:
-        dataset = _without_dropped(experiment, dataset)
-    return _with_subsets(experiment, dataset) if subsets(experiment) else dataset
+    return dataset if experiment.drop is None else _without_dropped(experiment, dataset)
 
 
 def _sizes(experiment: Experiment, info: DatasetInfo) -> DatasetInfo:
     sizes = dict(info.images)
-    if experiment.drop is not None:
-        dropped = len(set(dropped_positions(experiment).tolist()))
-        for split in ("train", "train45k"):
-            sizes[split] -= round(dropped * info.size(split) / info.size("train"))
     for key, name in subsets(experiment):
         subset = parse(name)
         labels = np.arange(sizes[subset.base]) % info.classes
         sizes[name] = len(subset.choose(labels, _reader(experiment, key)))
+    if experiment.drop is not None:
+        dropped = len(set(dropped_positions(experiment).tolist()))
+        for split in sizes.keys() - {"test", "validation"}:
+            sizes[split] -= round(dropped * sizes[split] / info.size("train"))
     return dataclasses.replace(info, images=sizes)
 
 
