@@ -248,6 +248,31 @@ def test_many_images_are_measured_with_a_compiled_copy():
     assert np.abs(other - outputs[:500]).max() > 0.1
 
 
+class Halved(layers.Conv2D):
+    """A convolution whose output does not follow the scale of its kernel."""
+
+    def call(self, inputs):
+        return super().call(inputs) / keras.ops.sqrt(keras.ops.sum(keras.ops.square(self.kernel)))
+
+
+def test_nothing_is_folded_into_subclasses():
+    inputs = keras.Input((6, 6, 3))
+    x = layers.BatchNormalization()(Halved(4, 3)(inputs))
+    model = randomize(keras.Model(inputs, Halved(5, 3)(layers.BatchNormalization()(layers.ReLU()(x)))))
+    folded = fold_batch_norm(model)
+    assert sum(isinstance(layer, layers.BatchNormalization) for layer in folded.layers) == 2
+    images = np.random.default_rng(1).normal(size=(3, 6, 6, 3)).astype("float32")
+    assert_close(logits(folded, images), logits(model, images), 1e-5)
+
+
+def test_sums_that_broadcast_are_left_alone():
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Add()([layers.Conv2D(4, 3)(inputs), layers.Conv2D(1, 3)(inputs)])
+    model = randomize(keras.Model(inputs, layers.BatchNormalization()(x)))
+    images = np.random.default_rng(1).normal(size=(3, 6, 6, 3)).astype("float32")
+    assert_close(logits(fold_batch_norm(model), images), logits(model, images), 1e-5)
+
+
 def test_own_layers_are_not_copied():
     class Own(layers.Layer):
         def call(self, inputs):

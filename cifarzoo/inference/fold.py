@@ -42,7 +42,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
     What stays: BatchNormalization of a sum that a shortcut uses as well (the first one of pre-activated blocks whose
     shortcut is the identity) unless it precedes a convolution that pads nothing (PyramidNets with bottlenecks), that
-    behind max pooling where a gamma is negative, and whatever is inside custom layers.
+    behind max pooling where a gamma is negative, whatever is inside custom layers, and what is next to one.
 
     Args:
         model: A functional or Sequential model, built. It is not changed.
@@ -60,6 +60,11 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         raise ModelError(f"fold_batch_norm takes functional and built Sequential models, got {type(model).__name__}")
     with fast_model_building():
         return _copy(model, _Folding(model))
+
+
+def is_known(layer) -> bool:
+    """Whether a layer's class is Keras' or cifarzoo's; a subclass may compute anything with its weights and state."""
+    return type(layer).__module__.split(".")[0] in ("keras", "cifarzoo")
 
 
 class _Folding:
@@ -97,7 +102,7 @@ class _Folding:
         self._delay_size_checks(nodes)
 
     def _is_single(self, layer):
-        return isinstance(layer, keras.Layer) and id(layer) not in self._shared
+        return isinstance(layer, keras.Layer) and is_known(layer) and id(layer) not in self._shared
 
     def _fold_back(self, node, scale, shift, axis):
         changes = self._before(node.input_tensors[0], scale, shift, axis)
@@ -142,7 +147,7 @@ class _Folding:
             scales = np.split(np.broadcast_to(scale, tensor.shape[axis]), ends)
             shifts = [None] * len(inputs) if shift is None else np.split(shift, ends)
             return self._before_all(inputs, scales, shifts, axis)
-        if isinstance(layer, layers.Add):
+        if isinstance(layer, layers.Add) and all(part.shape == tensor.shape for part in inputs):
             others = len(inputs) - 1
             return self._before_all(inputs, [scale] * (others + 1), [shift] + [None] * others, axis)
         return None

@@ -10,7 +10,7 @@ import numpy as np
 
 from cifarzoo.errors import ModelError
 from cifarzoo.hardware import accelerator_name
-from cifarzoo.inference.fold import fold_batch_norm
+from cifarzoo.inference.fold import fold_batch_norm, is_known
 from cifarzoo.keras_internals.fast_paths import fast_paths
 from cifarzoo.keras_internals.model_graph import all_layers
 
@@ -60,6 +60,5 @@ def pays_off(model: keras.Model, images: int) -> bool:
         and hasattr(model, "operations")
         and len(model.inputs) == len(model.outputs) == 1
         and model.distribute_strategy.num_replicas_in_sync == 1
-        # Users' own layers may have more state than their configuration and weights say.
-        and all(type(layer).__module__.split(".")[0] in ("keras", "cifarzoo") for layer in all_layers(model))
+        and all(is_known(layer) for layer in all_layers(model))
     )
