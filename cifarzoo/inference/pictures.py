@@ -61,14 +61,14 @@ class Picture:
             return np.stack([resizing(Image.fromarray(channel)) for channel in np.moveaxis(self.source, -1, 0)], -1)
         return resizing(self.whole())
 
-    def square(self, fit: str) -> Image.Image:
-        """Return what the network sees of the picture before it is resized, in RGB.
+    def square(self, fit: str, largest: int) -> Image.Image:
+        """Return what the network sees of the picture before it is resized, in RGB, at most `largest` pixels wide.
 
         Raises:
             DataError: it is not a picture that opens.
         """
         picture = self.whole()
-        side = min(picture.size) if fit == "crop" else max(picture.size)
+        side = min(largest, min(picture.size) if fit == "crop" else max(picture.size))
         return Image.fromarray(to_square(picture, side, fit, "bicubic"))
 
     def whole(self) -> Image.Image:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from cifarzoo.errors import DataError, printable
 from cifarzoo.evaluation.load_model import LoadedModel
-from cifarzoo.inference.contact_sheet import MOST, Tile, draw_sheet, save_sheet
+from cifarzoo.inference.contact_sheet import MOST, SIDE, Tile, draw_sheet, save_sheet
 from cifarzoo.inference.explain import grad_cam
 from cifarzoo.inference.pictures import Picture, Resizing
 
@@ -108,10 +108,9 @@ class Predictions(Sequence[Prediction]):
     def _thumbnail(self, item: Prediction) -> str:
         """Return a small picture as HTML; nothing if its file is gone."""
         try:
-            square = item.picture.square(self.resizing.fit)
+            square = item.picture.square(self.resizing.fit, 128)
         except DataError:
             return ""
-        square.thumbnail((128, 128))
         file = io.BytesIO()
         square.save(file, format="PNG")
         data = base64.b64encode(file.getvalue()).decode("ascii")
@@ -148,7 +147,7 @@ class Predictions(Sequence[Prediction]):
         items = self._items
         heat = self.explain() if explain and 0 < len(items) <= MOST else [None] * len(items)
         tiles = [
-            Tile(caption, item.picture.square(self.resizing.fit), item.top, part)
+            Tile(caption, item.picture.square(self.resizing.fit, SIDE), item.top, part)
             for caption, item, part in zip(_captions([item.image for item in items]), items, heat, strict=True)
         ]
         title = f"{self.network.source}{', Grad-CAM of the first class' if explain else ''}"
