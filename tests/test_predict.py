@@ -7,11 +7,14 @@ import keras
 import numpy as np
 import pytest
 from picture_folders import fill, pixels, save
+from PIL import Image
 from scipy.special import softmax
 
 import cifarzoo
 from cifarzoo.data import Dataset
+from cifarzoo.data.own_data import source_from
 from cifarzoo.errors import DataError, ExperimentError, ModelError
+from cifarzoo.evaluation.load_model import LoadedModel
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.pretrained.description import save_weights
 from cifarzoo.training.run_files import describe
@@ -79,6 +82,19 @@ def test_a_network_that_normalises_nothing_is_told_apart(caplog):
     caplog.clear()
     cifarzoo.predict(np.random.default_rng(0).normal(size=(32, 32, 3)), network)
     assert "pixels" not in caplog.text
+
+
+def test_pictures_are_resized_as_those_that_a_run_was_trained_on(model):
+    own = source_from({"folder": "photos", "size": 8, "fit": "squash", "filter": "box"})
+    network = LoadedModel(model, "photos", "run", own_data=own)
+    picture = np.random.default_rng(0).integers(0, 256, (16, 40, 3), dtype=np.uint8)
+    found = cifarzoo.predict(picture, network, class_names="rgb")
+    expected = np.asarray(Image.fromarray(picture).resize((8, 8), Image.Resampling.BOX))
+    np.testing.assert_array_equal(
+        found.probabilities, cifarzoo.predict(expected, model, class_names="rgb").probabilities
+    )
+    other = cifarzoo.predict(picture, network, class_names="rgb", fit="crop", filter="bicubic")
+    assert (other.resizing.fit, other.resizing.filter_name) == ("crop", "bicubic")
 
 
 def test_names_of_classes_come_from_the_weights_or_the_data_set(tmp_path, caplog):

@@ -40,14 +40,20 @@ def predict(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of classes to print per picture.")] = 3,
     fit: Annotated[
-        str, typer.Option(help="crop: the square in the middle of a picture; squash: all of it, made square.")
-    ] = "crop",
-    filter_name: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--filter", help="Pillow's filter for resizing: nearest, box, bilinear, hamming, bicubic or lanczos."
+            help="crop: the square in the middle of a picture; squash: all of it, made square. Default: as a run's own "
+            "images were resized, else crop."
         ),
-    ] = "bicubic",
+    ] = None,
+    filter_name: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            help="Pillow's filter for resizing: nearest, box, bilinear, hamming, bicubic or lanczos. Default: that of a "
+            "run's own images, else bicubic.",
+        ),
+    ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Draw the pictures with their classes to this .png file, at most 400.")
     ] = None,
@@ -83,7 +89,7 @@ def predict(
     if form == "json":
         document = {
             "model": network.source,
-            "resized": {"fit": fit, "filter": filter_name},
+            "resized": {"fit": predictions.resizing.fit, "filter": predictions.resizing.filter_name},
             "images": [prediction.as_dict() for prediction in predictions],
             "unreadable": predictions.failures,
         }

@@ -31,8 +31,8 @@ def predict(
     model: str | os.PathLike | keras.Model | LoadedModel = DEFAULT_MODEL,
     *,
     top: int = 3,
-    fit: str = "crop",
-    filter: str = "bicubic",  # noqa: A002  as in an experiments file
+    fit: str | None = None,
+    filter: str | None = None,  # noqa: A002  as in an experiments file
     class_names: Sequence[str] | None = None,
     batch_size: int = 500,
 ) -> Predictions:
@@ -55,8 +55,9 @@ def predict(
             of a run. Or a Keras model that takes pixels in 0-255. By default the published ResNet-20 for CIFAR-10,
             which is the smallest.
         top: Number of classes in `Prediction.top`.
-        fit: "crop" takes the square in the middle of a picture, "squash" all of it.
-        filter: "bicubic", or another filter of Pillow.
+        fit: "crop" takes the square in the middle of a picture, "squash" all of it. By default as the images were
+            resized on which a run's network was trained, else "crop".
+        filter: "bicubic", or another filter of Pillow; by default likewise, else "bicubic".
         class_names: Names of the classes. By default those that the weights record, else those of the data set.
         batch_size: Pictures per call of the network.
 
@@ -97,8 +98,8 @@ def predict_pictures(
     pictures: Sequence[Picture],
     network: LoadedModel,
     top: int = 3,
-    fit: str = "crop",
-    filter_name: str = "bicubic",
+    fit: str | None = None,
+    filter_name: str | None = None,
     class_names: Sequence[str] | None = None,
     batch_size: int = 500,
     progress: Callable[[str, float], None] = lambda step, done: None,
@@ -119,6 +120,8 @@ def predict_pictures(
         ExperimentError: an option does not fit. ModelError: the network does not take pictures.
         DataError: its outputs are not finite.
     """
+    fit = fit or getattr(network.own_data, "fit", Resizing.fit)
+    filter_name = filter_name or getattr(network.own_data, "filter", Resizing.filter_name)
     if fit not in FITS or filter_name not in FILTERS:
         wrong, valid = ("fit", FITS) if fit not in FITS else ("filter", FILTERS)
         raise ExperimentError(f"{wrong}: expected {', '.join(valid)}, got {fit if wrong == 'fit' else filter_name!r}")
