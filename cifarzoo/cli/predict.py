@@ -50,8 +50,8 @@ def predict(
         str | None,
         typer.Option(
             "--filter",
-            help="Pillow's filter for resizing: nearest, box, bilinear, hamming, bicubic or lanczos. Default: that of a "
-            "run's own images, else bicubic.",
+            help="Pillow's filter for resizing: nearest, box, bilinear, hamming, bicubic or lanczos. Default: that of "
+            "a run's own images, else bicubic.",
         ),
     ] = None,
     sheet: Annotated[

@@ -38,8 +38,8 @@ def print_trajectory(
         from cifarzoo.evaluation.trajectory import trajectory
 
         data = load(source_from_text(dataset), data_dir) if dataset else None
-        split = split or RunFolder(names[0]).experiment().val_split
         rows = trajectory(RunFolder(names[0]), split, data, data_dir, flip, show)
+    split = split or RunFolder(names[0]).experiment().val_split
     if form == "json":
         print(json.dumps(rows, indent=2))
     else:

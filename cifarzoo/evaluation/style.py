@@ -133,10 +133,13 @@ def new_figure(width: float = 6.0, height: float = 4.0, layout: Any = "constrain
     """Return an empty figure of this size in inches, which notebooks show."""
     from matplotlib.figure import Figure
 
-    figure = Figure((width, height), layout=layout)
-    # Notebooks know how to show figures only once `pyplot` has been imported.
-    figure._repr_png_ = functools.partial(png, figure)  # type: ignore[attr-defined]
-    return figure
+    class ShownFigure(Figure):
+        """A figure that notebooks show without an import of `pyplot`."""
+
+        def _repr_png_(self) -> bytes:
+            return png(self)
+
+    return ShownFigure((width, height), layout=layout)
 
 
 def color_cycle() -> Iterator[str]:
