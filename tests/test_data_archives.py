@@ -327,7 +327,7 @@ def test_a_folder_in_place_of_a_file(made_up, tmp_path):
 def test_the_real_archives_are_in_canonical_order_and_fast(real):
     started = time.process_time()
     cifar10 = load("cifar10", real)
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 3  # half a second; one Python call per image would take much longer
     assert cifar10.train.labels[:5].tolist() == [6, 9, 9, 4, 1]
     assert cifar10.test.labels[:5].tolist() == [3, 8, 8, 0, 6]
     assert np.bincount(cifar10.train.labels).tolist() == [5_000] * 10
