@@ -67,12 +67,13 @@ def test_images_that_were_scaled_are_a_warning(model, caplog):
     scaled = np.stack([pixels(0, 0, 8, 8)] * 2) / 255
     with caplog.at_level(logging.WARNING, "cifarzoo"):
         cifarzoo.predict(scaled, model, class_names="rgb", batch_size=1)
-    assert [record.getMessage()[:60] for record in caplog.records] == [
+    # TensorFlow may warn that the tests before have compiled many models.
+    assert [record.getMessage()[:60] for record in caplog.records if record.name == "cifarzoo"] == [
         f"images with values from {scaled.min():.3g} to {scaled.max():.3g} look as if they were divided by 255"[:60]
     ]
     caplog.clear()
     cifarzoo.predict(pixels(0, 0, 8, 8) // 200, model, class_names="rgb")  # a dark picture, but uint8
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.name == "cifarzoo"]
 
 
 def test_a_network_that_normalises_nothing_is_told_apart(caplog):
