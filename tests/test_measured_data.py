@@ -23,6 +23,7 @@ from cifarzoo.training.run_files import describe
 from cifarzoo.training.teacher_models import load_teachers
 
 TRAIN, TEST = 60, 30
+CLASSES = ["cat", "dog", "owl"]
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def photos(tmp_path):
     for split, count in (("train", TRAIN), ("test", TEST)):
         arrays[f"x_{split}"] = random.randint(0, 256, (count, 32, 32, 3)).astype(np.uint8)
         arrays[f"y_{split}"] = np.arange(count) % 3
-    np.savez(tmp_path / "photos.npz", **arrays)
+    np.savez(tmp_path / "photos.npz", **arrays, class_names=np.array(CLASSES))
     return tmp_path / "photos.npz"
 
 
@@ -46,7 +47,7 @@ def finished(photos, seed=0, **keys):
     folder.path.mkdir(parents=True)
     folder.write_config(one)
     model = build_model(one, 3, seed)
-    save_weights(model, folder.weights_path, describe(one, model, "012"))
+    save_weights(model, folder.weights_path, describe(one, model, CLASSES))
     return folder
 
 
@@ -115,18 +116,27 @@ def test_classes_in_another_order_are_noticed(photos, tmp_path):
     """Of folders, the order is that of the names, so other names of the same things are another order."""
     folder = finished(photos)
     description = read_description(folder.weights_path)
-    assert description.class_names == ["0", "1", "2"]
+    assert description.class_names == CLASSES
     with np.load(photos) as file:
-        arrays = dict(file)
-    np.savez(tmp_path / "other.npz", **arrays, class_names=np.array(["0", "2", "1"]))
+        arrays = dict(file) | {"class_names": np.array(["cat", "owl", "dog"])}
+    np.savez(tmp_path / "other.npz", **arrays)
     for name in (folder.path, folder.weights_path):
-        with pytest.raises(CifarzooError, match=": output 1 is '1', class 1 of photos is '2'$"):
+        with pytest.raises(CifarzooError, match=": output 1 is 'dog', class 1 of photos is 'owl'$"):
             evaluate_named(str(name), str(tmp_path / "other.npz"))
     teacher = {"model": str(folder.path)}
     dataset = {"arrays": str(tmp_path / "other.npz"), "name": "photos"}
     one = experiment_from([{"model": "cifar_resnet8", "dataset": dataset, "teacher": teacher}], "file")
-    with pytest.raises(CifarzooError, match=": output 1 is '1', class 1 of photos is '2'$"):
+    with pytest.raises(CifarzooError, match=": output 1 is 'dog', class 1 of photos is 'owl'$"):
         load_teachers(one, load(one.dataset))
+
+
+def test_numbers_are_no_names_of_classes(photos):
+    """A run on arrays without names may be measured on the same classes with names."""
+    folder = finished(photos)
+    model = load_run(folder).model
+    save_weights(model, folder.weights_path, describe(folder.experiment(), model, "012"))
+    assert read_description(folder.weights_path).class_names is None
+    assert evaluate_named(str(folder.path))["n"] == TEST
 
 
 def test_an_average_replaces_no_weights_of_a_run(photos, tmp_path):

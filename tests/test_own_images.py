@@ -526,6 +526,10 @@ def test_a_file_of_arrays_equals_the_arrays(tmp_path):
         ["left", "right"],
     )
     assert dataset.digest == same.digest and dataset.inputs == same.inputs
+    # Keras' own data sets have labels [n, 1].
+    columns = {key: arrays[key][:, None] for key in ("y_train", "y_test")}
+    columns = save_arrays(tmp_path / "columns.npz", **columns, class_names=arrays["class_names"])
+    assert load({"arrays": str(columns), "name": "own"}).digest == same.digest
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1)])

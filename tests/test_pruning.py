@@ -24,6 +24,9 @@ from cifarzoo.training.trainer import run
 PRUNING = {"sparsity": 0.7, "start": 4, "end": 16, "interval": 4, "exclude": ["dense"]}
 
 
+LOOKAHEAD = {"ema_decay": 0, "lookahead": {"interval": 3}}
+
+
 def experiment(folder="runs", pruning=PRUNING, start=None, **parameters):
     section = {
         "logdir": str(folder),
@@ -70,6 +73,29 @@ def test_the_share_of_zeros_follows_the_cubic_curve():
     expected = [0.8 - 0.6 * (1 - (step - 10) / 40) ** 3 for step in (10, 25, 40, 50)]
     np.testing.assert_allclose(shares, expected)
     np.testing.assert_allclose(Pruning(0.8, 0.0, PruningSteps(7, 7, 100)).shares(), [0.8])
+
+
+def test_masks_change_from_the_first_step_on():
+    assert PruningSteps(0, 50, 20).changes() == [1, 21, 41, 50]
+    assert PruningSteps(10, 50, 20).changes() == [10, 30, 50]
+
+
+def test_pruned_weights_have_no_gradient(tmp_path):
+    """Clipping to the norm of what is left is the same as training without the pruned weights; SAM moves none of them."""
+    inputs = keras.Input((6, 6, 2))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    pruning = Pruning(0.5, 0.0, PruningSteps(1, 1, 1)).bind(model)
+    mask = np.random.default_rng(0).random((72, 3)) < 0.5
+    gradients = [np.ones((72, 3)), np.ones(3)]
+    kernel, bias = pruning.masked(gradients, [mask])
+    np.testing.assert_array_equal(np.asarray(kernel), mask)
+    np.testing.assert_array_equal(np.asarray(bias), 1)
+
+
+@pytest.mark.parametrize("changes", [{"sam_rho": 0.05}, {"clip_norm": 0.1}, {"accumulate": 2}, LOOKAHEAD])
+def test_the_share_of_zeros_is_reached_with(changes, tmp_path):
+    results = train(experiment(tmp_path, **changes), counted := Masks())
+    assert counted.zeros[20] == [0, 28] and np.isfinite(results.metrics["nll"])
 
 
 def test_masks_are_those_of_numpy():

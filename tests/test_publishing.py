@@ -306,24 +306,27 @@ def test_weights_beyond_half_precision_are_published_whole(filled, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "tag, removed, module, message",
+    "tag, removed, change, message",
     [
         ("../x", None, None, r"\.\./x: not a name for weights"),
         ("my/tag", None, None, "my/tag: not a name for weights"),
         ("other", "log.tsv", None, "log.tsv is missing"),
-        ("other", None, "tiny_models", "trained a network of the module tiny_models"),
+        ("other", None, ("module: null", "module: tiny_models"), "trained a network of the module tiny_models"),
+        ("other", None, ("labels: null", "labels: {symmetric: 0.4}"), "trained with `labels`; published weights are"),
+        ("other", None, ("drop: null", "drop: [3]"), "trained with `drop`; published weights are trained on all of"),
     ],
 )
-def test_what_cannot_be_published_is_refused_before_it_is_evaluated(filled, tmp_path, tag, removed, module, message):
+def test_what_cannot_be_published_is_refused_before_it_is_evaluated(filled, tmp_path, tag, removed, change, message):
     from cifarzoo.publishing.publish import publish
 
     weights, run = copy_of(filled, tmp_path)
     copy = RunFolder(shutil.copytree(run.path, tmp_path / "run"))
     if removed:
         (copy.path / removed).unlink()
-    if module:
-        config = copy.config_path
-        config.write_text(config.read_text().replace("module: null", f"module: {module}"))
+    if change:
+        text = copy.config_path.read_text(encoding="utf-8")
+        assert change[0] in text
+        copy.config_path.write_text(text.replace(*change), encoding="utf-8")
     before = sorted(path.name for path in tmp_path.rglob("*"))
     with pytest.raises(WeightsError, match=message):
         publish(copy, few_images(), weights, tag)

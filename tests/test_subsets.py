@@ -5,11 +5,17 @@ import json
 import numpy as np
 import pytest
 
+import cifarzoo
 from cifarzoo.data import load
 from cifarzoo.data.info import info
 from cifarzoo.data.subsets import parse
 from cifarzoo.errors import DataError, ExperimentError
+from cifarzoo.evaluation.evaluate import evaluate
+from cifarzoo.evaluation.load_model import load_run
+from cifarzoo.evaluation.measured_data import measured_data
 from cifarzoo.experiment.files import experiment_from
+from cifarzoo.experiment.merging import merge
+from cifarzoo.pretrained.description import read_description
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.job import prepare
 from cifarzoo.training.trainer import run
@@ -105,6 +111,8 @@ def test_data_sets_have_them():
         ({"images": 400, "rest": 0.4}, "train45k:images=400:rest=0.4"),
         ({"of": {"images": 400, "seed": 2}, "rest": 0.4, "seed": 1}, "train45k:images=400:seed=2:rest=0.4:seed=1"),
         ({"of": "train45k:images=400", "without_fold": "1/2"}, "train45k:images=400:without_fold=1/2"),
+        ({"held_out": 0.00001}, "train45k:held_out=0.00001"),
+        ({"indices": "C:/data/50%.npy"}, "train45k:indices=C%3A/data/50%25.npy"),
         ("train45k:images=0400:seed=0", None),
         ("train45k:images=400:seed=0", "train45k:images=400"),
     ],
@@ -130,6 +138,9 @@ def test_documents_name_them(split, name):
         ({"train_split": {"fold": "6/5"}}, "fold: expected K/N with K from 1 to N, N at least 2, got 6/5"),
         ({"train_split": {"fold": 2}}, "train_split.fold"),
         ({"train_split": {"held_out": 40}}, "held_out: must be less than 1, got 40"),
+        ({"train_split": {"fold": "2/5:seed=9"}}, "train_split.fold"),
+        ({"train_split": {"fold": "2/5", "without_fold": "1/5"}}, "at most one of fold, without_fold; nest with `of`"),
+        ({"train_split": {"indices": "a.npy", "seed": 3}}, "seed: nothing is drawn; leave it out"),
         ({"train_split": {"folds": 5}}, "train_split.folds: unknown key"),
         ({"train_split": "train45k:images=8"}, "batch_size: 32 is more than the 8 training images of synthetic"),
     ],
@@ -173,6 +184,60 @@ def test_dropping_images_leaves_the_others_in_their_parts():
         np.testing.assert_array_equal(changed.split(name).images, data.train.images[expected])
 
 
+def test_a_split_of_another_kind_replaces_the_one_below():
+    """A recipe's fold and a document's share would choose a third part."""
+    below = {"train_split": {"images": 400, "without_fold": "2/5"}}
+    assert merge(below, {"train_split": {"rest": 0.4}}) == {"train_split": {"rest": 0.4}}
+    other = {"images": 400, "without_fold": "3/5"}
+    assert merge(below, {"train_split": {"without_fold": "3/5"}}) == {"train_split": other}
+    assert merge(below, {"train_split": {"seed": 3}})["train_split"] == below["train_split"] | {"seed": 3}
+
+
+def test_what_measures_a_run_has_its_parts(tmp_path, monkeypatch):
+    """From another folder, with images dropped, and after the list has changed."""
+    (tmp_path / "val.txt").write_text("\n".join(map(str, range(1, 200, 3))), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    one = experiment(
+        tmp_path, train_split={"without_fold": "2/5"}, val_split={"fold": "2/5"}, drop=[0, 17, 500], seeds=[1]
+    )
+    two = experiment(tmp_path, val_split={"indices": "val.txt"}, train_split={"of": "train45k", "indices": "t.txt"})
+    (tmp_path / "t.txt").write_text("\n".join(map(str, range(0, 900, 3))), encoding="utf-8")
+    results = [run(prepare(each, load("synthetic")), each.seeds[0]) for each in (one, two)]
+    (tmp_path / "val.txt").write_text("0", encoding="utf-8")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for each, result in zip((one, two), results, strict=True):
+        loaded = load_run(RunFolder.of(each, each.seeds[0]))
+        metrics, _ = evaluate(loaded, measured_data(loaded, None, None), each.val_split)
+        assert (metrics["n"], metrics["error"]) == (result.metrics["n"], pytest.approx(result.metrics["error"]))
+
+
+def test_an_average_of_folds_names_no_split_of_the_first(tmp_path):
+    folds = [
+        experiment(
+            tmp_path,
+            train_split={"images": 400, "without_fold": f"{k}/2"},
+            val_split={"images": 400, "fold": f"{k}/2"},
+            train_parameters={
+                "logdir": str(tmp_path),
+                "run_name": f"fold{k}",
+                "batch_size": 32,
+                "schedule": {"kind": "constant", "learning_rate": 0.05, "duration": 2},
+            },
+        )
+        for k in (1, 2)
+    ]
+    for one in folds:
+        run(prepare(one, load("synthetic")), 0)
+    files = [RunFolder.of(one, 0).path for one in folds]
+    with pytest.raises(
+        DataError, match="split: the files were trained on .*fold=1/2, .*fold=2/2; name a split that none"
+    ):
+        cifarzoo.average_weights(files, tmp_path / "mean.weights.h5")
+    cifarzoo.average_weights(files, tmp_path / "mean.weights.h5", split="test", recompute=False)
+    assert read_description(tmp_path / "mean.weights.h5").train_split is None
+
+
 def test_a_run_trains_and_is_measured_on_them(tmp_path):
     np.save(tmp_path / "hard.npy", np.arange(0, 900, 3))
     one = experiment(
@@ -189,9 +254,6 @@ def test_a_run_trains_and_is_measured_on_them(tmp_path):
     content = json.loads(RunFolder.of(one, 0).results_path.read_text(encoding="utf-8"))
     assert content["validation"] == results.metrics and "test" not in content
     # The labels that measure it are clean, whatever it trains on.
-    from cifarzoo.evaluation.evaluate import evaluate
-    from cifarzoo.evaluation.load_model import load_run
-
     metrics, _ = evaluate(load_run(RunFolder.of(one, 0)), load("synthetic"), one.val_split)
     assert metrics["error"] == pytest.approx(results.metrics["error"])
     # Another list is another run.

@@ -35,6 +35,8 @@ def read_arrays(name: str, path: Path) -> OwnArrays:
     if missing := [key for key in NAMES if key not in arrays]:
         raise DataError(f"{path}: has no {missing[0]}; expected {', '.join(NAMES)} and perhaps class_names")
     for key in ("y_train", "y_test"):
+        if arrays[key].ndim == 2 and arrays[key].shape[1] == 1:  # as Keras' own data sets have them
+            arrays[key] = arrays[key][:, 0]
         if arrays[key].dtype.kind not in "iu" or arrays[key].ndim != 1:
             shape = list(arrays[key].shape)
             raise DataError(f"{path}: {key} are integers [images], got {arrays[key].dtype} {shape}")

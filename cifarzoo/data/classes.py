@@ -47,6 +47,11 @@ def dataset_with(classes: int) -> str:
     return {100: "cifar100", 20: "cifar100_coarse"}.get(classes, "cifar10")
 
 
+def are_numbers(names: Sequence[str]) -> bool:
+    """Whether classes have no names of their own: they are "0", "1", and so on, or none are known."""
+    return list(names) == [str(number) for number in range(len(names))]
+
+
 def other_classes(names: Sequence[str], dataset: Any) -> str:
     """Say how the classes of a network differ from those of a data set, which has `name` and `class_names`."""
     for number, (name, other) in enumerate(zip(names, dataset.class_names, strict=False)):

@@ -9,8 +9,9 @@ A name is a split and steps, each of which chooses among the images that the one
     train:rest=0.4:seed=7                     the other 60 %
     train45k:indices=hard.npy                 positions in `train45k`
 
-Every step keeps the proportions of the classes and canonical order. The choice depends on the labels, the step and its
-`seed` (0 unless written) and on nothing else: NumPy's `RandomState` never changes its stream.
+In the path of `indices`, %3A stands for a colon and %25 for %. Every step keeps the proportions of the classes and
+canonical order. The choice depends on the labels, the step and its `seed` (0 unless written) and on nothing else:
+NumPy's `RandomState` never changes its stream.
 """
 
 import re
@@ -45,6 +46,9 @@ class Step:
 
     def __str__(self) -> str:
         value = "/".join(map(str, self.value)) if isinstance(self.value, tuple) else f"{self.value}"
+        if isinstance(self.value, float):
+            value = np.format_float_positional(self.value, trim="-")
+        value = value.replace("%", "%25").replace(":", "%3A")  # colons separate steps
         return f"{self.kind}={value}" + (f":seed={self.seed}" if self.seed else "")
 
     def choose(self, labels: np.ndarray, name: str, read: Callable[[str], np.ndarray]) -> np.ndarray:
@@ -151,12 +155,12 @@ def _step(key: str, value: str, name: str) -> Step:
         if 1 <= fold <= folds and folds > 1:
             return Step(key, (fold, folds))
         raise DataError(f"split {name!r:.200}: {key}: expected K/N with K from 1 to N, N at least 2, got {value}")
-    if key in ("held_out", "rest") and re.fullmatch(r"0?\.\d{1,6}", value):
+    if key in ("held_out", "rest") and re.fullmatch(r"0?\.\d{1,20}", value):
         if 0 < float(value) < 1:
             return Step(key, float(value))
         raise DataError(f"split {name!r:.200}: {key}: expected a share between 0 and 1, got {value}")
     if key == "indices" and value:
-        return Step(key, value)
+        return Step(key, value.replace("%3A", ":").replace("%25", "%"))
     raise DataError(f"split {name!r:.200}: cannot read {key}={value!s:.100}; expected a part such as {EXAMPLES}")
 
 

@@ -18,7 +18,7 @@ from cifarzoo.errors import DataError, WeightsError
 from cifarzoo.evaluation.batch_norm import batch_norm_layers, recompute_statistics
 from cifarzoo.evaluation.evaluate import Progress, evaluate
 from cifarzoo.evaluation.load_model import LoadedModel, load_from_run, load_model, run_of
-from cifarzoo.evaluation.measured_data import measured_data
+from cifarzoo.evaluation.measured_data import WHOLE, measured_data
 from cifarzoo.models.registry import build_described
 from cifarzoo.pretrained.description import Description, save_weights
 from cifarzoo.pretrained.loading import load_file
@@ -83,6 +83,12 @@ def average_weights(
     progress(f"load {members[0].name}", 0)
     loaded = _load(members[0])
     model = loaded.model
+    trained_on = {member.description.train_split for member in members}
+    if split == "val_split" and len(trained_on) > 1:
+        parts = ", ".join(sorted(str(part) for part in trained_on))
+        raise DataError(
+            f"split: the files were trained on {parts}; name a split that none of them was trained on, or none"
+        )
     if split == "val_split":
         split = loaded.experiment.val_split if loaded.experiment else "test"
     augment = pipeline.build(augmentation)
@@ -107,7 +113,10 @@ def average_weights(
         how = f"augmented by {augmentation}" if augment.specs else "not augmented"
         statistics = f"of {layers} BatchNormalization layers, computed over {len(images):,} training images, {how}"
     average = _row(str(target), 1.0, loaded, dataset, split)
-    description = replace(members[0].description, source=f"{_text(members)}; statistics {statistics}")
+    train_split = members[0].description.train_split if len(trained_on) == 1 else None
+    description = replace(
+        members[0].description, train_split=train_split, source=f"{_text(members)}; statistics {statistics}"
+    )
     try:
         save_weights(model, target, description)
     except OSError as failure:
@@ -126,7 +135,7 @@ def _trained_on(loaded: LoadedModel, dataset: Dataset) -> Dataset:
     """Return the data set without the images that the model's run dropped; labels do not matter here."""
     if loaded.experiment is None:
         return dataset
-    return training_data(loaded.experiment.model_copy(update={"labels": None}), dataset)
+    return training_data(loaded.experiment.model_copy(update=WHOLE | {"labels": None}), dataset)
 
 
 def _check_target(out: str | os.PathLike, members: Sequence[Member]) -> Path:

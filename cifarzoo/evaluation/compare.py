@@ -11,7 +11,7 @@ import numpy as np
 from cifarzoo.data import load
 from cifarzoo.errors import CifarzooError, DataError
 from cifarzoo.evaluation.evaluate import Progress, predict_splits
-from cifarzoo.evaluation.measured_data import data_of, with_test_labels
+from cifarzoo.evaluation.measured_data import as_in_run, data_of
 from cifarzoo.evaluation.subject import Subject, find_subject, of_run
 from cifarzoo.experiment.merging import flatten
 from cifarzoo.runs.folder import RunFolder
@@ -186,7 +186,7 @@ def _test(first: Group, second: Group, data_dir: str | None) -> PairedTest:
 def _test_on_images(first: str, second: str, a: Subject, b: Subject, data_dir: str | None) -> PairedTest:
     models = [subject.load() for subject in (a, b)]
     dataset = load(data_of(models[0], None), data_dir)
-    predictions = [predict_splits(loaded, with_test_labels(loaded, dataset), [a.split]) for loaded in models]
+    predictions = [predict_splits(loaded, as_in_run(loaded, dataset), [a.split]) for loaded in models]
     labels, others = (each.labels[a.split] for each in predictions)
     if not np.array_equal(labels, others):
         raise DataError("the runs have other test labels")

@@ -14,7 +14,7 @@ from cifarzoo.data.pixels import scaling_problem
 from cifarzoo.errors import DataError
 from cifarzoo.evaluation.ensemble import ensemble
 from cifarzoo.evaluation.load_model import LoadedModel, load_model, load_run
-from cifarzoo.evaluation.measured_data import data_of, measured_data, name_of, with_test_labels
+from cifarzoo.evaluation.measured_data import as_in_run, data_of, measured_data, name_of
 from cifarzoo.evaluation.predictions import Predictions
 from cifarzoo.evaluation.text import GATE_LABELS
 from cifarzoo.experiment.schema import Experiment
@@ -249,7 +249,7 @@ def evaluate_named(
         members.append(
             predict_splits(
                 loaded,
-                dataset if dataset_name else with_test_labels(loaded, dataset),
+                dataset if dataset_name else as_in_run(loaded, dataset),
                 sorted(splits),
                 flip=flip,
                 progress=lambda step, done, begun=begun: progress(step, begun + done / len(names)),  # type: ignore[misc]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import keras
+import numpy as np
 
 from cifarzoo.checksum import sha256
 from cifarzoo.data.classes import CLASS_NAMES, dataset_with
@@ -35,6 +36,7 @@ class LoadedModel:
         train_split: The split it was trained on, "train" or "train45k"; "" if unknown.
         experiment: That of the run whose folder was named, else None.
         description: What its weight file says about itself, else None.
+        parts: Positions in the training split of the images in the run's splits that are parts of another.
         is_guess: Whether nothing but its number of outputs suggests the data set.
     """
 
@@ -46,6 +48,7 @@ class LoadedModel:
     experiment: Experiment | None = None
     description: Description | None = None
     is_guess: bool = False
+    parts: dict[str, np.ndarray] = field(default_factory=dict)
     _network: tuple[str, CompiledNetwork] | None = field(default=None, repr=False, compare=False)
 
     def network(self) -> CompiledNetwork:
@@ -130,6 +133,7 @@ def load_from_run(folder: RunFolder, weights: Path) -> LoadedModel:
         own_data,
         experiment,
         read_description(weights),
+        parts=folder.parts(),
     )
 
 

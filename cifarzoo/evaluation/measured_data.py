@@ -1,6 +1,7 @@
 """Choose the images on which a network is measured: those it was trained on, or others that the user names."""
 
 import logging
+from dataclasses import replace
 
 from cifarzoo.data import Dataset, load
 from cifarzoo.data.own_data import OwnData, source_from_text
@@ -10,6 +11,9 @@ from cifarzoo.experiment.labels import Labels
 from cifarzoo.training.training_data import training_data
 
 logger = logging.getLogger("cifarzoo")
+
+# An experiment with these splits leaves the parts of a data set as they are.
+WHOLE = {"train_split": "train", "val_split": "test"}
 
 
 def data_of(loaded: LoadedModel, choice: str | None) -> str | OwnData:
@@ -36,32 +40,37 @@ def data_of(loaded: LoadedModel, choice: str | None) -> str | OwnData:
 
 
 def measured_data(loaded: LoadedModel, choice: str | None, data_dir: str | None) -> Dataset:
-    """Load the data set to measure a network on; see `data_of` and `with_test_labels`.
+    """Load the data set to measure a network on; see `data_of` and `as_in_run`.
 
     Raises:
         DataError: it does not exist, is damaged, or cannot be read.
     """
     dataset = load(data_of(loaded, choice), data_dir)
-    return dataset if choice else with_test_labels(loaded, dataset)
+    return dataset if choice else as_in_run(loaded, dataset)
 
 
-def with_test_labels(loaded: LoadedModel, dataset: Dataset) -> Dataset:
-    """Return a data set with the test labels that the network's run was measured against.
+def as_in_run(loaded: LoadedModel, dataset: Dataset) -> Dataset:
+    """Return a data set with the parts and the test labels that the network's run was measured on.
 
-    They are the data set's own unless the run's `labels` name a file for them. All images, those that the run dropped
-    included, and the training labels stay the data set's own. Log a warning if the file is missing or does not fit.
+    Test labels are the data set's own unless the run's `labels` name a file for them. All images, those that the run
+    dropped included, and the training labels stay the data set's own. Log a warning if the file is missing or does not
+    fit.
 
     Args:
-        loaded: The network; without `experiment` the labels stay.
+        loaded: The network; without `experiment` the data set stays as it is.
         dataset: The data set that it was trained on.
     """
     experiment = loaded.experiment
-    file = experiment.labels.files.get("test") if experiment and experiment.labels else None
-    if experiment is None or file is None:
+    if experiment is None:
         return dataset
-    labels = Labels.model_validate({"test": file})
+    if loaded.parts:
+        dataset = replace(dataset, parts=(dataset.parts or {}) | loaded.parts)
+    file = experiment.labels.files.get("test") if experiment.labels else None
+    if file is None:
+        return dataset
+    changes = WHOLE | {"labels": Labels.model_validate({"test": file}), "drop": None}
     try:
-        return training_data(experiment.model_copy(update={"labels": labels, "drop": None}), dataset)
+        return training_data(experiment.model_copy(update=changes), dataset)
     except ExperimentError as failure:
         logger.warning("%s: measured against the data set's own test labels: %s", loaded.source, failure)
         return dataset

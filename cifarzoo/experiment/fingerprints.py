@@ -24,7 +24,7 @@ FREE_PARAMETERS: tuple[str, ...] = (
 )
 # Sections whose keys at their default are left out. Those of older runs are hashed as a whole.
 SECTIONS: tuple[str, ...] = ("teacher",)
-PARAMETER_SECTIONS: tuple[str, ...] = ("optimizer", "keep", "early_stopping")
+PARAMETER_SECTIONS: tuple[str, ...] = ("optimizer", "keep", "early_stopping", "pruning")
 
 
 def decisive(experiment: Any) -> dict[str, Any]:

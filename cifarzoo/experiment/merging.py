@@ -13,6 +13,9 @@ MAX_SECTIONS = 20
 # Keys of `dataset`, of which one at a time is valid.
 IMAGE_SOURCES = {"folder", "arrays", "tfds"}
 
+# Keys of `train_split` and `val_split`, of which one at a time is valid.
+SPLIT_CHOICES = {"fold", "without_fold", "held_out", "rest", "indices"}
+
 # Keys of `labels`, of which one at a time is valid with noise.
 LABEL_SOURCES = {"file", "train", "test", "symmetric", "asymmetric"}
 
@@ -20,9 +23,9 @@ LABEL_SOURCES = {"file", "train", "test", "symmetric", "asymmetric"}
 def merge(base: dict, top: dict) -> dict:
     """Return `base` with the keys of `top` laid over it.
 
-    Nested mappings are merged, except that a schedule of another kind, an optimizer of another name, a duration and
-    labels or images of another source replace those below. An optimizer also replaces the keys of SGD that are below
-    it; if it is SGD itself, it takes them over.
+    Nested mappings are merged, except that a schedule of another kind, an optimizer of another name, a duration, and
+    labels, images or a split of another kind replace those below. An optimizer also replaces the keys of SGD that are
+    below it; if it is SGD itself, it takes them over.
     """
     merged = dict(base)
     if top.get("optimizer"):
@@ -40,6 +43,8 @@ def _replaces(key: str, value: dict, below: dict) -> bool:
         return value[kind] != below.get(kind)
     if key == "dataset" and (sources := IMAGE_SOURCES & set(value)):
         return not sources & set(below)
+    if key in ("train_split", "val_split") and (choices := SPLIT_CHOICES & set(value)):
+        return not choices & set(below)
     if sources := LABEL_SOURCES & set(value):
         return bool({"symmetric", "asymmetric"} & {*below, *sources}) and not sources & set(below)
     return bool(value) and set(value) | set(below) <= set(Duration.model_fields)

@@ -66,4 +66,4 @@ class PruningSteps(NamedTuple):
 
     def changes(self) -> list[int]:
         """Return the steps after which masks change."""
-        return [*range(self.start, self.end, self.interval), self.end]
+        return [*range(max(1, self.start), self.end, self.interval), self.end]

@@ -164,6 +164,11 @@ def _checked(run: RunFolder, dataset: Dataset, tag: str) -> tuple[Experiment, Re
             f"{run}: published weights are trained on all of {dataset.name}, not on {experiment.dataset_name}'s "
             f"{experiment.train_split}"
         )
+    for key in ("labels", "drop"):
+        if getattr(experiment, key) is not None:
+            raise WeightsError(
+                f"{run}: trained with `{key}`; published weights are trained on all of {dataset.name} as it is"
+            )
     if not isinstance(experiment.dataset, str):
         raise WeightsError(f"{run}: trained on images of your own, {dataset.name}, which nobody else can measure it on")
     if experiment.in_memory:

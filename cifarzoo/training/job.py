@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import keras
 
 from cifarzoo.data import Dataset
+from cifarzoo.data.dataset import Split
 from cifarzoo.data.info import DatasetInfo
 from cifarzoo.data.subsets import is_subset
 from cifarzoo.errors import CifarzooError, ExperimentError
@@ -90,6 +91,11 @@ class Job:
         if not isinstance(self.dataset, Dataset):
             raise TypeError(f"the job has only the sizes of {self.dataset.name}; prepare it with the data set to train")
         return self.dataset
+
+    def validation(self) -> Split:
+        """Return the images that measure a run, with the data set's own labels where they are training images."""
+        split = self.arrays.split(self.experiment.val_split)
+        return split.cleaned() if is_subset(self.experiment.val_split) else split
 
     def create_engine(self, seed: int) -> Engine:
         """Create the engine that trains a seed; needs the data set's arrays."""

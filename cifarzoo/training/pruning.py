@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -66,7 +67,7 @@ class BoundPruning:
     """
 
     def __init__(self, pruning: Pruning, model: keras.Model, kernels: list[int]):
-        self._steps, self._kernels = pruning.steps, kernels
+        self._changes, self._kernels = np.array(pruning.steps.changes(), np.int32), kernels
         variables = [model.trainable_variables[n] for n in kernels]
         positions = {id(variable): n for n, variable in enumerate(model.weights)}
         self._weights = [positions[id(variable)] for variable in variables]
@@ -75,13 +76,19 @@ class BoundPruning:
         # A table, so that both engines and all precisions prune the same number of weights.
         self._zeros = np.floor(pruning.shares()[:, None] * sizes + 1e-9).astype(np.int32)
 
+    def masked(self, values: Sequence[Any], masks: Sequence[Any]) -> list[Any]:
+        """Return tensors of the trainable variables with zeros where weights are pruned."""
+        result = list(values)
+        for mask, n in zip(masks, self._kernels, strict=True):
+            result[n] = _masked(result[n], mask)
+        return result
+
     def update(self, state: State, step) -> State:
         """Return the state after the step of this number, counted from 0, with pruned weights and averages at zero."""
-        start, end, interval = self._steps
-        done = step + 1
-        change = ops.logical_or(ops.equal((done - start) % interval, 0), ops.equal(done, end))
-        change = ops.logical_and(change, ops.logical_and(done >= start, done <= end))
-        number = ops.clip((done - start + interval - 1) // interval, 0, len(self._zeros) - 1)
+        changes = ops.convert_to_tensor(self._changes)
+        number = ops.searchsorted(changes, ops.reshape(step + 1, (1,)), side="right")[0] - 1
+        number = ops.maximum(number, 0)
+        change = ops.equal(ops.take(changes, number), step + 1)
         zeros = ops.take(ops.convert_to_tensor(self._zeros), number, axis=0)
         weights = [state.trainable[n] for n in self._kernels]
         masks = ops.cond(

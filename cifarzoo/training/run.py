@@ -20,7 +20,7 @@ from cifarzoo.training.run_state import RunState
 from cifarzoo.training.sources import check_sources
 from cifarzoo.training.stopping import Interrupted
 from cifarzoo.training.teacher_views import measure_teacher, view_logits
-from cifarzoo.training.training_data import describe_changes
+from cifarzoo.training.training_data import describe_changes, part_positions
 from cifarzoo.training.user_callbacks import CallbackFailed, Callbacks
 from cifarzoo.training.watch import Watch
 from cifarzoo.user_code import no_exit
@@ -80,6 +80,7 @@ class Run(RunState):
         check_kept_size(job.experiment, job.plan, self.engine.model)
         log_length = self._files.restore(*saved) if saved else 0
         if not saved and job.is_chief:
+            folder.write_parts(part_positions(job.experiment, job.arrays))
             folder.write_config(job.experiment)
         self._callbacks.begin(log_length, self._watch.stops)
         if self.step == 0:
@@ -197,6 +198,8 @@ class Run(RunState):
         if self._watch.best:
             self.engine.restore(self._watch.with_best(self.engine.state(), bool(self.job.parts.averaging)))
             self._measurements.forget()
+        if (pruning := self.job.plan.pruning) and self.step < pruning.end:
+            say(f"{self}: stopped after {self.step} steps, before pruning ends after {pruning.end}")
         results = self._files.finish(self._measurements.validate())
         self.workers.exchange(f"{self}: results")
         return results

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from cifarzoo.checksum import sha256
-from cifarzoo.data.classes import CLASS_NAMES
+from cifarzoo.data.classes import CLASS_NAMES, are_numbers
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.pretrained.description import Description, description_of, save_weights
 from cifarzoo.runs import checkpoint
@@ -139,10 +139,11 @@ def measured(split: str, metrics: dict[str, float]) -> dict[str, Any]:
 
 def describe(experiment: Experiment, model: keras.Model, class_names: Sequence[str] = ()) -> Description:
     """Describe the model of a run on a data set with these classes, for the attributes of its weight file."""
+    are_known = experiment.dataset_name in CLASS_NAMES or are_numbers(class_names)
     data: dict[str, Any] = {
         "dataset": experiment.dataset_name,
         "train_split": experiment.train_split,
-        "class_names": None if experiment.dataset_name in CLASS_NAMES else list(class_names) or None,
+        "class_names": None if are_known else list(class_names),
     }
     if description := description_of(model):
         return replace(description, **data)

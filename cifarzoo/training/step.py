@@ -80,7 +80,7 @@ class TrainStep:
         images, labels = parts.augment(batch.images, batch.labels, draws)
         targets = [teacher.targets(lessons, images, draws)] if teacher else []
         images = resize_down(ops.cast(images, self._model.inputs[0].dtype), batch.size)
-        gradients, loss, error, others = self._gradients(state.trainable, state.others, [images, labels, *targets])
+        gradients, loss, error, others = self._gradients(state, [images, labels, *targets])
         trainable, slots, norm = self._optimizer.update(state.trainable, gradients, state.slots, rate, step)
         state = state._replace(trainable=list(trainable), others=list(others), slots=list(slots))
         if parts.averaging:
@@ -117,7 +117,7 @@ class TrainStep:
         total = loss + sum(ops.cast(own, loss.dtype) for own in own_losses)
         return total, (loss, error_rate(logits, labels), others)
 
-    def _gradients(self, trainable, others, batch):
+    def _gradients(self, state, batch):
         """Compute the gradient of one step: one pass, several micro-batches, or SAM's two passes.
 
         With `accumulate` it is the mean over that many equal parts of the batch, computed one after another; each part
@@ -125,9 +125,10 @@ class TrainStep:
         the gradient one step of that length uphill (https://arxiv.org/abs/2010.01412); loss, error and new statistics
         are those of the first pass, and random layers draw the same numbers in both.
 
+        Pruned weights have no gradient: they have no share in SAM's step, and do not count in norms.
+
         Args:
-            trainable: Values of the trainable variables.
-            others: Values of the other variables.
+            state: The state before the step.
             batch: The augmented images, their labels and, with a teacher, its logits for them.
 
         Returns:
@@ -136,20 +137,22 @@ class TrainStep:
         parts = self._parts
 
         def mean_over_micro_batches(trainable):
-            count, state = parts.accumulate, others
+            count, others = parts.accumulate, state.others
             sums: list[Any] = []
             for number in range(count):
                 # Strided, so that every replica's share of the batch has an equal share of each micro-batch.
                 part = [values[number::count] for values in batch] if count > 1 else batch
                 if sums:
                     part = self._after(part, sums)
-                gradients, (loss, error, state) = self._differentiate(self.objective, trainable, state, *part)
+                gradients, (loss, error, others) = self._differentiate(self.objective, trainable, others, *part)
                 values = [*gradients, loss, error]
                 sums = [a + b for a, b in zip(sums, values, strict=True)] if sums else values
             *gradients, loss, error = [value / count for value in sums] if count > 1 else sums
-            return gradients, loss, error, state
+            if self._pruning:
+                gradients = self._pruning.masked(gradients, state.masks)
+            return gradients, loss, error, others
 
-        gradients, loss, error, new_others = mean_over_micro_batches(trainable)
+        gradients, loss, error, others = mean_over_micro_batches(state.trainable)
         if parts.sam_rho:
-            gradients, *_ = mean_over_micro_batches(ascend(trainable, gradients, parts.sam_rho))
-        return gradients, loss, error, new_others
+            gradients, *_ = mean_over_micro_batches(ascend(state.trainable, gradients, parts.sam_rho))
+        return gradients, loss, error, others

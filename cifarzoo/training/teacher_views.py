@@ -40,7 +40,7 @@ def measure_teacher(job: Job, engine: Engine) -> str:
     split, experiment = job.experiment.val_split, job.experiment
     names = job.teacher_names()
     logits = check_teacher(job, engine.teacher.logits(split))  # type: ignore[union-attr]
-    error = classification_metrics(logits, job.arrays.split(split).labels)["error"]
+    error = classification_metrics(logits, job.validation().labels)["error"]
     chance = 100 * (1 - 1 / job.arrays.classes)
     doubt = "; no better than chance: are its classes in another order?" if error > chance - 1 else ""
     return f"{experiment.name}: error of the teacher {names} on {split}: {error:.2f} %{doubt}"

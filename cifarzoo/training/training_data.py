@@ -96,6 +96,18 @@ def subsets(experiment: Experiment) -> tuple[tuple[str, str], ...]:
     return tuple((key, name) for key, name in splits if is_subset(name))
 
 
+def part_positions(experiment: Experiment, dataset: Dataset) -> dict[str, np.ndarray]:
+    """Return the positions of the images in the experiment's parts, in the data set before any were dropped.
+
+    Args:
+        experiment: The experiment.
+        dataset: As `training_data` returns it.
+    """
+    dropped = np.unique(dropped_positions(experiment)) if experiment.drop is not None else np.zeros(0, np.int64)
+    left = np.setdiff1d(np.arange(len(dataset.train) + len(dropped)), dropped)
+    return {name: left[dataset.positions(name)] for _, name in subsets(experiment)}
+
+
 def _reader(experiment: Experiment, key: str) -> Callable[[str], np.ndarray]:
     """Return a function from the name of a file in the document to the positions in it."""
 
