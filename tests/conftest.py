@@ -1,5 +1,6 @@
 """Fixtures that are slow to make and shared by several test files."""
 
+import logging
 import os
 import sys
 
@@ -9,6 +10,10 @@ from small_zoo import ROWS, fill_zoo
 from cifarzoo import errors
 
 CACHED_FROM = "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS"
+
+# Says that a process has compiled many functions, as these tests together do, and would show up in any of them.
+RETRACING = "triggered tf.function retracing"
+logging.getLogger("tensorflow").addFilter(lambda record: RETRACING not in record.getMessage())
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,7 @@ def test_masks_change_from_the_first_step_on():
 
 
 def test_pruned_weights_have_no_gradient(tmp_path):
-    """Clipping to the norm of what is left is the same as training without the pruned weights; SAM moves none of them."""
+    """So they have no share in the norm that clipping limits, and SAM moves none of them."""
     inputs = keras.Input((6, 6, 2))
     model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
     pruning = Pruning(0.5, 0.0, PruningSteps(1, 1, 1)).bind(model)

@@ -111,7 +111,7 @@ def test_data_sets_have_them():
         ({"images": 400, "rest": 0.4}, "train45k:images=400:rest=0.4"),
         ({"of": {"images": 400, "seed": 2}, "rest": 0.4, "seed": 1}, "train45k:images=400:seed=2:rest=0.4:seed=1"),
         ({"of": "train45k:images=400", "without_fold": "1/2"}, "train45k:images=400:without_fold=1/2"),
-        ({"held_out": 0.00001}, "train45k:held_out=0.00001"),
+        ({"held_out": 0.0101234567}, "train45k:held_out=0.0101234567"),
         ({"indices": "C:/data/50%.npy"}, "train45k:indices=C%3A/data/50%25.npy"),
         ("train45k:images=0400:seed=0", None),
         ("train45k:images=400:seed=0", "train45k:images=400"),
