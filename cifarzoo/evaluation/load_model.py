@@ -133,7 +133,7 @@ def load_from_run(folder: RunFolder, weights: Path) -> LoadedModel:
         own_data,
         experiment,
         read_description(weights),
-        parts=folder.parts(),
+        parts=folder.parts.read(),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarzoo import npz, strict_yaml
+from cifarzoo import strict_yaml
 from cifarzoo.checksum import sha256
 from cifarzoo.errors import CheckpointError, CifarzooError, DataError, ExperimentError, InUseError
 from cifarzoo.experiment.files import experiment_from
@@ -19,12 +19,12 @@ from cifarzoo.experiment.merging import flatten
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs import atomic, checkpoint, locks
 from cifarzoo.runs.kept import KeptWeights
+from cifarzoo.runs.parts import PARTS, StoredParts
 from cifarzoo.runs.results import Results
 
-CONFIG, RESULTS, WEIGHTS = "config.yaml", "results.json", "final.weights.h5"
-NEXT_CHECKPOINT = "next_checkpoint.npz"
-LOG, CHECKPOINT, LOCK, REPORT, EVENTS = "log.tsv", "checkpoint.npz", "lock", "report.html", "events.out.tfevents.*"
-PARTS = "parts.npz"
+CONFIG, RESULTS, WEIGHTS, LOG = "config.yaml", "results.json", "final.weights.h5", "log.tsv"
+CHECKPOINT, NEXT_CHECKPOINT = "checkpoint.npz", "next_checkpoint.npz"
+LOCK, REPORT, EVENTS = "lock", "report.html", "events.out.tfevents.*"
 OWN_FILES = (CONFIG, RESULTS, WEIGHTS, CHECKPOINT, NEXT_CHECKPOINT, LOG, LOCK, REPORT, PARTS)
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, None}
 
@@ -45,8 +45,8 @@ class RunFolder:
         weights_path: The final weights.
         results_path: The results, written last: a run with results has finished.
         report_path: Where `cifarzoo report` writes by default.
-        parts_path: Positions of the training images in the run's splits that are parts of another.
         kept: The weights that were kept along the way.
+        parts: The positions of the images in splits that are parts of another.
     """
 
     def __init__(self, path: Path | str):
@@ -58,8 +58,8 @@ class RunFolder:
         self.weights_path = self.path / WEIGHTS
         self.results_path = self.path / RESULTS
         self.report_path = self.path / REPORT
-        self.parts_path = self.path / PARTS
         self.kept = KeptWeights(self.path)
+        self.parts = StoredParts(self.path)
 
     @classmethod
     def of(cls, experiment: Experiment, seed: int) -> "RunFolder":
@@ -79,7 +79,6 @@ class RunFolder:
         return f"RunFolder({str(self.path)!r})"
 
     # ------------------------------------------------------------------------------------------------ state
-
     @property
     def has_started(self) -> bool:
         """Whether the run has written its configuration."""
@@ -128,21 +127,6 @@ class RunFolder:
         if not isinstance(document, dict):
             raise DataError(f"{path}: expected the configuration of a run, got {document!r:.80}")
         return experiment_from([document], str(path))
-
-    def parts(self) -> dict[str, np.ndarray]:
-        """Return the positions of the images in the run's splits that are parts of another, by the parts' names.
-
-        Raises:
-            DataError: the file is damaged.
-        """
-        if not self.parts_path.is_file():
-            return {}
-        try:
-            arrays = npz.read(self.parts_path)
-        except (OSError, ValueError) as failure:
-            raise DataError(f"{self.parts_path}: {getattr(failure, 'strerror', None) or failure}") from None
-        names = arrays.pop("names", np.array([], np.str_))
-        return {str(name): arrays[f"part{number}"] for number, name in enumerate(names) if f"part{number}" in arrays}
 
     def results(self) -> Results:
         """Return the results of the run.
@@ -244,14 +228,6 @@ class RunFolder:
     def write_config(self, experiment: Experiment) -> None:
         """Write the resolved experiment, which marks the run as started."""
         atomic.write_text(self.config_path, strict_yaml.dump(experiment.resolved()))
-
-    def write_parts(self, parts: dict[str, np.ndarray]) -> None:
-        """Write what `parts` returns, if there are any."""
-        if parts:
-            arrays = {f"part{number}": positions for number, positions in enumerate(parts.values())}
-            arrays["names"] = np.array(list(parts))
-            with atomic.replacing(self.parts_path) as path:
-                np.savez(path, **arrays)  # type: ignore[arg-type]
 
     def write_results(self, results: Results) -> None:
         """Write the results, which marks the run as finished; write everything else before."""

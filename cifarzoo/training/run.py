@@ -80,7 +80,7 @@ class Run(RunState):
         check_kept_size(job.experiment, job.plan, self.engine.model)
         log_length = self._files.restore(*saved) if saved else 0
         if not saved and job.is_chief:
-            folder.write_parts(part_positions(job.experiment, job.arrays))
+            folder.parts.write(part_positions(job.experiment, job.arrays))
             folder.write_config(job.experiment)
         self._callbacks.begin(log_length, self._watch.stops)
         if self.step == 0:
