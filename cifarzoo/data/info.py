@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from cifarzoo.data.classes import CLASS_NAMES, classes_of
 from cifarzoo.data.splits import IMAGES
 from cifarzoo.data.statistics import mean_colour
@@ -51,7 +49,7 @@ class DatasetInfo:
         if split in self.images or not is_subset(split):
             return self.images[split]
         subset = parse(split)
-        return len(subset.choose(np.arange(self.images[subset.base]) % self.classes))
+        return subset.size(self.images[subset.base], self.classes)
 
     @property
     def mean_colour(self) -> tuple[int, int, int]:

@@ -117,6 +117,14 @@ class Subset:
             positions = positions[step.choose(labels[positions], str(self), read or _read)]
         return positions
 
+    def size(self, images: int, classes: int, read: Callable[[str], np.ndarray] | None = None) -> int:
+        """Return the number of images, if all classes are equally frequent among the `images` of `base`.
+
+        Raises:
+            DataError: see `Step.choose`.
+        """
+        return len(self.choose(np.arange(images) % classes, read))
+
     @property
     def files(self) -> list[str]:
         """The files with positions that decide it."""

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from cifarzoo.data.subsets import is_subset
-from cifarzoo.metrics import classification_metrics, soft_cross_entropy
+from cifarzoo.data.dataset import Split
+from cifarzoo.metrics import classification_metrics
 from cifarzoo.training.run_state import RunState
 
 
@@ -38,7 +38,8 @@ class Measurements:
     def validate(self) -> dict[str, float]:
         """Measure the validation split; the last step's metrics are asked for twice and computed once."""
         if self._validated_step != self._run.step:
-            self._validation = self._measure(self._run.job.experiment.val_split)
+            job = self._run.job
+            self._validation = self._measure(job.experiment.val_split, job.validation())
             self._validated_step = self._run.step
         return self._validation
 
@@ -57,21 +58,16 @@ class Measurements:
         }
         experiment = self._run.job.experiment
         if experiment.train_parameters.train_metrics:
-            metrics = self._measure(experiment.train_split)
+            split = experiment.train_split
+            metrics = self._measure(split, self._run.job.arrays.split(split))
             logs |= {"train_loss": metrics["nll"], "train_error": metrics["error"]}
         return logs
 
-    def _measure(self, split: str) -> dict[str, float]:
+    def _measure(self, split: str, arrays: Split) -> dict[str, float]:
         logits = self._run.engine.predict(split)
         if not np.isfinite(logits).all():
             raise self._run.not_finite(f"the outputs are not finite after {self._run.step} steps")
-        arrays = self._run.job.arrays.split(split)
-        if is_subset(split) and split == self._run.job.experiment.val_split:
-            arrays = arrays.cleaned()  # only labels to train on are replaced
-        metrics = classification_metrics(logits, arrays.labels)
-        if arrays.soft_labels is not None:
-            metrics["nll"] = soft_cross_entropy(logits, arrays.soft_labels)
-        return metrics
+        return classification_metrics(logits, arrays.labels, arrays.soft_labels)
 
     def _weight_norm(self) -> float:
         """L2 norm of all trainable weights, not averaged."""

@@ -81,8 +81,7 @@ def _sizes(experiment: Experiment, info: DatasetInfo) -> DatasetInfo:
     sizes = dict(info.images)
     for key, name in subsets(experiment):
         subset = parse(name)
-        labels = np.arange(sizes[subset.base]) % info.classes
-        sizes[name] = len(subset.choose(labels, _reader(experiment, key)))
+        sizes[name] = subset.size(sizes[subset.base], info.classes, _reader(experiment, key))
     if experiment.drop is not None:
         dropped = len(set(dropped_positions(experiment).tolist()))
         for split in sizes.keys() - {"test", "validation"}:
