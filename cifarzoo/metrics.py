@@ -113,7 +113,7 @@ def classification_metrics(
         "nll": (
             float(-np.mean(log_probabilities[true_class]))
             if soft_labels is None
-            else float(-np.mean((soft_labels * log_probabilities).sum(axis=1)))
+            else soft_cross_entropy(logits, soft_labels)
         ),
         "brier": float(np.mean((probabilities**2).sum(axis=1) - 2 * probabilities[true_class] + 1)),
         "ece": expected_calibration_error(probabilities, labels),
