@@ -88,7 +88,7 @@ def predict(
         predictions = predict_pictures(pictures, network, top, fit, filter_name, names, progress=show)
     if form == "json":
         document = {
-            "model": network.source,
+            "model": network.name,
             "resized": {"fit": predictions.resizing.fit, "filter": predictions.resizing.filter_name},
             "images": [prediction.as_dict() for prediction in predictions],
             "unreadable": predictions.failures,
