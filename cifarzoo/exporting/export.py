@@ -15,13 +15,14 @@ from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.errors import CifarzooError, ExportError, summarize
 from cifarzoo.evaluation.evaluate import predict
 from cifarzoo.evaluation.load_model import LoadedModel, load_model, of_model
-from cifarzoo.exporting.check import COMPARED_IMAGES, compare, error_percent, outputs
+from cifarzoo.exporting.check import COMPARED_IMAGES, compare, outputs
 from cifarzoo.exporting.formats import STATE_DICT, Format, format_named
 from cifarzoo.exporting.images import TestImages, images_for
 from cifarzoo.exporting.metadata import facts_of
 from cifarzoo.exporting.other_backend import write_elsewhere
 from cifarzoo.keras_internals.model_graph import computes_in
 from cifarzoo.keras_internals.redirection import quiet
+from cifarzoo.metrics import classification_metrics
 from cifarzoo.pretrained.description import description_of
 from cifarzoo.training.build import check_is_functional
 
@@ -218,8 +219,8 @@ def _check(
         raise ExportError(f"{loaded.name}: {failure}") from None
     if measured and images.labels is not None and expected.ndim == 2:
         result |= {
-            "error": error_percent(actual, images.labels),
-            "error_before": error_percent(expected, images.labels),
+            "error": classification_metrics(actual, images.labels)["error"],
+            "error_before": classification_metrics(expected, images.labels)["error"],
         }
     return result
 
