@@ -229,9 +229,14 @@ def _move(folder: Path, target: Path) -> None:
     """Give what is in a folder the target's name, in place of what was there."""
     try:
         for path in sorted(folder.iterdir(), key=lambda path: path.name == target.name):  # weights before the network
-            place = target.with_name(path.name)
-            if place.is_dir():
-                place.rename(folder / f"old-{place.name}")
-            path.replace(place)
+            final, old = target.with_name(path.name), None
+            if final.is_dir():
+                old = final.rename(folder / f"old-{final.name}")
+            try:
+                path.replace(final)
+            except OSError:
+                if old:
+                    old.rename(final)
+                raise
     except OSError as failure:
         raise ExportError(f"{target}: cannot be written ({failure.strerror or failure})") from None
