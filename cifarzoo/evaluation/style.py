@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import numpy as np
 
 from cifarzoo.errors import CifarzooError, DataError
+from cifarzoo.extras import install_command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,9 +92,7 @@ def check(what: str = "pictures", packages: Sequence[str] = PACKAGES) -> None:
             importlib.import_module(package)
         except ImportError:
             name = {"PIL": "pillow"}.get(package, package)
-            raise CifarzooError(
-                f"{what} need {name}: pip install {name}, or the extra [plots], which has all that pictures need"
-            ) from None
+            raise CifarzooError(f"{what} need {name}: {install_command('plots')}") from None
 
 
 @contextlib.contextmanager
