@@ -37,6 +37,12 @@ def test_bars_are_as_long_as_probabilities_and_the_background_is_that_of_the_the
     assert sheet.getpixel((GAP + SIDE // 2, GAP + SIDE // 2)) == (200, 30, 40)
 
 
+def test_a_true_class_is_red_only_if_the_answer_is_another():
+    for answer, is_missed in (("cat", False), ("dog", True)):
+        sheet = draw_sheet([Tile("cat/a.png", RED, [(answer, 1.0)], true_class="cat")])
+        assert (pixels(sheet) == rgb(LIGHT.missed)).all(axis=-1).any() == is_missed
+
+
 def test_small_pictures_keep_their_pixels_and_columns_fill_the_last_row():
     chess = Image.fromarray((np.indices((32, 32)).sum(0) % 2 * 255).astype(np.uint8)).convert("RGB")
     sheet = draw_sheet([Tile("", chess, [("a", 1.0)])])

@@ -65,33 +65,46 @@ def learning_curves(
         if any(len(_common_rows(seeds, key)[0]) for seeds in logs.values() for key in (column, f"val_{column}"))
     ]
     columns = with_values or columns[:1]
-    figure = new_figure(3.9 * len(columns), 3.3)
+    several = len(logs) > 1
+    # Long names would hide the curves, so that the legend of several lies below the panels.
+    figure = new_figure(3.9 * len(columns), 3.3 + 0.25 * len(logs) * several)
+    legend: dict[str, Any] = {}
     for axes, column in zip(np.ravel(figure.subplots(1, len(columns))), columns, strict=True):
-        colours = color_cycle()
+        cycle = color_cycle()
         drawn: list[np.ndarray] = []
         for name, seeds in logs.items():
-            colour, other = next(colours), next(colours) if len(logs) == 1 else None
+            first = next(cycle)
+            second = first if several else next(cycle)
             for key, style in ((column, "-"), (f"val_{column}", "--")):
                 epochs, values = _common_rows(seeds, key)
                 if not len(epochs):
                     continue
                 part = "validation" if key != column else "training"
                 label = ", ".join(
-                    [part] * (column != "learning_rate")
-                    + [name] * (len(logs) > 1)
-                    + [f"{len(seeds)} seeds"] * (len(seeds) > 1)
+                    [part] * (column != "learning_rate") + [name] * several + [f"{len(seeds)} seeds"] * (len(seeds) > 1)
                 )
-                color = other or colour if key != column else colour
+                color = second if key != column else first
                 mean = values.mean(axis=0)
                 drawn.append(mean)
-                axes.plot(epochs, mean, style, color=color, marker="o" if len(epochs) < 20 else "", label=label)
+                (line,) = axes.plot(
+                    epochs, mean, style, color=color, marker="o" if len(epochs) < 20 else "", label=label
+                )
+                if several and key != column:  # of the same color as training
+                    line.set_markerfacecolor("none")
+                legend.setdefault(label, line)
                 if len(seeds) > 1:
                     deviation = values.std(axis=0, ddof=1)
                     axes.fill_between(epochs, mean - deviation, mean + deviation, color=color, alpha=0.2, lw=0)
         axes.set(xlabel="epoch", ylabel=UNITS.get(column, column), title=TITLES.get(column, column))
         log_if_squashed(axes, drawn)
-        if drawn and (column != "learning_rate" or len(logs) > 1):
+        if drawn and not several and column != "learning_rate":
             axes.legend()
+    if several and legend:
+        if len(columns) > 1:  # the learning rates have the colors of training
+            legend = {
+                label: line for label, line in legend.items() if label.startswith(("training", "validation"))
+            } or legend
+        figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=2)
     return figure
 
 

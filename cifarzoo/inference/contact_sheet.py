@@ -21,17 +21,18 @@ WIDEST = 8  # pictures in a row
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours: background, text, quiet text, bars behind text, and the bar of the most probable class."""
+    """Colors: background, text, quiet text, bars behind text, the bar of the most probable class, missed true classes."""
 
     paper: str
     ink: str
     quiet: str
     bar: str
     best: str
+    missed: str
 
 
-LIGHT = Theme("#ffffff", "#1c1e21", "#5c6068", "#e6e9ee", "#b9dcf3")
-DARK = Theme("#17191c", "#eceef1", "#a9aeb8", "#2b2f35", "#1d5278")
+LIGHT = Theme("#ffffff", "#1c1e21", "#5c6068", "#e6e9ee", "#b9dcf3", "#b3261e")
+DARK = Theme("#17191c", "#eceef1", "#a9aeb8", "#2b2f35", "#1d5278", "#f2a29b")
 
 # Heat from weak to strong: colours that are far from most pictures' own, ever more opaque.
 HEAT = np.array([[72, 12, 110], [190, 40, 95], [240, 105, 35], [252, 190, 50], [253, 245, 170]], np.float32)
@@ -47,12 +48,14 @@ class Tile:
         picture: A square picture in RGB.
         top: Classes with their probabilities, most probable first.
         heat: Grad-CAM [rows, columns], or None.
+        true_class: What it shows, if that is known, else "".
     """
 
     name: str
     picture: Image.Image
     top: Sequence[tuple[str, float]]
     heat: np.ndarray | None = None
+    true_class: str = ""
 
 
 def heat_over(picture: Image.Image, heat: np.ndarray) -> Image.Image:
@@ -140,8 +143,14 @@ def _draw_tile(sheet: Image.Image, tile: Tile, left: int, top: int, width: int, 
         draw.text((left + 10, y + BAR // 2), _shortened(name, font, room, draw), colour, font, anchor="lm")
         draw.text((left + width - 6, y + BAR // 2), percent, colour, figures, anchor="rm")
         y += BAR + 4
+    x, room = left + 2, float(width)
+    if tile.true_class:
+        small = font_for(tile.true_class, SMALL_FONT)
+        text = _shortened(f"true: {tile.true_class}   ", small, 2 * width / 3, draw)
+        draw.text((x, y + 4), text, theme.ink if tile.true_class == tile.top[0][0] else theme.missed, small)
+        x, room = x + math.ceil(draw.textlength(text, small)), room - draw.textlength(text, small)
     small = font_for(tile.name, SMALL_FONT)
-    draw.text((left + 2, y + 4), _shortened(tile.name, small, width, draw, keep_end=True), theme.quiet, small)
+    draw.text((x, y + 4), _shortened(tile.name, small, room, draw, keep_end=True), theme.quiet, small)
 
 
 def _shortened(text: str, font: Font, room: float, draw: ImageDraw.ImageDraw, keep_end: bool = False) -> str:
