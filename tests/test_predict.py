@@ -87,10 +87,10 @@ def test_images_that_were_scaled_are_a_warning(model, caplog):
     assert not [record for record in caplog.records if record.name == "cifarzoo"]
 
 
-def test_a_network_that_normalises_nothing_is_told_apart(caplog):
+def test_a_network_that_normalizes_nothing_is_told_apart(caplog):
     network = cifarzoo.cifar_resnet8(include_preprocessing=False)
     cifarzoo.predict(pixels(0, 0, 32, 32), network)
-    assert "takes normalised pixels (include_preprocessing=False), got pixels from" in caplog.text
+    assert "takes normalized pixels (include_preprocessing=False), got pixels from" in caplog.text
     caplog.clear()
     cifarzoo.predict(np.random.default_rng(0).normal(size=(32, 32, 3)), network)
     assert "pixels" not in caplog.text

@@ -225,7 +225,7 @@ def _source(source: str | dict[str, Any] | None) -> dict[str, str | None]:
 def _input(statistics: str | dict[str, list[float]] | None) -> str:
     from cifarzoo.data.statistics import text_of
 
-    return f"normalised by {text_of(statistics)}" if statistics else "not normalised inside"
+    return f"normalized by {text_of(statistics)}" if statistics else "not normalized inside"
 
 
 def _show_run(path: Path, form: str) -> None:

@@ -118,10 +118,10 @@ def trajectory(rows: dict[str, list[dict[str, Any]]]) -> "Figure":
     figure = new_figure(8.4, 3.3)
     for axes, (key, column) in zip(figure.subplots(1, 2), (("error", "error"), ("nll", "loss")), strict=True):
         drawn = []
-        for colour, (name, points) in zip(color_cycle(), rows.items(), strict=False):
+        for color, (name, points) in zip(color_cycle(), rows.items(), strict=False):
             values = np.array([row[key] for row in points], float)
             drawn.append(values)
-            axes.plot([row["epoch"] for row in points], values, "o-", color=colour, label=name)
+            axes.plot([row["epoch"] for row in points], values, "o-", color=color, label=name)
         axes.set(xlabel="epoch", ylabel=UNITS[column], title=TITLES[column])
         log_if_squashed(axes, drawn)
         axes.legend()
@@ -149,15 +149,13 @@ def reliability_diagram(bins: dict[str, np.ndarray]) -> "Figure":
     """
     figure = new_figure(5.2, 5.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    upper.plot([0, 1], [0, 1], ":", color="grey", lw=1.2, label="perfect calibration")
-    for colour, marker, (name, (images, correct, confidence)) in zip(
-        color_cycle(), MARKERS, bins.items(), strict=False
-    ):
+    upper.plot([0, 1], [0, 1], ":", color="gray", lw=1.2, label="perfect calibration")
+    for color, marker, (name, (images, correct, confidence)) in zip(color_cycle(), MARKERS, bins.items(), strict=False):
         full = images > 0
         points = confidence[full] / images[full], correct[full] / images[full]
-        upper.plot(*points, f"{marker}-", color=colour, label=name, clip_on=False)
+        upper.plot(*points, f"{marker}-", color=color, label=name, clip_on=False)
         edges = np.linspace(0, 1, len(images) + 1)
-        lower.stairs(100 * images / images.sum(), edges, color=colour, fill=True, alpha=0.45)
+        lower.stairs(100 * images / images.sum(), edges, color=color, fill=True, alpha=0.45)
     shares = [100 * images[images > 0] / images.sum() for images, _, _ in bins.values()]
     log_if_squashed(lower, shares)  # most images of a good network are in the last bin
     upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title="Accuracy at each confidence")
@@ -168,7 +166,7 @@ def reliability_diagram(bins: dict[str, np.ndarray]) -> "Figure":
 
 @styled
 def confusion_matrix(matrix: Any, names: list[str]) -> "Figure":
-    """Draw counts by true class (rows) and predicted class, coloured by their share of the row.
+    """Draw counts by true class (rows) and predicted class, colored by their share of the row.
 
     With up to 20 classes, each cell also shows its count.
     """
@@ -178,12 +176,12 @@ def confusion_matrix(matrix: Any, names: list[str]) -> "Figure":
     size = 6.2 if few else 13.0
     figure = new_figure(size, size * 0.88, layout="compressed")
     axes: Any = figure.subplots()
-    colours = _shades()
+    colors = _shades()
     # Errors are rare: the square root makes a share of one percent visible.
-    picture = axes.imshow(np.sqrt(share), cmap=colours, vmin=0, vmax=1)
+    picture = axes.imshow(np.sqrt(share), cmap=colors, vmin=0, vmax=1)
     if few:
         for row, column in np.ndindex(matrix.shape):
-            red, green, blue, _ = colours(np.sqrt(share[row, column]))
+            red, green, blue, _ = colors(np.sqrt(share[row, column]))
             is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
             text = f"{matrix[row, column]:,}" if matrix[row, column] else "·"
             axes.text(
@@ -203,7 +201,7 @@ def confusion_matrix(matrix: Any, names: list[str]) -> "Figure":
 
 
 def _shades() -> Any:
-    """Return a colour map from the background of the current theme to its first colour."""
+    """Return a color map from the background of the current theme to its first color."""
     import matplotlib
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -241,11 +239,11 @@ def error_against_parameters(
             errors = [float(re.findall(r"[\d.]+", row[key])[0]) for row in rows]
             parameters = [find(row["model"]).total[classes] for row in rows]
             axes.scatter(
-                parameters, errors, s=22, marker=marker, facecolors="none", edgecolors="grey", lw=0.8, label=name
+                parameters, errors, s=22, marker=marker, facecolors="none", edgecolors="gray", lw=0.8, label=name
             )
     published = [entry for entry in entries if entry.dataset == dataset]
-    colours = color_cycle()
-    first, second = next(colours), next(colours)
+    colors = color_cycle()
+    first, second = next(colors), next(colors)
     texts = []
     if published:
         points = [[entry.parameters for entry in published], [entry.metrics["error"] for entry in published]]
@@ -278,6 +276,6 @@ def error_against_parameters(
             ax=axes,
             expand=(1.3, 1.9),
             force_text=(0.4, 0.8),
-            arrowprops={"arrowstyle": "-", "color": "grey", "lw": 0.5},
+            arrowprops={"arrowstyle": "-", "color": "gray", "lw": 0.5},
         )
     return figure

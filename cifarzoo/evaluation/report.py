@@ -258,7 +258,7 @@ def _slices(
         "line": _picture(
             lambda: slice_figures.loss_line(lines),
             "loss along a random direction",
-            "Directions are random and filter-normalised (Li et al., 2018): at distance 1 each filter has moved by its "
+            "Directions are random and filter-normalized (Li et al., 2018): at distance 1 each filter has moved by its "
             "own norm. BatchNormalization keeps its moving statistics.",
         ),
         "plane": _picture(

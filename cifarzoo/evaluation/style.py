@@ -1,7 +1,7 @@
 """The common style of all pictures, on a light or dark background, and functions to write them.
 
-Figures are made without `pyplot`, so nothing depends on a display or on global state. The colours are those of Okabe
-and Ito (https://jfly.uni-koeln.de/color), which colour-blind people can tell apart.
+Figures are made without `pyplot`, so nothing depends on a display or on global state. The colors are those of Okabe
+and Ito (https://jfly.uni-koeln.de/color), which color-blind people can tell apart.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Arguments = ParamSpec("Arguments")
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 # Packages that pictures and pages need in addition to the package's requirements.
 PACKAGES = ("matplotlib", "PIL", "adjustText", "scipy", "jinja2")
@@ -122,7 +122,7 @@ def styled(draw: "Callable[Arguments, Figure]") -> "Callable[Arguments, Figure]"
         check()
         with _parameters():
             figure = draw(*arguments, **options)
-            figure.draw_without_rendering()  # ticks get their colours when they are first laid out
+            figure.draw_without_rendering()  # ticks get their colors when they are first laid out
             return figure
 
     return draw_styled
@@ -142,7 +142,7 @@ def new_figure(width: float = 6.0, height: float = 4.0, layout: Any = "constrain
 
 
 def color_cycle() -> Iterator[str]:
-    """Yield the colours of the current theme in an endless cycle."""
+    """Yield the colors of the current theme in an endless cycle."""
     import matplotlib
 
     cycle = matplotlib.rcParams["axes.prop_cycle"]()
@@ -155,7 +155,7 @@ def log_axis(axes: Any, name: str, most: int = 7) -> None:
     Args:
         axes: Matplotlib's axes.
         name: "x" or "y".
-        most: Maximum number of labelled ticks.
+        most: Maximum number of labeled ticks.
     """
     from matplotlib import ticker
 

@@ -21,7 +21,7 @@ WIDEST = 8  # pictures in a row
 
 @dataclass(frozen=True)
 class Theme:
-    """Colors: background, text, quiet text, bars behind text, the bar of the most probable class, missed true classes."""
+    """Colors: background, text, quiet text, bars behind text, the bar of the most probable class, missed classes."""
 
     paper: str
     ink: str
@@ -34,7 +34,7 @@ class Theme:
 LIGHT = Theme("#ffffff", "#1c1e21", "#5c6068", "#e6e9ee", "#b9dcf3", "#b3261e")
 DARK = Theme("#17191c", "#eceef1", "#a9aeb8", "#2b2f35", "#1d5278", "#f2a29b")
 
-# Heat from weak to strong: colours that are far from most pictures' own, ever more opaque.
+# Heat from weak to strong: colors that are far from most pictures' own, ever more opaque.
 HEAT = np.array([[72, 12, 110], [190, 40, 95], [240, 105, 35], [252, 190, 50], [253, 245, 170]], np.float32)
 OPAQUE = 0.72
 
@@ -66,10 +66,10 @@ def heat_over(picture: Image.Image, heat: np.ndarray) -> Image.Image:
     smooth = Image.fromarray((heat / largest).astype(np.float32)).resize(picture.size, Image.Resampling.BICUBIC)
     values = np.clip(np.asarray(smooth), 0, 1)
     steps = np.linspace(0, 1, len(HEAT))
-    colours = np.stack([np.interp(values, steps, HEAT[:, channel]) for channel in range(3)], axis=-1)
+    colors = np.stack([np.interp(values, steps, HEAT[:, channel]) for channel in range(3)], axis=-1)
     # Weak values hardly tint the picture, and strong ones still let it shine through.
     alpha = OPAQUE * values[..., None] ** 0.8
-    mixed = np.asarray(picture, np.float32) * (1 - alpha) + colours * alpha
+    mixed = np.asarray(picture, np.float32) * (1 - alpha) + colors * alpha
     return Image.fromarray(np.rint(mixed).astype(np.uint8))
 
 
@@ -139,9 +139,9 @@ def _draw_tile(sheet: Image.Image, tile: Tile, left: int, top: int, width: int, 
         draw.rounded_rectangle((left, y, end, y + BAR - 1), 6, theme.bar if rank else theme.best)
         percent = f"{100 * share:.0f} %" if share >= 0.01 else "< 1 %"
         room = width - 24 - draw.textlength(percent, figures)
-        colour = theme.quiet if rank else theme.ink
-        draw.text((left + 10, y + BAR // 2), _shortened(name, font, room, draw), colour, font, anchor="lm")
-        draw.text((left + width - 6, y + BAR // 2), percent, colour, figures, anchor="rm")
+        color = theme.quiet if rank else theme.ink
+        draw.text((left + 10, y + BAR // 2), _shortened(name, font, room, draw), color, font, anchor="lm")
+        draw.text((left + width - 6, y + BAR // 2), percent, color, figures, anchor="rm")
         y += BAR + 4
     x, room = left + 2, float(width)
     if tile.true_class:

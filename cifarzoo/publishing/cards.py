@@ -46,7 +46,7 @@ def card(entry: Published, usage: str = "") -> str:
 
 The error is that of the {training["weights"]} of one training run with seed {training["seed"]}{remark}
 
-The model normalises its input with mean {entry.preprocessing["mean"]} and standard deviation
+The model normalizes its input with mean {entry.preprocessing["mean"]} and standard deviation
 {entry.preprocessing["std"]}.
 
 Trained for {training["steps"]:,} steps ({training["images"]:,} images) in {duration(training["seconds"])} on

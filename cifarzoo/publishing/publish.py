@@ -101,7 +101,7 @@ def publish(
         architecture = registered.architecture(experiment.model_parameters)
         statistics = statistics_of(dataset.name)
         if not same_statistics(experiment.model_parameters.get("statistics") or statistics, statistics):
-            raise WeightsError(f"{run}: published networks normalise with the statistics of their data set")
+            raise WeightsError(f"{run}: published networks normalize with the statistics of their data set")
         source, metrics = _smallest(run.final_weights(), Path(temporary), loaded, dataset, progress)
         progress(f"write {tag}", MEASURED)
         file = weights.weight_file(tag)
