@@ -15,7 +15,7 @@ from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.merging import apply_override, merge
 from cifarzoo.experiment.recipe_files import find_recipe
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.experiment.subsets import TrainSplit
+from cifarzoo.experiment.splits import TrainSplit
 from cifarzoo.strict_errors import plain_error
 from cifarzoo.strict_model import Argument, Number, PathText, PositiveWholeNumber, Strict, WholeNumber
 from cifarzoo.strict_yaml import excerpt, read_mapping, shown

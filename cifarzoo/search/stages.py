@@ -119,9 +119,10 @@ class Search:
         Raises:
             DataError: a table is missing or damaged, or a file was selected with other settings or from another table.
         """
-        paths = {objective: self.folder.list_path(objective) for objective in objectives}
+        paths: dict[str, Path] = {objective: self.folder.list_path(objective) for objective in objectives}
         tables: list[Table] = []
-        for objective, path in paths.items():
+        for objective in objectives:
+            path = paths[objective]
             origin = self._origin(objective)
             if path.is_file():
                 _check_origin(path, origin)
