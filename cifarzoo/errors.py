@@ -1,5 +1,6 @@
 """The exceptions that a user can act on; the command line prints each as one line, without a traceback."""
 
+import re
 import traceback
 
 
@@ -88,7 +89,8 @@ def summarize(error: Exception) -> str:
     """Describe an exception in one line; a `MistakesError` in one line per mistake.
 
     For a `CifarzooError` that is its message, for any other exception its type and the first line of its message,
-    without control characters. Under the command line, `--debug` prints the traceback of other exceptions; without it,
+    without control characters; where Keras says there in which layer it happened, also the next line, which says what.
+    Under the command line, `--debug` prints the traceback of other exceptions; without it,
     the line mentions the option.
     """
     if isinstance(error, MistakesError):
@@ -97,6 +99,8 @@ def summarize(error: Exception) -> str:
         return one_line(str(error))
     if _debug:
         traceback.print_exception(error)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
+    if lines and lines[0].startswith("Exception encountered when calling "):
+        lines = [": ".join([lines[0].rstrip("."), *lines[1:2]])]
     hint = " (--debug shows where)" if _debug is False else ""
     return one_line(f"{type(error).__name__}: {lines[0] if lines else 'no message'}") + hint

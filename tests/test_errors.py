@@ -1,5 +1,6 @@
 """One-line summaries of exceptions, for Python callers and for the command line."""
 
+import keras
 import pytest
 
 from cifarzoo import cli, errors
@@ -44,3 +45,12 @@ def test_the_command_line_points_to_debug_or_prints_the_traceback(capsys):
     set_debug(True)
     assert summarize(FOREIGN) == "RuntimeError: a mistake"
     assert "in two lines" in capsys.readouterr().err
+
+
+def test_what_a_layer_raised_is_in_the_line():
+    """Keras puts a line of its own before the layer's."""
+    layer = keras.layers.Lambda(lambda inputs: inputs.no_such_method())
+    with pytest.raises(Exception, match="encountered") as caught:
+        layer(keras.ops.ones((1, 2)))
+    assert summarize(caught.value).startswith("AttributeError: Exception encountered when calling Lambda.call(): ")
+    assert "no_such_method" in summarize(caught.value)

@@ -16,10 +16,12 @@ from model_cases import ROOT, assert_close, fill, pixels, run_python
 
 import cifarzoo
 from cifarzoo.data.classes import CIFAR10_CLASSES
-from cifarzoo.errors import ExportError
+from cifarzoo.errors import DataError, ExportError, ModelError
+from cifarzoo.evaluation.load_model import of_model
 from cifarzoo.exporting.formats import FORMATS, Format
+from cifarzoo.exporting.images import images_for
 from cifarzoo.models.catalogue import catalogue
-from cifarzoo.pretrained.description import description_of, save_weights
+from cifarzoo.pretrained.description import attach_description, description_of, save_weights
 
 PAGE = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
 # Heading in the page -> `--to` and the file that its code opens.
@@ -107,7 +109,9 @@ def test_int8_is_calibrated_on_raw_pixels(model, exported):
     assert any(0.95 < scale < 1.05 for scale in scales)
     sizes = [(exported.folder / name).stat().st_size for name in ("int8.tflite", "resnet20.tflite")]
     assert sizes[0] < 0.45 * sizes[1]
-    assert exported.rows["litert-int8"]["same_class"] > 30
+    row = exported.rows["litert-int8"]
+    assert row["same_class"] > 30
+    assert {"error", "error_before"} <= row.keys()  # on images that were named
 
 
 def test_any_number_of_images(exported):
@@ -182,6 +186,52 @@ def test_metadata_of_a_weight_file(tmp_path, monkeypatch):
     assert facts["model"].startswith("cifar_resnet(depth=8")
     with pytest.raises(ExportError, match=r"^net.tflite: exists; name the file to write"):
         cifarzoo.export(path, "litert")
+    with pytest.raises(ExportError, match=r"int8 takes its ranges from training images of cifar100, which is not on"):
+        cifarzoo.export(path, "litert-int8", "int8.tflite")
+    assert not Path("int8.tflite").exists()
+
+
+def test_an_error_is_measured_only_if_the_labels_are_the_networks(model, images_file):
+    """A network with ten outputs may be for other images than CIFAR-10's; then the user has to say so."""
+    assert of_model(model).is_guess
+    assert images_for(of_model(model), "synthetic").labels is not None
+    assert images_for(of_model(model), images_file).labels is not None
+    named = cifarzoo.create_model("cifar_resnet8")
+    attach_description(named, replace(description_of(named), dataset="cifar10"))
+    assert not of_model(named).is_guess
+    assert images_for(of_model(named), "synthetic").labels is None
+
+
+def test_images_that_do_not_fit(images_file):
+    large = cifarzoo.create_model("cifar_resnet8", image_size=48)
+    with pytest.raises(DataError, match=r"takes \(None, 48, 48, 3\), images are \(None, 32, 32, 3\)$"):
+        images_for(of_model(large), images_file)
+    hundred = cifarzoo.create_model("cifar_resnet8", image_size=48, classes=100)
+    with pytest.raises(DataError, match=r"takes images of 48 x 48 pixels, those of random have 32 x 32$"):
+        images_for(of_model(hundred), images_file)
+
+
+def test_the_log_of_a_failed_conversion_is_dropped(tmp_path, capfd):
+    """What native code logs before the line for people, and what Python raises, stays out of the terminal."""
+    pytest.importorskip("ai_edge_litert")
+    inputs = keras.Input((32, 32, 3))
+    outputs = keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(Logs()(inputs)))
+    with pytest.raises(ExportError, match=r"cannot be written in this format \(.*no such operation"):
+        cifarzoo.export(keras.Model(inputs, outputs), "litert", tmp_path / "net.tflite", dataset="synthetic")
+    assert capfd.readouterr().err == ""
+
+
+class Logs(keras.layers.Layer):
+    """Logs as TensorFlow does and fails, once it is converted."""
+
+    def call(self, inputs):
+        if self.built_once:
+            os.write(2, b"E0000 00:00:1700000000.000000    1234 somewhere.cc:12] error: failed\n")
+            raise ValueError("no such operation")
+        self.built_once = True
+        return inputs
+
+    built_once = False
 
 
 @pytest.mark.parametrize(
@@ -213,6 +263,18 @@ def test_models_that_do_not_fit(model, tmp_path):
     layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(8, 3, dtype="mixed_bfloat16"), keras.layers.Flatten()]
     with pytest.raises(ExportError, match=r"computes in bfloat16; export the model in float32$"):
         cifarzoo.export(keras.Sequential([*layers, keras.layers.Dense(10)]), "litert", tmp_path / "a.tflite")
+
+
+class Subclassed(keras.Model):
+    """Has no graph that could be written."""
+
+    def call(self, inputs):
+        return inputs
+
+
+def test_subclassed_models_are_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"is a subclassed or unbuilt model; expected a functional"):
+        cifarzoo.export(Subclassed(), "litert", tmp_path / "a.tflite")
 
 
 def test_a_missing_package_is_one_line_with_the_command(monkeypatch):

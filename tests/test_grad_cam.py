@@ -9,7 +9,7 @@ from model_cases import run_python
 from picture_folders import fill
 
 import cifarzoo
-from cifarzoo.errors import ModelError
+from cifarzoo.errors import DataError, ModelError
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, 8, 8, 3)).astype("float32")
 
@@ -124,3 +124,17 @@ def test_predictions_explain_themselves(tmp_path):
     pixels = np.stack([item.picture.read(predictions.resizing) for item in predictions])
     chosen = predictions.probabilities.argmax(axis=1)
     np.testing.assert_allclose(predictions.explain(), cifarzoo.grad_cam(network(), pixels, chosen), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "classes, message",
+    [
+        ([0, 1], r"^classes: expected 3 integers, got int64 of shape \(2,\)$"),
+        ([0.0, 1.0, 2.0], r"^classes: expected 3 integers, got float64"),
+        ([0, 1, 4], r"^classes: the model has 4 outputs, got class 4$"),
+        ([0, -1, 2], r"^classes: the model has 4 outputs, got class -1$"),
+    ],
+)
+def test_classes_that_the_model_does_not_have(classes, message):
+    with pytest.raises(DataError, match=message):
+        cifarzoo.grad_cam(network(), IMAGES, classes)

@@ -19,6 +19,7 @@ from cifarzoo.keras_internals import (
     fast_group_norm,
     fused_batch_norm,
     grouped_convolution,
+    layer_names,
     model_building,
     model_graph,
     precision,
@@ -92,7 +93,7 @@ def test_this_keras_supports_every_part_on_jax():
 import json
 import cifarzoo.keras_internals.fast_paths as paths
 from cifarzoo.keras_internals import batch_statistics, block_loops, convolution_gradients, grouped_convolution
-from cifarzoo.keras_internals import model_graph, precision, without_tensorflow
+from cifarzoo.keras_internals import layer_names, model_graph, precision, without_tensorflow
 from cifarzoo.keras_internals.support import INTERNALS
 print(json.dumps({name: part() for name, part in INTERNALS.items()}))
 """
@@ -149,6 +150,8 @@ def change(monkeypatch, name):
         from tensorflow.python import pywrap_tfe
 
         monkeypatch.delattr(pywrap_tfe, "TFE_NewContext")
+    elif name == "numbering layers from the start":
+        monkeypatch.setattr(private_module("utils.naming"), "uniquify", lambda name: f"{name}_0")
 
 
 PARTS = {
@@ -168,6 +171,7 @@ PARTS = {
     "float64": precision.supported,
     "shared variable names": model_building.supported,
     "a quiet search for devices": quiet_devices.supported,
+    "numbering layers from the start": layer_names.supported,
 }
 
 
@@ -204,6 +208,7 @@ def test_training_runs_without_any_of_them(backend):
         "listing nested layers",
         "reading a model's graph",
         "export of fresh models",
+        "numbering layers from the start",
     }
     assert len(results["warnings without"]) == len(parts)
     for part in parts:

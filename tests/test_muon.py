@@ -6,7 +6,9 @@ import pytest
 from test_keras_optimizers import RATES, first_weights, gradients_of, of_keras, ours
 
 from cifarzoo.errors import ExperimentError
+from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.model_graph import supported_sources
+from cifarzoo.training.build import build_model
 from cifarzoo.training.optimizers.keras_rule import KerasRule
 from cifarzoo.training.optimizers.muon import Muon
 from cifarzoo.training.optimizers.sgd import SGD
@@ -102,11 +104,28 @@ def test_without_the_graph_the_classifier_is_the_last_matrix(monkeypatch):
     assert shapes(unnamed()) == [(4, 5), (5, 6), (6, 5)]
 
 
-def test_unnamed_layers_have_the_same_names_however_often_a_model_is_built():
-    for model in (unnamed(), unnamed()):
-        assert shapes(model, "dense_1") == [(4, 5), (6, 5)]
-        with pytest.raises(ExperimentError, match="name 'dense_9'; layers without names of their own are dense, "):
+def test_unnamed_layers_of_an_experiment_have_the_same_names_however_often_it_is_built():
+    schedule = {"kind": "constant", "learning_rate": 0.1, "duration": 1}
+    document = {"module": __name__, "model": "two_unnamed", "train_parameters": {"schedule": schedule}}
+    one = Experiment.model_validate(document)
+    for _ in range(2):
+        model = build_model(one, 3, 0)
+        assert [layer.name for layer in model.layers[1:]] == ["dense", "dense_1", "dense_7"]
+        assert shapes(model, "dense_1") == [(3072, 4)]
+        with pytest.raises(ExperimentError, match="no layer has the name 'dense_9'; there are dense, dense_1, dense_7"):
             shapes(model, "dense_9")
+
+
+def two_unnamed(classes):
+    """The last layer has a name that looks like one of Keras'."""
+    layers = [keras.layers.Flatten(), keras.layers.Dense(4), keras.layers.Dense(5)]
+    return keras.Sequential([keras.Input((32, 32, 3)), *layers, keras.layers.Dense(classes, name="dense_7")])
+
+
+def test_layers_of_a_model_from_python_keep_the_names_of_its_summary():
+    keras.layers.Dense(1)
+    layers = [keras.layers.Dense(5, name="dense_5"), keras.layers.Dense(6, name="dense_2"), keras.layers.Dense(3)]
+    assert shapes(keras.Sequential([keras.Input((4,)), *layers]), "dense_2") == [(4, 5)]
 
 
 def test_depthwise_kernels_belong_to_the_rest():

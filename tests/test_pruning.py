@@ -1,8 +1,6 @@
 """Magnitude pruning: the schedule, masks against NumPy, both engines, an interruption, and mistakes."""
 
 import json
-import pathlib
-import sys
 import zlib
 
 import keras
@@ -166,7 +164,9 @@ def test_both_engines_prune_alike_and_an_interruption_changes_nothing(tmp_path):
     build_model(experiment(), 10, 0).save_weights(start)
     ours = assert_an_interruption_changes_nothing(tmp_path / "tensorflow", start)
     code = (
-        "from test_pruning import *\n"
+        "import pathlib, sys\n"
+        "import numpy as np\n"
+        "from test_pruning import assert_an_interruption_changes_nothing\n"
         "folder = pathlib.Path(sys.argv[1])\n"
         "arrays = assert_an_interruption_changes_nothing(folder / 'jax', folder / 'start.weights.h5')\n"
         "np.savez(folder / 'jax.npz', **arrays)"
@@ -207,10 +207,23 @@ def test_mistakes_are_one_line(changes, message):
     assert "\n" not in str(caught.value)
 
 
+def test_of_equal_weights_no_more_are_pruned_than_the_schedule_says():
+    from cifarzoo.training.state import State
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5, kernel_initializer="ones")])
+    pruning = Pruning(0.5, 0.0, PruningSteps(1, 1, 1)).bind(model)
+    values = [np.asarray(variable.value) for variable in model.trainable_variables]
+    state = pruning.update(State(values, [], [], [], [mask.copy() for mask in pruning.masks]), np.int32(0))
+    assert np.count_nonzero(np.asarray(state.trainable[0]) == 0) == 10
+
+
+@pytest.mark.parametrize("changes", [{"exclude": ["*"]}, {"sparsity": 0.0001}])
+def test_a_schedule_that_prunes_nothing_is_refused(changes, tmp_path):
+    with pytest.raises(ExperimentError, match=r"^train_parameters.pruning: prunes nothing: every kernel is excluded"):
+        train(experiment(tmp_path, PRUNING | changes), Masks())
+
+
 def test_an_unknown_layer_is_refused(tmp_path):
     one = experiment(tmp_path, PRUNING | {"exclude": ["hiden"]})
     with pytest.raises(ExperimentError, match="train_parameters.pruning.exclude: no layer has the name 'hiden'"):
         train(one, Masks())
-
-
-__all__ = ["assert_an_interruption_changes_nothing", "np", "pathlib", "sys"]

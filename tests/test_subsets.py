@@ -1,6 +1,7 @@
 """Parts of a training split: what they contain, how documents name them, and runs on them."""
 
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -170,6 +171,24 @@ def test_what_does_not_fit_the_data_is_one_line(changes, message):
     with pytest.raises(ExperimentError, match=message) as caught:
         prepare(experiment(**changes), load("synthetic"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "train_split, val_split, is_refused",
+    [
+        ("train", "train45k:fold=1/5", True),
+        ("train45k", "train45k:fold=1/5", True),
+        ("train45k:images=4000", "train45k:fold=1/5", True),
+        ("train45k:without_fold=1/5", "train45k:fold=1/5", False),
+        ("train45k:without_fold=1/5", "train45k:fold=2/5", True),
+        ("train45k:fold=1/5", "test", False),
+        ("train45k", "train:held_out=0.1", False),  # which of these are in train45k, only the labels tell
+    ],
+)
+def test_a_dry_run_refuses_parts_that_overlap(train_split, val_split, is_refused):
+    one = experiment(train_split=train_split, val_split=val_split)
+    with pytest.raises(ExperimentError, match="are among those to train on") if is_refused else nullcontext():
+        prepare(one, info("synthetic"))
 
 
 def test_dropping_images_leaves_the_others_in_their_parts():

@@ -6,7 +6,17 @@ from typing import Annotated, Any
 import typer
 
 from cifarzoo.cli.completion import complete_network
-from cifarzoo.cli.options import Arguments, DataDir, DatasetName, Debug, Weights, factory_arguments, find_modules
+from cifarzoo.cli.options import (
+    Arguments,
+    ClassNames,
+    DataDir,
+    DatasetName,
+    Debug,
+    Weights,
+    class_names_from,
+    factory_arguments,
+    find_modules,
+)
 from cifarzoo.cli.output import Format, print_record
 from cifarzoo.cli.progress import progress_bar
 from cifarzoo.exporting.formats import FORMATS, format_named
@@ -34,6 +44,7 @@ def export(
         str | None,
         typer.Option(help="For OUT.pth: whose code's names, such as pytorchcv. Default: the first fit."),
     ] = None,
+    class_names: ClassNames = None,
     form: Format = "",
     data_dir: DataDir = None,
     debug: Debug = False,
@@ -42,6 +53,7 @@ def export(
     format_named(to, str(out or "")).load()
     find_modules(Path())
     arguments = factory_arguments(argument)
+    names = None if class_names is None else class_names_from(class_names)
     with progress_bar() as show:
         show("start", 0)
         from cifarzoo.exporting.export import export as export_model
@@ -55,6 +67,7 @@ def export(
             weights=weights,
             arguments=arguments,
             layout=layout,
+            class_names=names,
             progress=show,
         )
     print_record(row["model"], _fields(row), form, row)

@@ -13,6 +13,7 @@ GROUPS = {
     "Train": {
         "train": "cifarzoo train @vgg --only vgg11",
         "augment": "cifarzoo augment --preview standard gallery.png",
+        "search": "cifarzoo search search.yaml --objective band",
         "schema": "cifarzoo schema > experiments.schema.json",
         "table": "cifarzoo table logs --sort error",
         "log": "cifarzoo log logs/resnet20_v1/seed0",

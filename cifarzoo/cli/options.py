@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cifarzoo.cli.completion import complete_tag
-from cifarzoo.errors import ExperimentError
+from cifarzoo.errors import DataError, ExperimentError
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and TensorFlow's messages.")]
 DataDir = Annotated[str | None, typer.Option(help="Folder of the official archives. Default: $CIFARZOO_DATA.")]
@@ -26,6 +26,13 @@ Weights = Annotated[
         autocompletion=complete_tag,
     ),
 ]
+ClassNames = Annotated[
+    str | None,
+    typer.Option(
+        help="Names of the classes, separated by commas, or a file with one per line. Default: those that the weights "
+        "record, else those of the data set."
+    ),
+]
 Arguments = Annotated[list[str], typer.Option(help="KEY=VALUE, an argument of the model. Repeatable.")]
 
 
@@ -35,6 +42,21 @@ def find_modules(folder: Path) -> None:
     The folder comes last, so that its files never replace an installed package.
     """
     sys.path.append(str(folder.resolve()))
+
+
+def class_names_from(text: str) -> list[str]:
+    """Return the names of classes that `--class-names` means.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    path = Path(text)
+    if "," in text or not path.is_file():
+        return [name.strip() for name in text.split(",")]
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as failure:
+        raise DataError(f"{path}: cannot be read as text ({failure})") from None
 
 
 def factory_arguments(items: list[str]) -> dict[str, Any]:

@@ -8,7 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from cifarzoo.cli.completion import complete_network
-from cifarzoo.cli.options import Arguments, Debug, Weights, factory_arguments, find_modules
+from cifarzoo.cli.options import (
+    Arguments,
+    ClassNames,
+    Debug,
+    Weights,
+    class_names_from,
+    factory_arguments,
+    find_modules,
+)
 from cifarzoo.cli.output import Column, Format, print_rows
 from cifarzoo.cli.progress import progress_bar
 from cifarzoo.errors import DataError, ExperimentError, printable
@@ -31,13 +39,7 @@ def predict(
     ] = "cifar_resnet20",
     weights: Weights = None,
     argument: Arguments = [],  # noqa: B006
-    class_names: Annotated[
-        str | None,
-        typer.Option(
-            help="Names of the classes, separated by commas, or a file with one per line. Default: those that the "
-            "weights record, else those of the data set."
-        ),
-    ] = None,
+    class_names: ClassNames = None,
     top: Annotated[int, typer.Option(min=1, help="Number of classes to print per picture.")] = 3,
     fit: Annotated[
         str | None,
@@ -73,7 +75,7 @@ def predict(
         raise ExperimentError("--dark: is for the picture of --sheet or --explain")
     if sheet and sheet.suffix.lower() != ".png":
         raise ExperimentError(f"--sheet {sheet}: the name of a contact sheet ends in .png")
-    names = None if class_names is None else _names(class_names)
+    names = None if class_names is None else class_names_from(class_names)
     find_modules(Path())
     with progress_bar() as show:
         show("start", 0)
@@ -88,7 +90,7 @@ def predict(
         predictions = predict_pictures(pictures, network, top, fit, filter_name, names, progress=show)
     if form == "json":
         document = {
-            "model": network.source,
+            "model": network.name,
             "resized": {"fit": predictions.resizing.fit, "filter": predictions.resizing.filter_name},
             "images": [prediction.as_dict() for prediction in predictions],
             "unreadable": predictions.failures,
@@ -102,17 +104,6 @@ def predict(
         _draw(predictions, sheet or Path("predictions.png"), explain, dark)
     if predictions.failures:
         raise DataError(f"{len(predictions.failures):,} of {len(pictures):,} pictures could not be read")
-
-
-def _names(text: str) -> list[str]:
-    """Return the names of classes that `--class-names` means."""
-    path = Path(text)
-    if "," in text or not path.is_file():
-        return [name.strip() for name in text.split(",")]
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as failure:
-        raise DataError(f"{path}: cannot be read as text ({failure})") from None
 
 
 def _draw(predictions: Any, path: Path, explain: bool, dark: bool) -> None:

@@ -1,6 +1,7 @@
 """A progress bar for commands that take more than two seconds, on a terminal only."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 
@@ -23,11 +24,15 @@ def progress_bar() -> Iterator[Callable[[str, float], None]]:
         TimeElapsedColumn(),
         TextColumn("{task.description}", markup=False),
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("", total=1)
+    if not sys.stderr.isatty():
+        yield lambda step, done: None
+        return
+    # A descriptor of its own, because file descriptor 2 is redirected while TensorFlow converts; see `redirection`.
+    with open(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding) as terminal:
+        with Progress(*columns, console=Console(file=terminal), transient=True) as progress:
+            task = progress.add_task("", total=1)
 
-        def show(step: str, done: float) -> None:
-            progress.update(task, description=step, completed=done)
+            def show(step: str, done: float) -> None:
+                progress.update(task, description=step, completed=done)
 
-        yield show
+            yield show

@@ -98,10 +98,8 @@ def evaluate(
             logits, its weights are not finite, or its arithmetic gives wrong results here.
     """
     if computes_in(loaded.model, "bfloat16") and (fault := bfloat16_fault()):
-        raise DataError(f"{loaded.source}: is in bfloat16, and {fault}: use another version")
-    check_shapes(loaded.model, dataset, loaded.source)
-    if loaded.class_names and loaded.class_names != tuple(dataset.class_names):
-        raise DataError(f"{loaded.source}: {other_classes(loaded.class_names, dataset)}")
+        raise DataError(f"{loaded.name}: is in bfloat16, and {fault}: use another version")
+    check_fits(loaded, dataset)
     arrays = dataset.split(split)
     if problem := scaling_problem(arrays.images):
         logger.warning("%s of %s: %s", split, dataset.name, problem)
@@ -118,6 +116,17 @@ def evaluate(
         with full_float32():
             metrics |= computation_metrics(loaded.model, arrays.images, batch_size)
     return metrics | {"images_per_second": round(len(logits) / seconds, 1)}, logits
+
+
+def check_fits(loaded: LoadedModel, dataset: Dataset) -> None:
+    """Check that a model takes the data set's images and has its classes, in its order.
+
+    Raises:
+        DataError: it does not.
+    """
+    check_shapes(loaded.model, dataset, loaded.name)
+    if loaded.class_names and loaded.class_names != tuple(dataset.class_names):
+        raise DataError(f"{loaded.name}: {other_classes(loaded.class_names, dataset)}")
 
 
 def check_shapes(model: keras.Model, dataset: Dataset, source: str) -> None:
@@ -142,9 +151,9 @@ def check_shapes(model: keras.Model, dataset: Dataset, source: str) -> None:
 
 def _check_logits(loaded: LoadedModel, logits: np.ndarray) -> None:
     if not np.isfinite(logits).all():
-        raise DataError(f"{loaded.source}: its logits are not finite: the weights hold NaN, infinity or huge values")
+        raise DataError(f"{loaded.name}: its logits are not finite: the weights hold NaN, infinity or huge values")
     if are_probabilities(logits):
-        raise DataError(f"{loaded.source}: returns probabilities, expected logits: build it without a final softmax")
+        raise DataError(f"{loaded.name}: returns probabilities, expected logits: build it without a final softmax")
 
 
 def predict_splits(
@@ -169,7 +178,7 @@ def predict_splits(
         DataError: as `evaluate`.
     """
     train_split = loaded.train_split if dataset.name == loaded.dataset else ""
-    predictions = Predictions(loaded.source, dataset.name, train_split, class_names=tuple(dataset.class_names))
+    predictions = Predictions(loaded.name, dataset.name, train_split, class_names=tuple(dataset.class_names))
     logits, labels = predictions.logits, predictions.labels
     splits = sorted(splits, key=lambda name: name != "train")
     sizes = [dataset.size(split) for split in splits]
@@ -177,7 +186,7 @@ def predict_splits(
         before, size = sum(sizes[:number]), sizes[number]
 
         def show(done: float, split: str = split, before: int = before, size: int = size) -> None:
-            progress(f"{split} images, {loaded.source}", (before + done * size) / sum(sizes))
+            progress(f"{split} images, {loaded.name}", (before + done * size) / sum(sizes))
 
         show(0)
         if split == "validation" and "train" in logits:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from cifarzoo.checksum import sha256
-from cifarzoo.data.classes import CLASS_NAMES, dataset_with
+from cifarzoo.data.classes import CLASS_NAMES, classes_of, dataset_with
 from cifarzoo.data.own_data import OwnData
 from cifarzoo.errors import CifarzooError, ModelError, WeightsError
 from cifarzoo.experiment.schema import Experiment
@@ -32,12 +32,12 @@ class LoadedModel:
         model: Takes raw pixels [n, height, width, 3], returns logits [n, classes].
         dataset: Name of the data set it was trained on, or else the one that its number of outputs suggests.
         own_data: Where the images of a data set of the user's own were when it was trained, else None.
-        source: Where the weights come from, for messages and reports.
+        source: Where the weights come from: a tag, a checkpoint's name or a path; "" for a model from memory.
         train_split: The split it was trained on, "train" or "train45k"; "" if unknown.
         experiment: That of the run whose folder was named, else None.
         description: What its weight file says about itself, else None.
         parts: Positions in the training split of the images in the run's splits that are parts of another.
-        is_guess: Whether nothing but its number of outputs suggests the data set.
+        is_guess: Whether only its number of outputs or its normalization suggests the data set.
     """
 
     model: keras.Model
@@ -57,6 +57,11 @@ class LoadedModel:
         if self._network is None or self._network[0] != digest:
             self._network = digest, CompiledNetwork(self.model)
         return self._network[1]
+
+    @property
+    def name(self) -> str:
+        """What messages and reports call it: the source of its weights, or else the model's own name."""
+        return self.source or self.model.name
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -202,7 +207,7 @@ def load_by_name(name: str, entries: list[Published], weights: Literal[True] | s
 
 def of_model(model: keras.Model) -> LoadedModel:
     """Describe a model that Python code built or loaded."""
-    return _of_file(model, description_of(model), model.name)
+    return _of_file(model, description_of(model), "")
 
 
 def _of_entry(model: keras.Model, entry: Published) -> LoadedModel:
@@ -211,18 +216,28 @@ def _of_entry(model: keras.Model, entry: Published) -> LoadedModel:
 
 def _of_file(model: keras.Model, description: Description | None, path: str | Path) -> LoadedModel:
     dataset = description and description.dataset
-    if description and dataset is None and description.statistics in ("cifar10", "cifar100"):
-        dataset = str(description.statistics)
-    own_data = _own_data_near(Path(path), dataset) if dataset and dataset not in CLASS_NAMES else None
+    own_data = _own_data_near(Path(path), dataset) if path and dataset and dataset not in CLASS_NAMES else None
     return LoadedModel(
         model,
-        dataset or dataset_with(model.output_shape[-1]),
+        dataset or _guess(model, description),
         str(path),
         (description and description.train_split) or "",
         own_data,
         description=description,
         is_guess=not dataset,
     )
+
+
+def _guess(model: keras.Model, description: Description | None) -> str:
+    """Return the data set whose statistics normalize the images, if it has as many classes, else any that has.
+
+    The statistics are a factory's default, so a network for other images may have them, too.
+    """
+    outputs = model.output_shape[-1]
+    statistics = description.statistics if description else None
+    if isinstance(statistics, str) and statistics in CLASS_NAMES and classes_of(statistics) == outputs:
+        return statistics
+    return dataset_with(outputs)
 
 
 def _own_data_near(path: Path, name: str) -> OwnData | None:

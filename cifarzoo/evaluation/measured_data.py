@@ -72,7 +72,7 @@ def as_in_run(loaded: LoadedModel, dataset: Dataset) -> Dataset:
     try:
         return training_data(experiment.model_copy(update=changes), dataset)
     except ExperimentError as failure:
-        logger.warning("%s: measured against the data set's own test labels: %s", loaded.source, failure)
+        logger.warning("%s: measured against the data set's own test labels: %s", loaded.name, failure)
         return dataset
 
 

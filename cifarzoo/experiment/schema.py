@@ -28,7 +28,7 @@ from cifarzoo.experiment.labels import Drop, Labels
 from cifarzoo.experiment.optimizers import SGD_KEYS
 from cifarzoo.experiment.resizing import FULL_SIZE, ImageSizes
 from cifarzoo.experiment.schedules import Lengths
-from cifarzoo.experiment.subsets import TrainSplit, ValSplit
+from cifarzoo.experiment.splits import TrainSplit, ValSplit
 from cifarzoo.experiment.teacher import TeacherSetting, check_views
 from cifarzoo.experiment.train_parameters import TrainParameters
 from cifarzoo.strict_model import (

@@ -55,8 +55,3 @@ def compare(expected: np.ndarray, actual: np.ndarray, exact: bool) -> dict[str, 
 
 def _class(values: np.ndarray) -> np.ndarray:
     return values.reshape(len(values), -1).argmax(axis=1)
-
-
-def error_percent(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the share of images in percent whose largest logit is not the label's."""
-    return 100 * float((logits.argmax(axis=1) != labels).mean())

@@ -11,18 +11,20 @@ from typing import Any
 
 import keras
 
-from cifarzoo.data.classes import dataset_with
+from cifarzoo.data.classes import CLASS_NAMES
 from cifarzoo.errors import CifarzooError, ExportError, summarize
 from cifarzoo.evaluation.evaluate import predict
-from cifarzoo.evaluation.load_model import LoadedModel, load_model
-from cifarzoo.exporting.check import COMPARED_IMAGES, compare, error_percent, outputs
+from cifarzoo.evaluation.load_model import LoadedModel, load_model, of_model
+from cifarzoo.exporting.check import COMPARED_IMAGES, compare, outputs
 from cifarzoo.exporting.formats import STATE_DICT, Format, format_named
 from cifarzoo.exporting.images import TestImages, images_for
 from cifarzoo.exporting.metadata import facts_of
 from cifarzoo.exporting.other_backend import write_elsewhere
 from cifarzoo.keras_internals.model_graph import computes_in
 from cifarzoo.keras_internals.redirection import quiet
+from cifarzoo.metrics import classification_metrics
 from cifarzoo.pretrained.description import description_of
+from cifarzoo.training.build import check_is_functional
 
 # Called with the name of the next step and the fraction done, from 0 to 1.
 Progress = Callable[[str, float], None]
@@ -68,7 +70,8 @@ def export(
     Returns:
         `path`, `format`, `model`, `bytes` (of all files), `dataset` (of the images), `replaces` (the data set that it
         stands in for, or ""), what `check.compare` returns, `metadata` (what the file says about itself), and, for int8
-        on images with labels, `error` and `error_before` in percent on all test images.
+        and images of the data set that the network is for, `error` and `error_before` in percent on all test images.
+        Where only the number of outputs suggests that data set, `dataset` has to name it.
 
     Raises:
         ExportError: a package is missing, the format does not fit the model, the file computes something else, or it
@@ -85,6 +88,7 @@ def export(
     loaded = _loaded(model, weights, arguments)
     _check_model(loaded, chosen)
     images = images_for(loaded, dataset, data_dir)
+    _check_calibration(loaded, chosen, images)
     facts = facts_of(loaded, class_names) | ({"layout": layout} if layout else {})
     with _temporary_folder(target) as folder:
         written = folder / target.name
@@ -128,29 +132,33 @@ def _loaded(model: Any, weights: str | None, arguments: dict[str, Any] | None) -
         return load_model(os.fspath(model), weights, arguments)
     if weights or arguments:
         raise ExportError(f"{model.name}: weights and arguments go with the name of a model")
-    description = description_of(model)
-    trained_on = description and description.dataset
-    guess = dataset_with(model.output_shape[-1])
-    return LoadedModel(model, trained_on or guess, "", description=description, is_guess=not trained_on)
-
-
-def _name(loaded: LoadedModel) -> str:
-    return loaded.source or loaded.model.name
+    check_is_functional(model, model.name)
+    return of_model(model)
 
 
 def _check_model(loaded: LoadedModel, chosen: Format) -> None:
     """Raise ExportError unless the format can hold the model."""
     shape = loaded.model.input_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] != 3 or None in shape[1:]:
-        raise ExportError(f"{_name(loaded)}: takes {shape}; expected one input of images (None, height, width, 3)")
+        raise ExportError(f"{loaded.name}: takes {shape}; expected one input of images (None, height, width, 3)")
     for dtype in ("bfloat16", "float16"):
         if computes_in(loaded.model, dtype):
-            raise ExportError(f"{_name(loaded)}: computes in {dtype}; export the model in float32")
+            raise ExportError(f"{loaded.name}: computes in {dtype}; export the model in float32")
     description = description_of(loaded.model)
     if chosen.quantized and description is not None and description.statistics is None:
         raise ExportError(
-            f"{_name(loaded)}: takes normalized images, but int8 is calibrated on raw pixels; build the model with "
+            f"{loaded.name}: takes normalized images, but int8 is calibrated on raw pixels; build the model with "
             "include_preprocessing=True"
+        )
+
+
+def _check_calibration(loaded: LoadedModel, chosen: Format, images: TestImages) -> None:
+    """Raise ExportError if the embedded images would calibrate an int8 file without being asked for."""
+    if chosen.quantized and images.replaces:
+        download = f"--dataset {images.replaces} downloads it, " if images.replaces in CLASS_NAMES else ""
+        raise ExportError(
+            f"{loaded.name}: int8 takes its ranges from training images of {images.replaces}, which is not on this "
+            f"machine; {download}--dataset FOLDER takes other images, --dataset synthetic the embedded ones"
         )
 
 
@@ -180,16 +188,16 @@ def _only_warnings(name: str) -> Iterator[None]:
 
 
 def _write(chosen: Format, loaded: LoadedModel, path: Path, facts: dict[str, Any], calibration: Any) -> None:
-    try:
-        if chosen.backend not in (None, keras.backend.backend()):
-            write_elsewhere(chosen, loaded.model, path, facts, calibration)
-            return
-        with quiet(), _only_warnings("tensorflow"):
-            chosen.load().write(loaded.model, path, facts, calibration)
-    except CifarzooError as failure:
-        raise ExportError(f"{_name(loaded)}: cannot be written in this format ({failure})") from None
-    except Exception as failure:  # converters raise whatever an operation led to
-        raise ExportError(f"{_name(loaded)}: cannot be written in this format ({summarize(failure)})") from failure
+    with quiet(), _only_warnings("tensorflow"):
+        try:
+            if chosen.backend in (None, keras.backend.backend()):
+                chosen.load().write(loaded.model, path, facts, calibration)
+            else:
+                write_elsewhere(chosen, loaded.model, path, facts, calibration)
+        except CifarzooError as failure:
+            raise ExportError(f"{loaded.name}: cannot be written in this format ({failure})") from None
+        except Exception as failure:  # converters raise whatever an operation led to
+            raise ExportError(f"{loaded.name}: cannot be written in this format ({summarize(failure)})") from failure
 
 
 def _check(
@@ -198,21 +206,21 @@ def _check(
     measured = chosen.quantized and images.labels is not None
     tested = images.images if measured else images.images[:COMPARED_IMAGES]
     expected = predict(loaded.model, tested, progress=lambda done: progress("the model's outputs", 0.5 + 0.25 * done))
-    try:
-        with quiet():
+    with quiet():
+        try:
             run = runner(path)
             outputs(run, tested[:1])  # some runtimes prepare only now
-        actual = outputs(run, tested, lambda done: progress("the file's outputs", 0.75 + 0.25 * done))
-    except Exception as failure:  # runtimes have their own kinds of errors
-        raise ExportError(f"{_name(loaded)}: the file does not run ({summarize(failure)})") from failure
+            actual = outputs(run, tested, lambda done: progress("the file's outputs", 0.75 + 0.25 * done))
+        except Exception as failure:  # runtimes have their own kinds of errors
+            raise ExportError(f"{loaded.name}: the file does not run ({summarize(failure)})") from failure
     try:
         result = compare(expected, actual, exact=not chosen.quantized)
     except ExportError as failure:
-        raise ExportError(f"{_name(loaded)}: {failure}") from None
+        raise ExportError(f"{loaded.name}: {failure}") from None
     if measured and images.labels is not None and expected.ndim == 2:
         result |= {
-            "error": error_percent(actual, images.labels),
-            "error_before": error_percent(expected, images.labels),
+            "error": classification_metrics(actual, images.labels)["error"],
+            "error_before": classification_metrics(expected, images.labels)["error"],
         }
     return result
 
@@ -221,9 +229,14 @@ def _move(folder: Path, target: Path) -> None:
     """Give what is in a folder the target's name, in place of what was there."""
     try:
         for path in sorted(folder.iterdir(), key=lambda path: path.name == target.name):  # weights before the network
-            place = target.with_name(path.name)
-            if place.is_dir():
-                place.rename(folder / f"old-{place.name}")
-            path.replace(place)
+            final, old = target.with_name(path.name), None
+            if final.is_dir():
+                old = final.rename(folder / f"old-{final.name}")
+            try:
+                path.replace(final)
+            except OSError:
+                if old:
+                    old.rename(final)
+                raise
     except OSError as failure:
         raise ExportError(f"{target}: cannot be written ({failure.strerror or failure})") from None

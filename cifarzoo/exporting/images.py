@@ -7,7 +7,8 @@ import numpy as np
 from cifarzoo.data import Dataset, load
 from cifarzoo.data.archives import find, search_folders
 from cifarzoo.data.own_data import OwnData
-from cifarzoo.errors import CifarzooError
+from cifarzoo.errors import CifarzooError, DataError
+from cifarzoo.evaluation.evaluate import check_fits
 from cifarzoo.evaluation.load_model import LoadedModel
 from cifarzoo.evaluation.measured_data import data_of
 
@@ -21,7 +22,7 @@ class TestImages:
     Attributes:
         name: The data set they are from.
         images: Test images, uint8 [n, height, width, 3].
-        labels: Their labels [n]; None if the model was trained on another data set, so that they mean nothing.
+        labels: Their labels [n]; None if the model is for another data set, or nobody knows for which.
         calibration: Training images, uint8 [500, height, width, 3], every k-th of all.
         replaces: The data set for which the embedded images stand in; "" if they do not.
     """
@@ -40,18 +41,24 @@ def images_for(loaded: LoadedModel, choice: str | None = None, data_dir: str | N
     downloaded.
 
     Raises:
-        DataError: the chosen data set cannot be read.
+        DataError: the chosen data set cannot be read, has images of another size than the model takes, or should be
+            the one that the model is for and has other classes.
     """
     if choice is not None or data_dir is not None:
         dataset = load(data_of(loaded, choice), data_dir)
-        return _of(dataset, loaded, dataset.name == loaded.dataset)
+        has_its_labels = dataset.name == loaded.dataset or (
+            loaded.is_guess and dataset.classes == loaded.model.output_shape[-1]
+        )
+        return _of(dataset, loaded, has_its_labels)
     data = data_of(loaded, None)
     if isinstance(data, OwnData) or _is_here(data):
         try:
-            return _of(load(data), loaded, True)
+            dataset = load(data)
         except CifarzooError:
             if not isinstance(data, OwnData):
                 raise
+        else:
+            return _of(dataset, loaded, not loaded.is_guess)
     return _of(load("synthetic"), loaded, False, loaded.dataset)
 
 
@@ -63,7 +70,7 @@ def _is_here(name: str) -> bool:
     return any(find(archive, folder) for folder in search_folders(None))
 
 
-def _of(dataset: Dataset, loaded: LoadedModel, same: bool, replaces: str = "") -> TestImages:
+def _of(dataset: Dataset, loaded: LoadedModel, has_its_labels: bool, replaces: str = "") -> TestImages:
     train, test = dataset.train.images, dataset.test
     step = max(1, len(train) // CALIBRATION_IMAGES)
     calibration = train[::step][:CALIBRATION_IMAGES]
@@ -71,8 +78,14 @@ def _of(dataset: Dataset, loaded: LoadedModel, same: bool, replaces: str = "") -
     images = test.images
     if replaces and height and width and images.shape[1:3] != (height, width):
         calibration, images = (_resized(some, height, width) for some in (calibration, images))
-    labels = test.labels if same else None
-    return TestImages(dataset.name, images, labels, calibration, replaces)
+    if has_its_labels:
+        check_fits(loaded, dataset)
+    elif images.shape[1] != (height or images.shape[1]) or images.shape[2] != (width or images.shape[2]):
+        raise DataError(
+            f"{loaded.name}: takes images of {height} x {width} pixels, those of {dataset.name} have "
+            f"{images.shape[1]} x {images.shape[2]}"
+        )
+    return TestImages(dataset.name, images, test.labels if has_its_labels else None, calibration, replaces)
 
 
 def _resized(images: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -44,10 +44,10 @@ def write_elsewhere(
         (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
         if calibration is not None:
             np.save(folder / CALIBRATION, calibration)
-        # The same modules as here, from whatever folders this process found them in.
+        # The same modules as here, from whatever folders this process found them in, and from no other (-P).
         paths = os.pathsep.join(entry or os.curdir for entry in sys.path)
         environment = os.environ | {"KERAS_BACKEND": str(chosen.backend), "PYTHONPATH": paths}
-        command = [sys.executable, "-m", __name__, chosen.name, str(folder), str(path)]
+        command = [sys.executable, "-P", "-m", __name__, chosen.name, str(folder), str(path)]
         done = subprocess.run(
             command, check=False, env=environment, capture_output=True, encoding="utf-8", errors="replace"
         )

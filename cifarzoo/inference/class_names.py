@@ -16,7 +16,7 @@ def class_names_of(loaded: LoadedModel) -> tuple[tuple[str, ...], str]:
         return tuple(described), ""
     names = CLASS_NAMES.get(loaded.dataset, ((), None))[0]
     if len(names) != outputs:
-        return tuple(map(str, range(outputs))), f"{loaded.source}: does not say what its classes are; they are numbered"
+        return tuple(map(str, range(outputs))), f"{loaded.name}: does not say what its classes are; they are numbered"
     if loaded.is_guess:
-        return names, f"{loaded.source}: does not say what its classes are; those of {loaded.dataset} are assumed"
+        return names, f"{loaded.name}: does not say what its classes are; those of {loaded.dataset} are assumed"
     return names, ""

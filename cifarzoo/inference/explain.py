@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from cifarzoo.errors import ModelError
+from cifarzoo.errors import DataError, ModelError
 from cifarzoo.keras_internals.model_graph import input_tensors, output_tensors, part_between
 
 SMALLEST_MAP = 4  # pixels; networks that halve images further end in maps of one or two, which show nothing
@@ -38,9 +38,12 @@ def grad_cam(
         float32 [n, rows, columns], in units of the logit; rows and columns are those of the feature map.
 
     Raises:
-        ModelError: the model has no such layer, or no feature map.
+        ModelError: the model has no such layer, or no feature map. DataError: there is not one class per image, or the
+            model has no such output.
     """
     body, head = _cut(model, layer)
+    if classes is not None:
+        classes = _checked(classes, len(images), head.output_shape[-1])
     gradient = _gradient(head)
     maps = []
     for first in range(0, len(images), batch_size):
@@ -55,6 +58,15 @@ def grad_cam(
         weights = slopes.mean(axis=(1, 2), keepdims=True)
         maps.append(np.maximum((weights * activations).sum(axis=-1), 0))
     return np.concatenate(maps)
+
+
+def _checked(classes: np.ndarray, images: int, outputs: int) -> np.ndarray:
+    classes = np.asarray(classes)
+    if classes.shape != (images,) or classes.dtype.kind not in "iu":
+        raise DataError(f"classes: expected {images} integers, got {classes.dtype} of shape {classes.shape}")
+    if (wrong := classes[(classes < 0) | (classes >= outputs)]).size:
+        raise DataError(f"classes: the model has {outputs} outputs, got class {wrong[0]}")
+    return classes
 
 
 def _cut(model: keras.Model, layer: str | None) -> tuple[keras.Model, keras.Model]:

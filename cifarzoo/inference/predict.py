@@ -131,7 +131,7 @@ def predict_pictures(
     names, note = class_names_of(network)
     if class_names is not None:
         if len(class_names) != len(names):
-            raise ModelError(f"{network.source}: has {len(names)} outputs, got {len(class_names)} names of classes")
+            raise ModelError(f"{network.name}: has {len(names)} outputs, got {len(class_names)} names of classes")
         names, note = tuple(class_names), ""
     if note:
         logger.warning("%s", note)
@@ -163,9 +163,9 @@ def input_size(network: LoadedModel) -> int:
     """
     shape, outputs = network.model.input_shape, network.model.output_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2]:
-        raise ModelError(f"{network.source}: takes {shape}; expected square pictures with three channels")
+        raise ModelError(f"{network.name}: takes {shape}; expected square pictures with three channels")
     if not isinstance(outputs, tuple) or len(outputs) != 2:
-        raise ModelError(f"{network.source}: returns {outputs}; expected one number per class")
+        raise ModelError(f"{network.name}: returns {outputs}; expected one number per class")
     return shape[1] or 32
 
 
@@ -175,7 +175,7 @@ def _pixel_problem(network: LoadedModel, pixels: np.ndarray) -> str:
     if description and description.factory and description.statistics is None:
         if pixels.max() > 20:  # normalized pixels are rarely above three
             return (
-                f"{network.source}: takes normalized pixels (include_preprocessing=False), got pixels from "
+                f"{network.name}: takes normalized pixels (include_preprocessing=False), got pixels from "
                 f"{pixels.min():.3g} to {pixels.max():.3g}; its predictions mean nothing"
             )
         return ""
@@ -189,7 +189,7 @@ def probabilities_of(network: LoadedModel, outputs: np.ndarray) -> np.ndarray:
         DataError: they are not finite.
     """
     if not np.isfinite(outputs).all():
-        raise DataError(f"{network.source}: its outputs are not finite: the weights hold NaN, infinity or huge values")
+        raise DataError(f"{network.name}: its outputs are not finite: the weights hold NaN, infinity or huge values")
     if are_probabilities(outputs):
         return outputs
     return np.exp(log_softmax(outputs)).astype(np.float32)

@@ -158,7 +158,7 @@ class Predictions(Sequence[Prediction]):
             )
             for caption, item, part in zip(_captions([item.image for item in items]), items, heat, strict=True)
         ]
-        title = f"{self.network.source}{', Grad-CAM of the first class' if explain else ''}"
+        title = f"{self.network.name}{', Grad-CAM of the first class' if explain else ''}"
         sheet = draw_sheet(tiles, title, columns, dark)
         if path is not None:
             save_sheet(sheet, Path(path))

@@ -8,6 +8,8 @@ import sys
 import tempfile
 import threading
 
+from cifarzoo.errors import CifarzooError
+
 # Log lines of absl and TensorFlow below "fatal", and messages of theirs that do not have their format.
 CHATTER = re.compile(
     rb"[IWE]\d{4} \d\d:\d\d:[\d.]+ +\d+ \S+:\d+\] |\d{4}-\d\d-\d\d \d\d:\d\d:[\d.]+: [IWE] \S+:\d+\] "
@@ -20,7 +22,9 @@ _depth = 0
 
 @contextlib.contextmanager
 def quiet():
-    """Redirect file descriptor 2 in the context, then write everything except chatter; after an exception, everything.
+    """Redirect file descriptor 2 in the context, then write everything except chatter.
+
+    After an exception that is not cifarzoo's own one line, write everything.
 
     Threads share the descriptor, so the output of other threads is delayed, not lost. If the process crashes, Python's
     fault handler prints the traceback, and what was redirected is lost; `CIFARZOO_DEBUG=1` redirects nothing.
@@ -33,6 +37,9 @@ def quiet():
     try:
         yield
         failed = False
+    except CifarzooError:
+        failed = False
+        raise
     finally:
         with _lock:
             _depth -= 1

@@ -17,6 +17,7 @@ from cifarzoo.data.info import CIFAR_INPUTS, DatasetInfo, Inputs
 from cifarzoo.errors import ExperimentError, ModelError, summarize
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.keras_internals.layer_names import names_from_the_start
 from cifarzoo.keras_internals.model_building import fast_model_building
 from cifarzoo.keras_internals.precision import arithmetic
 from cifarzoo.models import registry
@@ -97,7 +98,7 @@ def build_model(experiment: Experiment, classes: int, seed: int, inputs: Inputs 
         ModelError: no such model or module. WeightsError: `init_weights` is missing or does not fit.
     """
     keras.utils.set_random_seed(seed)
-    with arithmetic(experiment.precision), no_exit(experiment.model):
+    with arithmetic(experiment.precision), no_exit(experiment.model), names_from_the_start():
         factory = model_factory(experiment)
         of_images = _image_arguments(experiment, factory, inputs)
         model = factory(**{"classes": classes} | of_images | experiment.model_parameters)

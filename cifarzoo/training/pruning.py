@@ -4,18 +4,18 @@ Zhu, Gupta: To prune, or not to prune: exploring the efficacy of pruning for mod
 https://arxiv.org/abs/1710.01878.
 """
 
-import zlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.pruning import PruningSteps
-from cifarzoo.training.optimizers.kernels import is_matrix, named_layers
+from cifarzoo.training.kernels import is_matrix, named_layers
 from cifarzoo.training.state import State
 
 
@@ -46,12 +46,21 @@ class Pruning:
         """Return the pruning of a model's trainable kernels, those of convolutions and dense layers.
 
         Raises:
-            ExperimentError: `exclude` names no layer.
+            ExperimentError: `exclude` names no layer, or no weight is left to prune.
         """
         variables = model.trainable_variables
-        excluded = named_layers(variables, self.exclude, model, "train_parameters.pruning.exclude")
+        excluded = named_layers(variables, self.exclude, "train_parameters.pruning.exclude")
         kernels = [n for n, variable in enumerate(variables) if is_matrix(variable) and n not in excluded]
+        if not any(self.zeros(math.prod(variables[n].shape))[-1] for n in kernels):
+            raise ExperimentError(
+                "train_parameters.pruning: prunes nothing: every kernel is excluded, frozen or too small for "
+                f"a sparsity of {self.sparsity:g}"
+            )
         return BoundPruning(self, model, kernels)
+
+    def zeros(self, size: int) -> np.ndarray:
+        """Return the number of zeros among `size` weights after each change, int32 [changes]."""
+        return np.floor(self.shares() * size + 1e-9).astype(np.int32)
 
 
 class BoundPruning:
@@ -72,9 +81,8 @@ class BoundPruning:
         positions = {id(variable): n for n, variable in enumerate(model.weights)}
         self._weights = [positions[id(variable)] for variable in variables]
         self.masks = [np.ones(variable.shape, bool) for variable in variables]
-        sizes = np.array([mask.size for mask in self.masks], np.float64)
         # A table, so that both engines and all precisions prune the same number of weights.
-        self._zeros = np.floor(pruning.shares()[:, None] * sizes + 1e-9).astype(np.int32)
+        self._zeros = np.stack([pruning.zeros(mask.size) for mask in self.masks], axis=1)
 
     def masked(self, values: Sequence[Any], masks: Sequence[Any]) -> list[Any]:
         """Return tensors of the trainable variables with zeros where weights are pruned."""
@@ -107,26 +115,10 @@ class BoundPruning:
 def _mask(weight, mask, zeros):
     """Return a mask with this number of zeros, at the smallest weights; what was pruned before stays pruned."""
     magnitudes = ops.where(mask, ops.abs(weight), ops.full_like(weight, -1))
-    ordered = ops.sort(ops.reshape(magnitudes, (-1,)))
-    threshold = ops.take(ordered, ops.maximum(zeros - 1, 0))
-    return ops.logical_and(mask, ops.logical_or(magnitudes > threshold, ops.equal(zeros, 0)))
+    order = ops.argsort(ops.reshape(magnitudes, (-1,)))  # of equal weights, the first ones are pruned
+    ranks = ops.argsort(order)
+    return ops.logical_and(mask, ops.reshape(ranks, ops.shape(weight)) >= zeros)
 
 
 def _masked(weight, mask):
     return ops.where(mask, weight, ops.zeros_like(weight))
-
-
-def measure_sparsity(model: keras.Model, path: Path) -> dict[str, float | int]:
-    """Measure a pruned model and its weight file.
-
-    Returns:
-        `sparsity`, the share of zeros among all weights in percent; `bytes` of the file, and `compressed_bytes` of it
-        compressed by zlib.
-    """
-    zeros = sum(int(np.count_nonzero(value == 0)) for value in model.get_weights())
-    content = path.read_bytes()
-    return {
-        "sparsity": round(100 * zeros / model.count_params(), 3),
-        "bytes": len(content),
-        "compressed_bytes": len(zlib.compress(content, 9)),
-    }

@@ -1,5 +1,6 @@
 """The files of one run: checkpoints, weights kept along the way, the final weights and the results."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,6 @@ from cifarzoo.runs import checkpoint
 from cifarzoo.runs.provenance import joined, provenance
 from cifarzoo.runs.results import Results
 from cifarzoo.training.meters import Meters
-from cifarzoo.training.pruning import measure_sparsity
 from cifarzoo.training.run_callbacks import RunCallbacks
 from cifarzoo.training.run_state import RunState
 from cifarzoo.training.sources import Sources
@@ -130,6 +130,22 @@ class RunFiles:
         with self._callbacks.without_optimizer(), self._run.engine.averaged_weights() as model:
             job = self._run.job
             save_weights(model, path, describe(job.experiment, model, job.arrays.class_names))
+
+
+def measure_sparsity(model: keras.Model, path: Path) -> dict[str, float | int]:
+    """Measure a pruned model and its weight file.
+
+    Returns:
+        `sparsity`, the share of zeros among all weights in percent; `bytes` of the file, and `compressed_bytes` of it
+        compressed by zlib.
+    """
+    zeros = sum(int(np.count_nonzero(value == 0)) for value in model.get_weights())
+    content = path.read_bytes()
+    return {
+        "sparsity": round(100 * zeros / model.count_params(), 3),
+        "bytes": len(content),
+        "compressed_bytes": len(zlib.compress(content, 9)),
+    }
 
 
 def measured(split: str, metrics: dict[str, float]) -> dict[str, Any]:

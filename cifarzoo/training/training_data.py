@@ -78,10 +78,16 @@ def _changed(dataset: Dataset, changes: _Changes) -> Dataset:
 
 
 def _sizes(experiment: Experiment, info: DatasetInfo) -> DatasetInfo:
-    sizes = dict(info.images)
+    sizes, bases, positions = dict(info.images), dict[str, str](), dict[str, np.ndarray]()
     for key, name in subsets(experiment):
         subset = parse(name)
-        sizes[name] = subset.size(sizes[subset.base], info.classes, _reader(experiment, key))
+        labels = np.arange(sizes[subset.base]) % info.classes  # the real ones may give other images, of like number
+        positions[key], bases[key] = subset.choose(labels, _reader(experiment, key)), subset.base
+        sizes[name] = len(positions[key])
+    base = bases.get("val_split", "")
+    if base and (bases.get("train_split") == base or experiment.train_split in (base, "train")):
+        train = positions.get("train_split", np.arange(sizes[base]))
+        _check_disjoint(experiment, train, positions["val_split"])
     if experiment.drop is not None:
         dropped = len(set(dropped_positions(experiment).tolist()))
         for split in sizes.keys() - {"test", "validation"}:
@@ -134,12 +140,17 @@ def _with_subsets(experiment: Experiment, dataset: Dataset) -> Dataset:
             np.arange(len(dataset.train)) if name == "train" else dataset.positions(name)
             for name in (experiment.train_split, experiment.val_split)
         )
-        if common := len(np.intersect1d(train, held_out)):
-            raise DataError(
-                f"val_split: {common:,} of the {len(held_out):,} images of {experiment.val_split} are among those to "
-                f"train on, {experiment.train_split}"
-            )
+        _check_disjoint(experiment, train, held_out)
     return dataset
+
+
+def _check_disjoint(experiment: Experiment, train: np.ndarray, held_out: np.ndarray) -> None:
+    """Raise DataError if positions of images that measure the run are among those to train on."""
+    if common := len(np.intersect1d(train, held_out)):
+        raise DataError(
+            f"val_split: {common:,} of the {len(held_out):,} images of {experiment.val_split} are among those to "
+            f"train on, {experiment.train_split}"
+        )
 
 
 def data_files(experiment: Experiment) -> dict[str, Path]:

@@ -17,7 +17,7 @@ import keras
 from keras import ops
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.training.optimizers.kernels import classifier_kernels, is_matrix, named_layers
+from cifarzoo.training.kernels import classifier_kernels, is_matrix, named_layers
 from cifarzoo.training.optimizers.norms import clipped
 from cifarzoo.training.optimizers.rule import Bound, Rule, constrained, zeros
 
@@ -38,8 +38,7 @@ class Muon:
         ns_steps: Iterations of the orthogonalization.
         weight_decay: `learning_rate * weight_decay * weight` is subtracted in addition to the step.
         scale: See above.
-        exclude: Names of layers, or patterns such as "gate*", whose kernels belong to the rest; for names that Keras
-            made up, see `numbered_names`.
+        exclude: Names of layers, or patterns such as "gate*", whose kernels belong to the rest.
         clip_norm: If positive, gradients are scaled down to this global norm first, those of the rest included.
     """
 
@@ -91,7 +90,7 @@ class Muon:
         Raises:
             ExperimentError: there is none, or `exclude` names no layer.
         """
-        excluded = named_layers(variables, self.exclude, model, "train_parameters.optimizer.exclude")
+        excluded = named_layers(variables, self.exclude, "train_parameters.optimizer.exclude")
         matrices = [n for n, variable in enumerate(variables) if is_matrix(variable)]
         classifier = {id(v) for v in (classifier_kernels(model) if model else [variables[n] for n in matrices[-1:]])}
         chosen = [n for n in matrices if n not in excluded and id(variables[n]) not in classifier]

@@ -2,14 +2,13 @@
 
 import fnmatch
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.keras_internals.model_graph import all_layers, source_of, supported_sources
+from cifarzoo.keras_internals.model_graph import source_of, supported_sources
 
 
 def is_matrix(variable: Any) -> bool:
@@ -47,48 +46,23 @@ def _last_kernels(operation: Any) -> list[keras.Variable]:
     return [variable for variable in getattr(operation, "weights", ()) if is_matrix(variable)][-1:]
 
 
-def numbered_names(model: keras.Model) -> dict[str, str]:
-    """Return for each name that Keras made up, such as "conv2d_7", the one with the number within this model.
-
-    Keras numbers unnamed layers through within a process, so that a model that is built twice has two sets of names.
-    These are the ones that it has if nothing is built before it.
-    """
-    numbers: dict[str, dict[int, str]] = {}
-    for layer in all_layers(model):
-        stem, number = re.fullmatch(r"(.*?)(?:_(\d+))?", layer.name, re.DOTALL).groups()  # type: ignore[union-attr]
-        if stem.replace("_", "") == type(layer).__name__.replace("_", "").lower():
-            numbers.setdefault(stem, {})[int(number or 0)] = layer.name
-    return {
-        names[number]: f"{stem}_{position}" if position else stem
-        for stem, names in numbers.items()
-        for position, number in enumerate(sorted(names))
-    }
-
-
-def named_layers(
-    variables: Sequence[keras.Variable], patterns: Sequence[str], model: keras.Model | None, key: str
-) -> set[int]:
+def named_layers(variables: Sequence[keras.Variable], patterns: Sequence[str], key: str) -> set[int]:
     """Return the positions of the variables whose layers have one of these names.
 
     Args:
         variables: The variables.
-        patterns: Names of layers, or patterns such as "gate*"; for names that Keras made up, see `numbered_names`.
-        model: Their model.
+        patterns: Names of layers, or patterns such as "gate*".
         key: The key of the document, for the message.
 
     Raises:
         ExperimentError: no layer has one of the names.
     """
-    numbered = numbered_names(model) if model else {}
-    layers = [[numbered.get(name, name) for name in variable.path.split("/")[:-1]] for variable in variables]
+    layers = [variable.path.split("/")[:-1] for variable in variables]
     named: set[int] = set()
     for pattern in patterns:
         matching = {n for n, names in enumerate(layers) if any(fnmatch.fnmatchcase(name, pattern) for name in names)}
         if not matching:
-            unnamed = ", ".join(sorted({name for names in layers for name in names} & set(numbered.values())))
-            raise ExperimentError(
-                f"{key}: no layer has the name {pattern!r:.80}"
-                + (f"; layers without names of their own are {unnamed:.400}" if unnamed else "")
-            )
+            known = ", ".join(sorted({name for names in layers for name in names}))
+            raise ExperimentError(f"{key}: no layer has the name {pattern!r:.80}; there are {known:.400}")
         named |= matching
     return named
