@@ -11,16 +11,13 @@ def install_command(extra: str) -> str:
 
     Args:
         extra: One of `[project.optional-dependencies]` in pyproject.toml.
-
-    Raises:
-        KeyError: cifarzoo is installed, and has no such extra.
     """
     try:
         requirements = importlib.metadata.requires("cifarzoo") or []
-    except importlib.metadata.PackageNotFoundError:  # a checkout that is imported without being installed
-        return f"pip install '.[{extra}]' in the clone of cifarzoo"
+    except importlib.metadata.PackageNotFoundError:
+        requirements = []
     packages = [one[1] for text in requirements if (one := re.fullmatch(rf'(.+?); extra == "{extra}"', text))]
-    if not packages:
-        raise KeyError(extra)
+    if not packages:  # a checkout that is imported without being installed, or was so before it had this extra
+        return f"pip install '.[{extra}]' in the clone of cifarzoo"
     # Double quotes work in every shell, that of Windows too.
     return "pip install " + " ".join(f'"{package}"' if set(package) & set("<>[") else package for package in packages)

@@ -15,7 +15,10 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["p
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
-def test_a_command_names_the_packages_of_the_extra(extra):
+def test_a_command_names_the_packages_of_the_extra(extra, monkeypatch):
+    # As the metadata of an installation has them, which may be older than this checkout.
+    listed = [f'{Requirement(text)}; extra == "{name}"' for name, texts in EXTRAS.items() for text in texts]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["keras>=3.15", *listed])
     command = shlex.split(install_command(extra))
     assert command[:2] == ["pip", "install"]
     assert {str(Requirement(text)) for text in command[2:]} == {str(Requirement(text)) for text in EXTRAS[extra]}
@@ -27,6 +30,12 @@ def test_a_checkout_that_is_not_installed_is_the_place_to_install_from(monkeypat
 
     monkeypatch.setattr(importlib.metadata, "requires", nowhere)
     assert install_command("hub") == "pip install '.[hub]' in the clone of cifarzoo"
+
+
+def test_messages_ask_for_extras_that_exist():
+    modules = (ROOT / "cifarzoo").rglob("*.py")
+    asked = {name for path in modules for name in re.findall(r"install_command\([\"'](\w+)", path.read_text("utf-8"))}
+    assert asked and asked <= set(EXTRAS)
 
 
 def test_no_text_names_a_package_of_an_index():

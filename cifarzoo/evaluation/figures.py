@@ -43,6 +43,7 @@ __all__ = [
 
 TITLES = {"loss": "Loss", "error": "Error", "learning_rate": "Learning rate"}
 UNITS = {"loss": "cross-entropy (nats)", "error": "error (%)", "learning_rate": "learning rate"}
+LETTER = 0.09  # width in inches of a letter of a legend
 DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "cifar100_coarse": "CIFAR-100's superclasses"}
 
 
@@ -67,7 +68,7 @@ def learning_curves(
     columns = with_values or columns[:1]
     several = len(logs) > 1
     # Long names would hide the curves, so that the legend of several lies below the panels.
-    figure = new_figure(3.9 * len(columns), 3.3 + 0.25 * len(logs) * several)
+    figure = new_figure(3.9 * len(columns), 3.3)
     legend: dict[str, Any] = {}
     for axes, column in zip(np.ravel(figure.subplots(1, len(columns))), columns, strict=True):
         cycle = color_cycle()
@@ -100,11 +101,12 @@ def learning_curves(
         if drawn and not several and column != "learning_rate":
             axes.legend()
     if several and legend:
-        if len(columns) > 1:  # the learning rates have the colors of training
-            legend = {
-                label: line for label, line in legend.items() if label.startswith(("training", "validation"))
-            } or legend
-        figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=2)
+        curves = {label: line for label, line in legend.items() if label.startswith(("training", "validation"))}
+        legend = curves or legend  # the learning rates have the colors of training
+        longest = max(map(len, legend))
+        side_by_side = 2 if 2 * (longest + 8) * LETTER < 3.9 * len(columns) else 1
+        figure.set_figheight(3.3 + 0.22 * -(-len(legend) // side_by_side))
+        figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=side_by_side)
     return figure
 
 
