@@ -145,7 +145,9 @@ def test_a_shard_survives_its_file_and_damage_is_one_line(tmp_path):
     for first in range(4):
         files.measure(lambda first: (loss + first, correct), first)
     assert files.missing() == [] and not list(files.folder.glob("*.part*"))
+    (files.folder / "shard0001.part-12345678.npz").write_bytes(b"left by a killed process")
     table = files.read()
+    assert len(list(files.folder.iterdir())) == 4
     np.testing.assert_array_equal(table.correct, np.stack([correct] * 4))
     np.testing.assert_allclose(table.losses[2], loss + 2, rtol=1e-3)
     np.testing.assert_allclose(table.loss[3], (loss + 3).mean(1))

@@ -59,8 +59,7 @@ def search(
 
     wanted = [name for name in OBJECTIVES if not objective or name in objective]
     try:
-        with progress_bar() as show:
-            paths = carry_out(plan, wanted, show)
+        paths = carry_out(plan, wanted, progress_bar)
     except Interrupted as end:
         typer.echo(str(end), err=True)
         raise typer.Exit(STOPPED) from None

@@ -70,6 +70,7 @@ class SearchPlan(Strict):
         operations: The operations to choose from.
         levels: Levels from 0 to 1 in the table.
         seed: Of splits, networks and the random numbers of images.
+        precision: That the table is measured in.
         selection: How lists are selected.
     """
 
@@ -82,6 +83,7 @@ class SearchPlan(Strict):
     operations: list[Literal[OPERATIONS]] = Field(list(OPERATIONS), min_length=1)  # type: ignore[valid-type]
     levels: Annotated[WholeNumber, Field(ge=2, le=101)] = 11
     seed: Annotated[WholeNumber, Field(ge=0, lt=10**6)] = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
     selection: Selection = Selection()
 
     _source: str = PrivateAttr("search")

@@ -7,12 +7,14 @@ shard that was being measured.
 import functools
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from cifarzoo.data import Dataset, load
 from cifarzoo.errors import DataError, TrainingError
 from cifarzoo.models.macs import macs
+from cifarzoo.notebook import say
 from cifarzoo.search.folder import SearchFolder
 from cifarzoo.search.held_out import HeldOut, held_out
 from cifarzoo.search.objectives import expected, select, unchanged
@@ -26,10 +28,15 @@ from cifarzoo.training.run_model import model_of_run
 from cifarzoo.training.runner import run_all
 from cifarzoo.training.stopping import Interrupted, StopRequest
 
+# Called with the name of a step and the fraction of it that is done.
 Progress = Callable[[str, float], None]
 CIFAR_SIZE = 32
 # A training step computes the outputs, the gradients of activations and those of weights.
 PASSES_OF_TRAINING = 3
+
+
+def silent(step: str, done: float) -> None:
+    """Show no progress."""
 
 
 class Search:
@@ -37,14 +44,13 @@ class Search:
 
     Args:
         plan: The plan.
-        progress: Called with the name of a step and the fraction of it that is done.
 
     Raises:
-        CifarzooError: the folder belongs to another plan, or the data set cannot be loaded.
+        CifarzooError: the folder belongs to another plan, or cannot be written.
     """
 
-    def __init__(self, plan: SearchPlan, progress: Progress = lambda step, done: None):
-        self.plan, self._progress = plan, progress
+    def __init__(self, plan: SearchPlan):
+        self.plan = plan
         self.folder = SearchFolder(plan.folder)
         self.folder.adopt(plan)
         self._held_out: dict[int, HeldOut] = {}
@@ -77,8 +83,11 @@ class Search:
             if outcome.error:
                 raise TrainingError(f"{outcome.experiment.name}: {outcome.error}")
 
-    def measure(self) -> None:
+    def measure(self, progress: Progress = silent) -> None:
         """Measure the shards of the tables that have no file.
+
+        Args:
+            progress: Called with the name of a step and the fraction of it that is done.
 
         Raises:
             Interrupted: stopped; every shard so far is saved. DataError: a network is missing, or a shard is damaged.
@@ -88,9 +97,9 @@ class Search:
             for fold in self._folds():
                 files, images = self._files(fold)
                 missing = files.missing()
-                scorer = None
+                scorer, started = None, time.perf_counter()
                 for number, first in enumerate(missing):
-                    self._progress(f"fold {fold} of {self.plan.folds}: measure sub-policies", number / len(missing))
+                    progress(f"fold {fold} of {self.plan.folds}: measure sub-policies", number / len(missing))
                     scorer = scorer or Scorer(self._model(fold), self.space, images)
                     try:
                         files.measure(scorer.scores, first)
@@ -98,6 +107,8 @@ class Search:
                         raise TrainingError(f"{self.folder.network(self.plan.experiment(fold))}: {failure}") from None
                     if stop.signal:
                         raise Interrupted(f"{files.folder}: stopped and saved; the same command resumes it")
+                if missing:
+                    say(f"{files.folder}: measured in {(time.perf_counter() - started) / 60:.1f} min")
 
     def tables(self) -> list[Table]:
         """Return the table of every fold.
@@ -107,11 +118,12 @@ class Search:
         """
         return [self._files(fold)[0].read() for fold in self._folds()]
 
-    def select(self, objectives: Sequence[Objective] = OBJECTIVES) -> dict[str, Path]:
+    def select(self, objectives: Sequence[Objective] = OBJECTIVES, progress: Progress = silent) -> dict[str, Path]:
         """Write the lists that have no file.
 
         Args:
             objectives: Which lists.
+            progress: Called with the name of a step and the fraction of it that is done.
 
         Returns:
             Their files.
@@ -129,14 +141,15 @@ class Search:
                 continue
             if objective != "uniform":
                 tables = tables or self.tables()
-            self._progress(f"select {objective}", 0)
+            step = f"select {objective}"
+            progress(step, 0)
             started = time.perf_counter()
             policies = select(
                 objective,
                 self.space,
                 tables,
                 self.plan.selection,
-                lambda done, objective=objective: self._progress(f"select {objective}", done),  # type: ignore[misc]
+                functools.partial(progress, step),
             )
             seconds = time.perf_counter() - started
             header = origin | {"sub_policies": len(policies), "cost": self._cost(objective, tables, seconds)}
@@ -162,12 +175,13 @@ class Search:
         if fold not in self._held_out:
             self._held_out[fold] = held_out(self.plan, fold, self.dataset)
         images = self._held_out[fold]
-        identity = identity_of(str(weights), images.digest, self.space)
+        identity = identity_of(str(weights), images.digest, self.space, self.plan.precision)
         return TableFiles(self.folder.table(fold), identity, len(self.space), len(images)), images
 
     def _model(self, fold):
         experiment = self.plan.experiment(fold)
-        return model_of_run(experiment, self.folder.network(experiment).final_weights(), precision="float32")
+        weights = self.folder.network(experiment).final_weights()
+        return model_of_run(experiment, weights, precision=self.plan.precision)
 
     def _origin(self, objective: Objective) -> dict[str, Any]:
         """Return what decides a list, as the first part of its header."""
@@ -203,14 +217,16 @@ class Search:
 
 
 def search(
-    plan: SearchPlan, objectives: Sequence[Objective] = OBJECTIVES, progress: Progress = lambda step, done: None
+    plan: SearchPlan,
+    objectives: Sequence[Objective] = OBJECTIVES,
+    progress_bar: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(silent),
 ) -> dict[str, Path]:
     """Carry out a search, or what is left of it.
 
     Args:
         plan: The plan.
         objectives: Which lists to select; `uniform` alone needs no network.
-        progress: Called with the name of a step and the fraction of it that is done.
+        progress_bar: Shows the progress of what follows training, which has a display of its own.
 
     Returns:
         The files of the lists.
@@ -219,11 +235,14 @@ def search(
         CifarzooError: a stage cannot be carried out; the message says which file is at fault.
         Interrupted: stopped and saved.
     """
-    process = Search(plan, progress)
-    if set(objectives) - {"uniform"}:
+    process = Search(plan)
+    needs_tables = bool(set(objectives) - {"uniform"})
+    if needs_tables:
         process.train()
-        process.measure()
-    return process.select(objectives)
+    with progress_bar() as progress:
+        if needs_tables:
+            process.measure(progress)
+        return process.select(objectives, progress)
 
 
 def _check_origin(path, origin):

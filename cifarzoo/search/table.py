@@ -64,15 +64,23 @@ class Table:
     seconds: float
 
 
-def identity_of(weights: str, images: str, space: Space) -> str:
+def identity_of(weights: str, images: str, space: Space, precision: str) -> str:
     """Return the hash of everything that a fold's table depends on.
 
     Args:
         weights: SHA-256 of the network's file.
         images: `HeldOut.digest`.
         space: The transformations.
+        precision: That of the network's arithmetic.
     """
-    document = {"version": VERSION, "weights": weights, "images": images, "cells": space.cells, "width": space.width}
+    document = {
+        "version": VERSION,
+        "weights": weights,
+        "images": images,
+        "cells": space.cells,
+        "width": space.width,
+        "precision": precision,
+    }
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
@@ -188,6 +196,7 @@ class TableFiles:
         def stack(name: str) -> np.ndarray:
             return np.stack([getattr(shard, name) for shard in shards])
 
+        atomic.remove_temporary(self.folder, "npz")  # of killed processes
         seconds = sum(shard.seconds for shard in shards)
         return Table(stack("mean_loss"), stack("accuracy"), stack("loss"), stack("correct"), seconds)
 
