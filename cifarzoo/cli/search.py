@@ -1,0 +1,78 @@
+"""The command that searches for augmentation policies."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cifarzoo.cli.options import Debug, find_modules
+from cifarzoo.cli.output import Column, Format, print_rows
+from cifarzoo.cli.progress import progress_bar
+from cifarzoo.errors import ExperimentError
+
+commands = typer.Typer()
+DEFAULT_FILE = Path("search.yaml")
+
+LIST_COLUMNS = [
+    Column("objective"),
+    Column("sub_policies", "sub-policies", ",", numeric=True),
+    Column("accuracy", "expected accuracy %", ".2f"),
+    Column("p_operations", "p: operations", ".2g"),
+    Column("p_probabilities", "probabilities", ".2g", rank=1),
+    Column("p_levels", "levels", ".2g", rank=1),
+    Column("file"),
+]
+
+
+@commands.command()
+def search(
+    file: Annotated[
+        Path, typer.Argument(help="The plan: networks, folds, images and selection, in YAML.")
+    ] = DEFAULT_FILE,
+    objective: Annotated[
+        list[str], typer.Option(help="official, mean, band or uniform. Repeatable. Default: all.")
+    ] = [],  # noqa: B006
+    set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the plan. Repeatable.")] = [],  # noqa: B006
+    form: Format = "",
+    debug: Debug = False,
+) -> None:
+    """Search for augmentation policies: train networks on folds, measure all policies, select lists.
+
+    The same command resumes a search that was stopped or killed. The exit status is 75 if it was stopped and saved.
+    """
+    from cifarzoo.search.plan import OBJECTIVES, read_plan
+    from cifarzoo.training import runner
+
+    if unknown := [name for name in objective if name not in OBJECTIVES]:
+        raise ExperimentError(f"--objective {unknown[0]}: expected {', '.join(OBJECTIVES)}")
+    if file == DEFAULT_FILE and not file.exists():
+        raise ExperimentError(f"{file}: no such file; name another (docs/search.md describes the format)")
+    plan = read_plan(file, set_)
+    experiments = plan.experiments()
+    if any(experiment.modules for experiment in experiments):
+        find_modules(file.resolve().parent)
+    runner.set_backend(experiments)
+    from cifarzoo.search.policy_list import read_header
+    from cifarzoo.search.stages import search as carry_out
+    from cifarzoo.training.outcomes import STOPPED
+    from cifarzoo.training.stopping import Interrupted
+
+    wanted = [name for name in OBJECTIVES if not objective or name in objective]
+    try:
+        paths = carry_out(plan, wanted, progress_bar)
+    except Interrupted as end:
+        typer.echo(str(end), err=True)
+        raise typer.Exit(STOPPED) from None
+    rows = []
+    for name, path in paths.items():
+        header = read_header(path)
+        rows.append(
+            {
+                "objective": name,
+                "sub_policies": header["sub_policies"],
+                "accuracy": header.get("expected", {}).get("accuracy"),
+                **{f"p_{part}": test["p"] for part, test in header["uniformity"].items()},
+                "file": str(path),
+            }
+        )
+    print_rows(rows, LIST_COLUMNS, form, title="Lists")

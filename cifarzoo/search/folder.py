@@ -1,0 +1,75 @@
+"""The folder of one search: its files, each named here alone."""
+
+import json
+from pathlib import Path
+
+from cifarzoo import strict_yaml
+from cifarzoo.errors import DataError, ExperimentError
+from cifarzoo.experiment.merging import flatten
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.runs import atomic
+from cifarzoo.runs.folder import RunFolder
+from cifarzoo.search.plan import SearchPlan
+
+PLAN = "plan.yaml"
+
+
+class SearchFolder:
+    """What a search keeps on disk.
+
+    Attributes:
+        path: The folder.
+        plan_path: The settings that networks and tables depend on, written first.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self.plan_path = self.path / PLAN
+
+    def table(self, fold: int) -> Path:
+        """Return the folder of a fold's table."""
+        return self.path / "tables" / f"fold{fold}"
+
+    def list_path(self, objective: str) -> Path:
+        """Return the file of an objective's list."""
+        return self.path / "lists" / f"{objective}.yaml"
+
+    def network(self, experiment: Experiment) -> RunFolder:
+        """Return the folder of the run that trains a fold's network.
+
+        Raises:
+            DataError: it has not finished. CheckpointError: it holds a run of another experiment, such as another data
+                set.
+        """
+        run = RunFolder.of(experiment, experiment.seeds[0])
+        if not run.is_finished:
+            raise DataError(f"{run}: missing: the network of this fold has not been trained to its end")
+        run.check_belongs_to(experiment)
+        return run
+
+    def adopt(self, plan: SearchPlan) -> None:
+        """Write the plan, or compare it with the one that the folder belongs to.
+
+        Raises:
+            ExperimentError: the folder belongs to another plan; the message names settings that differ.
+            DataError: the file is damaged, or the folder cannot be written.
+        """
+        now = json.loads(json.dumps(plan.decisive()))
+        if not self.plan_path.is_file():
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                atomic.write_text(self.plan_path, strict_yaml.dump(now))
+            except OSError as failure:
+                raise DataError(f"{self.path}: cannot be written ({failure.strerror or failure})") from None
+            return
+        try:
+            earlier = strict_yaml.read_mapping(self.plan_path, "the settings of a search")
+        except ExperimentError as failure:
+            raise DataError(str(failure)) from None
+        if earlier == now:
+            return
+        before, after = flatten(earlier), flatten(now)
+        keys = sorted(key for key in before | after if before.get(key) != after.get(key))
+        raise ExperimentError(
+            f"{self.path}: holds a search with other settings (different: {', '.join(keys[:4])}); set another folder"
+        )

@@ -1,0 +1,251 @@
+"""The stages of a search: train the networks, measure the tables, select the lists. What has a file is not done again.
+
+A killed search goes on where it was: the trainer resumes a network from its checkpoint, and a table lacks at most the
+shard that was being measured.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from cifarzoo.data import Dataset, load
+from cifarzoo.errors import DataError, TrainingError
+from cifarzoo.models.macs import macs
+from cifarzoo.notebook import say
+from cifarzoo.search.folder import SearchFolder
+from cifarzoo.search.held_out import HeldOut, held_out
+from cifarzoo.search.objectives import expected, select, unchanged
+from cifarzoo.search.plan import OBJECTIVES, Objective, SearchPlan
+from cifarzoo.search.policy_list import read_header, write_list
+from cifarzoo.search.scorer import Scorer
+from cifarzoo.search.space import Space
+from cifarzoo.search.table import Table, TableFiles, identity_of
+from cifarzoo.search.uniformity import uniformity
+from cifarzoo.training.run_model import model_of_run
+from cifarzoo.training.runner import run_all
+from cifarzoo.training.stopping import Interrupted, StopRequest
+
+# Called with the name of a step and the fraction of it that is done.
+Progress = Callable[[str, float], None]
+CIFAR_SIZE = 32
+# A training step computes the outputs, the gradients of activations and those of weights.
+PASSES_OF_TRAINING = 3
+
+
+def silent(step: str, done: float) -> None:
+    """Show no progress."""
+
+
+class Search:
+    """A search in its folder.
+
+    Args:
+        plan: The plan.
+
+    Raises:
+        CifarzooError: the folder belongs to another plan, or cannot be written.
+    """
+
+    def __init__(self, plan: SearchPlan):
+        self.plan = plan
+        self.folder = SearchFolder(plan.folder)
+        self.folder.adopt(plan)
+        self._held_out: dict[int, HeldOut] = {}
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The data set that the networks are trained on."""
+        experiment = self.plan.experiment(1)
+        return load(experiment.dataset, experiment.data_dir)
+
+    @functools.cached_property
+    def space(self) -> Space:
+        """The transformations."""
+        experiment = self.plan.experiment(1)
+        size = CIFAR_SIZE if isinstance(experiment.dataset, str) else self.dataset.inputs.size
+        return Space(self.plan.operations, self.plan.levels, size)
+
+    def train(self) -> None:
+        """Train the networks that have not been trained.
+
+        Raises:
+            Interrupted: stopped and saved. TrainingError: a network could not be trained.
+        """
+        experiments = self.plan.experiments()
+        if all(self._is_trained(experiment) for experiment in experiments):
+            return
+        for outcome in run_all(experiments):
+            if outcome.state == "stopped":
+                raise Interrupted(f"{self.folder.path}: {outcome.error}")
+            if outcome.error:
+                raise TrainingError(f"{outcome.experiment.name}: {outcome.error}")
+
+    def measure(self, progress: Progress = silent) -> None:
+        """Measure the shards of the tables that have no file.
+
+        Args:
+            progress: Called with the name of a step and the fraction of it that is done.
+
+        Raises:
+            Interrupted: stopped; every shard so far is saved. DataError: a network is missing, or a shard is damaged.
+            CheckpointError: a network is another experiment's. TrainingError: a network's outputs are not finite.
+        """
+        with StopRequest().on_signals() as stop:
+            for fold in self._folds():
+                files, images = self._files(fold)
+                missing = files.missing()
+                scorer, started = None, time.perf_counter()
+                for number, first in enumerate(missing):
+                    progress(f"fold {fold} of {self.plan.folds}: measure sub-policies", number / len(missing))
+                    scorer = scorer or Scorer(self._model(fold), self.space, images)
+                    try:
+                        files.measure(scorer.scores, first)
+                    except TrainingError as failure:
+                        raise TrainingError(f"{self.folder.network(self.plan.experiment(fold))}: {failure}") from None
+                    if stop.signal:
+                        raise Interrupted(f"{files.folder}: stopped and saved; the same command resumes it")
+                if missing:
+                    say(f"{files.folder}: measured in {(time.perf_counter() - started) / 60:.1f} min")
+
+    def tables(self) -> list[Table]:
+        """Return the table of every fold.
+
+        Raises:
+            DataError: one is missing, damaged or was measured with another network.
+        """
+        return [self._files(fold)[0].read() for fold in self._folds()]
+
+    def select(self, objectives: Sequence[Objective] = OBJECTIVES, progress: Progress = silent) -> dict[str, Path]:
+        """Write the lists that have no file.
+
+        Args:
+            objectives: Which lists.
+            progress: Called with the name of a step and the fraction of it that is done.
+
+        Returns:
+            Their files.
+
+        Raises:
+            DataError: a table is missing or damaged, or a file was selected with other settings or from another table.
+        """
+        paths: dict[str, Path] = {objective: self.folder.list_path(objective) for objective in objectives}
+        tables: list[Table] = []
+        for objective in objectives:
+            path = paths[objective]
+            origin = self._origin(objective)
+            if path.is_file():
+                _check_origin(path, origin)
+                continue
+            if objective != "uniform":
+                tables = tables or self.tables()
+            step = f"select {objective}"
+            progress(step, 0)
+            started = time.perf_counter()
+            policies = select(
+                objective,
+                self.space,
+                tables,
+                self.plan.selection,
+                functools.partial(progress, step),
+            )
+            seconds = time.perf_counter() - started
+            header = origin | {"sub_policies": len(policies), "cost": self._cost(objective, tables, seconds)}
+            if objective != "uniform":
+                header["unchanged"] = unchanged(tables)
+                header["expected"] = expected(self.space, tables, policies)
+            write_list(path, header | {"uniformity": uniformity(policies, self.space.operations)}, policies)
+        return paths
+
+    def _folds(self):
+        return range(1, self.plan.folds + 1)
+
+    def _is_trained(self, experiment):
+        try:
+            self.folder.network(experiment)
+        except DataError:
+            return False
+        return True
+
+    def _files(self, fold: int) -> tuple[TableFiles, HeldOut]:
+        """Return a fold's shards and the images on which they are measured."""
+        weights = self.folder.network(self.plan.experiment(fold)).results().weights_sha256
+        if fold not in self._held_out:
+            self._held_out[fold] = held_out(self.plan, fold, self.dataset)
+        images = self._held_out[fold]
+        identity = identity_of(str(weights), images.digest, self.space, self.plan.precision)
+        return TableFiles(self.folder.table(fold), identity, len(self.space), len(images)), images
+
+    def _model(self, fold):
+        experiment = self.plan.experiment(fold)
+        weights = self.folder.network(experiment).final_weights()
+        return model_of_run(experiment, weights, precision=self.plan.precision)
+
+    def _origin(self, objective: Objective) -> dict[str, Any]:
+        """Return what decides a list, as the first part of its header."""
+        selection = self.plan.selection.model_dump(mode="json")
+        origin = {"objective": objective, "seed": self.plan.seed, "selection": selection}
+        if objective == "uniform":
+            return origin | {"operations": list(self.space.operations)}
+        files = [self._files(fold) for fold in self._folds()]
+        runs = [self.folder.network(experiment).results() for experiment in self.plan.experiments()]
+        return origin | {
+            "dataset": self.plan.experiment(1).dataset_name,
+            "plan": self.plan.fingerprint(),
+            "networks": [str(run.weights_sha256) for run in runs],
+            "images": [images.digest for _, images in files],
+        }
+
+    def _cost(self, objective, tables, seconds):
+        """Return what a list cost: multiply-accumulates and seconds of each stage."""
+        if objective == "uniform":
+            return {"multiply_accumulates": 0, "seconds": {"select": round(seconds, 1)}}
+        runs = [self.folder.network(experiment).results() for experiment in self.plan.experiments()]
+        operations = macs(self._model(1))
+        scored = sum(table.correct.size for table in tables)
+        trained = PASSES_OF_TRAINING * sum(run.images for run in runs)
+        return {
+            "multiply_accumulates": int(operations * (trained + scored)),
+            "seconds": {
+                "train": round(sum(run.seconds for run in runs), 1),
+                "measure": round(sum(table.seconds for table in tables), 1),
+                "select": round(seconds, 1),
+            },
+        }
+
+
+def search(
+    plan: SearchPlan,
+    objectives: Sequence[Objective] = OBJECTIVES,
+    progress_bar: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(silent),
+) -> dict[str, Path]:
+    """Carry out a search, or what is left of it.
+
+    Args:
+        plan: The plan.
+        objectives: Which lists to select; `uniform` alone needs no network.
+        progress_bar: Shows the progress of what follows training, which has a display of its own.
+
+    Returns:
+        The files of the lists.
+
+    Raises:
+        CifarzooError: a stage cannot be carried out; the message says which file is at fault.
+        Interrupted: stopped and saved.
+    """
+    process = Search(plan)
+    needs_tables = bool(set(objectives) - {"uniform"})
+    if needs_tables:
+        process.train()
+    with progress_bar() as progress:
+        if needs_tables:
+            process.measure(progress)
+        return process.select(objectives, progress)
+
+
+def _check_origin(path, origin):
+    header = read_header(path)
+    if different := [key for key in origin if header.get(key) != origin[key]]:
+        raise DataError(f"{path}: was selected with other settings ({different[0]}); rename it, or delete it")
