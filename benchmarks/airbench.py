@@ -80,8 +80,8 @@ def pytorch(options):
         warm = torch_airbench.train(*arrays, **arguments, most_steps=2)[2]
         seconds = torch_airbench.train(*arrays, **arguments, most_steps=2 + options.steps)[2] - warm
         return {"seconds": seconds, "images_per_second": options.steps * 1024 / seconds, "errors": []}
-    model, normalisation, seconds, images = torch_airbench.train(*arrays, **arguments)
-    errors = torch_airbench.errors(model, normalisation, dataset.test.images, dataset.test.labels)
+    model, normalization, seconds, images = torch_airbench.train(*arrays, **arguments)
+    errors = torch_airbench.errors(model, normalization, dataset.test.images, dataset.test.labels)
     return {"seconds": seconds, "images_per_second": images / seconds, "errors": errors}
 
 

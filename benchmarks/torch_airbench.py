@@ -48,7 +48,7 @@ class Group(nn.Module):
 
 
 class Airbench(nn.Module):
-    """The network for normalised images."""
+    """The network for normalized images."""
 
     def __init__(self, widths=(64, 256, 256), classes=10):
         super().__init__()
@@ -65,7 +65,7 @@ class Airbench(nn.Module):
         return self.linear(x.amax((2, 3))) / 9
 
     def whiten(self, images):
-        """Take the whitening filters from normalised images."""
+        """Take the whitening filters from normalized images."""
         patches = F.unfold(images, 2).transpose(1, 2).reshape(-1, 12)
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
         filters = (vectors / torch.sqrt(values + WHITENING_EPSILON)).T.flip(0).reshape(12, 3, 2, 2)
@@ -118,7 +118,7 @@ def train(images, labels, epochs=9.9, seed=0, bfloat16=False, most_steps=None):
         most_steps: Stop after this many steps, for timing.
 
     Returns:
-        The network, the mean and standard deviation for normalisation, the seconds and the number of images trained on.
+        The network, the mean and standard deviation for normalization, the seconds and the number of images trained on.
     """
     torch.manual_seed(seed)
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255

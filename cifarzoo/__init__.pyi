@@ -124,13 +124,13 @@ def cifar_vgg11(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -178,13 +178,13 @@ def cifar_vgg13(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -232,13 +232,13 @@ def cifar_vgg16(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -286,13 +286,13 @@ def cifar_vgg19(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -355,13 +355,13 @@ def cifar_resnet(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -415,13 +415,13 @@ def cifar_resnet20(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -475,13 +475,13 @@ def cifar_resnet32(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -535,13 +535,13 @@ def cifar_resnet44(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -595,13 +595,13 @@ def cifar_resnet56(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -655,13 +655,13 @@ def cifar_resnet110(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -715,13 +715,13 @@ def cifar_resnet1202(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -775,13 +775,13 @@ def cifar_resnet164(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -835,13 +835,13 @@ def cifar_resnet272(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -895,13 +895,13 @@ def cifar_resnet542(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -955,13 +955,13 @@ def cifar_resnet1001(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1006,13 +1006,13 @@ def cifar_resnet18(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1054,13 +1054,13 @@ def cifar_pyramidnet110_a48(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1102,13 +1102,13 @@ def cifar_pyramidnet110_a84(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1150,13 +1150,13 @@ def cifar_pyramidnet110_a270(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1198,13 +1198,13 @@ def cifar_pyramidnet164_a270(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1246,13 +1246,13 @@ def cifar_pyramidnet200_a240(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1294,13 +1294,13 @@ def cifar_pyramidnet236_a220(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1342,13 +1342,13 @@ def cifar_pyramidnet272_a200(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1388,13 +1388,13 @@ def cifar_shakedrop_pyramidnet272_a200(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1438,13 +1438,13 @@ def cifar_resnext(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1482,13 +1482,13 @@ def cifar_resnext29_32x4d(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1526,13 +1526,13 @@ def cifar_resnext29_4x32d(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1570,13 +1570,13 @@ def cifar_resnext29_8x64d(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1614,13 +1614,13 @@ def cifar_resnext29_16x64d(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1685,13 +1685,13 @@ def cifar_wide_resnet(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1738,13 +1738,13 @@ def cifar_wrn_16_4(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1791,13 +1791,13 @@ def cifar_wrn_16_8(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1846,13 +1846,13 @@ def cifar_wrn_26_10(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1899,13 +1899,13 @@ def cifar_wrn_28_10(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -1952,13 +1952,13 @@ def cifar_wrn_40_2(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -2005,13 +2005,13 @@ def cifar_wrn_40_4(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -2058,13 +2058,13 @@ def cifar_wrn_40_8(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -2123,13 +2123,13 @@ def cifar_shake_shake(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -2172,13 +2172,13 @@ def cifar_shake_shake26_2x32d(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -2221,13 +2221,13 @@ def cifar_shake_shake26_2x64d(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -2270,13 +2270,13 @@ def cifar_shake_shake26_2x96d(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -2319,13 +2319,13 @@ def cifar_shake_shake26_2x112d(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -2369,13 +2369,13 @@ def cifar_skipnet38(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -2419,13 +2419,13 @@ def cifar_skipnet74(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -2469,13 +2469,13 @@ def cifar_skipnet110(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -2519,13 +2519,13 @@ def cifar_pyramid_skipnet272_a200(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -2567,7 +2567,7 @@ def cifar_resnet9(
         stem: "conv", or "whitening": fixed filters that whiten the 3x3 patches of the training images, followed by a
             1x1 convolution.
         activation: "relu", or "celu", which is smooth (alpha 0.3).
-        pooling: "after" BatchNormalization and the activation, or "before", so that BatchNormalization normalises a
+        pooling: "after" BatchNormalization and the activation, or "before", so that BatchNormalization normalizes a
             quarter of the values.
         ghost_batch_size: Number of images over which BatchNormalization takes its statistics while training, such as
             32; None for the whole batch.
@@ -2578,13 +2578,13 @@ def cifar_resnet9(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -2622,13 +2622,13 @@ def cifar_resnet8(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -2666,13 +2666,13 @@ def cifar_airbench94(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of
@@ -2710,13 +2710,13 @@ def cifar_airbench95(
             its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
             that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
             either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-            if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+            if any, is fresh. A `.keras` file whose input normalization differs is refused.
         include_top: If False, the model ends with the last feature map, before pooling.
-        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-            If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+        include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+            If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
         classifier_activation: None for logits, otherwise an activation such as "softmax".
         name: Name of the Keras model; by default the factory's.
-        statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+        statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
             loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
             "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
             "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of

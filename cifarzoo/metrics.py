@@ -56,10 +56,10 @@ def confusion_matrix(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Fit the temperature T that minimises the mean NLL of softmax(logits / T) (Guo et al., section 4.2).
+    """Fit the temperature T that minimizes the mean NLL of softmax(logits / T) (Guo et al., section 4.2).
 
     The NLL is convex in 1 / T, so bisection of its derivative finds the minimum. T stays within `TEMPERATURES`: if
-    every prediction is correct, as on images that a large network has memorised, the optimum would be 0.
+    every prediction is correct, as on images that a large network has memorized, the optimum would be 0.
 
     Args:
         logits: [images, classes].

@@ -22,7 +22,7 @@ def network(outputs=CLASSES, activation=None):
     x = layers.Activation("tanh")(layers.BatchNormalization(name="norm")(x))
     x = layers.Dropout(0.5)(layers.ReLU()(layers.Conv2D(8, 2, use_bias=False)(x)))
     model = keras.Model(inputs, layers.Dense(outputs, activation=activation, name="logits")(layers.Flatten()(x)))
-    # The same on every backend, whose initialisers draw other numbers.
+    # The same on every backend, whose initializers draw other numbers.
     random = np.random.default_rng(7)
     model.set_weights([0.4 * random.normal(size=w.shape) for w in model.get_weights()])
     norm = model.get_layer("norm")

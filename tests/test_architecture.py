@@ -65,7 +65,7 @@ def without_encoding(call):
         ("subprocess.run(command, text=True)", True),
     ],
 )
-def test_calls_without_an_encoding_are_recognised(line, expected):
+def test_calls_without_an_encoding_are_recognized(line, expected):
     assert without_encoding(ast.parse(line).body[0].value) is expected
 
 

@@ -11,7 +11,7 @@ from cifarzoo.augment import kernels
 from cifarzoo.augment.operations import Operation, apply, table
 from cifarzoo.augment.policy_lists import OPERATIONS
 
-BLACK, GREY = (0, 0, 0), (125, 123, 114)
+BLACK, GRAY = (0, 0, 0), (125, 123, 114)
 
 
 def pillow(name, image, value):
@@ -42,13 +42,13 @@ def ours(name, images, value, mirrored=False, corner=None):
     parameters = table([Operation("Identity", 1.0, 0.0), Operation(name, 1.0, value)], height, width)
     rows = ops.full((len(images),), 3 if mirrored else 2, dtype="int32")
     corner = np.zeros((len(images), 2), "float32") if corner is None else corner
-    return ops.convert_to_numpy(apply(ops.convert_to_tensor(images), rows, corner, parameters, BLACK, GREY)).astype(
+    return ops.convert_to_numpy(apply(ops.convert_to_tensor(images), rows, corner, parameters, BLACK, GRAY)).astype(
         "int32"
     )
 
 
 def textured(count, height=32, width=32):
-    """Return images with smooth and sharp parts, full and narrow ranges, and one of a single colour."""
+    """Return images with smooth and sharp parts, full and narrow ranges, and one of a single color."""
     rng = np.random.default_rng(0)
     x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     phase, scale = rng.uniform(0, 6, (count, 1, 1, 3)), rng.uniform(1, 9, (count, 1, 1, 3))
@@ -76,7 +76,7 @@ VALUES = {
     "Color": (0.01, 0.1, 0.37, 0.64, 1.0, 1.18, 1.9, 2.0),
     "Sharpness": (0.01, 0.1, 0.37, 0.64, 1.0, 1.18, 1.9, 2.0),
 }
-# The share of values for which floating point and fixed point may truncate to neighbouring grey levels.
+# The share of values for which floating point and fixed point may truncate to neighboring gray levels.
 ONE_OFF = {"AutoContrast": 1e-2, "Contrast": 1e-4, "Color": 1e-4, "Sharpness": 1e-4}
 
 
@@ -97,7 +97,7 @@ def compare_cutout(images):
             if side > 0:
                 left, top = (int(max(0.0, 32 * float(place) - side / 2)) for place in (u, v))
                 box = (left, top, min(32, left + side), min(32, top + side))
-                ImageDraw.Draw(expected).rectangle(box, GREY)
+                ImageDraw.Draw(expected).rectangle(box, GRAY)
             np.testing.assert_array_equal(got, np.asarray(expected))
 
 
@@ -146,7 +146,7 @@ def test_an_identity_row_changes_nothing_in_any_table():
     images = textured(8)
     parameters = table([Operation(name, 1.0, 1) for name in OPERATIONS], 32, 32)
     rows = ops.full((8,), 2 * len(OPERATIONS), dtype="int32")
-    same = apply(ops.convert_to_tensor(images), rows, np.zeros((8, 2), "float32"), parameters, BLACK, GREY)
+    same = apply(ops.convert_to_tensor(images), rows, np.zeros((8, 2), "float32"), parameters, BLACK, GRAY)
     np.testing.assert_array_equal(ops.convert_to_numpy(same), images)
 
 
@@ -154,7 +154,7 @@ def test_every_image_gets_its_own_operation():
     images = textured(len(VALUES))
     parameters = table([Operation(name, 1.0, values[-1]) for name, values in VALUES.items()], 32, 32)
     rows = np.arange(len(VALUES), dtype="int32") * 2
-    mixed = apply(ops.convert_to_tensor(images), rows, np.zeros((len(images), 2), "float32"), parameters, BLACK, GREY)
+    mixed = apply(ops.convert_to_tensor(images), rows, np.zeros((len(images), 2), "float32"), parameters, BLACK, GRAY)
     for image, result, (name, values) in zip(images, ops.convert_to_numpy(mixed), VALUES.items(), strict=True):
         assert np.abs(result - pillow(name, image, values[-1]).astype("int32")).max() <= 1, name
 
@@ -177,10 +177,10 @@ def test_the_smoothing_division_is_exact_for_every_sum():
     np.testing.assert_array_equal(product >> 19, (2 * total + 13) // 26)
 
 
-def test_grey_and_smooth_agree_with_pillow():
+def test_gray_and_smooth_agree_with_pillow():
     images = textured(16)
     x = ops.cast(images, "int32")
-    grey = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])
-    np.testing.assert_array_equal(ops.convert_to_numpy(kernels.grey(x))[..., 0], grey)
+    gray = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])
+    np.testing.assert_array_equal(ops.convert_to_numpy(kernels.gray(x))[..., 0], gray)
     smooth = np.stack([np.asarray(Image.fromarray(image).filter(ImageFilter.SMOOTH)) for image in images])
     np.testing.assert_array_equal(ops.convert_to_numpy(kernels.smooth(x)), smooth)

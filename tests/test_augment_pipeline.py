@@ -129,10 +129,10 @@ def test_every_name_builds_and_keeps_shape_and_type(here):
         assert here[f"{name}_labels"].shape == ((96, 10) if name in ("mixup", "cutmix") else (96,))
 
 
-def test_number_of_classes_and_mean_colour_come_from_the_data_set():
+def test_number_of_classes_and_mean_color_come_from_the_data_set():
     pipeline = build(["cutout", "mixup", "autoaugment"], classes=100, fill=(129, 124, 112))
     cutout, _, autoaugment = pipeline.specs
-    assert pipeline.dataset.colour(cutout.fill) == pipeline.dataset.colour(autoaugment.fill) == (129, 124, 112)
+    assert pipeline.dataset.color(cutout.fill) == pipeline.dataset.color(autoaugment.fill) == (129, 124, 112)
     images, labels = augment_batches.batch()
     assert pipeline(images, labels, Draws(0, 0, np.arange(len(images), dtype="int32")))[1].shape == (len(images), 100)
 

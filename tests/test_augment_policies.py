@@ -133,7 +133,7 @@ def test_a_policy_is_pillow_operation_by_operation(policy):
                 value = -value
             expected = pillow(name, expected, value)
         touched += (expected != image).any()
-        # An Equalize amplifies a difference of one grey level, so count the pixels that agree.
+        # An Equalize amplifies a difference of one gray level, so count the pixels that agree.
         assert (np.abs(got.astype(int) - expected) <= 1).mean() > 0.98
     assert touched > 64
 

@@ -11,7 +11,7 @@ from cifarzoo.augment.pipeline import build
 from cifarzoo.augment.preview import GAP, HEADER, LINE, MARGIN, SCALE, draw_gallery
 from cifarzoo.augment.random import Draws
 from cifarzoo.cli import main
-from cifarzoo.data.statistics import mean_colour
+from cifarzoo.data.statistics import mean_color
 from cifarzoo.errors import CifarzooError, ExperimentError
 
 CELL = 32 * SCALE + GAP
@@ -51,7 +51,7 @@ def test_the_command_takes_a_name_or_a_list_and_fills_with_the_mean_of_the_data(
     assert draw("list.png", "[{cutout: {size: 32}}]") in (None, 0)
     picture = np.asarray(Image.open(tmp_path / "list.png"))
     augmented = picture[HEADER : HEADER + 96, GAP + MARGIN + CELL :].reshape(-1, 3).tolist()
-    assert list(mean_colour("synthetic")) in augmented
+    assert list(mean_color("synthetic")) in augmented
 
 
 def texts_of(augmentation, images, labels, path, monkeypatch, **options):

@@ -41,7 +41,7 @@ def test_numbers_are_uniform():
     assert 60 < chi_squared < 148  # 99 degrees of freedom, one in a thousand on each side
 
 
-def test_numbers_of_neighbouring_positions_columns_and_steps_are_not_correlated():
+def test_numbers_of_neighboring_positions_columns_and_steps_are_not_correlated():
     many = np.stack([numbers(draws(step=step), 64) for step in range(8)]).astype("float64") - 0.5
     for axis in range(3):
         shifted = (many * np.roll(many, 1, axis)).mean() * 12

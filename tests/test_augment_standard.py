@@ -1,4 +1,4 @@
-"""Crop, flip, Cutout and colour jitter."""
+"""Crop, flip, Cutout and color jitter."""
 
 import colorsys
 
@@ -9,7 +9,7 @@ from keras import ops
 from cifarzoo.augment.base import DatasetFacts
 from cifarzoo.augment.pipeline import Pipeline
 from cifarzoo.augment.random import Draws
-from cifarzoo.augment.spec import ColourJitter, Crop, Cutout, Flip
+from cifarzoo.augment.spec import ColorJitter, Crop, Cutout, Flip
 from cifarzoo.errors import ExperimentError
 
 
@@ -68,7 +68,7 @@ def test_the_alternating_flip_needs_image_id():
         run(Flip(alternating=True), noise(4))
 
 
-def test_cutout_fills_a_clipped_square_around_a_uniform_centre():
+def test_cutout_fills_a_clipped_square_around_a_uniform_center():
     images = noise(2000, 16, 16)
     size, fill = 6, (9, 8, 7)
     cut = run(Cutout(size=size, fill=fill), np.where(images == fill, images + 1, images).astype("uint8"))
@@ -79,7 +79,7 @@ def test_cutout_fills_a_clipped_square_around_a_uniform_centre():
         assert filled.sum() == len(rows) * len(columns)
         assert len(rows) == np.ptp(rows) + 1 and 3 <= len(rows) <= size
         areas.append(filled.sum())
-    # A side is 6, except 3, 4, 5 for centres 0, 1, 2 and 5, 4 for centres 14, 15 (of 16).
+    # A side is 6, except 3, 4, 5 for centers 0, 1, 2 and 5, 4 for centers 14, 15 (of 16).
     side = (3 + 4 + 5 + 5 + 4 + 11 * 6) / 16
     assert np.mean(areas) == pytest.approx(side**2, rel=0.02)
 
@@ -87,22 +87,22 @@ def test_cutout_fills_a_clipped_square_around_a_uniform_centre():
 def test_cutout_fills_with_the_mean_of_the_data_set():
     images = noise(50)
 
-    def colours(spec, *facts):
+    def colors(spec, *facts):
         draws = Draws(0, 0, np.arange(len(images), dtype="int32"))
         changed, _ = Pipeline([spec], *facts).run(images, np.arange(len(images)), draws)
         changed = ops.convert_to_numpy(changed)
         return {tuple(pixel) for pixel in changed[(changed != images).any(-1)].tolist()}
 
-    assert colours(Cutout()) == {(125, 123, 114)}
+    assert colors(Cutout()) == {(125, 123, 114)}
     cifar100 = DatasetFacts(100, (129, 124, 112))
-    assert colours(Cutout(), cifar100) == {(129, 124, 112)}
-    assert colours(Cutout(fill=(0, 0, 0)), cifar100) == {(0, 0, 0)}
+    assert colors(Cutout(), cifar100) == {(129, 124, 112)}
+    assert colors(Cutout(fill=(0, 0, 0)), cifar100) == {(0, 0, 0)}
 
 
 def test_hue_turns_as_in_hsv():
     images = noise(6, 8, 8)
     images[0, 0, :3] = [[5, 5, 5], [255, 255, 255], [200, 200, 10]]
-    jitter = ColourJitter(hue=0.4)
+    jitter = ColorJitter(hue=0.4)
     turned = run(jitter, images)
     turns = (ops.convert_to_numpy(Draws(0, 0, np.arange(6, dtype="int32")).uniform(4))[:, 3] * 2 - 1) * 0.4
     for image, got, turn in zip(images, turned, turns, strict=True):
@@ -112,18 +112,18 @@ def test_hue_turns_as_in_hsv():
             np.testing.assert_allclose(result, expected, atol=2e-3)
 
 
-def test_brightness_contrast_and_saturation_blend_with_black_the_mean_grey_and_grey():
+def test_brightness_contrast_and_saturation_blend_with_black_the_mean_gray_and_gray():
     images = noise(64, 8, 8)
     x = images.astype("float64")
     u = ops.convert_to_numpy(Draws(0, 0, np.arange(64, dtype="int32")).uniform(4)).astype("float64")
-    grey = x @ [0.299, 0.587, 0.114]
+    gray = x @ [0.299, 0.587, 0.114]
     cases = {
-        "brightness": (u[:, 0], np.zeros_like(grey)),
-        "contrast": (u[:, 1], np.broadcast_to(grey.mean(axis=(1, 2), keepdims=True), grey.shape)),
-        "saturation": (u[:, 2], grey),
+        "brightness": (u[:, 0], np.zeros_like(gray)),
+        "contrast": (u[:, 1], np.broadcast_to(gray.mean(axis=(1, 2), keepdims=True), gray.shape)),
+        "saturation": (u[:, 2], gray),
     }
     for name, (number, degenerate) in cases.items():
-        got = run(ColourJitter(**{name: 0.7}), images)
+        got = run(ColorJitter(**{name: 0.7}), images)
         factor = (0.3 + number * 1.4)[:, None, None, None]
         expected = np.clip(degenerate[..., None] + factor * (x - degenerate[..., None]), 0, 255)
         np.testing.assert_allclose(got, expected, atol=1e-3)
@@ -131,5 +131,5 @@ def test_brightness_contrast_and_saturation_blend_with_black_the_mean_grey_and_g
 
 
 def test_all_four_jitters_are_applied_in_order():
-    changed = run(ColourJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), noise(64))
+    changed = run(ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), noise(64))
     assert changed.min() >= 0 and changed.max() <= 255.001 and np.isfinite(changed).all()

@@ -110,7 +110,7 @@ def test_of_one_seed_in_common_the_two_networks_are_compared(tmp_path, monkeypat
 @pytest.mark.parametrize(
     "missing, options, message",
     [
-        ("scipy", [], "paired tests need scipy: pip install scipy"),
+        ("scipy", [], 'paired tests need scipy: pip install "matplotlib>='),
         ("jinja2", ["--curves", "c.svg"], "pictures need jinja2"),
         ("matplotlib", [], None),
     ],

@@ -17,13 +17,13 @@ def pixels(image):
     return np.asarray(image).astype(int)
 
 
-def rgb(colour):
-    return tuple(bytes.fromhex(colour[1:]))
+def rgb(color):
+    return tuple(bytes.fromhex(color[1:]))
 
 
-def width_of(image, colour):
-    """The width in pixels of what has this colour exactly."""
-    columns = np.flatnonzero((pixels(image) == rgb(colour)).all(axis=-1).any(axis=0))
+def width_of(image, color):
+    """The width in pixels of what has this color exactly."""
+    columns = np.flatnonzero((pixels(image) == rgb(color)).all(axis=-1).any(axis=0))
     return columns.max() - columns.min() + 1
 
 
@@ -35,6 +35,12 @@ def test_bars_are_as_long_as_probabilities_and_the_background_is_that_of_the_the
     below = sheet.crop((0, GAP + SIDE, sheet.width, sheet.height))  # the frame has this color, too
     assert width_of(below, theme.bar) == pytest.approx(0.25 * SIDE, abs=2)
     assert sheet.getpixel((GAP + SIDE // 2, GAP + SIDE // 2)) == (200, 30, 40)
+
+
+def test_a_true_class_is_red_only_if_the_answer_is_another():
+    for answer, is_missed in (("cat", False), ("dog", True)):
+        sheet = draw_sheet([Tile("cat/a.png", RED, [(answer, 1.0)], true_class="cat")])
+        assert (pixels(sheet) == rgb(LIGHT.missed)).all(axis=-1).any() == is_missed
 
 
 def test_small_pictures_keep_their_pixels_and_columns_fill_the_last_row():
@@ -53,13 +59,13 @@ def test_small_pictures_keep_their_pixels_and_columns_fill_the_last_row():
 def test_heat_is_strongest_where_the_map_is_and_absent_where_it_is_zero():
     heat = np.zeros((8, 8))
     heat[1, 6] = 5
-    grey = Image.new("RGB", (160, 160), (128, 128, 128))
-    change = np.abs(pixels(heat_over(grey, heat)) - 128).sum(axis=-1)
+    gray = Image.new("RGB", (160, 160), (128, 128, 128))
+    change = np.abs(pixels(heat_over(gray, heat)) - 128).sum(axis=-1)
     row, column = np.unravel_index(change.argmax(), change.shape)
     assert abs(row - 30) < 10 and abs(column - 130) < 10  # each pixel of the map covers 20 x 20
     assert not change[80:, :80].any()
-    assert heat_over(grey, np.zeros((8, 8))) is grey
-    np.testing.assert_array_equal(pixels(heat_over(grey, heat)), pixels(heat_over(grey, heat * 1000)))
+    assert heat_over(gray, np.zeros((8, 8))) is gray
+    np.testing.assert_array_equal(pixels(heat_over(gray, heat)), pixels(heat_over(gray, heat * 1000)))
 
 
 def test_long_names_and_control_characters_stay_inside_their_tile():

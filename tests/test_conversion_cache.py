@@ -179,13 +179,13 @@ def test_experiments_start_from_a_checkpoint(entry, published, caplog):
     np.testing.assert_array_equal(
         model.get_layer("stem_conv").kernel, cifarzoo.load(NAME).get_layer("stem_conv").kernel
     )
-    assert "input normalised by cifar100; the weights were trained with half" in caplog.text
+    assert "input normalized by cifar100; the weights were trained with half" in caplog.text
 
 
 def test_the_command_shows_an_entry_of_the_table(entry, capsys):
     command()(["show", NAME, "--format", "markdown"], standalone_mode=False)
     out = capsys.readouterr().out
-    assert "reported error: 8.50 % (last epoch)" in out and "input: normalised by half" in out
+    assert "reported error: 8.50 % (last epoch)" in out and "input: normalized by half" in out
 
 
 def test_the_cache_is_used_and_a_damaged_file_is_made_again(entry, published, monkeypatch):
@@ -334,7 +334,7 @@ def test_a_zip_of_any_name_is_unpacked(entry, tmp_path):
 def test_a_file_that_contradicts_the_table_is_refused(entry, published, monkeypatch):
     arrays = {"mu": np.full(3, 0.5), "sigma": np.full(3, 0.25)}
     monkeypatch.setattr(cache, "read_checkpoint", lambda path: Checkpoint("torch", arrays))
-    with pytest.raises(WeightsError, match=r"tiny-1234.pt: the file normalises the input by .*\(0.25, .*not by half"):
+    with pytest.raises(WeightsError, match=r"tiny-1234.pt: the file normalizes the input by .*\(0.25, .*not by half"):
         cache.weight_file(entry, build_described, published[0])
 
 

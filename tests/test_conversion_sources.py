@@ -25,9 +25,9 @@ import foreign_files as files  # noqa: E402
 import torch_networks as networks  # noqa: E402
 from references import (  # noqa: E402
     STATISTICS,
-    normalised,
+    normalized,
     random_images,
-    randomise,
+    randomize,
     trained_state,
     with_state,
 )
@@ -124,9 +124,9 @@ def foreign(case, classes, path):
     """Return the path of a network's file, and its logits for IMAGES."""
     make, save, _, _, statistics, *_ = CASES[case]
     torch.manual_seed(0)
-    network = randomise(make(classes), STATISTICS[statistics])
+    network = randomize(make(classes), STATISTICS[statistics])
     with torch.no_grad():
-        logits = network(normalised(IMAGES, STATISTICS[statistics])).numpy()
+        logits = network(normalized(IMAGES, STATISTICS[statistics])).numpy()
     return save(path, network), logits
 
 

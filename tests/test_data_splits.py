@@ -95,7 +95,7 @@ def test_superclasses_are_those_of_the_archive_and_share_the_parts(tmp_path):
     for part in ("train45k", "validation"):
         assert coarse.size(part) == fine.size(part)
         assert coarse.split(part).labels.tolist() == fine.split(part).coarse_labels.tolist()
-    assert coarse.mean_colour == fine.mean_colour
+    assert coarse.mean_color == fine.mean_color
     assert (patch_covariance("cifar100_coarse") == patch_covariance("cifar100")).all()
 
 

@@ -46,16 +46,16 @@ def accuracy_of_least_squares(train_features, dataset, test_features):
     return np.mean(((test_features - mean) @ weights).argmax(1) == dataset.test.labels)
 
 
-def test_neither_colours_nor_a_linear_classifier_give_the_class_away(dataset):
+def test_neither_colors_nor_a_linear_classifier_give_the_class_away(dataset):
     train, test = dataset.train.images, dataset.test.images
-    colours = [np.concatenate([x.mean((1, 2)), x.std((1, 2))], 1) / 64 for x in (train, test)]
-    assert accuracy_of_least_squares(colours[0], dataset, colours[1]) < 0.25
+    colors = [np.concatenate([x.mean((1, 2)), x.std((1, 2))], 1) / 64 for x in (train, test)]
+    assert accuracy_of_least_squares(colors[0], dataset, colors[1]) < 0.25
     small = [x.reshape(-1, 16, 2, 16, 2, 3).mean((2, 4)).reshape(len(x), -1) / 64 for x in (train, test)]
     assert accuracy_of_least_squares(small[0], dataset, small[1]) < 0.25
 
 
 def shows(label, size=64):
-    """Return one upright, centred figure of radius `size` without noise, bool [2 * size, 2 * size]."""
+    """Return one upright, centered figure of radius `size` without noise, bool [2 * size, 2 * size]."""
     u, v = np.meshgrid(np.arange(-size, size), np.arange(-size, size))
     return synthetic.FIGURES[label](u.astype(np.int32), v.astype(np.int32), np.int32(size)) > 0
 

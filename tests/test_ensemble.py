@@ -47,7 +47,7 @@ def test_two_published_networks_are_better_together(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("values", "words"),
-    [((0, 255), ""), ((0.0, 255.0), ""), ((0, 0), ""), ((0.0, 1.0), "divided by 255"), ((-2.1, 2.4), "standardised")],
+    [((0, 255), ""), ((0.0, 255.0), ""), ((0, 0), ""), ((0.0, 1.0), "divided by 255"), ((-2.1, 2.4), "standardized")],
 )
 def test_scaled_images_are_recognized(values, words):
     images = np.array(values).reshape(2, 1, 1, 1) * np.ones((1, 4, 4, 3))

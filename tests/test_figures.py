@@ -37,6 +37,22 @@ def test_learning_curves_are_the_mean_with_a_band_of_one_deviation():
     assert (at_three.min(), at_three.max()) == pytest.approx((1.0, 2.0))  # the deviation of 1, 1.5, 2 is 0.5
 
 
+def test_the_legend_of_several_names_hides_no_curve():
+    log = {"epoch": np.arange(1.0, 4.0), "loss": np.arange(3.0), "val_loss": np.array([np.nan, np.nan, 1.0])}
+    log["learning_rate"] = np.full(3, 0.1)
+    names = ["cifar10_resnet20_baseline-augmentation_standard", "cifar10_resnet20_baseline-augmentation_none"]
+    figure = figures.learning_curves({name: [log] for name in names})
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        f"{part}, {name}" for name in names for part in ("training", "validation")
+    ]
+    top = legend.get_window_extent().y1
+    assert all(axes.get_legend() is None and axes.get_tightbbox().y0 >= top for axes in figure.axes)
+    assert legend.get_window_extent().x0 >= 0 and legend.get_window_extent().x1 <= figure.bbox.x1
+    training, validation = figure.axes[0].lines[:2]
+    assert training.get_color() == validation.get_color() and validation.get_markerfacecolor() == "none"
+
+
 def test_notebooks_show_figures_without_pyplot():
     figure = figures.confusion_matrix(np.eye(3, dtype=int), ["a", "b", "c"])
     shown = np.asarray(Image.open(io.BytesIO(figure._repr_png_())).convert("RGB"))
@@ -170,5 +186,5 @@ def test_dark_pictures_have_a_dark_ground_and_the_same_content():
 
 def test_without_matplotlib_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(CifarzooError, match=r"pip install matplotlib"):
+    with pytest.raises(CifarzooError, match='pictures need matplotlib: pip install "matplotlib>=3.8" .*"scipy>=1.11"'):
         figures.check()

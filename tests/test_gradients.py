@@ -47,8 +47,8 @@ def assert_equal_weights(first, second, rtol):
 def features(step):
     split = load("synthetic").train
     places = slice(step * BATCH, (step + 1) * BATCH)
-    colours = split.images[places].astype(np.float64).mean((1, 2)) / 64 - 2
-    return colours, np.eye(10)[split.labels[places]]
+    colors = split.images[places].astype(np.float64).mean((1, 2)) / 64 - 2
+    return colors, np.eye(10)[split.labels[places]]
 
 
 def softmax_gradient(x, targets, w, b):
@@ -110,7 +110,7 @@ def test_parts_must_share_the_batch_evenly():
 
 @pytest.mark.parametrize(("accumulate", "share"), [(1, 16), (4, 4)])
 def test_ghost_groups_must_be_whole(tmp_path, accumulate, share):
-    """A share that is no multiple of the groups would be normalised as a whole, without a word."""
+    """A share that is no multiple of the groups would be normalized as a whole, without a word."""
     from cifarzoo.training.job import prepare
     from cifarzoo.training.trainer import run
 

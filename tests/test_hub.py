@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import yaml
 from cifarzoo.errors import WeightsError
 from cifarzoo.pretrained.files import find
 from cifarzoo.pretrained.manifest import find_entry, manifest
+from cifarzoo.publishing.cards import card
 from cifarzoo.publishing.hub import push
 from cifarzoo.publishing.model_index import front_matter
 
@@ -35,7 +37,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("Authorization") != "Bearer hf_right":
             return self.answer({"error": "Invalid username or password."}, 401)
         if self.path == "/api/repos/create":
-            self.server.created = json.loads(content)
+            asked = json.loads(content)
+            self.server.created = asked | {"private": asked.get("private") or asked.get("visibility") == "private"}
             return self.answer({"url": f"{self.server.address}/{REPOSITORY}"})
         if self.path == "/api/validate-yaml":
             return self.answer({"errors": [], "warnings": []})
@@ -61,8 +64,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 ]
             )
         if path.startswith(f"/api/models/{REPOSITORY}"):
-            siblings = [{"rfilename": name} for name in self.server.files]
-            return self.answer({"id": REPOSITORY, "sha": COMMIT, "siblings": siblings, "private": False})
+            if self.server.created is None:
+                return self.answer({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
+            siblings = [{"rfilename": name} for name in (".gitattributes", *self.server.files)]
+            private = self.server.created["private"]
+            return self.answer({"id": REPOSITORY, "sha": COMMIT, "siblings": siblings, "private": private})
         name = path.removeprefix(f"/{REPOSITORY}/resolve/{COMMIT}/")
         if name not in self.server.files:
             return self.answer({"error": "Entry not found"}, 404)
@@ -71,12 +77,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_HEAD(self):
         self.do_GET()
 
-    def answer(self, content, status=200):
+    def answer(self, content, status=200, headers=None):
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/octet-stream" if data is content else "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.send_header("X-Repo-Commit", COMMIT)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
         self.end_headers()
         if self.command != "HEAD":
@@ -90,7 +98,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def hub(tmp_path_factory):
     """The stand-in, and a function that runs Python with it as the Hub."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.files, server.address = {}, f"http://127.0.0.1:{server.server_address[1]}"
+    server.created, server.files, server.address = None, {}, f"http://127.0.0.1:{server.server_address[1]}"
     folder = tmp_path_factory.mktemp("hub")
     kept = {key: value for key, value in os.environ.items() if "proxy" not in key.lower() and key != "PYTHONPATH"}
     own = {"HF_ENDPOINT": server.address, "HF_HOME": str(folder), "HF_TOKEN": "hf_right", "KERAS_BACKEND": "jax"}
@@ -149,12 +157,34 @@ assert not any(name.startswith("cifarzoo") for name in sys.modules)
     assert result.returncode == 0, result.stderr[-2000:]
 
 
-def test_a_wrong_token_is_one_line(pushed):
-    _, run = pushed
-    result = run("-m", "cifarzoo", "push", TAG, f"hf://{REPOSITORY}", PYTHONPATH=str(ROOT), HF_TOKEN="hf_wrong")
+@pytest.mark.parametrize(
+    ("options", "environment", "message"),
+    [
+        (["--overwrite"], {"HF_TOKEN": "hf_wrong"}, ": not uploaded: .*hf auth login"),
+        ([], {"HF_TOKEN": ""}, ": not logged in to the Hugging Face Hub: .*hf auth login.*HF_TOKEN"),
+        ([], {}, ": holds README.md, config.json, metadata.json and 2 more already; .*--overwrite"),
+        (["--overwrite", "--private"], {}, ": exists and is public; make it private"),
+        ([], {"HF_ENDPOINT": "http://127.0.0.1:9"}, ": http://127.0.0.1:9 cannot be reached: "),
+        ([], {"HF_HUB_OFFLINE": "1"}, ": http://127.0.0.1:[0-9]+ cannot be reached: "),
+    ],
+)
+def test_what_the_hub_refuses_is_one_line(pushed, monkeypatch, options, environment, message):
+    server, run = pushed
+    monkeypatch.setitem(server.created, "private", False)
+    before = dict(server.files)
+    command = ("-m", "cifarzoo", "push", TAG, f"hf://{REPOSITORY}", *options)
+    result = run(*command, PYTHONPATH=str(ROOT), **environment)
     (line,) = [line for line in result.stderr.splitlines() if "error: " in line]
-    assert result.returncode == 1 and f"hf://{REPOSITORY}: not uploaded: " in line and "hf auth login" in line
-    assert "Traceback" not in result.stderr
+    assert result.returncode == 1 and re.search(f"error: hf://{REPOSITORY}{message}", line), line
+    assert "Traceback" not in result.stderr and server.files == before
+
+
+def test_what_is_asked_to_be_replaced_is_replaced(pushed):
+    server, run = pushed
+    before, server.files["README.md"] = dict(server.files), b"mine"
+    result = run("-m", "cifarzoo", "push", TAG, f"hf://{REPOSITORY}", "--overwrite", PYTHONPATH=str(ROOT))
+    assert result.returncode == 0, result.stderr
+    assert server.files["README.md"] == before["README.md"] and set(server.files) == set(before)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +193,10 @@ def test_a_wrong_token_is_one_line(pushed):
         ("no_such_tag", "hf://me/x", "no_such_tag: not published weights; `cifarzoo list --pretrained` shows all"),
         (TAG, "hf://me", "hf://me: expected hf://USER/REPOSITORY, or the path of a new folder"),
         (TAG, "hf://me/../x", "hf://me/../x: expected hf://USER/REPOSITORY, or the path of a new folder"),
-        (TAG, ".", "^.: exists already; choose another folder, or hf://USER/REPOSITORY"),
+        (TAG, "https://huggingface.co/me/x", "https://huggingface.co/me/x: expected hf://USER/REPOSITORY, or the"),
+        (TAG, "hf://me/a--b", "hf://me/a--b: not a name for a repository: Cannot have -- or .. in repo_id"),
+        (TAG, ".", "^.: exists already, and is not empty; choose .*, or hf://USER/REPOSITORY, or .* --overwrite"),
+        (TAG, __file__, "test_hub.py: a file of this name exists; choose another folder"),
     ],
 )
 def test_what_cannot_be_pushed_is_one_line(tag, destination, message):
@@ -173,7 +206,7 @@ def test_what_cannot_be_pushed_is_one_line(tag, destination, message):
 
 def test_without_huggingface_hub(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # as if it were not installed
-    with pytest.raises(WeightsError, match=r"hf://me/x: needs huggingface_hub: pip install 'cifarzoo\[hub\]'"):
+    with pytest.raises(WeightsError, match='hf://me/x: needs huggingface_hub: pip install "huggingface_hub>=0.30" '):
         push(TAG, "hf://me/x")
 
 
@@ -188,6 +221,13 @@ def test_a_folder_instead_of_the_hub_opens_in_keras_and_says_what_it_needs(tmp_p
         np.testing.assert_allclose(logits, golden["logits"], rtol=1e-3, atol=1e-3)
     text = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     assert "import cifarzoo.layers" in text and "without cifarzoo" not in text
+    assert "The 10 outputs, in this order: airplane, automobile, bird, " in text
+    assert os.listdir(tmp_path) == ["model"]
+    (tmp_path / "model" / "README.md").write_text("mine")
+    (tmp_path / "model" / "notes").write_text("mine")
+    push(entry.tag, str(tmp_path / "model"), overwrite=True)
+    assert (tmp_path / "model" / "README.md").read_text(encoding="utf-8") == text
+    assert (tmp_path / "model" / "notes").read_text() == "mine"
 
 
 def test_other_data_sets_have_no_name_on_the_hub():
@@ -199,6 +239,12 @@ def test_other_data_sets_have_no_name_on_the_hub():
         "name": "synthetic",
         "split": "test",
     }
+
+
+@pytest.mark.parametrize("dataset, classes", [("cifar100_coarse", 20), ("synthetic", 10)])
+def test_a_card_names_the_weights_where_the_number_of_classes_means_others(dataset, classes):
+    entry = replace(manifest()[0], dataset=dataset, classes=classes, default=True)
+    assert f"classes={classes}, load_weights='{entry.tag}')" in card(entry)
 
 
 @pytest.mark.parametrize("entry", manifest(), ids=lambda entry: entry.tag)

@@ -78,7 +78,7 @@ def test_the_private_tree_is_named_nowhere_else():
         (f"'The only package that uses {SRC}.'", None),
     ],
 )
-def test_private_parts_are_recognised(tmp_path, line, use):
+def test_private_parts_are_recognized(tmp_path, line, use):
     path = tmp_path / "module.py"
     path.write_text(f"class Own:\n    def __init__(self):\n        self._mine = 0\n{line}\n", encoding="utf-8")
     assert [found.partition(": ")[2] for found in foreign_internals(path)][:1] == ([use] if use else [])

@@ -360,7 +360,7 @@ def test_a_changed_file_is_another_source(tmp_path, dataset):
     assert changed(training_data(one, dataset).train) == IMAGES
 
 
-def test_networks_normalise_superclasses_like_the_classes():
+def test_networks_normalize_superclasses_like_the_classes():
     from cifarzoo.pretrained.description import description_of
     from cifarzoo.training.build import build_model
 

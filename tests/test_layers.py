@@ -317,17 +317,17 @@ def ghost_layer(**arguments):
 
 @pytest.mark.parametrize("batch, size, groups", [(12, 4, 3), (12, 12, 1), (12, 5, 1), (12, 32, 1)])
 @pytest.mark.parametrize("known", [True, False])
-def test_ghost_batch_normalization_normalises_each_group(batch, size, groups, known):
+def test_ghost_batch_normalization_normalizes_each_group(batch, size, groups, known):
     x = np.random.default_rng(0).normal(1, 2, (batch, 4, 4, 5)).astype("float32")
     layer = ghost_layer(group_size=size)
     gamma, beta, mean, variance = (v.numpy() for v in layer.variables)
     shape = None if not known else batch
     call = tf.function(lambda x: layer(x, training=True), input_signature=[tf.TensorSpec((shape, 4, 4, 5))])
-    normalised = call(x).numpy()
+    normalized = call(x).numpy()
     parts = x.reshape(groups, -1, 5)
     means, variances = parts.mean(1, keepdims=True), parts.var(1, keepdims=True)
     expected = (parts - means) / np.sqrt(variances + 1e-3) * gamma + beta
-    np.testing.assert_allclose(normalised, expected.reshape(x.shape), atol=1e-5)
+    np.testing.assert_allclose(normalized, expected.reshape(x.shape), atol=1e-5)
     np.testing.assert_allclose(layer.moving_mean, 0.9 * mean + 0.1 * means.mean((0, 1)), atol=1e-6)
     np.testing.assert_allclose(layer.moving_variance, 0.9 * variance + 0.1 * variances.mean((0, 1)), atol=1e-5)
 

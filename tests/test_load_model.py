@@ -132,3 +132,16 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path):
         with pytest.raises(WeightsError, match="a.weights.h5: (does not fit|contains) .*"):
             load_model("cifar_resnet20", str(path), {"block_type": "preactivated"})
         assert load_model("ResNet20", str(path), {}).model.name == "cifar_resnet20"
+
+
+def test_load_takes_the_name_of_a_model_as_evaluate_does():
+    import cifarzoo
+
+    tagged = cifarzoo.load("resnet20_v1_cifar10_200ep_s0")  # the default of this network
+    for name in ("cifar_resnet20", "ResNet20"):
+        for one, other in zip(cifarzoo.load(name).get_weights(), tagged.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+    with pytest.raises(WeightsError, match=r"cifar_resnet110\(.*: no published weights; for cifar_resnet110 there is"):
+        cifarzoo.load("cifar_resnet110")
+    with pytest.raises(WeightsError, match="resnet2000: neither a .weights.h5 or .keras file nor published weights"):
+        cifarzoo.load("resnet2000")

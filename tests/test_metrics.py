@@ -97,7 +97,7 @@ def test_confusion_has_true_classes_in_rows():
 
 
 @pytest.mark.parametrize("scale", [0.2, 1.0, 6.0])
-def test_temperature_against_a_general_minimiser(scale):
+def test_temperature_against_a_general_minimizer(scale):
     logits, labels = random_logits()
     logits = scale * logits
 

@@ -87,8 +87,8 @@ def test_logits_equal_pytorch(training):
         (network.linear.weight[:],) = tensor("logits")
         images = pixels(16)
         mean, std = (np.array(values) for values in channel_statistics("cifar10"))
-        normalised = torch.from_numpy(((images - mean) / std).astype("float32").transpose(0, 3, 1, 2))
-        expected = network(normalised).numpy()
+        normalized = torch.from_numpy(((images - mean) / std).astype("float32").transpose(0, 3, 1, 2))
+        expected = network(normalized).numpy()
     found = keras.ops.convert_to_numpy(model(images, training=training))
     np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
 

@@ -33,18 +33,18 @@ def test_takes_bytes_and_floats(model):
 
 
 @pytest.mark.slow
-def test_normalises_inside(case, model):
+def test_normalizes_inside(case, model):
     bare = case.build(include_preprocessing=False)
     fill(bare)
     images = pixels().astype("float64")
     mean = np.array([125.306918046875, 122.950394140625, 113.86538318359375])
     std = np.array([62.9932192781369, 62.0887076400142, 66.7048996406309])
-    normalised = ((images - mean) / std).astype("float32")
-    assert_close(bare(normalised), model(images))
+    normalized = ((images - mean) / std).astype("float32")
+    assert_close(bare(normalized), model(images))
 
 
 @pytest.mark.parametrize("statistics", ["imagenet", "lasagne", ((0.5, 0.25, 0.5), (0.2, 0.1, 0.3))], ids=str)
-def test_normalises_with_statistics_by_name_or_value(statistics):
+def test_normalizes_with_statistics_by_name_or_value(statistics):
     model = create_model("cifar_wide_resnet", depth=10, width=1, statistics=statistics)
     mean, std = {
         "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),

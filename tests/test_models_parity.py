@@ -61,7 +61,7 @@ PAIRS = [
 ]
 
 
-def randomise(network):
+def randomize(network):
     """Draw He's weights, and BatchNormalization statistics that are not hidden behind zeros and ones."""
     generator = torch.Generator().manual_seed(3)
     for module in network.modules():
@@ -81,7 +81,7 @@ def randomise(network):
 def test_logits_equal_pytorchcv(name, arguments, theirs):
     module, function = theirs.split(".")
     torch.manual_seed(1)
-    network = randomise(getattr(importlib.import_module(f"pytorchcv.models.{module}"), function)())
+    network = randomize(getattr(importlib.import_module(f"pytorchcv.models.{module}"), function)())
     model = create_model(name, **arguments, include_preprocessing=False)
     arrays = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
     convert(model, state_of(Checkpoint("torch", arrays)), LAYOUTS["pytorchcv"])

@@ -1,6 +1,8 @@
 """The notebooks run from top to bottom: on few synthetic images, or from measurements that are stored with them."""
 
+import importlib.util
 import re
+import shlex
 import shutil
 
 import nbformat
@@ -75,6 +77,30 @@ def test_a_notebook_opens_in_colab_and_has_outputs_of_real_images(name):
     assert not re.search(r"/(tmp|home|root|work)/", stored)
     if name in SMALL:
         assert re.search("This notebook uses <Dataset cifar100?:", printed(notebook))
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_first_cell_installs_an_uploaded_wheel_or_the_clone_of_the_notebook(name, tmp_path, monkeypatch):
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    install = next(cell for cell in read(name).cells if cell.cell_type == "code")
+    commands = []
+
+    class Shell:
+        def run_line_magic(self, magic, line):
+            commands.append((magic, shlex.split(line.format(**variables))))
+
+    variables = {"get_ipython": Shell}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    wheel = tmp_path / "notebooks" / "cifarzoo-0.1.0-py3-none-any.whl"
+    extras = "[plots,litert]" if name == "phone" else "[plots]"
+    for target in (tmp_path, wheel):
+        if target == wheel:
+            wheel.touch()
+        exec(TransformerManager().transform_cell(install.source), variables)
+        assert commands.pop() == ("pip", ["install", "-q", f"{target}{extras}"])
 
 
 def test_notebooks_are_small():

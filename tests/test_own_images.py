@@ -194,13 +194,13 @@ def test_pictures_are_resized_with_the_stated_filter(tmp_path):
 
 
 def test_pictures_of_any_mode_become_rgb(tmp_path):
-    grey, alpha = np.full((9, 9), 200, np.uint8), np.zeros((9, 9, 4), np.uint8)
-    save(tmp_path / "grey.png", grey)
-    save(tmp_path / "deep.png", grey.astype(np.uint16) * 257)
+    gray, alpha = np.full((9, 9), 200, np.uint8), np.zeros((9, 9, 4), np.uint8)
+    save(tmp_path / "gray.png", gray)
+    save(tmp_path / "deep.png", gray.astype(np.uint16) * 257)
     save(tmp_path / "clear.png", alpha)
-    colour = Image.new("RGB", (9, 9), (10, 200, 30))
-    colour.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
-    colour.quantize(4).save(tmp_path / "palette.gif")
+    color = Image.new("RGB", (9, 9), (10, 200, 30))
+    color.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
+    color.quantize(4).save(tmp_path / "palette.gif")
     turned = np.zeros((9, 9, 3), np.uint8)
     turned[0] = 255  # the first row, which EXIF's orientation 6 says is the right-hand column
     exif = Image.Exif()
@@ -210,7 +210,7 @@ def test_pictures_of_any_mode_become_rgb(tmp_path):
     def read(name):
         return pictures.read_picture(tmp_path / name, 9, "crop", "nearest")
 
-    assert (read("grey.png") == 200).all() and (read("deep.png") == 200).all() and (read("clear.png") == 255).all()
+    assert (read("gray.png") == 200).all() and (read("deep.png") == 200).all() and (read("clear.png") == 255).all()
     assert np.abs(read("palette.gif").astype(int) - (10, 200, 30)).max() <= 1
     assert np.abs(read("cmyk.jpg").astype(int) - (10, 200, 30)).max() <= 4
     np.testing.assert_array_equal(read("turned.png"), np.rot90(turned, -1))
@@ -533,7 +533,7 @@ def test_a_file_of_arrays_equals_the_arrays(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1)])
-def test_grey_arrays_become_rgb(tmp_path, shape):
+def test_gray_arrays_become_rgb(tmp_path, shape):
     train, test = (np.random.default_rng(0).integers(0, 256, (n, *shape), dtype=np.uint8) for n in (8, 4))
     dataset = load({"arrays": str(save_arrays(tmp_path / "mnist.npz", x_train=train, x_test=test))})
     assert dataset.train.images.shape == (8, 28, 28, 3) and dataset.inputs.size == 28
@@ -599,14 +599,14 @@ def test_statistics_are_those_of_the_training_images(photos):
     statistics = dataset.inputs.statistics
     np.testing.assert_allclose(statistics["mean"], images.mean((0, 1, 2)), rtol=1e-12)
     np.testing.assert_allclose(statistics["std"], images.std((0, 1, 2)), rtol=1e-12)
-    assert dataset.mean_colour == tuple(round(value) for value in images.mean((0, 1, 2)))
+    assert dataset.mean_color == tuple(round(value) for value in images.mean((0, 1, 2)))
     assert json.loads(json.dumps(statistics)) == statistics
 
 
-def test_images_of_one_colour_and_black_ones(tmp_path):
-    grey = np.full((8, 32, 32, 3), 7, np.uint8)
-    assert load({"arrays": str(save_arrays(tmp_path / "a.npz", x_train=grey))}).inputs.statistics["std"] == [1, 1, 1]
-    dark = load({"arrays": str(save_arrays(tmp_path / "b.npz", x_train=grey * 0))})
+def test_images_of_one_color_and_black_ones(tmp_path):
+    gray = np.full((8, 32, 32, 3), 7, np.uint8)
+    assert load({"arrays": str(save_arrays(tmp_path / "a.npz", x_train=gray))}).inputs.statistics["std"] == [1, 1, 1]
+    dark = load({"arrays": str(save_arrays(tmp_path / "b.npz", x_train=gray * 0))})
     assert dark.inputs.statistics == statistics_from(dark.inputs.statistics) == {"mean": [0, 0, 0], "std": [1, 1, 1]}
 
 

@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from cifarzoo.experiment.files import read_experiments
+from cifarzoo.experiment.files import quickstart_experiment, read_experiments
 
 ROOT = Path(__file__).parent.parent
 # Extras whose packages depend on the accelerator or come from elsewhere.
@@ -176,7 +176,29 @@ def test_the_image_runs_the_commands_of_the_readme_without_privileges():
     assert f"docker run --rm cifarzoo {second.split('.venv/bin/')[-1]}\n" in text
     assert re.search(r"pip install -q (.*) && ", second)[1] in text  # the same extras
     assert re.findall("^USER (.*)$", text, re.MULTILINE) == ["user"]
-    assert json.loads(re.search("^VOLUME (.*)$", text, re.MULTILINE)[1]) == ["/data", "/home/user/cifarzoo/logs"]
+
+
+def test_every_run_in_the_image_is_kept_in_a_volume():
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    (home,) = re.findall("^WORKDIR (.*)$", text, re.MULTILINE)
+    volumes = json.loads(re.search("^VOLUME (.*)$", text, re.MULTILINE)[1])
+    files = [ROOT / "experiments.yaml", *sorted(set((ROOT / "recipes").glob("*.yaml")) - {ROOT / "recipes/zoo.yaml"})]
+    experiments = [quickstart_experiment(), *(experiment for path in files for experiment in read_experiments(path))]
+    folders = {f"{home}/{Path(experiment.train_parameters.logdir).parts[0]}" for experiment in experiments}
+    assert set(volumes) == {"/data"} | folders
+    # The owner of a named volume is that of the folder in the image.
+    assert f"mkdir {' '.join(sorted(Path(folder).name for folder in folders))}\n" in text
+    kept = re.findall(r"^# +docker run .*-v \w+:(\S+/\w+) cifarzoo(?::cuda)?$", text, re.MULTILINE)
+    assert kept == [f"{home}/{quickstart_experiment().train_parameters.logdir}"] * 2
+
+
+def test_each_cuda_image_trains_on_the_backend_that_has_cuda():
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    stages = dict(re.findall(r"^FROM common AS cuda-(\w+)\n(.*?)(?=^FROM)", text, re.MULTILINE | re.DOTALL))
+    assert set(stages) == {"none", "tensorflow", "jax"} and "\nFROM cuda-${CUDA}\n" in text
+    assert re.findall("^ARG (CUDA=.*)$", text.partition("FROM")[0], re.MULTILINE) == ["CUDA=none"]
+    assert [name for name, stage in stages.items() if "ENV KERAS_BACKEND=jax\n" in stage] == ["jax"]
+    assert "KERAS_BACKEND" not in text.partition("FROM common AS cuda-jax")[0]  # Keras' default is TensorFlow
 
 
 def test_constraints_name_every_direct_dependency_within_its_bounds():

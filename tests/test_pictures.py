@@ -39,11 +39,11 @@ def test_pillow_resizes_as_stated(tmp_path, fit, filter_name):
 
 def test_files_of_every_mode_and_their_arrays_are_seen_as_people_see_them(tmp_path):
     image = pixels(2, 0, 16, 16)
-    grey = image.mean(-1).astype(np.uint8)
+    gray = image.mean(-1).astype(np.uint8)
     alpha = np.zeros((16, 16, 1), np.uint8)
     alpha[:8] = 255
-    save(tmp_path / "grey.png", grey)
-    np.testing.assert_array_equal(read(tmp_path / "grey.png"), np.stack([grey] * 3, -1))
+    save(tmp_path / "gray.png", gray)
+    np.testing.assert_array_equal(read(tmp_path / "gray.png"), np.stack([gray] * 3, -1))
     save(tmp_path / "alpha.png", np.concatenate([image, alpha], -1))
     over_white = np.where(alpha == 255, image, 255)
     np.testing.assert_array_equal(read(tmp_path / "alpha.png"), over_white)
@@ -64,7 +64,7 @@ def test_files_of_every_mode_and_their_arrays_are_seen_as_people_see_them(tmp_pa
     ("shape", "count"),
     [((20, 30, 3), 1), ((5, 20, 30, 3), 5), ((20, 30), 1), ((5, 20, 30), 5), ((5, 20, 30, 1), 5), ((20, 30, 4), 1)],
 )
-def test_the_batch_axis_may_be_left_out_and_grey_needs_no_channel(shape, count):
+def test_the_batch_axis_may_be_left_out_and_gray_needs_no_channel(shape, count):
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     found = find_pictures(images)
     assert [picture.name for picture in found] == [f"image {k}" for k in range(count)]

@@ -43,6 +43,17 @@ def test_probabilities_are_the_softmax_of_the_logits(model):
     assert table.count("<tr>") == table.count("<img") == 6 and "green" in table and len(predictions[2:]) == 4
 
 
+def test_the_folder_of_a_picture_may_be_its_true_class(tmp_path, model, monkeypatch):
+    fill(tmp_path, counts=1, classes=("Red_Fox", "owl"))
+    save(tmp_path / "loose.png", pixels(0, 0))
+    drawn = []
+    monkeypatch.setattr("cifarzoo.inference.predictions.draw_sheet", lambda tiles, *_: drawn.extend(tiles))
+    cifarzoo.predict([tmp_path, pixels(0, 1)], model, class_names=("red fox", "green", "blue")).contact_sheet()
+    assert {tile.name.split("/")[-2:][0]: tile.true_class for tile in drawn} == {
+        "Red_Fox": "red fox", "owl": "", "loose.png": "", "image 0": ""
+    }  # fmt: skip
+
+
 def test_a_single_picture_of_another_size_needs_no_batch_axis_and_many_come_in_chunks(model):
     large = pixels(1, 0, 100, 50)
     (prediction,) = cifarzoo.predict(large, model, class_names="rgb")
@@ -76,10 +87,10 @@ def test_images_that_were_scaled_are_a_warning(model, caplog):
     assert not [record for record in caplog.records if record.name == "cifarzoo"]
 
 
-def test_a_network_that_normalises_nothing_is_told_apart(caplog):
+def test_a_network_that_normalizes_nothing_is_told_apart(caplog):
     network = cifarzoo.cifar_resnet8(include_preprocessing=False)
     cifarzoo.predict(pixels(0, 0, 32, 32), network)
-    assert "takes normalised pixels (include_preprocessing=False), got pixels from" in caplog.text
+    assert "takes normalized pixels (include_preprocessing=False), got pixels from" in caplog.text
     caplog.clear()
     cifarzoo.predict(np.random.default_rng(0).normal(size=(32, 32, 3)), network)
     assert "pixels" not in caplog.text

@@ -1,8 +1,10 @@
 """Publishing and the training queue, end to end on a small run of the embedded data."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -277,6 +279,36 @@ def test_the_preferred_recipe_is_the_default_whichever_came_first(filled, tmp_pa
 
 
 @pytest.mark.slow
+def test_one_command_publishes_a_run_with_the_page_that_the_site_links(filled, tmp_path):
+    pytest.importorskip("matplotlib")
+    weights, run = copy_of(filled, tmp_path)
+    (tmp_path / "docs" / "reports").mkdir(parents=True)
+    # A terminal, on which the command shows its progress.
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cifarzoo", "publish", str(run.path), "whole", "--weights", str(weights.path)],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "TERM": "xterm", "COLUMNS": "120"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux reports the end of a terminal as an error
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    printed, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, shown
+    assert re.fullmatch(r"whole: error \d+\.\d\d % of 2000 test images\n", printed)
+    steps = (b"measure", b"in half precision", b"write whole", b"draw the pictures")
+    assert [step for step in steps if step in shown] == list(steps)
+    page = (tmp_path / "docs" / "reports" / "whole.html").read_text(encoding="utf-8")
+    (entry,) = (entry for entry in weights.entries() if entry.tag == "whole")
+    assert "<h1>whole</h1>" in page and f"{entry.metrics['error']:.2f} %" in page and str(tmp_path) not in page
+
+
+@pytest.mark.slow
 def test_two_that_publish_at_once_lose_nothing(filled, tmp_path):
     """Whoever comes second waits and reads what the first has written."""
 
@@ -408,8 +440,8 @@ def test_a_row_that_cannot_be_estimated_does_not_end_the_others(tmp_path, capsys
     weights = WeightsFolder(tmp_path / "weights")
     queue = TrainingQueue(read_rows(tmp_path / "rows.yaml", str(tmp_path / "runs")), weights)
     row, seconds = queue.choose_row(queue.open_rows(), time.monotonic() + 3600, failed := [], StopRequest())
-    # Compilation, 24 steps, and the arithmetic of evaluating 30,000 images: 30,000 * 2 * 40.6e6 / 1e11 = 24 s.
-    assert row.tag == TAG and seconds == pytest.approx(60 + 24.3 + 7 + 2.4, abs=0.1)
+    # Compilation, 24 steps, and the arithmetic of evaluating 45,000 images: 45,000 * 2 * 40.6e6 / 1e11 = 36.5 s.
+    assert row.tag == TAG and seconds == pytest.approx(60 + 36.5 + 7 + 2.4, abs=0.1)
     assert [row.tag for row in failed] == ["none_cifar10_brief_s0"]
     assert "none_cifar10_brief_s0: " in capsys.readouterr().out
     # Without the data, too: how many images CIFAR has is known.

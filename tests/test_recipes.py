@@ -47,7 +47,7 @@ class Original(NamedTuple):
 
 CROP, REFLECT = ({"crop": {"padding": 4, "mode": mode}} for mode in ("zero", "reflect"))
 FLIP = {"flip": {"probability": 0.5, "alternating": False}}
-CUTOUT = {"cutout": {"size": 16, "fill": "mean"}}  # zeros after normalising
+CUTOUT = {"cutout": {"size": 16, "fill": "mean"}}  # zeros after normalizing
 MIXUP = {"mixup": {"alpha": 0.4, "per": "image", "probability": 1.0, "fold": True}}
 STANDARD, REFLECTED = [CROP, FLIP], [REFLECT, FLIP]
 LISTED = [{"policies": {"file": str(POLICIES), "fill": [0, 0, 0]}}, CROP, FLIP, CUTOUT]
@@ -61,7 +61,7 @@ FAST_AUTOAUGMENT = {
 
 
 def keras(l2, nesterov=False):
-    """Keras' regulariser on kernels, whose gradient has a factor of two; the rate is inside the velocity."""
+    """Keras' regularizer on kernels, whose gradient has a factor of two; the rate is inside the velocity."""
     return SGD(0.9, nesterov, 2 * l2, decay_all=False, momentum_convention="tensorflow")
 
 

@@ -77,7 +77,7 @@ def test_architecture_arguments_have_their_defaults():
     }
 
 
-def test_experiments_may_say_what_normalises_the_input():
+def test_experiments_may_say_what_normalizes_the_input():
     model = build_model(
         Experiment(model="cifar_resnet20", model_parameters={"statistics": [[0.5] * 3] * 2}), 10, seed=0
     )

@@ -45,8 +45,8 @@ def test_bottleneck_depth():
 def test_projections_only_where_the_shape_changes(block_type):
     with_projections = create_model("cifar_resnet20", block_type=block_type, shortcut_type="B")
     assert projections(with_projections) == ["stage2_block1_projection", "stage3_block1_projection"]
-    normalised = [layer.name for layer in with_projections.layers if layer.name.endswith("_projection_bn")]
-    assert len(normalised) == (2 if block_type == "original" else 0)
+    normalized = [layer.name for layer in with_projections.layers if layer.name.endswith("_projection_bn")]
+    assert len(normalized) == (2 if block_type == "original" else 0)
     assert projections(create_model("cifar_resnet20", block_type=block_type, shortcut_type="A")) == []
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from evaluation_cases import run_cli
 from PIL import Image, ImageDraw
-from test_augment_operations import GREY, pillow, textured
+from test_augment_operations import GRAY, pillow, textured
 from tiny_models import tiny_cnn
 
 from cifarzoo.augment.policies import fast_autoaugment_value
@@ -61,7 +61,7 @@ def by_pillow(image, name, level, draw):
     changed = Image.fromarray(image)
     if value > 0:
         left, top = (int(max(0.0, 32 * float(place) - value / 2)) for place in draw)
-        ImageDraw.Draw(changed).rectangle((left, top, min(32, left + value), min(32, top + value)), GREY)
+        ImageDraw.Draw(changed).rectangle((left, top, min(32, left + value), min(32, top + value)), GRAY)
     return np.asarray(changed)
 
 

@@ -336,10 +336,10 @@ def test_statistics_come_from_the_file_or_are_refused(tmp_path):
     assert description_of(features).statistics == "cifar100"
     description = dataclasses.replace(read_description(path), statistics="cifar100")
     save_weights(filled("cifar_resnet20"), path, description)
-    with pytest.raises(WeightsError, match="input normalised by cifar100; asked for input normalised by cifar10"):
+    with pytest.raises(WeightsError, match="input normalized by cifar100; asked for input normalized by cifar10"):
         load_file(create_model("cifar_resnet20"), path)
     outside = saved(filled("cifar_resnet20", include_preprocessing=False), tmp_path / "outside.weights.h5")
-    with pytest.raises(WeightsError, match="with no normalization; asked for input normalised by cifar10"):
+    with pytest.raises(WeightsError, match="with no normalization; asked for input normalized by cifar10"):
         create_model("cifar_resnet20", load_weights=outside)
 
 
@@ -352,7 +352,7 @@ def test_other_statistics_come_from_the_file_or_are_refused(tmp_path):
         np.testing.assert_allclose(model.get_layer("normalization").offset, [-1 / 4, -2 / 5, -3 / 6], rtol=1e-6)
     load_file(create_model("cifar_resnet20", statistics=values), path)
     numbers = r"mean \(1, 2, 3\) and deviation \(4, 5, 6\) on 0-255"
-    with pytest.raises(WeightsError, match=f"normalised by {numbers}; asked for input normalised by kuangliu"):
+    with pytest.raises(WeightsError, match=f"normalized by {numbers}; asked for input normalized by kuangliu"):
         create_model("cifar_resnet20", statistics="kuangliu", load_weights=path)
     with pytest.raises(ModelError, match="cifar_resnet20: statistics: 'kuang' is not one of cifar10"):
         create_model("cifar_resnet20", statistics="kuang", load_weights=path)
@@ -548,7 +548,7 @@ def test_show_prints_the_description(tmp_path):
         "import sys; from cifarzoo.cli import main; sys.argv[0] = 'cifarzoo'; main()", "show", str(path)
     )
     assert output.startswith(
-        "cifar_wide_resnet(depth=10, width=1, dropout=0.0, classes=10)\ninput: normalised by cifar10"
+        "cifar_wide_resnet(depth=10, width=1, dropout=0.0, classes=10)\ninput: normalized by cifar10"
     )
 
 

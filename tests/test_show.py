@@ -8,6 +8,7 @@ import json
 import h5py
 import pytest
 from evaluation_cases import run_cli
+from model_cases import ROOT
 from test_tables import RESULTS
 
 from cifarzoo.conversion.entries import entries
@@ -57,6 +58,8 @@ def test_published_weights(show):
     lines = show(entry.tag).splitlines()
     assert lines[0].startswith(f"{entry.model}(") and f"tag: {entry.tag}" in lines
     assert f"test error: {entry.metrics['error']:.2f} %" in lines
+    assert f"card: {ROOT / 'weights' / entry.tag}.md" in lines
+    assert f"report: {ROOT / 'docs' / 'reports' / entry.tag}.html" in lines
     assert json.loads(show(entry.tag, "--format", "json"))["sha256"] == entry.sha256
     rows = dict(csv.reader(io.StringIO(show(entry.tag, "--format", "csv"))))
     assert rows["bytes"] == str(entry.bytes) and json.loads(rows["metrics"]) == entry.metrics

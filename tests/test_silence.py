@@ -58,7 +58,7 @@ def fake(tmp_path):
 
 
 @pytest.mark.parametrize("line", CHATTER_LINES.splitlines())
-def test_chatter_is_recognised(line):
+def test_chatter_is_recognized(line):
     assert CHATTER.match(line)
 
 

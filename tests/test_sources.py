@@ -1,6 +1,7 @@
 """What lies outside of an experiment's document is part of a run: its module's source, the weights it starts from."""
 
 import json
+import logging
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from test_damaged_files import META
 import cifarzoo
 from cifarzoo.errors import CheckpointError
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.pretrained.description import Description
 from cifarzoo.runs import checkpoint
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.preflight import what_a_check_sees
@@ -163,3 +165,28 @@ def test_experiments_that_differ_in_numbers_are_checked_once(tmp_path):
     assert one == what_a_check_sees(experiment(tmp_path, weight_decay=1e-3, run_name="b"))
     for change in ({"weight_decay": 0}, {"batch_size": 4}, {"nesterov": True}, {"ema_decay": 0.9}):
         assert one != what_a_check_sees(experiment(tmp_path, **change))
+
+
+def test_a_fresh_classifier_is_announced_once_for_the_check_and_all_seeds(project, caplog):
+    net = NET.replace("Dense(WIDTH", "Dense(WIDTH, name='hidden'").replace(
+        "Dense(classes", "Dense(classes, name='classes'"
+    )
+    trained = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(4, name="hidden"),
+            keras.layers.Dense(7, name="classes"),
+        ]
+    )
+    start = project / "seven.weights.h5"
+    cifarzoo.save_weights(trained, start, Description(module="own_net", function="net", classes=7))
+    (project / "own_net.py").write_text(net, encoding="utf-8")
+    for name in ("first", "second"):
+        one = experiment(project, run_name=name)
+        one = one.model_copy(update={"seeds": [0, 1], "skip_error_test": False, "init_weights": str(start)})
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "cifarzoo"):
+            outcomes = run_all([one])
+        assert [outcome.error for outcome in outcomes] == [None, None]
+        assert caplog.text.count("fresh classifier for 10 classes") == 1

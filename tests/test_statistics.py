@@ -61,7 +61,7 @@ def test_the_mean_image_is_that_of_the_training_images():
     np.testing.assert_allclose(mean_image(), load("cifar10").train.images.mean(0, dtype=np.float64), rtol=1e-12)
 
 
-def test_the_mean_image_has_the_mean_colour():
+def test_the_mean_image_has_the_mean_color():
     np.testing.assert_allclose(mean_image().mean((0, 1)), channel_statistics("cifar10")[0], rtol=1e-12)
 
 

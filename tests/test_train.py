@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import logging
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import cifarzoo
 from cifarzoo.errors import CheckpointError, DataError, ExperimentError, ModelError, TrainingError
 from cifarzoo.experiment.recipe_files import recipe_files
 from cifarzoo.experiment.recipes import training_settings
+from cifarzoo.pretrained.description import Description
 from cifarzoo.training import callbacks as default_callbacks
 from cifarzoo.training import run_callbacks
 
@@ -131,6 +133,21 @@ def test_a_name_and_a_function_are_trained_too(tmp_path, arrays):
     np.testing.assert_allclose(loaded(pixels), run.model(pixels), rtol=1e-5)
     run = cifarzoo.train(lambda classes: small_model(classes), own_dataset(arrays), logdir=tmp_path, **SHORT)
     assert run.model.output_shape == (None, 3)
+
+
+def test_a_function_starts_from_init_weights(tmp_path, arrays, caplog):
+    def named(classes):
+        layers = [keras.layers.Conv2D(4, 3, name="conv"), keras.layers.GlobalAveragePooling2D()]
+        return keras.Sequential([keras.Input((32, 32, 3)), *layers, keras.layers.Dense(classes, name="out")])
+
+    trained, start = named(10), tmp_path / "ten.weights.h5"
+    cifarzoo.save_weights(trained, start, Description(module="nets", function="named", classes=10))
+    slow = SHORT | {"schedule": {"kind": "constant", "learning_rate": 1e-9, "duration": 4}}
+    with caplog.at_level(logging.WARNING, "cifarzoo"):
+        run = cifarzoo.train(named, own_dataset(arrays), logdir=tmp_path, init_weights=str(start), **slow)
+    assert caplog.text.count("fresh classifier for 3 classes") == 1
+    kernels = [model.get_layer("conv").get_weights()[0] for model in (trained, run.model)]
+    np.testing.assert_allclose(*kernels, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def queue_of(folder, text, monkeypatch, step_seconds=0.1, rough=0.1):
 
 
 # Seconds apart from training: evaluating an image takes a third of training on it.
-OVERHEAD = 60 + 30_000 / 128 * 0.1 / 3
+OVERHEAD = 60 + 45_000 / 128 * 0.1 / 3
 
 
 def tags(rows):
@@ -122,7 +122,7 @@ def test_a_half_done_row_goes_first_and_takes_what_is_left(tmp_path, monkeypatch
     run.mkdir(parents=True)
     # 0.5 s a step but for the first call, which compiled: they count only where they were measured.
     steady = {"images": 180 * 128, "seconds": 90.0}
-    evaluations = 30_000 / 128 * 0.5 / 3
+    evaluations = 45_000 / 128 * 0.5 / 3
     probed = OVERHEAD + STARTUP + 400 * 0.1
     for device, seconds in ((device_name(), 60 + evaluations + 400 * 0.5), ("another", probed)):
         meta = META | {"step": 200, "seconds": 150.0, "steady": steady, "provenance": {"device": device}}

@@ -131,7 +131,7 @@ def tiny_pixels(classes=10):
 
 
 def tiny_linear(classes=10, hidden=0, dropout=0.0):
-    """Softmax regression on the mean colour, optionally after a layer of `hidden` units and BatchNormalization."""
+    """Softmax regression on the mean color, optionally after a layer of `hidden` units and BatchNormalization."""
     inputs = keras.Input((32, 32, 3))
     x = layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 64, offset=-2)(inputs))
     if hidden:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from references import STATISTICS, normalised, random_images, reference, without_input_statistics
+from references import STATISTICS, normalized, random_images, reference, without_input_statistics
 
 from cifarzoo.conversion.cache import describe
 from cifarzoo.conversion.convert import convert
@@ -112,7 +112,7 @@ def written_back(model, entry: Entry, images, folder: Path) -> float:
 def keras2_file(entry: Entry, images, folder: Path):
     """Let a process with Keras 2 draw a network and save it; return the path and its logits."""
     statistics = STATISTICS["kuangliu"]
-    inputs = np.concatenate([normalised(random_images(16, 1), statistics), normalised(images, statistics)])
+    inputs = np.concatenate([normalized(random_images(16, 1), statistics), normalized(images, statistics)])
     np.save(folder / "images.npy", inputs.transpose(0, 2, 3, 1))
     weights = folder / ("weights.h5" if entry.source == "osmr" else "weights.tf")
     arguments = [entry.name, entry.classes, folder / "images.npy", folder / "logits.npy", weights]

@@ -3,7 +3,7 @@
 Usage: TF_USE_LEGACY_KERAS=1 python keras2_networks.py SOURCE/NAME CLASSES IMAGES.npy LOGITS.npy WEIGHTS
 
 Needs tf_keras, and tf2cv for osmr; a process of its own, because one process cannot use two versions of Keras as
-`tf.keras`. IMAGES.npy holds normalised images [n, 32, 32, 3], the first 16 of which set the moving statistics; logits
+`tf.keras`. IMAGES.npy holds normalized images [n, 32, 32, 3], the first 16 of which set the moving statistics; logits
 are those of the others.
 """
 
@@ -69,7 +69,7 @@ def sjmikler_vgg(depth, classes):
     return tf.keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))
 
 
-def randomise(model, images):
+def randomize(model, images):
     """Draw BatchNormalization's arrays and the biases; moving statistics are those of images, disturbed."""
     rng = np.random.default_rng(0)
     norms = [module for module in model.submodules if isinstance(module, layers.BatchNormalization)]
@@ -100,7 +100,7 @@ def main():
     else:
         depth = int(re.search(r"\d+", name)[0])
         model = (sjmikler_vgg if "vgg" in name else sjmikler_resnet)(depth, int(classes))
-    randomise(model, images[:16])
+    randomize(model, images[:16])
     np.save(logits, model(images[16:], training=False).numpy())
     model.save_weights(weights, save_format="h5" if source == "osmr" else "tf")
 

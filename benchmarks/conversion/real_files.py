@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from foreign_files import fill_from_keras_checkpoint, fill_from_lasagne
-from references import STATISTICS, normalised
+from references import STATISTICS, normalized
 from torch_networks import Zeros, keras_resnet, lasagne_resnet, resnet
 
 from cifarzoo import load_data
@@ -47,7 +47,7 @@ def main():
     for name, build, fill, constants, published in FILES:
         network = fill(build(), folder / name)
         with torch.no_grad():
-            batches = [network(normalised(images[i : i + 500], statistics[constants])) for i in range(0, 10_000, 500)]
+            batches = [network(normalized(images[i : i + 500], statistics[constants])) for i in range(0, 10_000, 500)]
         error = 100 * np.mean(torch.cat(batches).argmax(dim=1).numpy() != labels)
         print(f"{name:36} {error:6.2f} % here, {published:5.2f} % published", flush=True)
 

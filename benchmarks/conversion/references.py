@@ -35,7 +35,7 @@ class Reference:
     """A network, how its project saves it, and what it expects as input.
 
     Attributes:
-        network: A PyTorch module from normalised images [n, 3, 32, 32] to logits.
+        network: A PyTorch module from normalized images [n, 3, 32, 32] to logits.
         savers: Functions that write it to a path, by the format of the file, and return the path to read.
         statistics: Mean and standard deviation on 0-1, or None: those of the entry.
     """
@@ -46,7 +46,7 @@ class Reference:
 
     def logits(self, images, statistics=None):
         """Return the logits for uint8 images [n, 32, 32, 3]."""
-        x = normalised(images, self.statistics or statistics, "float64" if self.is_deep else "float32")
+        x = normalized(images, self.statistics or statistics, "float64" if self.is_deep else "float32")
         with torch.no_grad():
             logits = self.network.to(x.dtype)(x).numpy()
         self.network.float()
@@ -58,7 +58,7 @@ class Reference:
         return sum(isinstance(module, nn.Conv2d) for module in self.network.modules()) > 150
 
 
-def normalised(images, statistics, dtype="float32"):
+def normalized(images, statistics, dtype="float32"):
     """Return uint8 images [n, 32, 32, 3] as a network of PyTorch sees them."""
     mean, std = (np.asarray(value, "float64") for value in statistics)
     x = (images / 255 - mean) / std
@@ -74,7 +74,7 @@ def random_images(count, seed=0):
     return images.astype("uint8")
 
 
-def randomise(network, statistics, seed=0):
+def randomize(network, statistics, seed=0):
     """Draw BatchNormalization's arrays and all biases, far from zeros and ones.
 
     The moving statistics are those of images, disturbed: with arbitrary ones the activations of deep networks overflow.
@@ -92,7 +92,7 @@ def randomise(network, statistics, seed=0):
                 nn.init.kaiming_normal_(module.weight, generator=generator)
                 if module.bias is not None:
                     module.bias.copy_(draw(module.bias, -0.5, 0.5))
-        network.train()(normalised(random_images(16, seed + 1), statistics))
+        network.train()(normalized(random_images(16, seed + 1), statistics))
         for norm in norms:
             norm.running_mean += draw(norm.running_mean, -0.4, 0.4) * norm.running_var.sqrt()
             norm.running_var *= draw(norm.running_var, 0.5, 2.0)
@@ -253,5 +253,5 @@ def reference(entry, classes=None, seed=0):
     classes = classes or entry.classes
     make = _robustbench(entry, classes) if source == "robustbench" else SOURCES[source](name, classes)
     network, savers, statistics = make
-    randomise(network, statistics or STATISTICS["kuangliu"], seed)
+    randomize(network, statistics or STATISTICS["kuangliu"], seed)
     return Reference(network, savers, statistics)

@@ -9,7 +9,7 @@ from keras import layers
 
 
 def linear(classes=10, hidden=8, image_size=32):
-    """Build a dense layer with BatchNormalization and dropout on the mean colour."""
+    """Build a dense layer with BatchNormalization and dropout on the mean color."""
     inputs = keras.Input((image_size, image_size, 3), name="image")
     x = layers.Rescaling(1 / 64, offset=-2, name="scale")(inputs)
     x = layers.Dense(hidden, name="hidden")(layers.GlobalAveragePooling2D(name="pool")(x))

@@ -1,4 +1,4 @@
-"""What all augmentations share: the base class of their parameters, colours, and what kernels know of the data set."""
+"""What all augmentations share: the base class of their parameters, colors, and what kernels know of the data set."""
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -17,11 +17,11 @@ def form(value):
 
 
 Channel = Annotated[WholeNumber, Field(ge=0, le=255)]
-# The mean colour of the data set, or a colour [red, green, blue].
-Colour = Annotated[
+# The mean color of the data set, or a color [red, green, blue].
+Color = Annotated[
     Annotated[Literal["mean"], Tag("str")] | Annotated[tuple[Channel, Channel, Channel], Tag("list")],
     Discriminator(
-        form, custom_error_type="colour", custom_error_message="expected mean or [red, green, blue] from 0 to 255"
+        form, custom_error_type="color", custom_error_message="expected mean or [red, green, blue] from 0 to 255"
     ),
 ]
 
@@ -31,15 +31,15 @@ class DatasetFacts(NamedTuple):
 
     Attributes:
         classes: Number of classes; mixed labels have so many columns.
-        mean_colour: Mean colour of the training images (0-255).
+        mean_color: Mean color of the training images (0-255).
     """
 
     classes: int = 10
-    mean_colour: tuple[int, int, int] = CIFAR10_MEAN
+    mean_color: tuple[int, int, int] = CIFAR10_MEAN
 
-    def colour(self, fill: Literal["mean"] | tuple[int, int, int]) -> tuple[int, int, int]:
-        """Return the colour (0-255) that a spec's `fill` stands for."""
-        return self.mean_colour if fill == "mean" else fill
+    def color(self, fill: Literal["mean"] | tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return the color (0-255) that a spec's `fill` stands for."""
+        return self.mean_color if fill == "mean" else fill
 
 
 class Entry(NamedTuple):

@@ -1,4 +1,4 @@
-"""Colour jitter: change brightness, contrast, saturation and hue by random amounts, drawn per image."""
+"""Color jitter: change brightness, contrast, saturation and hue by random amounts, drawn per image."""
 
 from keras import ops
 
@@ -7,15 +7,15 @@ from cifarzoo.augment import spec
 LUMA = (0.299, 0.587, 0.114)
 
 
-def jitter(parameters: spec.ColourJitter, images, labels, draws, dataset):
+def jitter(parameters: spec.ColorJitter, images, labels, draws, dataset):
     """Jitter a batch; the result is float32 (0-255, not rounded)."""
     numbers = ops.expand_dims(draws.uniform(4), (2, 3))
     x = ops.cast(images, "float32")
     if parameters.brightness:
         x = _towards(0.0, x, _factor(numbers[:, 0:1], parameters.brightness))
     if parameters.contrast:
-        grey = ops.mean(luma(x), axis=(1, 2, 3), keepdims=True)
-        x = _towards(grey, x, _factor(numbers[:, 1:2], parameters.contrast))
+        gray = ops.mean(luma(x), axis=(1, 2, 3), keepdims=True)
+        x = _towards(gray, x, _factor(numbers[:, 1:2], parameters.contrast))
     if parameters.saturation:
         x = _towards(luma(x), x, _factor(numbers[:, 2:3], parameters.saturation))
     if parameters.hue:
@@ -38,7 +38,7 @@ def luma(x):
 
 
 def turn_hue(x, turn):
-    """Turn the hue of float32 [batch, height, width, 3] by `turn`, [batch, 1, 1] in parts of the HSV colour circle."""
+    """Turn the hue of float32 [batch, height, width, 3] by `turn`, [batch, 1, 1] in parts of the HSV color circle."""
     red, green, blue = x[..., 0], x[..., 1], x[..., 2]
     value = ops.maximum(ops.maximum(red, green), blue)
     chroma = value - ops.minimum(ops.minimum(red, green), blue)

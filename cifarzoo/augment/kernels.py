@@ -13,17 +13,17 @@ MAX_PIXELS = 64 * 64
 RECIPROCAL_BITS = 17
 
 FACTOR_BITS = 20
-# Fixed point may fall short of an exact integer by 255 / 2^21 grey levels; truncation would make that a whole level.
+# Fixed point may fall short of an exact integer by 255 / 2^21 gray levels; truncation would make that a whole level.
 NUDGE = 1 << 8
 
 
 def warp(images, matrix, fill):
-    """Warp affinely with nearest neighbours in 16.16 fixed point, as `PIL.Image.transform` does.
+    """Warp affinely with nearest neighbors in 16.16 fixed point, as `PIL.Image.transform` does.
 
     Args:
         images: int32 [batch, height, width, 3].
         matrix: int32 [batch, 6], multiplied by 65536: pixel (x, y) comes from (m0 x + m1 y + m2, m3 x + m4 y + m5).
-        fill: The colour of pixels whose source lies outside the image.
+        fill: The color of pixels whose source lies outside the image.
     """
     _, height, width, channels = images.shape
     m = matrix[:, :, None, None]
@@ -102,20 +102,20 @@ def where_needed(needed, kernel, images, arguments=()):
     return ops.while_loop(lambda start, _: start < count, some, (ops.zeros((), "int32"), images))[1]
 
 
-def grey(images):
-    """Convert to grey as `PIL.Image.convert("L")` does: int32 [batch, height, width, 1]."""
+def gray(images):
+    """Convert to gray as `PIL.Image.convert("L")` does: int32 [batch, height, width, 1]."""
     red, green, blue = images[..., 0:1], images[..., 1:2], images[..., 2:3]
     return ops.right_shift(red * 19595 + green * 38470 + blue * 7471 + 0x8000, 16)
 
 
-def mean_grey(images):
-    """Return the mean of `grey`, rounded half up: int32 [batch, 1]."""
+def mean_gray(images):
+    """Return the mean of `gray`, rounded half up: int32 [batch, 1]."""
     count = images.shape[1] * images.shape[2]
-    return (2 * ops.sum(grey(images), axis=(1, 2)) + count) // (2 * count)
+    return (2 * ops.sum(gray(images), axis=(1, 2)) + count) // (2 * count)
 
 
 def smooth(images):
-    """Smooth as `PIL.ImageFilter.SMOOTH` does: a 3x3 mean with weight 5 at the centre; the border is unchanged."""
+    """Smooth as `PIL.ImageFilter.SMOOTH` does: a 3x3 mean with weight 5 at the center; the border is unchanged."""
     rows = images[:, :-2] + images[:, 1:-1] + images[:, 2:]
     total = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] + 4 * images[:, 1:-1, 1:-1]
     inner = ops.right_shift((2 * total + 13) * 20165, 19)  # // 26, for these values

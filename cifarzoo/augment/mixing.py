@@ -55,7 +55,7 @@ def mixup(parameters: spec.MixUp, images, labels, draws, dataset):
 def cutmix(parameters: spec.CutMix, images, labels, draws, dataset):
     """Mix a batch: labels become float32 [batch, classes].
 
-    The box has sides sqrt(1 - lambda) of the image's around a uniform centre, clipped at the border; lambda is then
+    The box has sides sqrt(1 - lambda) of the image's around a uniform center, clipped at the border; lambda is then
     recomputed from the clipped area, as in the paper.
     """
     _, height, width, _ = images.shape
@@ -64,8 +64,8 @@ def cutmix(parameters: spec.CutMix, images, labels, draws, dataset):
     half = ops.take(ops.convert_to_tensor(half_sides, "int32"), _atom(numbers), axis=0)
     half = ops.where(numbers[:, :1] < parameters.probability, half, 0)
     size = ops.convert_to_tensor([[height, width]], "int32")
-    centre = ops.cast(ops.floor(numbers[:, 2:] * ops.cast(size, "float32")), "int32")
-    first, last = ops.maximum(centre - half, 0), ops.minimum(centre + half, size)
+    center = ops.cast(ops.floor(numbers[:, 2:] * ops.cast(size, "float32")), "int32")
+    first, last = ops.maximum(center - half, 0), ops.minimum(center + half, size)
     inside = box(first[:, :1], last[:, :1], first[:, 1:], last[:, 1:], height, width)
     area = ops.cast((last[:, :1] - first[:, :1]) * (last[:, 1:] - first[:, 1:]), "float32")
     pasted = ops.where(inside, ops.flip(images, axis=0), images)

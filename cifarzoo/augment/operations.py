@@ -39,8 +39,8 @@ class Operation(NamedTuple):
     Attributes:
         name: One of `OPERATIONS`, or "Identity".
         probability: The probability that it is applied.
-        value: A slope (shear), pixels (translation, side of Cutout), degrees (rotation), the threshold (solarise), bits
-            to keep (posterise), or a factor where 1 changes nothing (contrast, colour, brightness, sharpness).
+        value: A slope (shear), pixels (translation, side of Cutout), degrees (rotation), the threshold (solarize), bits
+            to keep (posterize), or a factor where 1 changes nothing (contrast, color, brightness, sharpness).
     """
 
     name: str
@@ -144,10 +144,10 @@ def apply(images, rows, corner, parameters: Table, fill, box_fill):
     Args:
         images: uint8 [batch, height, width, 3].
         rows: int32 [batch], indices of rows of the table.
-        corner: float32 [batch, 2] in [0, 1), the relative position of Cutout's centre: column and row.
+        corner: float32 [batch, 2] in [0, 1), the relative position of Cutout's center: column and row.
         parameters: The table.
-        fill: Colour of pixels from outside a warped image.
-        box_fill: Colour of Cutout.
+        fill: Color of pixels from outside a warped image.
+        box_fill: Color of Cutout.
     """
     row = ops.take(ops.convert_to_tensor(parameters.rows, "int32"), rows, axis=0)
     look_ups = ops.convert_to_tensor(parameters.look_ups, "int32")
@@ -161,8 +161,8 @@ def apply(images, rows, corner, parameters: Table, fill, box_fill):
     def equalize(x):
         return kernels.look_up(x, kernels.equalizing(x))
 
-    def colour(x, row):
-        return kernels.blend(x, kernels.grey(x), row[:, 8, None, None, None])
+    def color(x, row):
+        return kernels.blend(x, kernels.gray(x), row[:, 8, None, None, None])
 
     def sharpen(x, row):
         return kernels.blend(x, kernels.smooth(x), row[:, 8, None, None, None])
@@ -174,7 +174,7 @@ def apply(images, rows, corner, parameters: Table, fill, box_fill):
         (warp, {WARP}, (row,)),
         (look_up, {FIXED_TABLE, CONTRAST, AUTOCONTRAST}, (row,)),
         (equalize, {EQUALIZE}, ()),
-        (colour, {COLOR}, (row,)),
+        (color, {COLOR}, (row,)),
         (sharpen, {SHARPNESS}, (row,)),
         (cut, {CUTOUT}, (row, corner)),
     ]
@@ -186,12 +186,12 @@ def apply(images, rows, corner, parameters: Table, fill, box_fill):
 
 
 def _light_tables(images, row, look_ups, kinds):
-    """Return each image's look-up table, except for equalisation: int32 [batch, 3, 256]."""
+    """Return each image's look-up table, except for equalization: int32 [batch, 3, 256]."""
     kind = row[:, 6, None]
     tables = ops.take(look_ups, row[:, 7], axis=0)
     if CONTRAST in kinds:
         values = ops.arange(256, dtype="int32")
-        contrast = kernels.blend(values, kernels.mean_grey(images), row[:, 8, None])
+        contrast = kernels.blend(values, kernels.mean_gray(images), row[:, 8, None])
         tables = ops.where(ops.equal(kind, CONTRAST), contrast, tables)
     tables = ops.broadcast_to(tables[:, None], (ops.shape(tables)[0], 3, 256))
     if AUTOCONTRAST in kinds:

@@ -24,7 +24,7 @@ class Kernel(Protocol):
             images: [batch, height, width, 3] with values 0-255: uint8 until a kernel blends them, float32 after that.
             labels: int32 [batch], or float32 [batch, classes] once mixed.
             draws: The only source of randomness, used as often as the spec declares.
-            dataset: Number of classes and mean colour.
+            dataset: Number of classes and mean color.
 
         Returns:
             Images and labels of the same shapes, except that a kernel may turn labels into rows of shares.
@@ -52,7 +52,7 @@ class Pipeline:
 
     Args:
         specs: The augmentations, in order.
-        dataset: Number of classes and mean colour; by default CIFAR-10's.
+        dataset: Number of classes and mean color; by default CIFAR-10's.
 
     Raises:
         ExperimentError: one of them cannot be built; the message says which.
@@ -140,7 +140,7 @@ def build(augmentation: str | list, classes: int = 10, fill: tuple[int, int, int
     Args:
         augmentation: What `Experiment.augmentation` holds, or the same as plain data.
         classes: Number of classes of the data set.
-        fill: Mean colour of the data set (0-255); by default CIFAR-10's.
+        fill: Mean color of the data set (0-255); by default CIFAR-10's.
 
     Raises:
         ExperimentError: an unknown name, or parameters that do not fit; the message says which entry of the list.

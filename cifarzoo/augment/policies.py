@@ -84,7 +84,7 @@ FAST_AUTOAUGMENT_RANGES = {
 def autoaugment_value(name: str, level: float) -> float:
     """Return an operation's value at a level of 0-10, as in the code of AutoAugment's authors for CIFAR.
 
-    The code translates by at most 10 pixels and posterises to 4 - 0.4 level bits; the paper's table says 150 pixels of
+    The code translates by at most 10 pixels and posterizes to 4 - 0.4 level bits; the paper's table says 150 pixels of
     331 and 4-8 bits.
     """
     if name in ("ShearX", "ShearY"):
@@ -173,7 +173,7 @@ def apply_policy(policy: spec.Policy, images, labels, draws, dataset):
     _, height, width, _ = images.shape
     parameters = _kernel_parameters(_all_operations(policy, width), height, width)
     numbers = ops.reshape(draws.uniform(4 * policy.slots), (-1, policy.slots, 4))
-    fill = dataset.colour(policy.fill)
+    fill = dataset.color(policy.fill)
 
     def fill_slot(slot, x):
         number, applied, drawn = _drawn(policy, numbers, slot, parameters.probabilities)

@@ -46,7 +46,7 @@ def draw_gallery(
         columns: Number of steps.
         seed: The experiment's seed.
         classes: Number of classes; by default as many as the labels need, at least 10.
-        fill: Mean colour of the data set (0-255); by default CIFAR-10's.
+        fill: Mean color of the data set (0-255); by default CIFAR-10's.
         class_names: Names of the classes; by default their numbers.
 
     Returns:

@@ -31,7 +31,7 @@ def resize_down(images, size: int):
 def _triangle_weights(full_size, size):
     """The weight of each of the `full_size` pixels of a line in each of its `size` reduced ones: [size, full_size]."""
     scale = full_size / size
-    centres = (np.arange(size) + 0.5) * scale
-    distance = np.abs(np.arange(full_size) + 0.5 - centres[:, None]) / scale
+    centers = (np.arange(size) + 0.5) * scale
+    distance = np.abs(np.arange(full_size) + 0.5 - centers[:, None]) / scale
     weights = np.maximum(1 - distance, 0)
     return weights / weights.sum(1, keepdims=True)

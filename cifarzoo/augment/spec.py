@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from cifarzoo.augment.base import Colour, Spec
+from cifarzoo.augment.base import Color, Spec
 from cifarzoo.augment.policy_lists import check_policies, read_policies
 from cifarzoo.data.own_data import LARGEST
 from cifarzoo.errors import ExperimentError
@@ -44,7 +44,7 @@ class Crop(Spec):
 class Flip(Spec):
     """Mirror images left to right, each time with a probability or every other epoch.
 
-    `alternating` is Keller Jordan's derandomised flip (https://arxiv.org/abs/2404.00498): half of the images, chosen
+    `alternating` is Keller Jordan's derandomized flip (https://arxiv.org/abs/2404.00498): half of the images, chosen
     once, are mirrored in even epochs and the other half in odd ones, so that two epochs in a row show both views.
     """
 
@@ -61,17 +61,17 @@ class Flip(Spec):
 
 
 class Cutout(Spec):
-    """Overwrite a square of `size` pixels around a random centre; the square may overhang the border.
+    """Overwrite a square of `size` pixels around a random center; the square may overhang the border.
 
-    DeVries and Taylor, https://arxiv.org/abs/1708.04552. They fill with zero after normalisation, which is the mean
-    colour.
+    DeVries and Taylor, https://arxiv.org/abs/1708.04552. They fill with zero after normalization, which is the mean
+    color.
     """
 
     name = "cutout"
     kernel = "standard.cutout"
 
     size: WholeNumber = Field(16, ge=1, le=LARGEST)
-    fill: Colour = "mean"
+    fill: Color = "mean"
 
     def misfit(self, image_size: int) -> str:
         """A larger square would cover whole images."""
@@ -80,20 +80,20 @@ class Cutout(Spec):
 
     @property
     def draws_per_image(self) -> int:
-        """Row and column of the centre."""
+        """Row and column of the center."""
         return 2
 
 
-class ColourJitter(Spec):
+class ColorJitter(Spec):
     """Change brightness, contrast, saturation and hue at random, in this order.
 
     The ranges are torchvision's: the first three factors are uniform in [max(0, 1 - value), 1 + value], and the hue
-    turns by a part of the colour circle uniform in [-hue, hue]. torchvision shuffles the order of the four per image;
+    turns by a part of the color circle uniform in [-hue, hue]. torchvision shuffles the order of the four per image;
     here it is fixed.
     """
 
     name = "jitter"
-    kernel = "colour.jitter"
+    kernel = "color.jitter"
 
     brightness: Number = Field(0.0, ge=0)
     contrast: Number = Field(0.0, ge=0)
@@ -110,7 +110,7 @@ class Policy(Spec):
     """Parameters that all policies share.
 
     Attributes:
-        fill: The colour of pixels whose source lies outside a warped image; black by default.
+        fill: The color of pixels whose source lies outside a warped image; black by default.
         slots: How many operations are applied in a row.
         independent_slots: Whether each slot draws its own operation. Otherwise one choice sets the operations of all
             slots, as a sub-policy does.
@@ -118,7 +118,7 @@ class Policy(Spec):
 
     kernel = "policies.apply_policy"
 
-    fill: Colour = (0, 0, 0)
+    fill: Color = (0, 0, 0)
 
     @property
     def slots(self) -> int:
@@ -139,12 +139,12 @@ class Policy(Spec):
 class AutoAugment(Policy):
     """Apply one of the 25 sub-policies found on CIFAR-10, drawn per image.
 
-    Cubuk et al., https://arxiv.org/abs/1805.09501. Warped images are filled with the mean colour, as in their code.
+    Cubuk et al., https://arxiv.org/abs/1805.09501. Warped images are filled with the mean color, as in their code.
     """
 
     name = "autoaugment"
 
-    fill: Colour = "mean"
+    fill: Color = "mean"
 
 
 class RandAugment(Policy):
@@ -158,7 +158,7 @@ class RandAugment(Policy):
 
     operations_per_image: WholeNumber = Field(3, ge=1, le=8)
     magnitude: Number = Field(5, ge=0, le=10)
-    fill: Colour = "mean"
+    fill: Color = "mean"
 
     @property
     def slots(self) -> int:
@@ -264,7 +264,7 @@ class CutMix(Mix):
     probability: Number = Field(0.5, ge=0, le=1)
 
 
-_ALL = (Crop, Flip, Cutout, ColourJitter, AutoAugment, RandAugment, TrivialAugment, PolicyList, MixUp, CutMix)
+_ALL = (Crop, Flip, Cutout, ColorJitter, AutoAugment, RandAugment, TrivialAugment, PolicyList, MixUp, CutMix)
 SPECS: dict[str, type[Spec]] = {spec.name: spec for spec in _ALL}
 
 PIPELINES = {

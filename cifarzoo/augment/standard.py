@@ -33,11 +33,11 @@ def flip(parameters: spec.Flip, images, labels, draws, dataset):
 def cutout(parameters: spec.Cutout, images, labels, draws, dataset):
     """Overwrite a square of each image."""
     _, height, width, _ = images.shape
-    centre = ops.floor(draws.uniform(2) * ops.convert_to_tensor([float(height), float(width)]))
-    first = ops.cast(centre, "int32") - parameters.size // 2
+    center = ops.floor(draws.uniform(2) * ops.convert_to_tensor([float(height), float(width)]))
+    first = ops.cast(center, "int32") - parameters.size // 2
     last = first + parameters.size
     inside = box(first[:, :1], last[:, :1], first[:, 1:], last[:, 1:], height, width)
-    fill = ops.convert_to_tensor(dataset.colour(parameters.fill), "int32")
+    fill = ops.convert_to_tensor(dataset.color(parameters.fill), "int32")
     return ops.where(inside, ops.cast(fill, images.dtype), images), labels
 
 

@@ -40,7 +40,7 @@ def augment(
         data = load(source_from_text(name), data_dir)
         images, labels = data.train.images[:8], data.train.labels[:8]
         augmentation = parse(preview, "--preview")
-        fill, names = data.mean_colour, data.class_names
+        fill, names = data.mean_color, data.class_names
         show("draw", 0.5)
         draw_gallery(augmentation, images, labels, out, classes=data.classes, fill=fill, class_names=names)
     print(out)

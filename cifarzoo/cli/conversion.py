@@ -88,7 +88,7 @@ def _fields(row: dict[str, Any], entry: "Entry") -> dict[str, str | None]:
     return {
         "weight file": row["path"],
         "model": row["model"],
-        "input": f"normalised by {text_of(entry.statistics)}",
+        "input": f"normalized by {text_of(entry.statistics)}",
         "test error": f"{row['error']:.2f} % of {row['images']:,} images, measured here" if "error" in row else None,
         "reported error": f"{reported} ({entry.selection}: {entry.protocol})",
         "license": f"{entry.license}, {entry.license_url}",
@@ -124,7 +124,7 @@ def convert(
     ] = None,
     statistics: Annotated[
         str | None,
-        typer.Option(help="What normalises its input: kuangliu, imagenet, half, unit, ... or [[MEAN], [DEVIATION]]."),
+        typer.Option(help="What normalizes its input: kuangliu, imagenet, half, unit, ... or [[MEAN], [DEVIATION]]."),
     ] = None,
     layout: Annotated[str | None, typer.Option(help="Name of the key map. Default: the first that fits.")] = None,
     epsilon: Annotated[

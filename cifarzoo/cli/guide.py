@@ -42,7 +42,8 @@ EPILOG = """Try: cifarzoo list, cifarzoo show cifar_resnet20, cifarzoo train --q
 
 cifarzoo COMMAND -h has an example of each command, cifarzoo --install-completion completes names in your shell.
 
-Exit status: 0 success, 1 an error, 2 a wrong command line, 130 Ctrl-C."""
+Exit status: 0 success, 1 an error, 2 a wrong command line, 75 training stopped and saved (the same command goes on),
+130 Ctrl-C."""
 
 
 def add_guide(root: Any) -> None:

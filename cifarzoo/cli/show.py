@@ -128,8 +128,10 @@ def _show_model(record: "Record", entries: "list[Published]", form: str) -> None
 
 def _show_published(entry: "Published", form: str) -> None:
     from cifarzoo.pretrained.description import describe_entry
+    from cifarzoo.pretrained.files import find, report_page
 
     description = describe_entry(entry)
+    card, page = find(f"{entry.tag}.md"), report_page(entry.tag)
     print_record(
         str(description),
         {
@@ -141,6 +143,9 @@ def _show_published(entry: "Published", form: str) -> None:
             "size": f"{entry.bytes / 1e6:,.1f} MB, {entry.parameters:,} parameters",
             "default": "yes, for these arguments and this number of classes" if entry.default else "no",
             "remark": entry.remark,
+            "card": str(card) if card else None,
+            # The pages are part of a checkout, not of the installed package.
+            "report": str(page) if page else f"cifarzoo report {entry.tag} writes it",
             "license": entry.license,
             "written by cifarzoo": description.version if description.version != "unknown" else None,
         },
@@ -220,7 +225,7 @@ def _source(source: str | dict[str, Any] | None) -> dict[str, str | None]:
 def _input(statistics: str | dict[str, list[float]] | None) -> str:
     from cifarzoo.data.statistics import text_of
 
-    return f"normalised by {text_of(statistics)}" if statistics else "not normalised inside"
+    return f"normalized by {text_of(statistics)}" if statistics else "not normalized inside"
 
 
 def _show_run(path: Path, form: str) -> None:

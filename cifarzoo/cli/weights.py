@@ -1,6 +1,7 @@
 """Commands that fill the table of published weights."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from cifarzoo.cli.completion import complete_tag
 from cifarzoo.cli.options import DataDir, Debug, refuse
+from cifarzoo.cli.progress import progress_bar
 
 commands = typer.Typer()
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -53,7 +55,7 @@ def fill_zoo(
         for row in queue.changed_rows():
             print(f"{row.tag:40} published from another version of its recipe")
         return
-    _, failed = queue.work(seconds)
+    _, failed = queue.work(seconds, progress_bar)
     if failed:
         raise typer.Exit(1)
 
@@ -83,31 +85,57 @@ def publish(
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
-    """Publish a run's weights: evaluate the file on the test images, write manifest entry, golden logits and card."""
-    from cifarzoo.data import load
-    from cifarzoo.publishing.publish import publish as publish_run
-    from cifarzoo.publishing.weights_folder import WeightsFolder
-    from cifarzoo.runs.folder import RunFolder
+    """Publish a run's weights: evaluate the file on the test images, write manifest, golden logits, card and report."""
+    from cifarzoo.errors import CifarzooError
 
-    folder, weights_folder = RunFolder(run), WeightsFolder(weights)
-    dataset = load(folder.experiment().dataset, data_dir)
-    entry = publish_run(folder, dataset, weights_folder, tag, recipe, remark=remark)
-    if default:
-        weights_folder.prefer(tag)
+    problem = ""
+    with progress_bar() as show:
+        show("start", 0)
+        from cifarzoo.data import load
+        from cifarzoo.publishing.publish import publish as publish_run
+        from cifarzoo.publishing.report_page import write_report_page
+        from cifarzoo.publishing.weights_folder import WeightsFolder
+        from cifarzoo.runs.folder import RunFolder
+
+        folder, weights_folder = RunFolder(run), WeightsFolder(weights)
+        dataset = load(folder.experiment().dataset, data_dir)
+        share = 0.6  # fraction of the time before the report
+        entry = publish_run(
+            folder,
+            dataset,
+            weights_folder,
+            tag,
+            recipe,
+            remark=remark,
+            progress=lambda step, done: show(step, share * done),
+        )
+        if default:
+            weights_folder.prefer(tag)
+        try:
+            write_report_page(
+                entry, weights_folder, data_dir, lambda step, done: show(step, share + (1 - share) * done)
+            )
+        except CifarzooError as failure:
+            problem = f"without its report: {failure}"
     print(f"{entry.tag}: error {entry.metrics['error']:.2f} % of {entry.metrics['n']} test images")
+    if problem:
+        print(f"cifarzoo: warning: {entry.tag}: published {problem}", file=sys.stderr)
 
 
 @commands.command()
 def push(
     tag: Annotated[str, typer.Argument(help="Name of published weights.", autocompletion=complete_tag)],
-    destination: Annotated[str, typer.Argument(help="hf://USER/REPOSITORY, or a new folder for the same files.")],
+    destination: Annotated[str, typer.Argument(help="hf://USER/REPOSITORY, or a folder for the same files.")],
     private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the files of a repository or folder that holds some.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Put published weights on the Hugging Face Hub, with a card that its tables of results read."""
     from cifarzoo.publishing.hub import push as push_weights
 
-    print(push_weights(tag, destination, private))
+    print(push_weights(tag, destination, private, overwrite))
 
 
 @commands.command()

@@ -54,7 +54,7 @@ class Entry:
         arguments: Its architecture arguments.
         classes: Number of outputs.
         dataset: The training data, "cifar10" or "cifar100".
-        statistics: What normalises the input: a name in `data.statistics`, or {"mean": [...], "std": [...]} on 0-255.
+        statistics: What normalizes the input: a name in `data.statistics`, or {"mean": [...], "std": [...]} on 0-255.
         layout: Name of the key map, in `layouts`. See `layout_of`.
         epsilon: BatchNormalization's epsilon in the source.
         error: Error in percent that the source reports, if it does.

@@ -1,4 +1,4 @@
-"""Compare what normalises the input by a checkpoint's own arrays with what a table or a user says."""
+"""Compare what normalizes the input by a checkpoint's own arrays with what a table or a user says."""
 
 import numpy as np
 
@@ -8,11 +8,11 @@ from cifarzoo.data.statistics import PER_PIXEL, Statistics, channel_statistics, 
 
 
 def contradiction(checkpoint: Checkpoint, statistics: Statistics | None, part: str | None = None) -> str:
-    """Return what a checkpoint says otherwise about the normalisation of its input, "" if nothing.
+    """Return what a checkpoint says otherwise about the normalization of its input, "" if nothing.
 
     Args:
         checkpoint: The checkpoint.
-        statistics: What normalises the input by the table or the user.
+        statistics: What normalizes the input by the table or the user.
         part: See `state.state_of`.
 
     Raises:
@@ -28,4 +28,4 @@ def contradiction(checkpoint: Checkpoint, statistics: Statistics | None, part: s
         if all(np.allclose(*pair, rtol=1e-3) for pair in zip((mean, std), known, strict=True)):
             return ""
     mu, sigma = (", ".join(f"{value:g}" for value in values) for values in (mean, std))
-    return f"the file normalises the input by mu ({mu}) and sigma ({sigma}), not by {text_of(statistics)}"
+    return f"the file normalizes the input by mu ({mu}) and sigma ({sigma}), not by {text_of(statistics)}"

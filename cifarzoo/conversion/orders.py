@@ -17,7 +17,7 @@ def forward_order(slots: Sequence[Slot]) -> list[Slot]:
     for slot in slots:
         block = re.match(r"stage\d+_block\d+|group\d+", slot.name)
         blocks.setdefault(block[0] if block else slot.name, []).append(slot)
-    # Keras lists a model's layers from the input on; only projections and their neighbours are out of order.
+    # Keras lists a model's layers from the input on; only projections and their neighbors are out of order.
     preactivated = "final_bn" in blocks
     ordered = []
     for members in blocks.values():

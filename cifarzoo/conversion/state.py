@@ -10,12 +10,12 @@ from cifarzoo.errors import WeightsError, printable
 
 # What training code calls the network in its checkpoint, most specific first.
 NETWORKS = ("state_dict", "model_state_dict", "model", "net", "network", "params", "weights")
-# Wrappers that add a prefix to all names: DataParallel, normalisation in front of the network, torch.compile.
+# Wrappers that add a prefix to all names: DataParallel, normalization in front of the network, torch.compile.
 WRAPPER = re.compile(r"(?:module|model|_orig_mod)[./]")
 # Counters of BatchNormalization's steps: PyTorch's, in any format, and Chainer's.
 COUNTERS = {"num_batches_tracked"}
 CHAINER_COUNTER = "N"
-# What normalises the input in front of the network, as AugMix' networks have it.
+# What normalizes the input in front of the network, as AugMix' networks have it.
 INPUT = re.compile(rf"(?:{WRAPPER.pattern})*(mu|sigma)")
 TENSORFLOW_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 # tf2cv stores a grouped convolution as one kernel per group.
@@ -25,7 +25,7 @@ GROUP = re.compile(r"(.+)/convgroup(\d+)/(kernel)")
 def state_of(checkpoint: Checkpoint, part: str | None = None) -> dict[str, np.ndarray]:
     """Return the arrays of the network in a checkpoint, without counters and without prefixes of wrappers.
 
-    What normalises its input is left out, too: see `input_statistics`.
+    What normalizes its input is left out, too: see `input_statistics`.
 
     Args:
         checkpoint: The checkpoint.

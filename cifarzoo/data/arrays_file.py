@@ -14,7 +14,7 @@ NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 
 def read_arrays(name: str, path: Path) -> OwnArrays:
-    """Return the arrays of a file; grey images become red, green and blue.
+    """Return the arrays of a file; gray images become red, green and blue.
 
     Args:
         name: Name of the data set, for messages.
@@ -52,13 +52,13 @@ def read_arrays(name: str, path: Path) -> OwnArrays:
     if len(names) < 2:
         raise DataError(f"{path}: has a single class; expected at least two")
     return OwnArrays(
-        (_in_colour(arrays["x_train"]), arrays["y_train"]),
-        (_in_colour(arrays["x_test"]), arrays["y_test"]),
+        (_in_color(arrays["x_train"]), arrays["y_train"]),
+        (_in_color(arrays["x_test"]), arrays["y_test"]),
         tuple(map(str, names)),
     )
 
 
-def _in_colour(images: np.ndarray) -> np.ndarray:
+def _in_color(images: np.ndarray) -> np.ndarray:
     if images.ndim == 3:
         images = images[..., None]
     return np.repeat(images, 3, axis=3) if images.ndim == 4 and images.shape[3] == 1 else images

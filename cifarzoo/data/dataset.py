@@ -16,7 +16,7 @@ from cifarzoo.data.download import download
 from cifarzoo.data.info import DatasetInfo, Inputs, check_name, info
 from cifarzoo.data.own_data import LARGEST, SMALLEST, OwnData, source_from
 from cifarzoo.data.splits import SPLITS, published_split
-from cifarzoo.data.statistics import mean_colour, measure_statistics
+from cifarzoo.data.statistics import mean_color, measure_statistics
 from cifarzoo.data.subsets import Subset, is_subset, parse
 from cifarzoo.errors import DataError
 from cifarzoo.notebook import html_pairs
@@ -147,10 +147,10 @@ class Dataset:
         return Inputs(self.train.images.shape[1], own)
 
     @property
-    def mean_colour(self) -> tuple[int, int, int]:
-        """The mean colour of the training images, rounded to whole pixel values."""
+    def mean_color(self) -> tuple[int, int, int]:
+        """The mean color of the training images, rounded to whole pixel values."""
         if self.inputs.statistics is None:
-            return mean_colour(self.name)
+            return mean_color(self.name)
         red, green, blue = (round(value) for value in self.inputs.statistics["mean"])
         return red, green, blue
 

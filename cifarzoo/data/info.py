@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from cifarzoo.data.classes import CLASS_NAMES, classes_of
 from cifarzoo.data.splits import IMAGES
-from cifarzoo.data.statistics import mean_colour
+from cifarzoo.data.statistics import mean_color
 from cifarzoo.data.subsets import is_subset, parse
 from cifarzoo.errors import DataError
 
@@ -52,9 +52,9 @@ class DatasetInfo:
         return subset.size(self.images[subset.base], self.classes)
 
     @property
-    def mean_colour(self) -> tuple[int, int, int]:
-        """The mean colour of the training images, rounded to whole pixel values."""
-        return mean_colour(self.name)
+    def mean_color(self) -> tuple[int, int, int]:
+        """The mean color of the training images, rounded to whole pixel values."""
+        return mean_color(self.name)
 
 
 def info(name: str) -> DatasetInfo:

@@ -160,7 +160,7 @@ def _class(name: str | int, class_names: tuple[str, ...]) -> int:
     raise DataError(f"pairs: expected classes or numbers from 0 to {len(class_names) - 1}, got {name!r:.100}: {names}")
 
 
-def relabelled(split: Split, labels: np.ndarray, soft_labels: np.ndarray | None = None) -> Split:
+def relabeled(split: Split, labels: np.ndarray, soft_labels: np.ndarray | None = None) -> Split:
     """Return a split with other labels, as `checked_labels` returns them; it keeps its own as `clean_labels`."""
     clean = split.cleaned().labels
     return replace(split, labels=labels, soft_labels=soft_labels, clean_labels=clean)
@@ -168,7 +168,7 @@ def relabelled(split: Split, labels: np.ndarray, soft_labels: np.ndarray | None 
 
 def with_training_labels(dataset: Dataset, labels: np.ndarray, soft_labels: np.ndarray | None = None) -> Dataset:
     """Return a data set with other labels of its training images; those of "validation" and "test" stay."""
-    return replace(dataset, train=relabelled(dataset.train, labels, soft_labels), parts=_parts(dataset))
+    return replace(dataset, train=relabeled(dataset.train, labels, soft_labels), parts=_parts(dataset))
 
 
 def without(dataset: Dataset, dropped: np.ndarray) -> Dataset:

@@ -1,4 +1,4 @@
-"""Recognize images that were scaled before they reached a model; models normalise images themselves."""
+"""Recognize images that were scaled before they reached a model; models normalize images themselves."""
 
 import numpy as np
 
@@ -14,12 +14,12 @@ def scaling_problem(images: np.ndarray) -> str:
         return ""
     low, high = float(some.min()), float(some.max())
     if low < 0:
-        kind = "as if they were standardised"
+        kind = "as if they were standardized"
     elif 0 < high <= 1:
         kind = "as if they were divided by 255"
     else:
         return ""
     return (
         f"images with values from {low:.3g} to {high:.3g} look {kind}; the models take pixels from 0 to 255 and "
-        "normalise them themselves (include_preprocessing=False turns this off)"
+        "normalize them themselves (include_preprocessing=False turns this off)"
     )

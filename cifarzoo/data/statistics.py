@@ -1,8 +1,8 @@
-"""What normalises images: mean and standard deviation by name or value, on the scale 0-255; covariance of patches.
+"""What normalizes images: mean and standard deviation by name or value, on the scale 0-255; covariance of patches.
 
 `cifar10` and `cifar100` are computed over the 50,000 training images, and the tests check them against those. The other
 names are what other projects' networks were trained with; their numbers are the projects' own, however they came about.
-`synthetic` has no statistics of its own: models that train on it normalise with CIFAR-10's. `cifar100_coarse` has the
+`synthetic` has no statistics of its own: models that train on it normalize with CIFAR-10's. `cifar100_coarse` has the
 images of `cifar100`.
 """
 
@@ -22,7 +22,7 @@ MEAN_IMAGE = Path(__file__).with_name("mean_image.json")
 # A name, or {"mean": [r, g, b], "std": [r, g, b]} on 0-255.
 Statistics = str | dict[str, list[float]]
 
-# Data sets that are normalised with the statistics of another one.
+# Data sets that are normalized with the statistics of another one.
 BORROWED = {"synthetic": "cifar10", "cifar100_coarse": "cifar100"}
 
 # Subtracts the mean of every pixel of CIFAR-10's training images, and divides by 255.
@@ -109,7 +109,7 @@ def _channels(values: Iterable[float]) -> list[float]:
 
 
 def same_statistics(one: Statistics | None, other: Statistics | None) -> bool:
-    """Whether both normalise alike. None normalises nothing; what is not valid equals only itself."""
+    """Whether both normalize alike. None normalizes nothing; what is not valid equals only itself."""
     try:
         return (one and statistics_from(one)) == (other and statistics_from(other))
     except ModelError:
@@ -139,7 +139,7 @@ def channel_statistics(statistics: Statistics) -> tuple[list[float], list[float]
 
 
 def scale_and_offset(statistics: Statistics) -> tuple[np.ndarray, np.ndarray]:
-    """Return what normalises pixels in 0-255 as `pixel * scale + offset`.
+    """Return what normalizes pixels in 0-255 as `pixel * scale + offset`.
 
     Returns:
         float32: the scale, [3], and the offset, [3], or [32, 32, 3] of statistics per pixel.
@@ -153,7 +153,7 @@ def scale_and_offset(statistics: Statistics) -> tuple[np.ndarray, np.ndarray]:
 def measure_statistics(images: np.ndarray) -> dict[str, list[float]]:
     """Return mean and standard deviation of each channel of uint8 images [n, height, width, 3], exactly.
 
-    A deviation below 1, as of images of one colour, counts as 1, and means below 1, as of black images, as 0: smaller
+    A deviation below 1, as of images of one color, counts as 1, and means below 1, as of black images, as 0: smaller
     numbers would look like statistics on 0-1.
     """
     values, means, deviations = np.arange(256, dtype=np.float64), [], []
@@ -174,18 +174,18 @@ def mean_image() -> np.ndarray:
     return np.array(sums, np.float64).reshape(32, 32, 3) / 50_000
 
 
-def mean_colour(dataset: str) -> tuple[int, int, int]:
-    """Return the mean colour of a data set's training images, rounded to whole pixel values."""
+def mean_color(dataset: str) -> tuple[int, int, int]:
+    """Return the mean color of a data set's training images, rounded to whole pixel values."""
     red, green, blue = (round(value) for value in channel_statistics(dataset)[0])
     return red, green, blue
 
 
 def patch_covariance(dataset: str, size: int = 3, statistics: Statistics | None = None) -> np.ndarray:
-    """Return the covariance of the patches of a data set's normalised training images.
+    """Return the covariance of the patches of a data set's normalized training images.
 
     Args:
         dataset: Name of the data set.
-        statistics: What normalises the images; by default the data set's own statistics. Only the deviations count.
+        statistics: What normalizes the images; by default the data set's own statistics. Only the deviations count.
         size: Height and width of a patch, at most 3. Patches smaller than 3x3 are the upper left corners of 3x3
             patches, so those along the lower and right border are not counted.
 
@@ -206,7 +206,7 @@ def patch_covariance(dataset: str, size: int = 3, statistics: Statistics | None 
 
 
 def measure_patch_covariance(images: np.ndarray, mean: list[float], std: list[float]) -> np.ndarray:
-    """Measure the covariance of all 3x3 patches of images [n, height, width, 3], normalised with `mean` and `std`.
+    """Measure the covariance of all 3x3 patches of images [n, height, width, 3], normalized with `mean` and `std`.
 
     Returns:
         float64 [27, 27], in the order of `patch_covariance`.
@@ -215,7 +215,7 @@ def measure_patch_covariance(images: np.ndarray, mean: list[float], std: list[fl
     for start in range(0, len(images), 1000):
         x = (images[start : start + 1000] - np.array(mean)) / np.array(std)
         height, width = x.shape[1] - 2, x.shape[2] - 2
-        neighbours = [x[:, row : row + height, column : column + width] for row in range(3) for column in range(3)]
-        patches = np.concatenate(neighbours, axis=-1).reshape(-1, 27)
+        neighbors = [x[:, row : row + height, column : column + width] for row in range(3) for column in range(3)]
+        patches = np.concatenate(neighbors, axis=-1).reshape(-1, 27)
         count, total, products = count + len(patches), total + patches.sum(0), products + patches.T @ patches
     return products / count - np.outer(total / count, total / count)

@@ -1,7 +1,7 @@
 """Draw ten classes in CIFAR-10's format: nothing to download, for a first run and for tests.
 
-Every image shows one figure at a random position, size, rotation and colour on a cluttered, noisy background of another
-colour. Only the outline reveals the class: colours do not, and a linear classifier hardly beats chance. A ResNet-20
+Every image shows one figure at a random position, size, rotation and color on a cluttered, noisy background of another
+color. Only the outline reveals the class: colors do not, and a linear classifier hardly beats chance. A ResNet-20
 falls below 10 % error within about 400 steps of 128 images.
 
 There are 10,000 training and 2,000 test images, equally many per class, in a fixed order. They are the same bytes
@@ -114,16 +114,16 @@ def _integers(random: np.random.RandomState, low: int, high: int, *shape: int) -
 
 
 def _images(random: np.random.RandomState, figure: Callable[..., np.ndarray], n: int) -> np.ndarray:
-    colour = _integers(random, 0, 255, n, 1, 1, 3)
-    # Shifted by 72 to 184 modulo 256: never close to the background, and no colour likelier than another.
-    figure_colour = (colour + _integers(random, 72, 184, n, 1, 1, 3)) % 256
+    color = _integers(random, 0, 255, n, 1, 1, 3)
+    # Shifted by 72 to 184 modulo 256: never close to the background, and no color likelier than another.
+    figure_color = (color + _integers(random, 72, 184, n, 1, 1, 3)) % 256
 
-    canvas = colour + _noise(random, n)
+    canvas = color + _noise(random, n)
     for _ in range(2):
         canvas = _paint(canvas, _bar(random, n), _integers(random, 0, 255, n, 1, 1, 3))
     u, v = _frame_of(random, n, 10 * UNIT, 22 * UNIT)
     r = _integers(random, 7 * UNIT, 12 * UNIT, n, 1, 1)
-    canvas = _paint(canvas, _coverage(figure(u, v, r)), figure_colour)
+    canvas = _paint(canvas, _coverage(figure(u, v, r)), figure_color)
 
     grain = np.frombuffer(random.bytes(n * 32 * 32 * 3), np.uint8).reshape(n, 32, 32, 3)
     canvas += (grain.astype(np.int32) - 128) * 28 >> 7
@@ -137,7 +137,7 @@ def _noise(random: np.random.RandomState, n: int) -> np.ndarray:
 
 
 def _frame_of(random: np.random.RandomState, n: int, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return pixel coordinates u, v [n, 32, 32] in frames with random centres and rotations."""
+    """Return pixel coordinates u, v [n, 32, 32] in frames with random centers and rotations."""
     pixel = np.arange(32, dtype=np.int32) * UNIT + UNIT // 2
     x = pixel[None, None, :] - _integers(random, low, high, n, 1, 1)
     y = pixel[None, :, None] - _integers(random, low, high, n, 1, 1)
@@ -158,5 +158,5 @@ def _coverage(distance: np.ndarray) -> np.ndarray:
     return np.clip(distance * 8 + 64, 0, 128)[..., None]
 
 
-def _paint(canvas: np.ndarray, coverage: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    return canvas + ((colour - canvas) * coverage >> 7)
+def _paint(canvas: np.ndarray, coverage: np.ndarray, color: np.ndarray) -> np.ndarray:
+    return canvas + ((color - canvas) * coverage >> 7)

@@ -11,6 +11,7 @@ from cifarzoo.data.memory import check_images
 from cifarzoo.data.own_data import TfdsImages
 from cifarzoo.data.pictures import Progress, as_rgb, to_square
 from cifarzoo.errors import DataError, summarize
+from cifarzoo.extras import install_command
 
 SERVER = "https://storage.googleapis.com"
 
@@ -29,7 +30,7 @@ def read(source: TfdsImages, data_dir: str | Path | None) -> OwnArrays:
         import tensorflow_datasets as tfds
     except ImportError as failure:
         raise DataError(
-            f"dataset.tfds: {source.tfds}: needs TensorFlow Datasets: pip install 'cifarzoo[tfds]' ({failure})"
+            f"dataset.tfds: {source.tfds}: needs TensorFlow Datasets: {install_command('tfds')} ({failure})"
         ) from failure
     try:
         folder = data_dir or os.environ.get("TFDS_DATA_DIR")

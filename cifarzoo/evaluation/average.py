@@ -108,7 +108,7 @@ def average_weights(
     if dataset and seen and has_statistics:
         progress("compute the statistics of BatchNormalization", len(members) / steps)
         images = seen.split(loaded.train_split or "train")
-        augment = pipeline.build(augmentation, dataset.classes, dataset.mean_colour)
+        augment = pipeline.build(augmentation, dataset.classes, dataset.mean_color)
         layers = recompute_statistics(model, images, augment=augment if augment.specs else None)
         how = f"augmented by {augmentation}" if augment.specs else "not augmented"
         statistics = f"of {layers} BatchNormalization layers, computed over {len(images):,} training images, {how}"

@@ -43,6 +43,7 @@ __all__ = [
 
 TITLES = {"loss": "Loss", "error": "Error", "learning_rate": "Learning rate"}
 UNITS = {"loss": "cross-entropy (nats)", "error": "error (%)", "learning_rate": "learning rate"}
+LETTER = 0.09  # width in inches of a letter of a legend
 DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "cifar100_coarse": "CIFAR-100's superclasses"}
 
 
@@ -65,33 +66,47 @@ def learning_curves(
         if any(len(_common_rows(seeds, key)[0]) for seeds in logs.values() for key in (column, f"val_{column}"))
     ]
     columns = with_values or columns[:1]
+    several = len(logs) > 1
+    # Long names would hide the curves, so that the legend of several lies below the panels.
     figure = new_figure(3.9 * len(columns), 3.3)
+    legend: dict[str, Any] = {}
     for axes, column in zip(np.ravel(figure.subplots(1, len(columns))), columns, strict=True):
-        colours = color_cycle()
+        cycle = color_cycle()
         drawn: list[np.ndarray] = []
         for name, seeds in logs.items():
-            colour, other = next(colours), next(colours) if len(logs) == 1 else None
+            first = next(cycle)
+            second = first if several else next(cycle)
             for key, style in ((column, "-"), (f"val_{column}", "--")):
                 epochs, values = _common_rows(seeds, key)
                 if not len(epochs):
                     continue
                 part = "validation" if key != column else "training"
                 label = ", ".join(
-                    [part] * (column != "learning_rate")
-                    + [name] * (len(logs) > 1)
-                    + [f"{len(seeds)} seeds"] * (len(seeds) > 1)
+                    [part] * (column != "learning_rate") + [name] * several + [f"{len(seeds)} seeds"] * (len(seeds) > 1)
                 )
-                color = other or colour if key != column else colour
+                color = second if key != column else first
                 mean = values.mean(axis=0)
                 drawn.append(mean)
-                axes.plot(epochs, mean, style, color=color, marker="o" if len(epochs) < 20 else "", label=label)
+                (line,) = axes.plot(
+                    epochs, mean, style, color=color, marker="o" if len(epochs) < 20 else "", label=label
+                )
+                if several and key != column:  # of the same color as training
+                    line.set_markerfacecolor("none")
+                legend.setdefault(label, line)
                 if len(seeds) > 1:
                     deviation = values.std(axis=0, ddof=1)
                     axes.fill_between(epochs, mean - deviation, mean + deviation, color=color, alpha=0.2, lw=0)
         axes.set(xlabel="epoch", ylabel=UNITS.get(column, column), title=TITLES.get(column, column))
         log_if_squashed(axes, drawn)
-        if drawn and (column != "learning_rate" or len(logs) > 1):
+        if drawn and not several and column != "learning_rate":
             axes.legend()
+    if several and legend:
+        curves = {label: line for label, line in legend.items() if label.startswith(("training", "validation"))}
+        legend = curves or legend  # the learning rates have the colors of training
+        longest = max(map(len, legend))
+        side_by_side = 2 if 2 * (longest + 8) * LETTER < 3.9 * len(columns) else 1
+        figure.set_figheight(3.3 + 0.22 * -(-len(legend) // side_by_side))
+        figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=side_by_side)
     return figure
 
 
@@ -105,10 +120,10 @@ def trajectory(rows: dict[str, list[dict[str, Any]]]) -> "Figure":
     figure = new_figure(8.4, 3.3)
     for axes, (key, column) in zip(figure.subplots(1, 2), (("error", "error"), ("nll", "loss")), strict=True):
         drawn = []
-        for colour, (name, points) in zip(color_cycle(), rows.items(), strict=False):
+        for color, (name, points) in zip(color_cycle(), rows.items(), strict=False):
             values = np.array([row[key] for row in points], float)
             drawn.append(values)
-            axes.plot([row["epoch"] for row in points], values, "o-", color=colour, label=name)
+            axes.plot([row["epoch"] for row in points], values, "o-", color=color, label=name)
         axes.set(xlabel="epoch", ylabel=UNITS[column], title=TITLES[column])
         log_if_squashed(axes, drawn)
         axes.legend()
@@ -136,15 +151,13 @@ def reliability_diagram(bins: dict[str, np.ndarray]) -> "Figure":
     """
     figure = new_figure(5.2, 5.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    upper.plot([0, 1], [0, 1], ":", color="grey", lw=1.2, label="perfect calibration")
-    for colour, marker, (name, (images, correct, confidence)) in zip(
-        color_cycle(), MARKERS, bins.items(), strict=False
-    ):
+    upper.plot([0, 1], [0, 1], ":", color="gray", lw=1.2, label="perfect calibration")
+    for color, marker, (name, (images, correct, confidence)) in zip(color_cycle(), MARKERS, bins.items(), strict=False):
         full = images > 0
         points = confidence[full] / images[full], correct[full] / images[full]
-        upper.plot(*points, f"{marker}-", color=colour, label=name, clip_on=False)
+        upper.plot(*points, f"{marker}-", color=color, label=name, clip_on=False)
         edges = np.linspace(0, 1, len(images) + 1)
-        lower.stairs(100 * images / images.sum(), edges, color=colour, fill=True, alpha=0.45)
+        lower.stairs(100 * images / images.sum(), edges, color=color, fill=True, alpha=0.45)
     shares = [100 * images[images > 0] / images.sum() for images, _, _ in bins.values()]
     log_if_squashed(lower, shares)  # most images of a good network are in the last bin
     upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title="Accuracy at each confidence")
@@ -155,7 +168,7 @@ def reliability_diagram(bins: dict[str, np.ndarray]) -> "Figure":
 
 @styled
 def confusion_matrix(matrix: Any, names: list[str]) -> "Figure":
-    """Draw counts by true class (rows) and predicted class, coloured by their share of the row.
+    """Draw counts by true class (rows) and predicted class, colored by their share of the row.
 
     With up to 20 classes, each cell also shows its count.
     """
@@ -165,12 +178,12 @@ def confusion_matrix(matrix: Any, names: list[str]) -> "Figure":
     size = 6.2 if few else 13.0
     figure = new_figure(size, size * 0.88, layout="compressed")
     axes: Any = figure.subplots()
-    colours = _shades()
+    colors = _shades()
     # Errors are rare: the square root makes a share of one percent visible.
-    picture = axes.imshow(np.sqrt(share), cmap=colours, vmin=0, vmax=1)
+    picture = axes.imshow(np.sqrt(share), cmap=colors, vmin=0, vmax=1)
     if few:
         for row, column in np.ndindex(matrix.shape):
-            red, green, blue, _ = colours(np.sqrt(share[row, column]))
+            red, green, blue, _ = colors(np.sqrt(share[row, column]))
             is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
             text = f"{matrix[row, column]:,}" if matrix[row, column] else "·"
             axes.text(
@@ -190,7 +203,7 @@ def confusion_matrix(matrix: Any, names: list[str]) -> "Figure":
 
 
 def _shades() -> Any:
-    """Return a colour map from the background of the current theme to its first colour."""
+    """Return a color map from the background of the current theme to its first color."""
     import matplotlib
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -228,11 +241,11 @@ def error_against_parameters(
             errors = [float(re.findall(r"[\d.]+", row[key])[0]) for row in rows]
             parameters = [find(row["model"]).total[classes] for row in rows]
             axes.scatter(
-                parameters, errors, s=22, marker=marker, facecolors="none", edgecolors="grey", lw=0.8, label=name
+                parameters, errors, s=22, marker=marker, facecolors="none", edgecolors="gray", lw=0.8, label=name
             )
     published = [entry for entry in entries if entry.dataset == dataset]
-    colours = color_cycle()
-    first, second = next(colours), next(colours)
+    colors = color_cycle()
+    first, second = next(colors), next(colors)
     texts = []
     if published:
         points = [[entry.parameters for entry in published], [entry.metrics["error"] for entry in published]]
@@ -265,6 +278,6 @@ def error_against_parameters(
             ax=axes,
             expand=(1.3, 1.9),
             force_text=(0.4, 0.8),
-            arrowprops={"arrowstyle": "-", "color": "grey", "lw": 0.5},
+            arrowprops={"arrowstyle": "-", "color": "gray", "lw": 0.5},
         )
     return figure

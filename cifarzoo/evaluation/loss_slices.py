@@ -1,6 +1,6 @@
 """Slices through the loss: its values on a line or a plane through a network's weights.
 
-Directions are random and filter-normalised (Li et al., 2018, https://arxiv.org/abs/1712.09913), so that networks with
+Directions are random and filter-normalized (Li et al., 2018, https://arxiv.org/abs/1712.09913), so that networks with
 weights of different scale can be compared. Only public Keras calls, so any model works on any backend.
 """
 
@@ -34,7 +34,7 @@ class Slice:
 
 
 def random_direction(model: keras.Model, seed: int) -> list[np.ndarray]:
-    """Draw a filter-normalised random direction, one array per trainable variable of the model.
+    """Draw a filter-normalized random direction, one array per trainable variable of the model.
 
     Each filter (the part of a kernel that leads to one output: all axes except the last) is a Gaussian vector scaled to
     the norm of the model's filter. As in the paper's code, biases and BatchNormalization's gamma and beta are 0.

@@ -42,7 +42,7 @@ LOADED, DRAWN = 0.05, 0.8
 
 
 def write_report(
-    name: Path | str,
+    name: Path | str | Subject,
     out: Path | None = None,
     data_dir: str | None = None,
     images: int = 0,
@@ -55,7 +55,7 @@ def write_report(
     parent folder.
 
     Args:
-        name: The run's folder, logdir/run_name/seed0, or the tag of published weights.
+        name: The run's folder, logdir/run_name/seed0, or the tag or description of published weights.
         out: The HTML file to write. Default: report.html in the run's folder, or TAG.html in the working directory.
         data_dir: Folder of the archives.
         images: Also draw loss slices over this many images of the training split and of the measured split. They take
@@ -71,8 +71,9 @@ def write_report(
     """
     style.check()
     progress("load the network", 0)
-    subject = find_subject(str(name))
-    history = [subject] if subject.tag else seeds_of(RunFolder(name))
+    subject = name if isinstance(name, Subject) else find_subject(str(name))
+    run = None if isinstance(name, Subject) or subject.tag else RunFolder(name)
+    history = seeds_of(run) if run else [subject]
     loaded = subject.load()
     dataset = measured_data(loaded, None, data_dir)
     share = 0.2 if images else 1.0  # fraction of the time that everything except slices takes
@@ -84,9 +85,9 @@ def write_report(
     )
     progress("draw the pictures", DRAWN * share)
     content = _content(subject, history, predictions, dataset)
-    if not subject.tag and RunFolder(name).kept.files():
-        content["trajectory"] = _trajectory(subject, RunFolder(name), dataset)
-    out = out or (Path(f"{subject.tag}.html") if subject.tag else RunFolder(name).report_path)
+    if run and run.kept.files():
+        content["trajectory"] = _trajectory(subject, run, dataset)
+    out = out or (run.report_path if run else Path(f"{subject.tag}.html"))
     _write(out, content)
     if images:
         splits = [subject.train_split, subject.split]
@@ -257,7 +258,7 @@ def _slices(
         "line": _picture(
             lambda: slice_figures.loss_line(lines),
             "loss along a random direction",
-            "Directions are random and filter-normalised (Li et al., 2018): at distance 1 each filter has moved by its "
+            "Directions are random and filter-normalized (Li et al., 2018): at distance 1 each filter has moved by its "
             "own norm. BatchNormalization keeps its moving statistics.",
         ),
         "plane": _picture(

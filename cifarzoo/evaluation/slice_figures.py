@@ -21,8 +21,8 @@ def loss_line(slices: "dict[str, Slice]") -> "Figure":
     """Draw the loss and, in a second panel, the error of one-dimensional `Slice`s, by their label in the legend."""
     figure = new_figure(8.6, 3.4)
     for axes, key in zip(figure.subplots(1, 2), ("loss", "error"), strict=True):
-        for colour, (label, line) in zip(color_cycle(), slices.items(), strict=False):
-            axes.plot(line.coordinates[0], getattr(line, key), ".-", color=colour, label=label)
+        for color, (label, line) in zip(color_cycle(), slices.items(), strict=False):
+            axes.plot(line.coordinates[0], getattr(line, key), ".-", color=color, label=label)
         axes.set(xlabel="distance along the direction", ylabel=UNITS[key], title=f"{TITLES[key]} along a direction")
         log_if_squashed(axes, [getattr(line, key) for line in slices.values()])
         axes.legend()

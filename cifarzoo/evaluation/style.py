@@ -1,7 +1,7 @@
 """The common style of all pictures, on a light or dark background, and functions to write them.
 
-Figures are made without `pyplot`, so nothing depends on a display or on global state. The colours are those of Okabe
-and Ito (https://jfly.uni-koeln.de/color), which colour-blind people can tell apart.
+Figures are made without `pyplot`, so nothing depends on a display or on global state. The colors are those of Okabe
+and Ito (https://jfly.uni-koeln.de/color), which color-blind people can tell apart.
 """
 
 import contextlib
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import numpy as np
 
 from cifarzoo.errors import CifarzooError, DataError
+from cifarzoo.extras import install_command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Arguments = ParamSpec("Arguments")
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 # Packages that pictures and pages need in addition to the package's requirements.
 PACKAGES = ("matplotlib", "PIL", "adjustText", "scipy", "jinja2")
@@ -91,9 +92,7 @@ def check(what: str = "pictures", packages: Sequence[str] = PACKAGES) -> None:
             importlib.import_module(package)
         except ImportError:
             name = {"PIL": "pillow"}.get(package, package)
-            raise CifarzooError(
-                f"{what} need {name}: pip install {name}, or the extra [plots], which has all that pictures need"
-            ) from None
+            raise CifarzooError(f"{what} need {name}: {install_command('plots')}") from None
 
 
 @contextlib.contextmanager
@@ -123,7 +122,7 @@ def styled(draw: "Callable[Arguments, Figure]") -> "Callable[Arguments, Figure]"
         check()
         with _parameters():
             figure = draw(*arguments, **options)
-            figure.draw_without_rendering()  # ticks get their colours when they are first laid out
+            figure.draw_without_rendering()  # ticks get their colors when they are first laid out
             return figure
 
     return draw_styled
@@ -143,7 +142,7 @@ def new_figure(width: float = 6.0, height: float = 4.0, layout: Any = "constrain
 
 
 def color_cycle() -> Iterator[str]:
-    """Yield the colours of the current theme in an endless cycle."""
+    """Yield the colors of the current theme in an endless cycle."""
     import matplotlib
 
     cycle = matplotlib.rcParams["axes.prop_cycle"]()
@@ -156,7 +155,7 @@ def log_axis(axes: Any, name: str, most: int = 7) -> None:
     Args:
         axes: Matplotlib's axes.
         name: "x" or "y".
-        most: Maximum number of labelled ticks.
+        most: Maximum number of labeled ticks.
     """
     from matplotlib import ticker
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cifarzoo.errors import DataError
-from cifarzoo.evaluation.load_model import LoadedModel, load_published, load_run
+from cifarzoo.evaluation.load_model import LoadedModel, load_published, load_run, load_weight_file
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.pretrained.files import find
 from cifarzoo.pretrained.manifest import Published, find_entry, manifest
@@ -109,14 +109,18 @@ def of_run(folder: RunFolder) -> Subject:
     )
 
 
-def of_tag(entry: Published) -> Subject:
+def of_tag(entry: Published, folder: Path | None = None) -> Subject:
     """Describe published weights. Their log.tsv is published with them.
+
+    Args:
+        entry: The weights.
+        folder: Where they are published, if elsewhere than `entry.tag` is looked up.
 
     Raises:
         DataError: the log is missing.
     """
-    log_path = find(f"{entry.tag}.log.tsv")
-    if log_path is None:
+    log_path = folder / f"{entry.tag}.log.tsv" if folder else find(f"{entry.tag}.log.tsv")
+    if log_path is None or not log_path.is_file():
         raise DataError(f"{entry.tag}: {entry.tag}.log.tsv, which is published with the weights, is missing")
     training = entry.training
     experiment = training["experiment"]
@@ -133,7 +137,7 @@ def of_tag(entry: Published) -> Subject:
         config=without_unset(Experiment.model_validate(experiment).resolved()),
         trained={key: training.get(key) for key in TRAINED},
         log_path=log_path,
-        load=lambda: load_published(entry),
+        load=lambda: load_weight_file(folder / entry.file, [entry]) if folder else load_published(entry),
     )
 
 

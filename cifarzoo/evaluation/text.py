@@ -65,7 +65,7 @@ def collapse_note(metrics: dict) -> str:
         return ""
     return (
         f"{100 * share:.0f} % of the images are predicted as {classes[most]}: the weights are not trained, or the "
-        "network expects inputs other than pixels from 0 to 255, for example from 0 to 1 or standardised"
+        "network expects inputs other than pixels from 0 to 255, for example from 0 to 1 or standardized"
     )
 
 

@@ -21,19 +21,20 @@ WIDEST = 8  # pictures in a row
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours: background, text, quiet text, bars behind text, and the bar of the most probable class."""
+    """Colors: background, text, quiet text, bars behind text, the bar of the most probable class, missed classes."""
 
     paper: str
     ink: str
     quiet: str
     bar: str
     best: str
+    missed: str
 
 
-LIGHT = Theme("#ffffff", "#1c1e21", "#5c6068", "#e6e9ee", "#b9dcf3")
-DARK = Theme("#17191c", "#eceef1", "#a9aeb8", "#2b2f35", "#1d5278")
+LIGHT = Theme("#ffffff", "#1c1e21", "#5c6068", "#e6e9ee", "#b9dcf3", "#b3261e")
+DARK = Theme("#17191c", "#eceef1", "#a9aeb8", "#2b2f35", "#1d5278", "#f2a29b")
 
-# Heat from weak to strong: colours that are far from most pictures' own, ever more opaque.
+# Heat from weak to strong: colors that are far from most pictures' own, ever more opaque.
 HEAT = np.array([[72, 12, 110], [190, 40, 95], [240, 105, 35], [252, 190, 50], [253, 245, 170]], np.float32)
 OPAQUE = 0.72
 
@@ -47,12 +48,14 @@ class Tile:
         picture: A square picture in RGB.
         top: Classes with their probabilities, most probable first.
         heat: Grad-CAM [rows, columns], or None.
+        true_class: What it shows, if that is known, else "".
     """
 
     name: str
     picture: Image.Image
     top: Sequence[tuple[str, float]]
     heat: np.ndarray | None = None
+    true_class: str = ""
 
 
 def heat_over(picture: Image.Image, heat: np.ndarray) -> Image.Image:
@@ -63,10 +66,10 @@ def heat_over(picture: Image.Image, heat: np.ndarray) -> Image.Image:
     smooth = Image.fromarray((heat / largest).astype(np.float32)).resize(picture.size, Image.Resampling.BICUBIC)
     values = np.clip(np.asarray(smooth), 0, 1)
     steps = np.linspace(0, 1, len(HEAT))
-    colours = np.stack([np.interp(values, steps, HEAT[:, channel]) for channel in range(3)], axis=-1)
+    colors = np.stack([np.interp(values, steps, HEAT[:, channel]) for channel in range(3)], axis=-1)
     # Weak values hardly tint the picture, and strong ones still let it shine through.
     alpha = OPAQUE * values[..., None] ** 0.8
-    mixed = np.asarray(picture, np.float32) * (1 - alpha) + colours * alpha
+    mixed = np.asarray(picture, np.float32) * (1 - alpha) + colors * alpha
     return Image.fromarray(np.rint(mixed).astype(np.uint8))
 
 
@@ -136,12 +139,18 @@ def _draw_tile(sheet: Image.Image, tile: Tile, left: int, top: int, width: int, 
         draw.rounded_rectangle((left, y, end, y + BAR - 1), 6, theme.bar if rank else theme.best)
         percent = f"{100 * share:.0f} %" if share >= 0.01 else "< 1 %"
         room = width - 24 - draw.textlength(percent, figures)
-        colour = theme.quiet if rank else theme.ink
-        draw.text((left + 10, y + BAR // 2), _shortened(name, font, room, draw), colour, font, anchor="lm")
-        draw.text((left + width - 6, y + BAR // 2), percent, colour, figures, anchor="rm")
+        color = theme.quiet if rank else theme.ink
+        draw.text((left + 10, y + BAR // 2), _shortened(name, font, room, draw), color, font, anchor="lm")
+        draw.text((left + width - 6, y + BAR // 2), percent, color, figures, anchor="rm")
         y += BAR + 4
+    x, room = left + 2, float(width)
+    if tile.true_class:
+        small = font_for(tile.true_class, SMALL_FONT)
+        text = _shortened(f"true: {tile.true_class}   ", small, 2 * width / 3, draw)
+        draw.text((x, y + 4), text, theme.ink if tile.true_class == tile.top[0][0] else theme.missed, small)
+        x, room = x + math.ceil(draw.textlength(text, small)), room - draw.textlength(text, small)
     small = font_for(tile.name, SMALL_FONT)
-    draw.text((left + 2, y + 4), _shortened(tile.name, small, width, draw, keep_end=True), theme.quiet, small)
+    draw.text((x, y + 4), _shortened(tile.name, small, room, draw, keep_end=True), theme.quiet, small)
 
 
 def _shortened(text: str, font: Font, room: float, draw: ImageDraw.ImageDraw, keep_end: bool = False) -> str:

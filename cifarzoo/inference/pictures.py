@@ -17,7 +17,7 @@ from cifarzoo.errors import DataError
 
 FITS = ("crop", "squash")
 FILTERS = tuple(kind.name.lower() for kind in Image.Resampling)
-CHANNELS = (1, 3, 4)  # of an array: grey, RGB, RGB with alpha
+CHANNELS = (1, 3, 4)  # of an array: gray, RGB, RGB with alpha
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def find_pictures(images: Any) -> list[Picture]:
 
     Args:
         images: A path of a picture, or of a folder whose pictures are meant, with those in folders below it, sorted by
-            name; an array [height, width, 3], [n, height, width, 3], or grey without the last axis; a Pillow image; or
-            a list of any of these. A last axis of 1 is grey, and of 4 RGB with alpha.
+            name; an array [height, width, 3], [n, height, width, 3], or gray without the last axis; a Pillow image; or
+            a list of any of these. A last axis of 1 is gray, and of 4 RGB with alpha.
 
     Raises:
         DataError: there is no such file, a folder has no picture, or an array has another shape.
@@ -150,7 +150,7 @@ def _arrays(images: Any) -> Iterator[np.ndarray]:
         raise DataError(f"images: expected files, folders or arrays, got {type(images).__name__}")
     shape = list(pixels.shape)
     if pixels.ndim == 2 or (pixels.ndim == 3 and shape[-1] not in CHANNELS and shape[0] not in CHANNELS):
-        pixels = pixels[..., None]  # grey
+        pixels = pixels[..., None]  # gray
     if pixels.ndim == 3:
         pixels = pixels[None]
     if pixels.ndim != 4 or pixels.shape[-1] not in CHANNELS or 0 in pixels.shape:
@@ -159,10 +159,10 @@ def _arrays(images: Any) -> Iterator[np.ndarray]:
     if not np.isfinite(pixels).all():
         raise DataError("images: has values that are not finite")
     for image in pixels:
-        yield _as_colour(image)
+        yield _as_color(image)
 
 
-def _as_colour(image: np.ndarray) -> np.ndarray:
+def _as_color(image: np.ndarray) -> np.ndarray:
     """Return an array [height, width, 1, 3 or 4] as RGB: uint8 if it is so, or integers in 0-255; else float32."""
     if image.dtype.kind in "iu" and image.dtype != np.uint8 and image.min() >= 0 and image.max() <= 255:
         image = image.astype(np.uint8)
@@ -178,7 +178,7 @@ def _as_colour(image: np.ndarray) -> np.ndarray:
 
 
 def _displayable(pixels: np.ndarray) -> np.ndarray:
-    """Return pixels as uint8; values in 0-1 and standardised ones are stretched to 0-255."""
+    """Return pixels as uint8; values in 0-1 and standardized ones are stretched to 0-255."""
     if pixels.dtype == np.uint8:
         return pixels
     low, high = float(pixels.min()), float(pixels.max())

@@ -48,7 +48,7 @@ def predict(
 
     Args:
         images: A path of a picture, or of a folder, whose pictures are meant with those in folders below it; an array
-            [height, width, 3] or [n, height, width, 3] with pixels in 0-255, or grey without the last axis; a Pillow
+            [height, width, 3] or [n, height, width, 3] with pixels in 0-255, or gray without the last axis; a Pillow
             image; or a list of any of these.
         model: Whatever `cifarzoo evaluate` takes: the name of a model, whose default published weights are taken; a tag
             of published weights; the name of another project's checkpoint; a `.weights.h5` or `.keras` file; the folder
@@ -173,9 +173,9 @@ def _pixel_problem(network: LoadedModel, pixels: np.ndarray) -> str:
     """Return one line if the pixels do not look like those that the network takes, else ""."""
     description = network.description
     if description and description.factory and description.statistics is None:
-        if pixels.max() > 20:  # normalised pixels are rarely above three
+        if pixels.max() > 20:  # normalized pixels are rarely above three
             return (
-                f"{network.name}: takes normalised pixels (include_preprocessing=False), got pixels from "
+                f"{network.name}: takes normalized pixels (include_preprocessing=False), got pixels from "
                 f"{pixels.min():.3g} to {pixels.max():.3g}; its predictions mean nothing"
             )
         return ""

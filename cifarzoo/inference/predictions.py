@@ -131,6 +131,8 @@ class Predictions(Sequence[Prediction]):
     ) -> Image.Image:
         """Draw the pictures with their predictions, as the network sees them: square, and not yet reduced.
 
+        A picture in a folder that has the name of a class also gets this class as its true one.
+
         Args:
             path: A .png file to write as well.
             explain: Draw beside each picture what speaks for its most probable class; see `cifarzoo.grad_cam`.
@@ -147,7 +149,13 @@ class Predictions(Sequence[Prediction]):
         items = self._items
         heat = self.explain() if explain and 0 < len(items) <= MOST else [None] * len(items)
         tiles = [
-            Tile(caption, item.picture.square(self.resizing.fit, SIDE), item.top, part)
+            Tile(
+                caption,
+                item.picture.square(self.resizing.fit, SIDE),
+                item.top,
+                part,
+                _true_class(item.picture, self.class_names),
+            )
             for caption, item, part in zip(_captions([item.image for item in items]), items, heat, strict=True)
         ]
         title = f"{self.network.name}{', Grad-CAM of the first class' if explain else ''}"
@@ -174,6 +182,19 @@ class Predictions(Sequence[Prediction]):
 
 def _escaped(text: str) -> str:
     return html.escape(printable(text))
+
+
+def _true_class(picture: Picture, class_names: Sequence[str]) -> str:
+    """Return the class that the folder of a picture is named after, "" if there is none."""
+    if not isinstance(picture.source, str):
+        return ""
+    folder = os.path.basename(os.path.dirname(os.path.abspath(picture.source)))
+    named = [name for name in class_names if _letters(name) == _letters(folder)]
+    return named[0] if len(named) == 1 else ""
+
+
+def _letters(name: str) -> str:
+    return "".join(character for character in name.casefold() if character.isalnum())
 
 
 def _captions(names: Sequence[str]) -> list[str]:

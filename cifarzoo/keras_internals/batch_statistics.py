@@ -1,4 +1,4 @@
-"""Normalise by a batch's own statistics without training: BatchNormalization as the loss in "batch" mode sees it."""
+"""Normalize by a batch's own statistics without training: BatchNormalization as the loss in "batch" mode sees it."""
 
 import contextlib
 
@@ -16,7 +16,7 @@ def supported() -> bool:
 
 @contextlib.contextmanager
 def batch_statistics():
-    """Make every BatchNormalization that is traced in the context normalise by the statistics of its batch.
+    """Make every BatchNormalization that is traced in the context normalize by the statistics of its batch.
 
     Raises:
         ModelError: this Keras version does not support it.

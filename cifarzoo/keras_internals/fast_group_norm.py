@@ -32,7 +32,7 @@ def _per_pixel(values):
 
 
 def group_normalization(x, gamma, beta, groups, epsilon):
-    """Normalise features by groups of channels of each image.
+    """Normalize features by groups of channels of each image.
 
     Args:
         x: Float [batch, height, width, channels].

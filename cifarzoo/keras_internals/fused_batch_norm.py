@@ -63,7 +63,7 @@ def _train(layer, x):
 
 
 def _fused(layer, x):
-    """Return the normalised tensor, and mean and biased variance per channel."""
+    """Return the normalized tensor, and mean and biased variance per channel."""
     gamma, beta = _gamma_beta(layer)
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=layer.epsilon, is_training=True

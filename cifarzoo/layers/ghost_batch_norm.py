@@ -6,7 +6,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("cifarzoo")
 class GhostBatchNormalization(keras.layers.BatchNormalization):
-    """Normalise each group of a batch's images separately: the noise of small batches within large ones.
+    """Normalize each group of a batch's images separately: the noise of small batches within large ones.
 
     Hoffer, Hubara, Soudry: Train longer, generalize better, https://arxiv.org/abs/1705.08741, section 4. Once per step,
     as in cifar10-fast, the moving statistics follow the groups' means and variances, each averaged over the groups. At
@@ -20,7 +20,7 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
 
     Call arguments:
         inputs: A tensor, [batch, ..., channels].
-        training: Whether to normalise by the batch's own statistics.
+        training: Whether to normalize by the batch's own statistics.
 
     Raises:
         ValueError: `group_size` is not a positive integer, `axis` is not -1, or `renorm` or `synchronized` is set.
@@ -39,7 +39,7 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
         self.group_size = group_size
 
     def call(self, inputs, training=None):
-        """Return the normalised tensor, in the shape and dtype of the inputs."""
+        """Return the normalized tensor, in the shape and dtype of the inputs."""
         if not (training and self.trainable):
             return super().call(inputs, training=False)
         shape = ops.shape(inputs)

@@ -7,7 +7,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("cifarzoo")
 class PartialIdentity(keras.initializers.Initializer):
-    """Initialise a kernel of odd size so that its first output channels copy the input channels.
+    """Initialize a kernel of odd size so that its first output channels copy the input channels.
 
     The remaining output channels get PyTorch's default, uniform in ± 1 / sqrt(fan-in).
     """

@@ -24,7 +24,7 @@ class PolicyGradient(keras.layers.Layer):
     The layer needs no labels. It adds (log p(g) - stop_gradient(log p(g))) * log q to the logits, which is zero; q are
     the predicted probabilities. The cross-entropy of labels y has the gradient q - y with respect to the logits, hence
     sum((q - y) * log q) = L - entropy(q) with respect to log p(g), and an added loss gives the entropy back. So the
-    layer works under any training that minimises the mean cross-entropy of a softmax over these logits, smoothed and
+    layer works under any training that minimizes the mean cross-entropy of a softmax over these logits, smoothed and
     mixed labels included, and under no other.
 
     Args:

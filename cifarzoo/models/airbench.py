@@ -2,7 +2,7 @@
 
 Paper:
     Jordan: 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024 (https://arxiv.org/abs/2404.00498), section 3.1;
-        BatchNormalization constants and initialisation from https://github.com/KellerJordan/cifar10-airbench.
+        BatchNormalization constants and initialization from https://github.com/KellerJordan/cifar10-airbench.
 
 A fixed 2x2 convolution whitens patches; each of its filters is followed by its negative. Then come three groups of
 conv-pool-BN-GELU-conv-BN-GELU, global max pooling, and a linear layer without bias whose logits are divided by 9.

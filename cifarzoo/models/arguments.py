@@ -41,13 +41,13 @@ COMMON_DOC = """\
         its model, arguments that you leave out come from the file. True with 10 or 100 `classes` needs weights for
         that many classes and raises WeightsError if there are none; with any other number it loads the backbone of
         either. If the number of classes of a tag or path differs, only the backbone is loaded, and the classifier,
-        if any, is fresh. A `.keras` file whose input normalisation differs is refused.
+        if any, is fresh. A `.keras` file whose input normalization differs is refused.
     include_top: If False, the model ends with the last feature map, before pooling.
-    include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalises them inside.
-        If False, it takes normalised pixels: (pixel - mean) / deviation of the training images.
+    include_preprocessing: If True, the model takes raw pixels, uint8 or float in 0-255, and normalizes them inside.
+        If False, it takes normalized pixels: (pixel - mean) / deviation of the training images.
     classifier_activation: None for logits, otherwise an activation such as "softmax".
     name: Name of the Keras model; by default the factory's.
-    statistics: Mean and standard deviation of the pixels that the input is normalised with. By default those of the
+    statistics: Mean and standard deviation of the pixels that the input is normalized with. By default those of the
         loaded weights, else CIFAR-100's for 100 classes and CIFAR-10's for any other number. A name: "cifar10" and
         "cifar100" are the data sets' own; other projects use "kuangliu", "imagenet", "half", "unit",
         "chenyaofo_cifar100", "weiaicunzai", "hendrycks" and "lasagne" (a mean per pixel). Or a pair (mean, std) of

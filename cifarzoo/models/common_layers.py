@@ -1,4 +1,4 @@
-"""Layers that all families share: normalised input, convolution, BatchNormalization, classifier."""
+"""Layers that all families share: normalized input, convolution, BatchNormalization, classifier."""
 
 import os
 from typing import Any, Literal, TypedDict
@@ -33,7 +33,7 @@ class ModelOptions(TypedDict, total=False):
 
 
 def image_input(options: ModelOptions):
-    """Return the input, [batch, size, size, 3], and the tensor that follows: normalised if `include_preprocessing`.
+    """Return the input, [batch, size, size, 3], and the tensor that follows: normalized if `include_preprocessing`.
 
     Raises:
         ModelError: The statistics are those of the pixels of smaller or larger images.
@@ -98,7 +98,7 @@ def check_size_arguments(**sizes):
 
 
 def he_normal(gain=1.0):
-    """Return He initialisation by fan-out, as in PyTorch and JAX code for CIFAR, multiplied by `gain`."""
+    """Return He initialization by fan-out, as in PyTorch and JAX code for CIFAR, multiplied by `gain`."""
     return keras.initializers.VarianceScaling(2.0 * gain**2, "fan_out", "untruncated_normal")
 
 

@@ -32,7 +32,7 @@ def convert_checkpoint(
     Args:
         path: The checkpoint.
         call: The model that it holds, as Python code.
-        statistics: What normalises its input; see `statistics_from`.
+        statistics: What normalizes its input; see `statistics_from`.
         layout: Name of the key map. Default: the first that fits.
         epsilon: BatchNormalization's epsilon in the other network. Default: that of the key map's code.
         dataset: What it was trained on, a key of `CLASS_NAMES`. Default: the data set with as many classes.

@@ -1,4 +1,4 @@
-"""What normalises features: BatchNormalization, GroupNormalization, layer normalization, or nothing.
+"""What normalizes features: BatchNormalization, GroupNormalization, layer normalization, or nothing.
 
 Papers:
     Ioffe, Szegedy: Batch Normalization, 2015 (https://arxiv.org/abs/1502.03167).
@@ -69,7 +69,7 @@ class Normalization:
             raise ModelError("normalization_groups must be at least 2, got 1, which is normalization='layer'")
 
     def __call__(self, x, *, name):
-        """Normalise features, [batch, height, width, channels].
+        """Normalize features, [batch, height, width, channels].
 
         Args:
             x: The features.

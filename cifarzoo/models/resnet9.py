@@ -33,7 +33,7 @@ ARGUMENTS = {
     "stem": '"conv", or "whitening": fixed filters that whiten the 3x3 patches of the training images, followed by a '
     "1x1 convolution.",
     "activation": '"relu", or "celu", which is smooth (alpha 0.3).',
-    "pooling": '"after" BatchNormalization and the activation, or "before", so that BatchNormalization normalises a '
+    "pooling": '"after" BatchNormalization and the activation, or "before", so that BatchNormalization normalizes a '
     "quarter of the values.",
     "ghost_batch_size": "Number of images over which BatchNormalization takes its statistics while training, such as "
     "32; None for the whole batch.",

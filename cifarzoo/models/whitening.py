@@ -28,12 +28,12 @@ def whitening_filters(covariance, epsilon):
 
 
 def whitening(x, options: ModelOptions, size, epsilon, *, padding, both_signs=False):
-    """Apply a fixed convolution that whitens the patches of normalised images.
+    """Apply a fixed convolution that whitens the patches of normalized images.
 
     Args:
-        x: Normalised images, [batch, height, width, 3].
+        x: Normalized images, [batch, height, width, 3].
         options: The factory's. Patches of the training images become uncorrelated: of the data set whose statistics
-            normalise the input, if these are a data set's, else of the one with this number of classes.
+            normalize the input, if these are a data set's, else of the one with this number of classes.
         size: Height and width of a patch, 2 or 3.
         epsilon: See `whitening_filters`.
         padding: "same" or "valid".

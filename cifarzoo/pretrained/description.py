@@ -39,8 +39,8 @@ class Description:
         function: Name of a user's own factory in `module`, or of a model that was trained from Python.
         classes: Number of outputs, or None without top.
         activation: Activation after the logits, or None.
-        statistics: Mean and standard deviation that normalise the input inside the model, by name or value: see
-            `data.statistics.statistics_from`. None if the model normalises nothing.
+        statistics: Mean and standard deviation that normalize the input inside the model, by name or value: see
+            `data.statistics.statistics_from`. None if the model normalizes nothing.
         dataset: Name of the training data, or None if unknown.
         train_split: The split that was trained on, "train" or "train45k", or None if unknown.
         class_names: What the outputs mean, in order, where the training data are no built-in data set.
@@ -123,7 +123,7 @@ def describe_entry(entry: Published) -> Description:
 
 
 def statistics_of(dataset: str) -> str:
-    """Return the data set whose statistics normalise the images of `dataset`: its own, or CIFAR-10's."""
+    """Return the data set whose statistics normalize the images of `dataset`: its own, or CIFAR-10's."""
     return "cifar100" if dataset in ("cifar100", "cifar100_coarse") else "cifar10"
 
 

@@ -15,3 +15,9 @@ def weight_folders() -> list[Path]:
 def find(name: str) -> Path | None:
     """Return the path of a file in the weights folders, or None."""
     return next((folder / name for folder in weight_folders() if (folder / name).is_file()), None)
+
+
+def report_page(tag: str) -> Path | None:
+    """Return the path of the report of a published run in the checkout that has its weights, or None."""
+    pages = (folder.parent / "docs" / "reports" / f"{tag}.html" for folder in weight_folders())
+    return next((page for page in pages if page.is_file()), None)

@@ -33,7 +33,7 @@ def open_keras_file(path: Path) -> "keras.Model":
 
 
 def same_constants(first: "keras.Layer", second: "keras.Layer") -> bool:
-    """Whether two layers that normalise the input compute the same."""
+    """Whether two layers that normalize the input compute the same."""
     import numpy as np
 
     pairs = zip(_constants(first), _constants(second), strict=True)
@@ -41,7 +41,7 @@ def same_constants(first: "keras.Layer", second: "keras.Layer") -> bool:
 
 
 def _constants(layer: "keras.Layer") -> "tuple[Any, Any]":
-    """Return scale and offset of the layer that normalises the input; earlier versions saved a `Normalization`."""
+    """Return scale and offset of the layer that normalizes the input; earlier versions saved a `Normalization`."""
     import keras
     import numpy as np
 

@@ -75,7 +75,7 @@ def load_pretrained(source: Source, build: "Callable[..., keras.Model]") -> "ker
 
     Args:
         source: The weight file.
-        build: Function that builds the model; takes the `statistics` to normalise with unless the call has its own.
+        build: Function that builds the model; takes the `statistics` to normalize with unless the call has its own.
 
     Returns:
         The model. If the file's number of classes differs, or the model has no top, only the backbone is loaded.
@@ -96,7 +96,7 @@ def load_pretrained(source: Source, build: "Callable[..., keras.Model]") -> "ker
 def initialize(model: "keras.Model", name: str | os.PathLike, build: Build) -> None:
     """Load weights to start training from; if the file's number of classes differs, the classifier stays fresh.
 
-    If the model normalises its input with the statistics of another data set than the file, or takes images of another
+    If the model normalizes its input with the statistics of another data set than the file, or takes images of another
     size, log a warning.
 
     Args:
@@ -134,7 +134,7 @@ def _for_images_of(trained: Description, expected: Description, name: str) -> De
     here, there = expected.statistics, trained.statistics
     if here is not None and there is not None:
         if not same_statistics(here, there):
-            message = "%s: input normalised by %s; the weights were trained with %s"
+            message = "%s: input normalized by %s; the weights were trained with %s"
             logger.warning(message, name, text_of(here), text_of(there))
         expected = replace(expected, statistics=there)
     if expected.factory and trained.factory and trained.image_size != expected.image_size:
@@ -162,9 +162,9 @@ def _check(origin: str | Path, description: Description, expected: Description) 
         raise WeightsError(f"{contents}, not {expected}")
     if expected.statistics is not None and not same_statistics(description.statistics, expected.statistics):
         text = description.statistics and text_of(description.statistics)
-        normalized = f"input normalised by {text}" if text else "no normalization"
+        normalized = f"input normalized by {text}" if text else "no normalization"
         raise WeightsError(
-            f"{contents} with {normalized}; asked for input normalised by {text_of(expected.statistics)}"
+            f"{contents} with {normalized}; asked for input normalized by {text_of(expected.statistics)}"
         )
     # Weights of logits also serve a model with an activation after them; not the other way round.
     if description.activation not in (None, expected.activation):

@@ -20,7 +20,7 @@ class Published:
         model: Name of the factory.
         architecture: The factory's arguments at the time of publication, defaults filled in.
         classes: Number of outputs.
-        dataset: The training data, whose statistics normalise the input.
+        dataset: The training data, whose statistics normalize the input.
         default: Whether `load_weights=True` loads this file.
         chosen: Whether a person made it the default, which the order of recipes does not override.
         sha256: Hash of the file, hexadecimal.

@@ -17,7 +17,9 @@ def card(entry: Published, usage: str = "") -> str:
         usage: Markdown before the lines that load it with cifarzoo.
     """
     training, metrics = entry.training, entry.metrics
-    arguments = entry.architecture | {"classes": entry.classes, "load_weights": True if entry.default else entry.tag}
+    # The number of classes says which default is meant only for CIFAR's own.
+    by_default = entry.default and entry.dataset in ("cifar10", "cifar100")
+    arguments = entry.architecture | {"classes": entry.classes, "load_weights": True if by_default else entry.tag}
     config = yaml.safe_dump(training["experiment"], sort_keys=False)
     versions = ", ".join(f"{name} {version}" for name, version in training["versions"].items())
     registered = registry.get(entry.model)
@@ -44,7 +46,7 @@ def card(entry: Published, usage: str = "") -> str:
 
 The error is that of the {training["weights"]} of one training run with seed {training["seed"]}{remark}
 
-The model normalises its input with mean {entry.preprocessing["mean"]} and standard deviation
+The model normalizes its input with mean {entry.preprocessing["mean"]} and standard deviation
 {entry.preprocessing["std"]}.
 
 Trained for {training["steps"]:,} steps ({training["images"]:,} images) in {duration(training["seconds"])} on

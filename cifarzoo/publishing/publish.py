@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from cifarzoo.checksum import sha256
 from cifarzoo.data import Dataset, load
 from cifarzoo.data.statistics import channel_statistics, same_statistics
 from cifarzoo.errors import DataError, WeightsError
-from cifarzoo.evaluation.evaluate import evaluate, predict
+from cifarzoo.evaluation.evaluate import Progress, evaluate, predict
 from cifarzoo.evaluation.load_model import LoadedModel, load_run
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment
@@ -34,6 +34,8 @@ from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.results import Results
 
 GOLDEN_IMAGES = 8
+# Fractions of the time at which measuring begins and ends.
+LOADED, MEASURED = 0.1, 0.9
 # The results that the manifest keeps under `training`.
 TRAINING_KEYS = (
     "seed",
@@ -57,6 +59,7 @@ def publish(
     recipe: str = "",
     preference: Sequence[str] = (),
     remark: str = "",
+    progress: Progress = lambda step, done: None,
 ) -> Published:
     """Publish a finished run.
 
@@ -70,6 +73,7 @@ def publish(
         recipe: Name of the recipe, for the tables.
         preference: Recipes, the best first; see `WeightsFolder.add`.
         remark: What a reader of the error must know, if anything.
+        progress: Called with the name of the next step and the fraction done, from 0 to 1.
 
     Returns:
         The manifest entry: a new one, unless this run was published under this tag before.
@@ -91,13 +95,15 @@ def publish(
             _check_same("remark", remark, published.remark, tag)
             weights.write_pages_locked()  # a publication that was killed may not have written them
             return published
+        progress(f"load {run}", 0)
         loaded = load_run(run)
         registered = registry.get(experiment.model)
         architecture = registered.architecture(experiment.model_parameters)
         statistics = statistics_of(dataset.name)
         if not same_statistics(experiment.model_parameters.get("statistics") or statistics, statistics):
-            raise WeightsError(f"{run}: published networks normalise with the statistics of their data set")
-        source, metrics = _smallest(run.final_weights(), Path(temporary), loaded, dataset)
+            raise WeightsError(f"{run}: published networks normalize with the statistics of their data set")
+        source, metrics = _smallest(run.final_weights(), Path(temporary), loaded, dataset, progress)
+        progress(f"write {tag}", MEASURED)
         file = weights.weight_file(tag)
         # The manifest names these files, so flush them to disk first.
         with atomic.replacing(file) as part:
@@ -184,22 +190,35 @@ def _checked(run: RunFolder, dataset: Dataset, tag: str) -> tuple[Experiment, Re
     return experiment, results
 
 
-def _smallest(file: Path, temporary: Path, loaded: LoadedModel, dataset: Dataset) -> tuple[Path, dict]:
+def _smallest(
+    file: Path, temporary: Path, loaded: LoadedModel, dataset: Dataset, progress: Progress
+) -> tuple[Path, dict]:
     """Return the file to publish and its metrics: a copy in half precision if its error is the same, else `file`."""
     half = temporary / "half.weights.h5"
-    metrics = _measure(loaded, file, dataset)
+    metrics = _measure(
+        loaded,
+        file,
+        dataset,
+        lambda done: progress(f"measure {loaded.source}", LOADED + (MEASURED - LOADED) * done / 2),
+    )
     try:
         halve(file, half)
     except OverflowError:
         return file, metrics
-    half_metrics = _measure(loaded, half, dataset)
+    half_metrics = _measure(
+        loaded,
+        half,
+        dataset,
+        lambda done: progress("measure it in half precision", LOADED + (MEASURED - LOADED) * (1 + done) / 2),
+    )
     same = errors_agree(metrics["error"], half_metrics["error"], metrics["n"])
     return (half, half_metrics) if same else (file, metrics)
 
 
-def _measure(loaded: LoadedModel, file: Path, dataset: Dataset) -> dict[str, Any]:
+def _measure(loaded: LoadedModel, file: Path, dataset: Dataset, progress: Callable[[float], None]) -> dict[str, Any]:
+    progress(0)
     load_file(loaded.model, file)
-    metrics, _ = evaluate(loaded, dataset)
+    metrics, _ = evaluate(loaded, dataset, progress=progress)
     metrics.pop("images_per_second")
     return metrics
 

@@ -4,18 +4,19 @@ It skips rows that the manifest already has, resumes half-trained ones first, an
 finished run is evaluated once on the test images and published. The queue may be stopped at any moment.
 """
 
-import json
+import contextlib
 import time
-
-from pydantic import ValidationError
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 from cifarzoo.data import Dataset, load
 from cifarzoo.data.info import info
 from cifarzoo.errors import DataError, InUseError, summarize
+from cifarzoo.evaluation.evaluate import Progress
 from cifarzoo.experiment.schedules import Duration
-from cifarzoo.experiment.schema import Experiment
-from cifarzoo.hardware import device_name
 from cifarzoo.publishing.publish import publish
+from cifarzoo.publishing.report_page import write_report_page
+from cifarzoo.publishing.row_matches import is_from_here, pace_key, was_trained_as
 from cifarzoo.publishing.wanted import Row
 from cifarzoo.publishing.weights_folder import WeightsFolder
 from cifarzoo.runs.folder import RunFolder
@@ -27,8 +28,8 @@ from cifarzoo.training.trainer import run
 
 # Building, compiling and publishing, in addition to training and evaluation.
 FIXED_SECONDS = 60.0
-# Images evaluated per published file: at the end of the run, and from the files in both precisions.
-EVALUATED_IMAGES = 30_000
+# Images evaluated per published file: at the end of the run, from the files in both precisions, and for the report.
+EVALUATED_IMAGES = 45_000
 # How much faster a row may be than its arithmetic at ResNet-20's rate: wide networks use more of a device, and far more
 # of an accelerator.
 FASTER, FASTER_ON_ACCELERATORS = 3, 12
@@ -36,6 +37,11 @@ FASTER, FASTER_ON_ACCELERATORS = 3, 12
 PROBING_SHARE = 0.1
 # On an accelerator an epoch takes seconds, and saving as long as many steps of a wide network.
 CHECKPOINT_SECONDS = 60.0
+
+
+@contextlib.contextmanager
+def _no_bar() -> Iterator[Progress]:
+    yield lambda step, done: None
 
 
 class TrainingQueue:
@@ -72,7 +78,7 @@ class TrainingQueue:
         They are not open.
         """
         published = self._published()
-        return [row for row in self._rows if row.tag in published and not _was_trained_as(published[row.tag], row)]
+        return [row for row in self._rows if row.tag in published and not was_trained_as(published[row.tag], row)]
 
     def rough_seconds(self, row: Row) -> float:
         """Estimate the seconds to finish a row from the rate in its checkpoint, or its arithmetic at ResNet-20's rate.
@@ -86,18 +92,24 @@ class TrainingQueue:
         """Estimate the seconds to finish a row from the rate in its checkpoint, or a few steps of its own network."""
         if self._steady(row):
             return self.rough_seconds(row)
-        key = _pace(self._job(row).experiment)
+        key = pace_key(self._job(row).experiment)
         if key not in self._paces:
             self._paces[key] = measure_pace(self._job(row))
         steps = self._images_left(row) / row.experiment.train_parameters.batch_size
         return self._overhead(row) + self._paces[key].startup + self._paces[key].step * steps
 
-    def work(self, budget: float) -> tuple[list[Row], list[Row]]:
+    def work(
+        self, budget: float, bar: Callable[[], AbstractContextManager[Progress]] = _no_bar
+    ) -> tuple[list[Row], list[Row]]:
         """Train and publish what fits into `budget` seconds.
 
         Take the first open row that fits; if none fits, start the first one and leave it half trained at the deadline.
         Before that, write the pages that an interrupted publication left unwritten. Ctrl-C and SIGTERM stop the queue
         after a checkpoint, or after the publication in progress; a second signal stops it at once.
+
+        Args:
+            budget: The seconds.
+            bar: Shows a bar while rows are estimated and while one is published; training has its own.
 
         Returns:
             The rows that were published, and the rows that failed.
@@ -116,7 +128,8 @@ class TrainingQueue:
 
         with (stop := StopRequest()).on_signals():
             while not stop.signal and rows():
-                row, seconds = self.choose_row(rows(), deadline, failed, stop)
+                with bar() as show:
+                    row, seconds = self.choose_row(rows(), deadline, failed, stop, show)
                 left = deadline - time.monotonic()
                 if row is None or left < FIXED_SECONDS or stop.signal:
                     break
@@ -127,9 +140,12 @@ class TrainingQueue:
                     experiment = self._with_checkpoints_by_the_minute(row, seconds)
                     job = prepare(experiment, self._dataset(experiment), [row.seed])
                     run(job, row.seed, stop=stop, deadline=end)
-                    entry = self._publish(row)
+                    with bar() as show:
+                        entry = self._publish(row, show)
                     finished.append(row)
                     _say(f"{row.tag}: published, error {entry.metrics['error']:.2f} %")
+                    with bar() as show:
+                        self._report(entry, show)
                 except Interrupted as end:
                     _say(str(end))
                     break
@@ -146,7 +162,12 @@ class TrainingQueue:
         return finished, failed
 
     def choose_row(
-        self, rows: list[Row], deadline: float, failed: list[Row], stop: StopRequest
+        self,
+        rows: list[Row],
+        deadline: float,
+        failed: list[Row],
+        stop: StopRequest,
+        progress: Progress = lambda step, done: None,
     ) -> tuple[Row | None, float]:
         """Return the first row that can be finished in time, or else the first one.
 
@@ -155,6 +176,7 @@ class TrainingQueue:
             deadline: `time.monotonic()` at which time is up.
             failed: Rows that turn out to be invalid are appended.
             stop: Ends the search.
+            progress: Called with the row that is estimated and the fraction of rows before it.
 
         Returns:
             The row and its seconds; None and 0 if every row fails.
@@ -162,9 +184,10 @@ class TrainingQueue:
         first: tuple[Row | None, float] = None, 0.0
         probed_until = time.monotonic() + PROBING_SHARE * (deadline - time.monotonic())
         without_data = set()
-        for row in rows:
+        for number, row in enumerate(rows):
             if stop.signal:
                 break
+            progress(f"estimate {row.tag}", number / len(rows))
             if row.experiment.dataset in without_data:
                 failed.append(row)
                 continue
@@ -203,9 +226,16 @@ class TrainingQueue:
         parameters = parameters.model_copy(update={"checkpoint_interval": Duration(steps=intervals * plan.checkpoint)})
         return row.experiment.model_copy(update={"train_parameters": parameters})
 
-    def _publish(self, row):
+    def _publish(self, row, progress):
         run, dataset = RunFolder.of(row.experiment, row.seed), self._dataset(row.experiment)
-        return publish(run, dataset, self._weights, row.tag, row.recipe, row.preference, row.remark)
+        return publish(run, dataset, self._weights, row.tag, row.recipe, row.preference, row.remark, progress)
+
+    def _report(self, entry, progress):
+        """Write the report of a published row; a failure loses nothing."""
+        try:
+            write_report_page(entry, self._weights, self._data_dir, progress)
+        except Exception as failure:
+            _say(f"{entry.tag}: published without its report: {summarize(failure)}")
 
     def _published(self):
         """Return the entries of published weights, by each of their tags."""
@@ -244,7 +274,7 @@ class TrainingQueue:
     def _steady(self, row):
         """Return the checkpoint's images and seconds without compilation if it was made on this device, else None."""
         saved = self._saved(row)
-        if saved and saved["steady"]["images"] and _is_from_here(saved, self._job(row)):
+        if saved and saved["steady"]["images"] and is_from_here(saved, self._job(row)):
             return saved["steady"]
         return None
 
@@ -259,40 +289,6 @@ class TrainingQueue:
         """Return the meta data of the row's checkpoint if it is past the first step, else None."""
         saved = RunFolder.of(row.experiment, row.seed).checkpoint_meta()
         return saved if saved and saved["step"] else None
-
-
-def _is_from_here(saved, job):
-    """Whether all the steps of a checkpoint were timed on the devices of this machine."""
-    return saved["provenance"].get("device") == device_name(job.replicas)
-
-
-def _was_trained_as(entry, row):
-    """Whether an entry was trained by the row's recipe, except for precision (the device's) and intervals."""
-    try:
-        earlier = Experiment.model_validate(entry.training["experiment"])
-    except ValidationError:
-        return False
-    return _recipe_fingerprint(earlier) == _recipe_fingerprint(row.experiment)
-
-
-def _recipe_fingerprint(experiment):
-    """Return the fingerprint without name, precision, and log and validation intervals."""
-    length = {"steps": 1}
-    parameters = experiment.train_parameters.model_dump(exclude_unset=True) | {
-        "run_name": "any",
-        "log_interval": length,
-        "val_interval": length,
-    }
-    document = experiment.model_dump(exclude_unset=True) | {"train_parameters": parameters, "precision": "auto"}
-    return Experiment.model_validate(document).fingerprint()
-
-
-def _pace(experiment):
-    """Return everything that the time of a step depends on, as a key."""
-    document, parameters = experiment.model_dump(mode="json"), experiment.train_parameters
-    keys = ("model", "model_parameters", "dataset", "augmentation", "precision", "distribution", "xla")
-    costly = parameters.batch_size, parameters.accumulate, bool(parameters.sam_rho), bool(parameters.averages)
-    return json.dumps([[document[key] for key in keys], costly], sort_keys=True)
 
 
 def _say(line):

@@ -21,7 +21,7 @@ class WeightsFolder:
     """Published weights and the pages about them.
 
     Attributes:
-        path: The folder; README.md, RESULTS.md and docs/atlas.md are in its parent.
+        path: The folder; README.md, RESULTS.md, docs/atlas.md and docs/reports are in its parent.
         manifest_path: The list of published files.
     """
 
@@ -53,6 +53,10 @@ class WeightsFolder:
     def log_file(self, tag: str) -> Path:
         """Return the path of the training log that is published with the weights."""
         return self.path / f"{tag}.log.tsv"
+
+    def report_page(self, tag: str) -> Path:
+        """Return the path of the report of the published run, a page of the documentation."""
+        return self.path.resolve().parent / "docs" / "reports" / f"{tag}.html"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

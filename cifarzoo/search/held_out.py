@@ -25,7 +25,7 @@ class HeldOut:
     Attributes:
         images: uint8 [n, height, width, 3].
         labels: int32 [n].
-        draws: float32 [n, 2, 2] in [0, 1), for each of a sub-policy's two operations: the column of Cutout's centre,
+        draws: float32 [n, 2, 2] in [0, 1), for each of a sub-policy's two operations: the column of Cutout's center,
             which also decides the sign of geometric operations (negative below 0.5), and the row.
     """
 

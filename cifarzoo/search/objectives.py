@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from cifarzoo.errors import ExperimentError
+from cifarzoo.extras import install_command
 from cifarzoo.search.plan import SUB_POLICIES, Selection
 from cifarzoo.search.space import Space
 from cifarzoo.search.table import Table, bilinear
@@ -208,8 +209,6 @@ def _optuna():
     try:
         import optuna
     except ModuleNotFoundError:
-        raise ExperimentError(
-            "Optuna is not installed, which samples policies: pip install 'cifarzoo[search]'"
-        ) from None
+        raise ExperimentError(f"Optuna is not installed, which samples policies: {install_command('search')}") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

@@ -1,7 +1,7 @@
 """The search space: every operation at every level, and which of these are the same transformation.
 
 Fast AutoAugment's levels have three traps. Geometric operations draw their sign at random on top of a signed range, so
-levels `l` and `1 - l` are the same. Level 0.5 of these and of contrast, colour, brightness and sharpness changes
+levels `l` and `1 - l` are the same. Level 0.5 of these and of contrast, color, brightness and sharpness changes
 nothing, nor does level 1 of Solarize and Posterize, or level 0 of Cutout. Posterize rounds its level to whole bits.
 The cells of a space are the transformations that are left: a table of them has half as many pairs.
 """

@@ -89,7 +89,7 @@ def build_model(experiment: Experiment, classes: int, seed: int, inputs: Inputs 
         experiment: The experiment.
         classes: Number of classes of the data set.
         seed: The seed.
-        inputs: Size and statistics of the data set's images. A function of the user's own module normalises itself,
+        inputs: Size and statistics of the data set's images. A function of the user's own module normalizes itself,
             and takes `image_size` if it has such an argument.
 
     Raises:
@@ -197,7 +197,7 @@ def build_augmentation(experiment: Experiment, dataset: Dataset | DatasetInfo) -
         ExperimentError: an entry does not fit.
     """
     try:
-        built = pipeline.build(experiment.augmentation, dataset.classes, dataset.mean_colour)
+        built = pipeline.build(experiment.augmentation, dataset.classes, dataset.mean_color)
     except ExperimentError as failure:
         raise ExperimentError(f"{experiment.location}: {failure}") from None
     for augmentation in built.specs:

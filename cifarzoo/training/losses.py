@@ -25,7 +25,7 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
 def squared(logits, labels, label_smoothing=0.0):
     """Compute half the squared distance of logits and one-hot labels, summed over classes, averaged over the batch.
 
-    sungyubkim/cifar_jax minimises it (`optax.l2_loss`). Arguments and result are those of `cross_entropy`.
+    sungyubkim/cifar_jax minimizes it (`optax.l2_loss`). Arguments and result are those of `cross_entropy`.
     """
     logits = wide(logits)
     return 0.5 * ops.mean(ops.sum(ops.square(logits - _targets(logits, labels, label_smoothing)), axis=-1))

@@ -128,7 +128,7 @@ def hashes_of(model: keras.Model | None, dataset: Dataset | None) -> dict[str, s
     if model is not None:
         hashes["model"] = _architecture_hash(model)
     if dataset is not None and dataset.name not in CLASS_NAMES:
-        # Models of the zoo normalise with the data set's statistics; earlier versions took CIFAR-10's.
+        # Models of the zoo normalize with the data set's statistics; earlier versions took CIFAR-10's.
         own = "" if model is not None else json.dumps(dataset.inputs.statistics)
         hashes["dataset"] = hashlib.sha256((dataset.digest + own).encode()).hexdigest() if own else dataset.digest
     return hashes

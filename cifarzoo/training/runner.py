@@ -12,6 +12,7 @@ from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.generators import kept_generators
 from cifarzoo.notebook import say
 from cifarzoo.training.outcomes import Outcome, Outcomes
+from cifarzoo.warnings_once import each_warning_once
 
 if TYPE_CHECKING:
     import keras
@@ -47,6 +48,7 @@ def set_backend(experiments: list[Experiment]) -> None:
 
 
 @kept_generators()
+@each_warning_once()
 def run_all(
     experiments: list[Experiment], callbacks: "keras.callbacks.Callback | Iterable[keras.callbacks.Callback]" = ()
 ) -> list[Outcome]:

@@ -124,7 +124,7 @@ def cache_folder(job: Job, seed: int) -> Path:
         "version": VIEWS,
         "teachers": job.teacher_sources(),
         "images": hashlib.sha256(np.ascontiguousarray(images).data).hexdigest(),
-        "facts": [job.arrays.classes, *job.arrays.mean_colour],
+        "facts": [job.arrays.classes, *job.arrays.mean_color],
         "augmentation": experiment.model_dump(mode="json")["augmentation"],
         "precision": experiment.precision,
         "seed": seed,

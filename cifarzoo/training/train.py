@@ -19,8 +19,10 @@ from cifarzoo.experiment.recipes import training_settings
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.experiment.train_parameters import TrainParameters
 from cifarzoo.keras_internals.generators import kept_generators
+from cifarzoo.models.registry import build_described
 from cifarzoo.notebook import html_pairs, say
 from cifarzoo.pretrained.description import attach_description, description_of
+from cifarzoo.pretrained.loading import initialize
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.results import Results
 from cifarzoo.strict_errors import advice
@@ -33,8 +35,10 @@ from cifarzoo.training.job import prepare
 from cifarzoo.training.own_model import hashes_of, name_of, own_model_of, own_teachers_of, precision_of
 from cifarzoo.training.preflight import check_folders, preflight
 from cifarzoo.training.run_files import describe
+from cifarzoo.training.sources import initial_weights
 from cifarzoo.training.trainer import run
 from cifarzoo.training.user_callbacks import check_callbacks
+from cifarzoo.warnings_once import each_warning_once
 
 # Keys of an experiments file that are no keyword arguments of `train`, and why.
 NOT_CHANGES = {
@@ -86,6 +90,7 @@ class TrainedRun:
 
 
 @kept_generators()
+@each_warning_once()
 def train(
     model: str | Callable[..., keras.Model] | keras.Model,
     dataset: str | Mapping[str, Any] | Dataset = "cifar10",
@@ -155,6 +160,8 @@ def train(
     if in_memory := hashes_of(own_model, None if isinstance(dataset, Mapping) else arrays):
         call["in_memory"] = in_memory
     experiment = experiment_from([settings, call, overrides], "cifarzoo.train")
+    if own_model is not None and (start := initial_weights(experiment, seed)):  # of a function that builds the model
+        initialize(own_model, start, build_described)
     callbacks = check_callbacks(callbacks, experiment)
     job = prepare(experiment, arrays, experiment.seeds, own_model, teachers)
     if warning := average_warning(job.experiment, job.plan):

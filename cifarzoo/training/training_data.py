@@ -11,7 +11,7 @@ import numpy as np
 
 from cifarzoo.conversion.readers import read_checkpoint
 from cifarzoo.data import Dataset
-from cifarzoo.data import labels as relabelling
+from cifarzoo.data import labels as relabeling
 from cifarzoo.data.dataset import Split
 from cifarzoo.data.info import DatasetInfo
 from cifarzoo.data.positions_file import read_npy, read_positions
@@ -175,7 +175,7 @@ def count_changes(experiment: Experiment, dataset: Dataset) -> dict[str, int]:
     if experiment.labels is None and experiment.drop is None:
         return {}
     part = dataset.split(experiment.train_split)
-    return {"training_images": len(part), "changed_labels": relabelling.changed(part)}
+    return {"training_images": len(part), "changed_labels": relabeling.changed(part)}
 
 
 def describe_changes(experiment: Experiment, dataset: Dataset) -> str:
@@ -193,31 +193,31 @@ def describe_changes(experiment: Experiment, dataset: Dataset) -> str:
 def _with_labels(experiment: Experiment, labels: Labels, dataset: Dataset) -> Dataset:
     clean = dataset.train.labels
     if labels.symmetric is not None:
-        noisy = relabelling.symmetric_noise(clean, dataset.classes, labels.symmetric, labels.seed, labels.include_true)
-        return relabelling.with_training_labels(dataset, noisy)
+        noisy = relabeling.symmetric_noise(clean, dataset.classes, labels.symmetric, labels.seed, labels.include_true)
+        return relabeling.with_training_labels(dataset, noisy)
     if labels.asymmetric is not None:
         try:
-            targets = relabelling.pair_targets(labels.pairs, dataset.name, dataset.class_names)
+            targets = relabeling.pair_targets(labels.pairs, dataset.name, dataset.class_names)
         except DataError as failure:
             raise DataError(f"labels.{failure}") from None
-        noisy = relabelling.asymmetric_noise(clean, targets, labels.asymmetric, labels.seed)
-        return relabelling.with_training_labels(dataset, noisy)
+        noisy = relabeling.asymmetric_noise(clean, targets, labels.asymmetric, labels.seed)
+        return relabeling.with_training_labels(dataset, noisy)
     for split, file in labels.files.items():
         where = "labels" if labels.file is not None else f"labels.{split}"
         try:
             arrays = _read_labels(experiment, file, getattr(dataset, split))
-            hard, soft = relabelling.checked_labels(arrays, dataset.size(split), dataset.classes)
+            hard, soft = relabeling.checked_labels(arrays, dataset.size(split), dataset.classes)
         except DataError as failure:
             raise DataError(f"{where}: {shown(file.file)}: {failure}") from None
         if split == "train":
-            dataset = relabelling.with_training_labels(dataset, hard, soft)
+            dataset = relabeling.with_training_labels(dataset, hard, soft)
         else:
             dataset = _with_test_labels(dataset, hard, soft)
     return dataset
 
 
 def _with_test_labels(dataset: Dataset, hard: np.ndarray, soft: np.ndarray | None) -> Dataset:
-    return dataclasses.replace(dataset, test=relabelling.relabelled(dataset.test, hard, soft))
+    return dataclasses.replace(dataset, test=relabeling.relabeled(dataset.test, hard, soft))
 
 
 def _read_labels(experiment: Experiment, file: LabelFile, split: Split) -> np.ndarray:
@@ -264,7 +264,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _without_dropped(experiment: Experiment, dataset: Dataset) -> Dataset:
     try:
-        return relabelling.without(dataset, dropped_positions(experiment))
+        return relabeling.without(dataset, dropped_positions(experiment))
     except DataError as failure:
         text = str(failure)
         raise DataError(text if text.startswith("drop: ") else f"drop: {text}") from None

@@ -5,6 +5,7 @@ import re
 
 from cifarzoo.augment.spec import PIPELINES, SPECS
 
+POLICIES = "[[[Invert, 0.1, 0.7], [Contrast, 0.2, 0.6]], ...]"  # what is drawn: AutoAugment's, of recipes/policies
 HEADER = """# Augmentation gallery
 
 Ten test images of CIFAR-10, one of each class:
@@ -19,7 +20,7 @@ entries, pipelines and policies. To see your own images: `cifarzoo augment --pre
 
 def page() -> str:
     """Return the text of the page."""
-    entries = [_entry(name, spec) for name, spec in SPECS.items() if name != "policies"]
+    entries = [_entry(name, spec) for name, spec in SPECS.items()]
     named = [_pipeline(name, list_) for name, list_ in PIPELINES.items() if name != "none" and name not in SPECS]
     return HEADER + "## Entries\n\n" + "\n\n".join(entries) + "\n\n## Pipelines\n\n" + "\n\n".join(named) + "\n"
 
@@ -27,6 +28,8 @@ def page() -> str:
 def _entry(name, spec):
     about = re.sub(r"(?<![(<])(https://[^\s,)]*[^\s,).])", r"<\1>", inspect.getdoc(spec) or "")
     fields = {key: field.default for key, field in spec.model_fields.items()}
+    if name == "policies":
+        fields |= {"policies": POLICIES}
     defaults = ", ".join(f"{key}: {_plain(value)}" for key, value in fields.items())
     written = f"{{{name}: {{{defaults}}}}}" if defaults else name
     pipeline = PIPELINES.get(name)

@@ -9,8 +9,8 @@ RECIPES = ROOT / "recipes"
 INDEX = """# Recipes
 
 Files of experiments that reproduce what others report. Each begins with the paper, its numbers, the estimated cost and
-the differences. `cifarzoo train recipes/NAME.yaml` trains one, and [experiments](../experiments.md) may name it as
-`recipe: NAME`.
+the differences. `cifarzoo train @NAME` trains one, in a clone or without. [Experiments](../experiments.md) may name it
+as `recipe: NAME`.
 
 | recipe | begins with |
 | --- | --- |
@@ -27,9 +27,15 @@ def pages() -> Iterator[tuple[str, str]]:
         lines.append(f"| [{path.stem}]({path.stem}.md) | {_first_sentence(first)} |")
         yield (
             f"recipes/{path.stem}.md",
-            f"# {path.stem}\n\n    cifarzoo train recipes/{path.name}\n\n```yaml\n{text}```\n",
+            f"# {path.stem}\n\n{_command(path)}```yaml\n{text}```\n",
         )
     yield "recipes/index.md", INDEX + "\n".join(lines) + "\n"
+
+
+def _command(path):
+    """Return the command that trains a recipe; the rows of zoo.yaml are no experiments."""
+    command = "fill-zoo --plan" if path.stem == "zoo" else f"train @{path.stem}"
+    return f"    cifarzoo {command}\n\n"
 
 
 def _first_sentence(text):

@@ -7,6 +7,7 @@ which have to be in $CIFARZOO_DATA. Drawing the pictures again changes nothing u
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import block_diagrams
 import gallery
@@ -14,6 +15,7 @@ import predictions
 from block_graphs import block
 
 FIGURES = Path(__file__).parents[1] / "figures"
+POLICIES = Path(__file__).parents[2] / "recipes" / "policies" / "autoaugment_cifar10.yaml"
 BOTTLENECK = {"depth": 29, "bottleneck": True, "block_type": "preactivated"}
 # The blocks of every family: title, factory, arguments, the operation that the block follows, and its last one.
 BLOCKS: dict[str, list[tuple[str, str, dict, str, str]]] = {
@@ -38,6 +40,7 @@ BLOCKS: dict[str, list[tuple[str, str, dict, str, str]]] = {
     "resnet18": [("first block of a stage", "cifar_resnet18", {}, "stage1_block2_relu2", "stage2_block1_relu2")],
     "pyramidnet": [
         ("basic block", "cifar_pyramidnet110_a48", {}, "stage1_block1_add", "stage1_block2_add"),
+        ("with ShakeDrop", "cifar_pyramidnet110_a48", {"shake_drop": True}, "stage1_block1_add", "stage1_block2_add"),
     ],
     "resnext": [("block of 8x64d", "cifar_resnext29_8x64d", {}, "stage1_block1_relu3", "stage1_block2_relu3")],
     "wide_resnet": [
@@ -117,9 +120,19 @@ def draw_gallery() -> None:
     folder = FIGURES / "gallery"
     gallery.strip([images], folder / "original.webp")
     for name in [*SPECS, *(name for name in PIPELINES if name not in SPECS)]:
-        if name in ("policies", "none"):  # the one needs a file, the other changes nothing
+        if name == "none":
             continue
-        gallery.strip(gallery.augmented([name] if name in SPECS else name, images, labels), folder / f"{name}.webp")
+        augmentation = [with_file(name)] if name in SPECS else name
+        gallery.strip(gallery.augmented(augmentation, images, labels), folder / f"{name}.webp")
+
+
+def with_file(name: str) -> Any:
+    """Return an entry of an augmentation; `policies` has those that come with the recipes."""
+    if name != "policies":
+        return name
+    from cifarzoo.augment.spec import PolicyList
+
+    return {name: PolicyList.with_files({"file": POLICIES.name}, [POLICIES.parent])}
 
 
 DRAWN: dict[str, Callable[[], None]] = {

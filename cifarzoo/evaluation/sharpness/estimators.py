@@ -130,7 +130,7 @@ def largest_eigenvalue(
 ) -> Estimate:
     """Find the largest (most positive) eigenvalue of the Hessian over all images, by Lanczos' method.
 
-    Each step multiplies the whole Hessian by a vector and orthogonalises the result against all earlier ones, so that
+    Each step multiplies the whole Hessian by a vector and orthogonalizes the result against all earlier ones, so that
     rounding creates no spurious copies. This keeps one vector of the parameters' size per step.
 
     Args:
@@ -174,7 +174,7 @@ def epsilon_sharpness(loss_function: LossFunction, epsilon: float = 1e-3, steps:
 
     This is metric 2.1 of Keskar et al., On Large-Batch Training for Deep Learning (https://arxiv.org/abs/1609.04836),
     in the whole space: 100 * (max L(w + z) - L(w)) / (1 + L(w)) over all z with |z_i| <= epsilon * (|w_i| + 1). The
-    paper maximises with at most ten iterations of L-BFGS-B. Here each step moves to the corner of the box in the
+    paper maximizes with at most ten iterations of L-BFGS-B. Here each step moves to the corner of the box in the
     direction of the gradient at the last point (the Frank-Wolfe step, under which a convex loss never falls), until the
     loss stops growing. Either way the result is a lower bound of the maximum.
 

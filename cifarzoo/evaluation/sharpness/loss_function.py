@@ -210,8 +210,8 @@ class LossFunction:
                 prediction, fisher = logits, ntk
             else:
                 prediction = ops.softmax(logits)
-                centred = d1 - ops.sum(prediction * d1, axis=-1, keepdims=True)
-                fisher = ops.sum(prediction * ops.square(centred))
+                centered = d1 - ops.sum(prediction * d1, axis=-1, keepdims=True)
+                fisher = ops.sum(prediction * ops.square(centered))
             # Chain rule: the loss's own curvature, the Fisher form, plus its slope times the logits' curvature.
             slope = prediction - self._targets(logits, labels)
             hessian = fisher + ops.sum(slope * d2[0]) if d2 else ops.zeros_like(fisher)

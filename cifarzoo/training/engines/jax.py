@@ -215,7 +215,7 @@ class JaxEngine:
         self._mark_synced()
 
     def _mark_synced(self):
-        """Remember the model's values, to recognise those that a callback assigns."""
+        """Remember the model's values, to recognize those that a callback assigns."""
         self._synced = [v.value for variables, _ in self._model_variables() for v in variables]
 
     def _model_variables(self):
