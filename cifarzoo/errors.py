@@ -42,6 +42,10 @@ class ExportError(CifarzooError):
     """A model cannot be written in a format, or the file computes something else."""
 
 
+class ClusterError(CifarzooError):
+    """A cluster does not answer, or cannot run what it is asked to."""
+
+
 class UnreachableError(WeightsError):
     """The server of a weight file does not answer."""
 

@@ -41,3 +41,18 @@ def test_rates_are_chosen_on_validation_and_factors_measured_on_test():
     rates, factors = (read_experiments(ROOT / f"benchmarks/studies/{kind}.yaml") for kind in ("rates", "factors"))
     assert {(one.train_split, one.val_split) for one in rates} == {("train45k", "validation")}
     assert {(one.train_split, one.val_split) for one in factors} == {("train", "test")}
+
+
+def test_the_factors_have_the_rates_with_the_smallest_errors(tables):
+    errors = json.loads(tables.RESULTS.read_text(encoding="utf-8"))["rates"]
+    rates, factors = (read_experiments(ROOT / f"benchmarks/studies/{kind}.yaml") for kind in ("rates", "factors"))
+    assert set(errors) == {one.name for one in rates}
+    for optimizer in ("sgd", "adamw", "muon"):
+        candidates = [one for one in rates if one.name.startswith(optimizer)]
+        best = min(candidates, key=lambda one: errors[one.name]["error_mean"])
+        users = [one for one in factors if _optimizer(one) == _optimizer(best)]
+        assert users and {one.train_parameters.schedule.peak for one in users} == {best.train_parameters.schedule.peak}
+
+
+def _optimizer(experiment):
+    return getattr(experiment.train_parameters.optimizer, "name", "SGD")

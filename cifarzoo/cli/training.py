@@ -11,6 +11,7 @@ from cifarzoo.cli.output import Column, Format, columns_of, print_rows
 from cifarzoo.errors import ExperimentError
 
 commands = typer.Typer()
+EXECUTORS = "local", "ray"
 DEFAULT_FILE = Path("experiments.yaml")
 
 # Columns of the table at the end of `cifarzoo train`.
@@ -74,6 +75,18 @@ def train(
     shard: Annotated[
         str | None, typer.Option(help="Train part 3/8 of the runs only; the jobs of an array train one part each.")
     ] = None,
+    executor: Annotated[
+        str, typer.Option(help="local: one run after another, here; ray: on a Ray cluster, as many at once as fit.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of the Ray cluster. Default: $RAY_ADDRESS, else a new one of this machine's cores."),
+    ] = None,
+    cpus: Annotated[int, typer.Option(min=1, help="Processor cores per run, with --executor ray.")] = 1,
+    gpus: Annotated[
+        float | None,
+        typer.Option(min=0, help="GPUs per run, with --executor ray. Default: 1 if the cluster has any, else 0."),
+    ] = None,
     form: Format = "",
     debug: Debug = False,
 ) -> None:
@@ -89,6 +102,10 @@ def train(
         refuse(context, "--quickstart", "file only shard")
     if dry_run:
         refuse(context, "--dry-run", "eval_")
+    if executor not in EXECUTORS:
+        raise ExperimentError(f"--executor {executor}: expected {' or '.join(EXECUTORS)}")
+    if executor == "local":
+        refuse(context, "--executor local", "address cpus gpus")
     if file == Path(MARK):
         refuse(context, MARK, "only set_ dry_run eval_ shard quickstart")
         _print_shipped_files(form)
@@ -109,7 +126,8 @@ def train(
         say(describe_shard(part, experiments, everything))
     if any(experiment.modules for experiment in experiments):
         find_modules(file.resolve().parent)
-    runner.set_backend(experiments)
+    if executor == "local" or dry_run or eval_:
+        runner.set_backend(experiments)
     if dry_run:
         from cifarzoo.training.dry_run import print_plan
 
@@ -122,7 +140,15 @@ def train(
         rows = evaluate_runs(experiments)
         print_rows(rows, columns_of(rows), form)
         return
-    outcomes = runner.run_all(experiments)
+    if executor == "ray":
+        from cifarzoo.on_ray.batch import Resources, run_on
+        from cifarzoo.on_ray.cluster import connected
+
+        modules = file.resolve().parent if any(experiment.modules for experiment in experiments) else None
+        with connected(address) as ray:
+            outcomes = run_on(ray, experiments, Resources(cpus, gpus), modules)
+    else:
+        outcomes = runner.run_all(experiments)
     from cifarzoo.training.outcomes import exit_status, result_rows, with_others
 
     print_rows(result_rows(with_others(outcomes, everything)), RESULT_COLUMNS, form, title="Runs")

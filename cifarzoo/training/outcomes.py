@@ -75,10 +75,11 @@ def with_others(outcomes: Sequence[Outcome], experiments: Sequence[Experiment]) 
     """
     own = {RunFolder.of(outcome.experiment, outcome.seed).path: outcome for outcome in outcomes}
     runs = [(experiment, seed) for experiment in experiments for seed in experiment.seeds]
-    return [own.get(RunFolder.of(*run).path) or _in_folder(*run) for run in runs]
+    return [own.get(RunFolder.of(*run).path) or outcome_in_folder(*run) for run in runs]
 
 
-def _in_folder(experiment: Experiment, seed: int) -> Outcome:
+def outcome_in_folder(experiment: Experiment, seed: int) -> Outcome:
+    """Return how a run ended as its folder shows it; one that has not is of another shard."""
     folder = RunFolder.of(experiment, seed)
     try:
         folder.check_belongs_to(experiment)

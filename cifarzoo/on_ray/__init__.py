@@ -1,0 +1,1 @@
+"""Run batches on a Ray cluster. Ray is optional: pip install "ray>=2.40"."""

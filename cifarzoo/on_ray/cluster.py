@@ -1,0 +1,48 @@
+"""Connect to a Ray cluster, or start one on this machine."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+from cifarzoo.errors import ClusterError, summarize
+
+# Variables of this process that processes on the cluster get, too.
+TRAVELING = ("CIFARZOO_DATA", "CIFARZOO_DEBUG", "KERAS_BACKEND", "KERAS_HOME", "TF_CPP_MIN_LOG_LEVEL")
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[Any]:
+    """Yield the module `ray`, connected to a cluster until the end of the context.
+
+    Args:
+        address: Of the cluster, such as "10.0.0.1:6379", or "auto" for the one that runs on this machine. Default: that
+            in RAY_ADDRESS, or else a new one of this machine's processors, which ends with the context.
+
+    Raises:
+        ClusterError: Ray is not installed, no cluster answers, or its versions of Python or Ray are others.
+    """
+    if find_spec("ray") is None:
+        raise ClusterError('--executor ray: needs a package that is not installed: pip install "ray>=2.40"')
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    variables = {name: os.environ[name] for name in TRAVELING if name in os.environ}
+    new: dict[str, Any] = {} if address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
+    try:
+        ray.init(
+            address=address,
+            runtime_env={"env_vars": variables},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **new,
+        )
+    except Exception as failure:  # Ray has no common class of its errors, and some are Python's
+        where = f"--address {address}" if address else f"RAY_ADDRESS {os.environ.get('RAY_ADDRESS', '')}".strip()
+        raise ClusterError(f"{where}: cannot connect to a Ray cluster ({summarize(failure)})") from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()

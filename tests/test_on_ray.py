@@ -1,0 +1,147 @@
+"""Batches on a real Ray cluster of several nodes on this machine."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from evaluation_cases import run_cli
+
+from cifarzoo.errors import ClusterError
+from cifarzoo.on_ray import cluster as on_ray_cluster
+
+TESTS = Path(__file__).parent
+
+GRID = """
+module: tiny_models
+model: tiny_linear
+dataset: synthetic
+seeds: [0, 1]
+grid:
+  train_parameters.schedule.learning_rate: [0.01, 0.02, 0.05]
+train_parameters:
+  run_name: tiny
+  logdir: LOGDIR
+  batch_size: 64
+  schedule: {kind: constant, learning_rate: 0.05, duration: {epochs: 40}}
+  log_interval: {epochs: 1}
+  val_interval: {epochs: 40}
+  checkpoint_interval: {epochs: 2}
+  steps_per_call: 50
+"""
+
+
+def write_grid(folder):
+    """Write the file of six runs, and their model beside it."""
+    (folder / "tiny_models.py").write_text((TESTS / "tiny_models.py").read_text(encoding="utf-8"), encoding="utf-8")
+    file = folder / "grid.yaml"
+    file.write_text(GRID.replace("LOGDIR", str(folder / "runs")), encoding="utf-8")
+    return file
+
+
+def command(*arguments, **options):
+    """Start the command line."""
+    path = os.pathsep.join([str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path, "RAY_AUTH_MODE": "disabled"}
+    line = [sys.executable, "-m", "cifarzoo", *map(str, arguments)]
+    return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def metrics(folder):
+    """The metrics of all finished runs by the names of their folders."""
+    paths = folder.glob("runs/*/*/results.json")
+    results = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+    return {f"{path.parent.name} {path.name}": result["test"] for path, result in results.items()}
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A cluster of two nodes with a core each."""
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    path = os.pathsep.join([str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    monkeypatch.setenv("PYTHONPATH", path)
+    from ray.cluster_utils import Cluster
+
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    yield started
+    started.shutdown()
+
+
+def wait_for(condition, process, seconds=600):
+    """Wait until something is true while a process runs."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_grid_on_two_nodes_of_which_one_dies(cluster, tmp_path):
+    """All six runs finish with the results that they have without Ray."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+    alone = command("train", write_grid(here), cwd=here)
+    out, errors = alone.communicate()
+    assert alone.returncode == 0, errors
+    second = cluster.add_node(num_cpus=1)
+    batch = command("train", write_grid(there), "--executor", "ray", "--address", cluster.address, cwd=there)
+    checkpoints = "runs/*/*/checkpoint.npz"
+    wait_for(lambda: len(list(there.glob(checkpoints))) >= 2, batch)  # each node has one
+    cluster.remove_node(second, allow_graceful=False)
+    out, errors = batch.communicate()
+    assert batch.returncode == 0, errors
+    assert len(metrics(here)) == 6
+    assert metrics(there) == metrics(here)
+    assert out.count("| finished |") == 6
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_was_done(cluster, tmp_path):
+    batch = command("train", write_grid(tmp_path), "--executor", "ray", "--address", cluster.address, cwd=tmp_path)
+    wait_for(lambda: list(tmp_path.glob("runs/*/*/checkpoint.npz")), batch)
+    batch.send_signal(2)
+    out, errors = batch.communicate()
+    assert batch.returncode == 75
+    assert "stopping: running runs save first" in errors
+    assert out.count("| stopped |") == 1 and out.count("| not started |") + out.count("| finished |") == 5
+    assert len(list(tmp_path.glob("runs/*/*/checkpoint.npz"))) == 1
+
+
+def test_without_ray_the_line_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(on_ray_cluster, "find_spec", lambda name: None)
+    with pytest.raises(ClusterError, match=r'^--executor ray: needs a package that is not installed: pip install "ray'):
+        with on_ray_cluster.connected(None):
+            pass
+
+
+@pytest.mark.slow
+def test_mistakes_are_one_line(cluster, tmp_path):
+    """An address where nothing answers, and more cores than a node has."""
+    file = write_grid(tmp_path)
+    for options, message in (
+        (["--address", "127.0.0.1:1"], "error: --address 127.0.0.1:1: cannot connect to a Ray cluster ("),
+        (["--address", cluster.address, "--cpus", "64"], "error: no node has 64 cores and 0 GPUs for a run; the nodes"),
+    ):
+        batch = command("train", file, "--executor", "ray", *options, cwd=tmp_path)
+        out, errors = batch.communicate()
+        assert batch.returncode == 1 and out == ""
+        assert message in errors and errors.count("\n") == 1, errors
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--executor", "slurm"], "--executor slurm: expected local or ray"),
+        (["--cpus", "2"], "--cpus: has no meaning with --executor local; leave it out"),
+    ],
+)
+def test_options_that_do_not_fit(options, message, tmp_path, monkeypatch, capsys):
+    status, _, errors = run_cli(monkeypatch, capsys, "train", write_grid(tmp_path), *options)
+    assert status == 1 and errors == [f"cifarzoo: error: {message}"]
