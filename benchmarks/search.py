@@ -78,7 +78,7 @@ class Augmented:
         image = Image.fromarray(self._images[number % len(self._images)])
         for name, level in zip(random.choice(OPERATIONS, 2), random.integers(11, size=2) / 10, strict=True):
             image = operate(image, name, fast_autoaugment_value(name, level, 32), random)
-        return np.asarray(image), self._labels[number % len(self._images)]
+        return np.array(image), self._labels[number % len(self._images)]
 
 
 def operate(image, name, value, random):

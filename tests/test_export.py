@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import runpy
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,6 @@ from cifarzoo.errors import DataError, ExportError, ModelError
 from cifarzoo.evaluation.load_model import of_model
 from cifarzoo.exporting.formats import FORMATS, Format
 from cifarzoo.exporting.images import images_for
-from cifarzoo.models.catalogue import catalogue
 from cifarzoo.pretrained.description import attach_description, description_of, save_weights
 
 PAGE = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
@@ -281,20 +279,6 @@ def test_a_missing_package_is_one_line_with_the_command(monkeypatch):
     monkeypatch.setitem(FORMATS, "onnx", Format("onnx", ".onnx", "onnx_file", {"no_such": "no-such", "keras": "keras"}))
     with pytest.raises(ExportError, match=r"pip install no-such$"):
         cifarzoo.export("no_such_model", "onnx", "net.onnx")
-
-
-def test_the_table_of_the_page_is_the_one_of_the_results():
-    matrix = runpy.run_path(str(ROOT / "benchmarks" / "export" / "matrix.py"))
-    results = json.loads(matrix["RESULTS"].read_text(encoding="utf-8"))
-    begin, end = matrix["MARKS"]
-    assert PAGE.partition(begin)[2].partition(end)[0].strip() == matrix["table"](results)
-    networks = matrix["subjects"]()
-    assert {catalogue()[one["model"]].family for one in networks.values()} == {
-        one.family for one in catalogue().values()
-    }
-    assert set(results["networks"]) <= set(networks)
-    for name, records in results["networks"].items():
-        assert [to for to in FORMATS if to in records] == list(records), name
 
 
 @pytest.mark.data

@@ -148,6 +148,39 @@ for entry in (by_size[0], by_size[-1]):
     assert rows[0]["experiment"] == "resnet8" and rows[0]["steps"] == 2
 
 
+@pytest.mark.slow
+def test_the_wheel_works_in_an_empty_environment(wheel, tmp_path):
+    """With the packages that it asks for, and with no other: what somebody gets who has the file only."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("CIFARZOO_", "PYTHON"))}
+    python = tmp_path / "environment" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+    def run(*arguments):
+        return subprocess.run(
+            [python, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=environment | {"HOME": str(tmp_path), "KERAS_HOME": str(tmp_path / "keras")},
+        )
+
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "environment"], check=True)
+    asked = run("-m", "pip", "download", "-q", "--no-deps", "--dest", tmp_path / "asked", "typer")
+    if asked.returncode:
+        pytest.skip(f"no package index answers: {asked.stderr.strip().splitlines()[-1:]}")
+    installed = run("-m", "pip", "install", "-q", "--no-compile", wheel)
+    assert installed.returncode == 0, installed.stderr[-2000:]
+    listed = run("-m", "cifarzoo", "list", "--format", "json")
+    assert listed.returncode == 0, listed.stderr[-2000:]
+    assert "cifar_resnet20" in listed.stdout
+    arguments = ("evaluate", "resnet20_v1_cifar10_short_s0", "--dataset", "synthetic", "--format", "json")
+    evaluated = run("-m", "cifarzoo", *arguments)
+    assert evaluated.returncode == 0, evaluated.stderr[-2000:]
+    assert json.loads(evaluated.stdout)["n"] == 2000
+    # What an extra needs is said with a command that this environment can follow.
+    pushed = run("-m", "cifarzoo", "push", "resnet20_v1_cifar10_short_s0", "hf://me/x")
+    assert pushed.returncode == 1 and 'pip install "huggingface_hub>=0.30"' in pushed.stderr
+
+
 def test_import_is_light():
     heavy = ["keras", "tensorflow", "numpy", "jax", "pydantic"]
     code = f"import sys, cifarzoo; print([m for m in {heavy} if m in sys.modules])"

@@ -1,6 +1,8 @@
 """The search for augmentation policies: its space, its table, its objectives and its lists, without training."""
 
 import itertools
+import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,7 +18,7 @@ from cifarzoo.augment.policy_lists import GEOMETRIC, OPERATIONS, read_policies
 from cifarzoo.errors import DataError, ExperimentError
 from cifarzoo.search.held_out import HeldOut
 from cifarzoo.search.objectives import expected, reward, select
-from cifarzoo.search.plan import Selection, plan_from, read_plan
+from cifarzoo.search.plan import SearchPlan, Selection, plan_from, read_plan
 from cifarzoo.search.policy_list import read_header, write_list
 from cifarzoo.search.scorer import Scorer
 from cifarzoo.search.space import Space
@@ -326,6 +328,15 @@ def test_a_wrong_plan_is_one_line(tmp_path, changes, words):
         read_plan(path)
     message = str(caught.value)
     assert message.startswith(f"{path}: ") and words in message and "\n" not in message
+
+
+def test_the_plan_in_the_documentation_is_valid_and_its_table_names_every_key():
+    page = (Path(__file__).parent.parent / "docs" / "search.md").read_text(encoding="utf-8")
+    plan = plan_from(yaml.safe_load(re.search(r"```yaml\n(# search.yaml.*?)```", page, re.DOTALL)[1]), "the page")
+    assert plan.experiment(1).dataset == "cifar10" and plan.of == "train45k:images=4000"
+    settings = page.partition("## Settings")[2]
+    keys = {*SearchPlan.model_fields, *Selection.model_fields} - {"selection"}
+    assert not {key for key in keys if not re.search(rf"`(selection\.)?{key}`", settings)}
 
 
 def test_a_plan_takes_a_recipe_and_overrides(tmp_path):

@@ -1,5 +1,6 @@
 """A whole search on the embedded data set: its files, what it refuses, and that killing it changes nothing."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from evaluation_cases import run_cli
 
 from cifarzoo.augment.pipeline import build
 from cifarzoo.augment.policy_lists import read_policies
+from cifarzoo.cli import search as command
 from cifarzoo.data import load
 from cifarzoo.errors import CheckpointError, DataError
 from cifarzoo.search.held_out import held_out
@@ -142,6 +145,22 @@ def test_what_does_not_fit_is_refused_in_one_line(copy, tmp_path):
     shutil.copytree(copy / "networks", tmp_path / "stranger" / "networks")
     with pytest.raises(CheckpointError, match="fold1/seed0: holds a run of another experiment .different: dataset"):
         Search(stranger).train()
+
+
+def test_ctrl_c_stops_after_the_shard_and_the_same_command_goes_on(copy, tmp_path, monkeypatch, capsys):
+    @contextlib.contextmanager
+    def interrupting():
+        yield lambda step, done: os.kill(os.getpid(), signal.SIGINT) if step.startswith("fold 2") and not done else None
+
+    shutil.rmtree(copy / "tables" / "fold2")
+    (tmp_path / "search.yaml").write_text(yaml.safe_dump(DOCUMENT | {"folder": str(copy)}))
+    monkeypatch.setattr(command, "progress_bar", interrupting)
+    status, _, errors = run_cli(monkeypatch, capsys, "search", tmp_path / "search.yaml")
+    assert (status, errors) == (75, [])
+    assert [path.name for path in (copy / "tables" / "fold2").iterdir()] == ["shard0000.npz"]
+    monkeypatch.undo()
+    assert run_cli(monkeypatch, capsys, "search", tmp_path / "search.yaml")[0] == 0
+    assert len(list((copy / "tables" / "fold2").iterdir())) == 7
 
 
 # ------------------------------------------------------------------------------------------------ other processes

@@ -52,14 +52,16 @@ UNTRAINED = [
 ]
 
 
-def subjects() -> dict[str, dict]:
-    """Return the networks by name: calls, then the tags of published weights."""
+def untrained() -> dict[str, dict]:
+    """Return the networks without published weights by their calls."""
     from cifarzoo.models.catalogue import call
 
-    published = {entry.tag: {"tag": entry.tag, "model": entry.model} for entry in manifest()}
-    return {
-        call(model, arguments): {"model": model, "arguments": arguments} for model, arguments in UNTRAINED
-    } | published
+    return {call(model, arguments): {"model": model, "arguments": arguments} for model, arguments in UNTRAINED}
+
+
+def subjects() -> dict[str, dict]:
+    """Return the networks by name: calls, then the tags of published weights."""
+    return untrained() | {entry.tag: {"tag": entry.tag, "model": entry.model} for entry in manifest()}
 
 
 def randomized(model: str, arguments: dict):
@@ -128,7 +130,8 @@ def table(results: dict) -> str:
         "| network | " + " | ".join(exact) + " | int8: error % | same class % | MB |",
         "| --- |" + " --- |" * len(exact) + " --- | ---: | ---: |",
     ]
-    for name, records in results["networks"].items():
+    # Networks of every family have a row, so that the page shows what was not measured.
+    for name, records in ({name: {} for name in untrained()} | results["networks"]).items():
         cells = [f"`{name}`", *(cell(records.get(to)) for to in exact), *int8_cells(records.get(INT8))]
         lines.append("| " + " | ".join(cells) + " |")
     reasons = {
