@@ -109,7 +109,7 @@ def test_ctrl_c_keeps_what_was_done(cluster, tmp_path):
     batch.send_signal(2)
     out, errors = batch.communicate()
     assert batch.returncode == 75
-    assert "stopping: running runs save first" in errors
+    assert "stopping: what runs saves first" in errors
     assert out.count("| stopped |") == 1 and out.count("| not started |") + out.count("| finished |") == 5
     assert len(list(tmp_path.glob("runs/*/*/checkpoint.npz"))) == 1
 
@@ -127,7 +127,10 @@ def test_mistakes_are_one_line(cluster, tmp_path):
     file = write_grid(tmp_path)
     for options, message in (
         (["--address", "127.0.0.1:1"], "error: --address 127.0.0.1:1: cannot connect to a Ray cluster ("),
-        (["--address", cluster.address, "--cpus", "64"], "error: no node has 64 cores and 0 GPUs for a run; the nodes"),
+        (
+            ["--address", cluster.address, "--cpus", "64"],
+            "error: no node has 64 cores and 0 GPUs for a task",
+        ),
     ):
         batch = command("train", file, "--executor", "ray", *options, cwd=tmp_path)
         out, errors = batch.communicate()

@@ -33,6 +33,18 @@ ClassNames = Annotated[
         "record, else those of the data set."
     ),
 ]
+# For commands that train.
+EXECUTORS = "local", "ray"
+Executor = Annotated[
+    str, typer.Option(help="local: here, one task after another; ray: on a Ray cluster, as many at once as fit.")
+]
+Address = Annotated[
+    str | None, typer.Option(help="Of the Ray cluster. Default: $RAY_ADDRESS, else a new one of this machine's cores.")
+]
+Cpus = Annotated[int, typer.Option(min=1, help="Processor cores per task of Ray.")]
+Gpus = Annotated[
+    float | None, typer.Option(min=0, help="GPUs per task of Ray. Default: 1 if the cluster has any, else 0.")
+]
 Arguments = Annotated[list[str], typer.Option(help="KEY=VALUE, an argument of the model. Repeatable.")]
 
 
@@ -76,6 +88,14 @@ def factory_arguments(items: list[str]) -> dict[str, Any]:
             raise ExperimentError(f"--argument {item}: use --weights to choose the weights")
         arguments[key] = parse(value, f"--argument {item}")
     return arguments
+
+
+def check_executor(context: typer.Context, executor: str) -> None:
+    """Raise ExperimentError for an unknown executor, or for options that it does not have."""
+    if executor not in EXECUTORS:
+        raise ExperimentError(f"--executor {executor}: expected {' or '.join(EXECUTORS)}")
+    if executor == "local":
+        refuse(context, "--executor local", "address cpus gpus")
 
 
 def refuse(context: typer.Context, why: str, names: str) -> None:

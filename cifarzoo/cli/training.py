@@ -6,12 +6,11 @@ from typing import Annotated
 import typer
 
 from cifarzoo.cli.completion import complete_experiments
-from cifarzoo.cli.options import Debug, find_modules, refuse
+from cifarzoo.cli.options import Address, Cpus, Debug, Executor, Gpus, check_executor, find_modules, refuse
 from cifarzoo.cli.output import Column, Format, columns_of, print_rows
 from cifarzoo.errors import ExperimentError
 
 commands = typer.Typer()
-EXECUTORS = "local", "ray"
 DEFAULT_FILE = Path("experiments.yaml")
 
 # Columns of the table at the end of `cifarzoo train`.
@@ -75,18 +74,10 @@ def train(
     shard: Annotated[
         str | None, typer.Option(help="Train part 3/8 of the runs only; the jobs of an array train one part each.")
     ] = None,
-    executor: Annotated[
-        str, typer.Option(help="local: one run after another, here; ray: on a Ray cluster, as many at once as fit.")
-    ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(help="Of the Ray cluster. Default: $RAY_ADDRESS, else a new one of this machine's cores."),
-    ] = None,
-    cpus: Annotated[int, typer.Option(min=1, help="Processor cores per run, with --executor ray.")] = 1,
-    gpus: Annotated[
-        float | None,
-        typer.Option(min=0, help="GPUs per run, with --executor ray. Default: 1 if the cluster has any, else 0."),
-    ] = None,
+    executor: Executor = "local",
+    address: Address = None,
+    cpus: Cpus = 1,
+    gpus: Gpus = None,
     form: Format = "",
     debug: Debug = False,
 ) -> None:
@@ -102,10 +93,7 @@ def train(
         refuse(context, "--quickstart", "file only shard")
     if dry_run:
         refuse(context, "--dry-run", "eval_")
-    if executor not in EXECUTORS:
-        raise ExperimentError(f"--executor {executor}: expected {' or '.join(EXECUTORS)}")
-    if executor == "local":
-        refuse(context, "--executor local", "address cpus gpus")
+    check_executor(context, executor)
     if file == Path(MARK):
         refuse(context, MARK, "only set_ dry_run eval_ shard quickstart")
         _print_shipped_files(form)
@@ -141,12 +129,13 @@ def train(
         print_rows(rows, columns_of(rows), form)
         return
     if executor == "ray":
-        from cifarzoo.on_ray.batch import Resources, run_on
+        from cifarzoo.on_ray.batch import train_on
         from cifarzoo.on_ray.cluster import connected
+        from cifarzoo.on_ray.tasks import Resources
 
         modules = file.resolve().parent if any(experiment.modules for experiment in experiments) else None
         with connected(address) as ray:
-            outcomes = run_on(ray, experiments, Resources(cpus, gpus), modules)
+            outcomes = train_on(ray, experiments, Resources(cpus, gpus), modules)
     else:
         outcomes = runner.run_all(experiments)
     from cifarzoo.training.outcomes import exit_status, result_rows, with_others
