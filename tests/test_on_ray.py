@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from evaluation_cases import run_cli
 
@@ -148,3 +149,46 @@ def test_mistakes_are_one_line(cluster, tmp_path):
 def test_options_that_do_not_fit(options, message, tmp_path, monkeypatch, capsys):
     status, _, errors = run_cli(monkeypatch, capsys, "train", write_grid(tmp_path), *options)
     assert status == 1 and errors == [f"cifarzoo: error: {message}"]
+
+
+SEARCH = """
+networks:
+  module: tiny_models
+  model: tiny_linear
+  dataset: synthetic
+  augmentation: none
+  train_parameters:
+    schedule: {kind: constant, learning_rate: 0.05, duration: {epochs: 1}}
+    log_interval: {epochs: 1}
+    val_interval: {epochs: 1}
+of: {of: train45k, images: 400}
+folds: 2
+images: 20
+operations: [Rotate, Invert, Cutout]
+levels: 3
+"""
+
+
+@pytest.mark.slow
+def test_tables_of_a_search_are_those_of_one_process(cluster, tmp_path):
+    cluster.add_node(num_cpus=1)
+    pytest.importorskip("optuna")
+    for name, options in (("here", []), ("there", ["--executor", "ray", "--address", cluster.address])):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_grid(folder)
+        (folder / "search.yaml").write_text(SEARCH, encoding="utf-8")
+        batch = command("search", "search.yaml", "--objective", "band", *options, cwd=folder)
+        out, errors = batch.communicate()
+        assert batch.returncode == 0, errors
+    shards = sorted(path.relative_to(tmp_path / "here") for path in tmp_path.glob("here/search/tables/*/*.npz"))
+    assert len(shards) > 10
+    for shard in shards:
+        ours, theirs = (np.load(tmp_path / name / shard) for name in ("here", "there"))
+        for key in set(ours) - {"seconds"}:
+            np.testing.assert_array_equal(ours[key], theirs[key], err_msg=f"{shard} {key}")
+    lists = [
+        [line for line in (tmp_path / name / "search/lists/band.yaml").read_text().splitlines() if line[:1] == "-"]
+        for name in ("here", "there")
+    ]
+    assert lists[0] == lists[1] and lists[0]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cifarzoo.cli.options import Debug, find_modules
+from cifarzoo.cli.options import Address, Cpus, Debug, Executor, Gpus, check_executor, find_modules
 from cifarzoo.cli.output import Column, Format, print_rows
 from cifarzoo.cli.progress import progress_bar
 from cifarzoo.errors import ExperimentError
@@ -26,6 +26,7 @@ LIST_COLUMNS = [
 
 @commands.command()
 def search(
+    context: typer.Context,
     file: Annotated[
         Path, typer.Argument(help="The plan: networks, folds, images and selection, in YAML.")
     ] = DEFAULT_FILE,
@@ -33,6 +34,10 @@ def search(
         list[str], typer.Option(help="official, mean, band or uniform. Repeatable. Default: all.")
     ] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the plan. Repeatable.")] = [],  # noqa: B006
+    executor: Executor = "local",
+    address: Address = None,
+    cpus: Cpus = 1,
+    gpus: Gpus = None,
     form: Format = "",
     debug: Debug = False,
 ) -> None:
@@ -47,10 +52,12 @@ def search(
         raise ExperimentError(f"--objective {unknown[0]}: expected {', '.join(OBJECTIVES)}")
     if file == DEFAULT_FILE and not file.exists():
         raise ExperimentError(f"{file}: no such file; name another (docs/search.md describes the format)")
+    check_executor(context, executor)
     plan = read_plan(file, set_)
     experiments = plan.experiments()
-    if any(experiment.modules for experiment in experiments):
-        find_modules(file.resolve().parent)
+    modules = file.resolve().parent if any(experiment.modules for experiment in experiments) else None
+    if modules:
+        find_modules(modules)
     runner.set_backend(experiments)
     from cifarzoo.search.policy_list import read_header
     from cifarzoo.search.stages import search as carry_out
@@ -59,7 +66,15 @@ def search(
 
     wanted = [name for name in OBJECTIVES if not objective or name in objective]
     try:
-        paths = carry_out(plan, wanted, progress_bar)
+        if executor == "ray":
+            from cifarzoo.on_ray.cluster import connected
+            from cifarzoo.on_ray.search import OnRay
+            from cifarzoo.on_ray.tasks import Resources
+
+            with connected(address) as ray:
+                paths = carry_out(plan, wanted, progress_bar, OnRay(ray, Resources(cpus, gpus), modules))
+        else:
+            paths = carry_out(plan, wanted, progress_bar)
     except Interrupted as end:
         typer.echo(str(end), err=True)
         raise typer.Exit(STOPPED) from None

@@ -92,7 +92,8 @@ def sharpness_row(
         CifarzooError: as `measure`, or the batch does not spread evenly over the devices.
     """
     # Imported here because they import Keras.
-    from cifarzoo.evaluation.evaluate import check_shapes, predict
+    from cifarzoo.evaluation.evaluate import predict
+    from cifarzoo.evaluation.fit import check_shapes
     from cifarzoo.evaluation.sharpness import LossFunction, estimate_traces
     from cifarzoo.evaluation.sharpness.measure import select_images
 

@@ -8,7 +8,7 @@ from cifarzoo.data import Dataset, load
 from cifarzoo.data.archives import find, search_folders
 from cifarzoo.data.own_data import OwnData
 from cifarzoo.errors import CifarzooError, DataError
-from cifarzoo.evaluation.evaluate import check_fits
+from cifarzoo.evaluation.fit import check_fits
 from cifarzoo.evaluation.load_model import LoadedModel
 from cifarzoo.evaluation.measured_data import data_of
 

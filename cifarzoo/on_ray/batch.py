@@ -41,7 +41,7 @@ def train_on(ray: Any, experiments: Sequence[Experiment], resources: Resources, 
         if experiment.in_memory:
             raise ExperimentError(f"{experiment.location}: its model or data set is only in this process's memory")
     train = remote(ray, _train, resources)
-    process = Process(resources.cpus, Path.cwd(), modules)
+    process = Process(Path.cwd(), modules)
     units = [unit for experiment in experiments for unit in _units(experiment)]
     outcomes: dict[int, list[Outcome]] = {}
     tasks = {}

@@ -1,6 +1,7 @@
 """Tasks on a cluster: what one gets, how its process begins, and waiting for many of them."""
 
 import os
+import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from cifarzoo.training.stopping import Interrupted, StopRequest
 # How often a task starts again after its process or node died. One that dies each time has too little memory.
 RETRIES = 3
 POLL_SECONDS = 1.0
+# Numbers of threads of TensorFlow, and of XLA, which JAX uses.
+THREADS = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC"
 
 
 @dataclass(frozen=True)
@@ -33,27 +36,23 @@ class Process:
     """How the process of a task begins: in the folder of the one that submits it, with the same modules.
 
     Attributes:
-        cpus: Threads of the engine.
         folder: The working directory.
         modules: The folder where the user's own modules are, None without any.
     """
 
-    cpus: int
     folder: Path
     modules: Path | None = None
 
     def begin(self) -> None:
-        """Set up this process; call it before anything imports Keras.
+        """Set up this process.
 
         Raises:
             ClusterError: this node does not have the folder.
         """
-        # XLA's thread pool reads NPROC.
-        os.environ |= {name: str(self.cpus) for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC")}
         try:
             os.chdir(self.folder)
         except OSError as failure:
-            raise ClusterError(f"{self.folder}: is not on node {os.uname().nodename} ({failure.strerror})") from None
+            raise ClusterError(f"{self.folder}: is not on node {platform.node()} ({failure.strerror})") from None
         if self.modules:
             from cifarzoo.cli.options import find_modules
 
@@ -75,7 +74,10 @@ def remote(ray: Any, function: Callable[..., Any], resources: Resources) -> Any:
     if not any(node.get("CPU", 0) >= resources.cpus and node.get("GPU", 0) >= gpus for node in nodes):
         sizes = ", ".join(f"{node.get('CPU', 0):g} cores and {node.get('GPU', 0):g} GPUs" for node in nodes)
         raise ClusterError(f"no node has {resources.cpus} cores and {gpus:g} GPUs for a task; the nodes have {sizes}")
-    return ray.remote(max_calls=1, max_retries=RETRIES, num_cpus=resources.cpus, num_gpus=gpus)(function)
+    threads = {"env_vars": {name: str(resources.cpus) for name in THREADS}}
+    return ray.remote(max_calls=1, max_retries=RETRIES, num_cpus=resources.cpus, num_gpus=gpus, runtime_env=threads)(
+        function
+    )
 
 
 def ended(

@@ -14,7 +14,7 @@ from typing import Any
 from cifarzoo.data import Dataset, load
 from cifarzoo.errors import DataError, TrainingError
 from cifarzoo.models.macs import macs
-from cifarzoo.notebook import say
+from cifarzoo.search.executor import Executor, Here, Progress
 from cifarzoo.search.folder import SearchFolder
 from cifarzoo.search.held_out import HeldOut, held_out
 from cifarzoo.search.objectives import expected, select, unchanged
@@ -25,11 +25,8 @@ from cifarzoo.search.space import Space
 from cifarzoo.search.table import Table, TableFiles, identity_of
 from cifarzoo.search.uniformity import uniformity
 from cifarzoo.training.run_model import model_of_run
-from cifarzoo.training.runner import run_all
 from cifarzoo.training.stopping import Interrupted, StopRequest
 
-# Called with the name of a step and the fraction of it that is done.
-Progress = Callable[[str, float], None]
 CIFAR_SIZE = 32
 # A training step computes the outputs, the gradients of activations and those of weights.
 PASSES_OF_TRAINING = 3
@@ -68,8 +65,11 @@ class Search:
         size = CIFAR_SIZE if isinstance(experiment.dataset, str) else self.dataset.inputs.size
         return Space(self.plan.operations, self.plan.levels, size)
 
-    def train(self) -> None:
+    def train(self, executor: Executor | None = None) -> None:
         """Train the networks that have not been trained.
+
+        Args:
+            executor: What trains them. Default: this process.
 
         Raises:
             Interrupted: stopped and saved. TrainingError: a network could not be trained.
@@ -77,38 +77,54 @@ class Search:
         experiments = self.plan.experiments()
         if all(self._is_trained(experiment) for experiment in experiments):
             return
-        for outcome in run_all(experiments):
+        for outcome in (executor or Here()).train(experiments):
             if outcome.state == "stopped":
                 raise Interrupted(f"{self.folder.path}: {outcome.error}")
             if outcome.error:
                 raise TrainingError(f"{outcome.experiment.name}: {outcome.error}")
 
-    def measure(self, progress: Progress = silent) -> None:
+    def measure(self, progress: Progress = silent, executor: Executor | None = None) -> None:
         """Measure the shards of the tables that have no file.
 
         Args:
             progress: Called with the name of a step and the fraction of it that is done.
+            executor: What measures them. Default: this process.
 
         Raises:
             Interrupted: stopped; every shard so far is saved. DataError: a network is missing, or a shard is damaged.
             CheckpointError: a network is another experiment's. TrainingError: a network's outputs are not finite.
         """
-        with StopRequest().on_signals() as stop:
-            for fold in self._folds():
-                files, images = self._files(fold)
-                missing = files.missing()
-                scorer, started = None, time.perf_counter()
-                for number, first in enumerate(missing):
-                    progress(f"fold {fold} of {self.plan.folds}: measure sub-policies", number / len(missing))
-                    scorer = scorer or Scorer(self._model(fold), self.space, images)
-                    try:
-                        files.measure(scorer.scores, first)
-                    except TrainingError as failure:
-                        raise TrainingError(f"{self.folder.network(self.plan.experiment(fold))}: {failure}") from None
-                    if stop.signal:
-                        raise Interrupted(f"{files.folder}: stopped and saved; the same command resumes it")
-                if missing:
-                    say(f"{files.folder}: measured in {(time.perf_counter() - started) / 60:.1f} min")
+        missing = {fold: self._files(fold)[0].missing() for fold in self._folds()}
+        if any(missing.values()):
+            (executor or Here()).measure(self, missing, progress)
+
+    def measure_shards(
+        self, fold: int, shards: Sequence[int], stop: StopRequest, progress: Callable[[float], None] = lambda done: None
+    ) -> None:
+        """Measure those of a fold's shards that have no file yet.
+
+        Args:
+            fold: The fold, from 1.
+            shards: The numbers of their first transformations.
+            stop: The request to stop; the shard that is being measured is finished and saved.
+            progress: Called with the fraction done.
+
+        Raises:
+            Interrupted, DataError, CheckpointError, TrainingError: see `measure`.
+        """
+        files, images = self._files(fold)
+        scorer = None
+        for number, first in enumerate(shards):
+            progress(number / len(shards))
+            if files.path(first).is_file():
+                continue
+            scorer = scorer or Scorer(self._model(fold), self.space, images)
+            try:
+                files.measure(scorer.scores, first)
+            except TrainingError as failure:
+                raise TrainingError(f"{self.folder.network(self.plan.experiment(fold))}: {failure}") from None
+            if stop.signal:
+                raise Interrupted(f"{files.folder}: stopped and saved; the same command resumes it")
 
     def tables(self) -> list[Table]:
         """Return the table of every fold.
@@ -220,6 +236,7 @@ def search(
     plan: SearchPlan,
     objectives: Sequence[Objective] = OBJECTIVES,
     progress_bar: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(silent),
+    executor: Executor | None = None,
 ) -> dict[str, Path]:
     """Carry out a search, or what is left of it.
 
@@ -227,6 +244,7 @@ def search(
         plan: The plan.
         objectives: Which lists to select; `uniform` alone needs no network.
         progress_bar: Shows the progress of what follows training, which has a display of its own.
+        executor: What trains and measures. Default: this process.
 
     Returns:
         The files of the lists.
@@ -238,10 +256,10 @@ def search(
     process = Search(plan)
     needs_tables = bool(set(objectives) - {"uniform"})
     if needs_tables:
-        process.train()
+        process.train(executor)
     with progress_bar() as progress:
         if needs_tables:
-            process.measure(progress)
+            process.measure(progress, executor)
         return process.select(objectives, progress)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cifarzoo.data import Dataset, Split
 from cifarzoo.errors import DataError, ModelError
-from cifarzoo.evaluation.evaluate import check_shapes
+from cifarzoo.evaluation.fit import check_shapes
 from cifarzoo.evaluation.sharpness.estimators import TRACES, epsilon_sharpness, estimate_traces, largest_eigenvalue
 from cifarzoo.evaluation.sharpness.loss_function import LossFunction
 from cifarzoo.runs.tables import format_tsv
