@@ -179,7 +179,7 @@ def test_tables_of_a_search_are_those_of_one_process(cluster, tmp_path):
         write_grid(folder)
         (folder / "search.yaml").write_text(SEARCH, encoding="utf-8")
         batch = command("search", "search.yaml", "--objective", "band", *options, cwd=folder)
-        out, errors = batch.communicate()
+        _, errors = batch.communicate()
         assert batch.returncode == 0, errors
     shards = sorted(path.relative_to(tmp_path / "here") for path in tmp_path.glob("here/search/tables/*/*.npz"))
     assert len(shards) > 10
