@@ -52,7 +52,7 @@ def processor_name() -> str:
     except OSError:
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores"
+    return f"{name}, {cores} core{'s' if cores != 1 else ''}"
 
 
 def bfloat16_is_fast(distribution: str) -> bool | None:
