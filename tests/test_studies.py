@@ -29,12 +29,11 @@ def test_the_page_has_the_measured_tables(tables):
 
 def test_every_row_is_an_experiment_of_the_shipped_files(tables):
     names = {
-        kind: {one.name for one in read_experiments(ROOT / f"benchmarks/studies/{kind}.yaml")}
-        for kind in ("rates", "factors")
+        file: {one.name for one in read_experiments(ROOT / f"benchmarks/studies/{file}.yaml")} for file in tables.FILES
     }
     results = json.loads(tables.RESULTS.read_text(encoding="utf-8"))
-    assert all(set(results[kind]) <= names[kind] for kind in names)
-    assert all(set(rows) <= names["factors"] for rows in tables.TABLES.values() if rows)
+    assert all(set(results[file]) <= names[file] for file in names)
+    assert all(set(rows) <= names[file] for file, rows in tables.TABLES.values() if rows)
 
 
 def test_rates_are_chosen_on_validation_and_factors_measured_on_test():
@@ -44,7 +43,10 @@ def test_rates_are_chosen_on_validation_and_factors_measured_on_test():
 
 
 def test_the_factors_have_the_rates_with_the_smallest_errors(tables):
-    errors = json.loads(tables.RESULTS.read_text(encoding="utf-8"))["rates"]
+    results = json.loads(tables.RESULTS.read_text(encoding="utf-8"))
+    if not results["factors"]:
+        pytest.skip("no factor has been measured yet")
+    errors = results["rates"]
     rates, factors = (read_experiments(ROOT / f"benchmarks/studies/{kind}.yaml") for kind in ("rates", "factors"))
     assert set(errors) == {one.name for one in rates}
     for optimizer in ("sgd", "adamw", "muon"):

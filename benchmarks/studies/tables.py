@@ -15,18 +15,22 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from cifarzoo.marked_table import with_table  # noqa: E402
+from cifarzoo.runs.folder import RunFolder  # noqa: E402
 from cifarzoo.runs.tables import summarize, summarize_file  # noqa: E402
 
 PAGE, RESULTS = ROOT / "docs/studies.md", HERE / "results.json"
 
 
-# The tables of the page, and the experiments in their rows; None stands for all experiments of rates.yaml.
-TABLES = {
-    "rates": None,
-    "optimizers": ["resnet20-sgd", "resnet20-adamw", "resnet20-muon"],
-    "normalization": ["resnet20-sgd", "resnet20-group_normalization"],
-    "noise": ["resnet20-sgd", "resnet20-symmetric_noise"],
-    "teacher": ["resnet20-sgd", "resnet20-teacher"],
+# The files of experiments, whose runs lie in folders of the same names.
+FILES = ("short_rates", "rates", "factors")
+# The tables of the page: the file, and which of its experiments have rows; None stands for all of them.
+TABLES: dict[str, tuple[str, list[str] | None]] = {
+    "short_rates": ("short_rates", None),
+    "rates": ("rates", None),
+    "optimizers": ("factors", ["resnet20-sgd", "resnet20-adamw", "resnet20-muon"]),
+    "normalization": ("factors", ["resnet20-sgd", "resnet20-group_normalization"]),
+    "noise": ("factors", ["resnet20-sgd", "resnet20-symmetric_noise"]),
+    "teacher": ("factors", ["resnet20-sgd", "resnet20-teacher"]),
 }
 
 
@@ -46,9 +50,8 @@ def measure(folder: Path) -> dict[str, dict]:
 
 def table(results: dict[str, dict[str, dict]], study: str) -> str:
     """Format the rows of one study as a Markdown table, best first."""
-    names = TABLES[study]
-    results_of = results["rates" if names is None else "factors"]
-    rows = [(name, row) for name, row in results_of.items() if names is None or name in names]
+    file, names = TABLES[study]
+    rows = [(name, row) for name, row in results[file].items() if names is None or name in names]
     lines = [
         "| run | measured on | n | error % | cross-entropy | error on training labels % |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
@@ -63,9 +66,9 @@ def table(results: dict[str, dict[str, dict]], study: str) -> str:
 
 def main(folder: Path) -> None:
     """Measure all studies in a folder and write their tables."""
-    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"rates": {}, "factors": {}}
-    for name in results:
-        if (folder / name).is_dir():
+    results = {name: {} for name in FILES} | json.loads(RESULTS.read_text(encoding="utf-8"))
+    for name in FILES:
+        if RunFolder.finished_below(folder / name):
             results[name] |= measure(folder / name)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for study in TABLES:
