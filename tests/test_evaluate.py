@@ -192,7 +192,8 @@ def test_all_published_files_are_compared_with_the_manifest(tmp_path, monkeypatc
     from cifarzoo.checksum import sha256
 
     cifar_resnet20().save_weights(tmp_path / "fresh.weights.h5")
-    (entry,) = json.loads((ROOT / "weights" / "manifest.json").read_text())[:1]
+    entries = json.loads((ROOT / "weights" / "manifest.json").read_text())
+    entry = next(one for one in entries if one["model"] == "cifar_resnet20")
     entry |= {"tag": "fresh", "dataset": "synthetic", "sha256": sha256(tmp_path / "fresh.weights.h5")}
     entry["metrics"] |= {"n": 2000, "error": 0.5}
     monkeypatch.setenv("CIFARZOO_WEIGHTS", str(tmp_path))
