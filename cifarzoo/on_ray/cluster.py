@@ -3,12 +3,14 @@
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
 from cifarzoo.errors import ClusterError, summarize
 
+SECONDS_TO_ANSWER = 10.0
 # Variables of this process that processes on the cluster get, too.
 TRAVELING = ("CIFARZOO_DATA", "CIFARZOO_DEBUG", "KERAS_BACKEND", "KERAS_HOME", "TF_CPP_MIN_LOG_LEVEL")
 
@@ -29,6 +31,8 @@ def connected(address: str | None) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
+    where = f"--address {address}" if address else f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS', '')}"
+    _check_answers(address or os.environ.get("RAY_ADDRESS", ""), where)
     variables = {name: os.environ[name] for name in TRAVELING if name in os.environ}
     new: dict[str, Any] = {} if address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
     try:
@@ -40,9 +44,21 @@ def connected(address: str | None) -> Iterator[Any]:
             **new,
         )
     except Exception as failure:  # Ray has no common class of its errors, and some are Python's
-        where = f"--address {address}" if address else f"RAY_ADDRESS {os.environ.get('RAY_ADDRESS', '')}".strip()
         raise ClusterError(f"{where}: cannot connect to a Ray cluster ({summarize(failure)})") from None
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str, where: str) -> None:
+    """Raise ClusterError if nothing listens at HOST:PORT, which Ray itself tries for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:  # "auto", "local", or no address
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS_TO_ANSWER).close()
+    except ValueError:
+        raise ClusterError(f"{where}: expected HOST:PORT or auto") from None
+    except OSError as failure:
+        raise ClusterError(f"{where}: nothing answers there ({failure.strerror or failure})") from None
