@@ -2,7 +2,9 @@
 
 import contextlib
 import importlib
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 from cifarzoo.errors import CifarzooError, ModelError, summarize
@@ -37,3 +39,11 @@ def user_module(name: str, key: str, error: type[CifarzooError]) -> ModuleType:
             return importlib.import_module(name)
         except Exception as failure:  # whatever the module raises
             raise error(f"{key}: cannot import {name!r} ({summarize(failure)})") from None
+
+
+def find_modules(folder: Path) -> None:
+    """Let Python find the modules in a folder, for experiments and runs with a `module`.
+
+    The folder comes last, so that its files never replace an installed package.
+    """
+    sys.path.append(str(folder.resolve()))

@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import pytest
 
-from cifarzoo.cli.options import find_modules
 from cifarzoo.data.info import info
 from cifarzoo.errors import ModelError
 from cifarzoo.experiment.plan import Plan
@@ -15,6 +14,7 @@ from cifarzoo.experiment.schema import Experiment
 from cifarzoo.training.build import build_model
 from cifarzoo.training.checks import average_warning, kind_of_probabilities
 from cifarzoo.training.runner import run_all
+from cifarzoo.user_code import find_modules
 
 MODULE = """
 import sys, keras

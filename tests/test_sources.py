@@ -180,11 +180,13 @@ def test_a_fresh_classifier_is_announced_once_for_the_check_and_all_seeds(projec
         ]
     )
     start = project / "seven.weights.h5"
-    cifarzoo.save_weights(trained, start, Description(module="own_net", function="net", classes=7))
-    (project / "own_net.py").write_text(net, encoding="utf-8")
+    cifarzoo.save_weights(trained, start, Description(module="named_net", function="net", classes=7))
+    (project / "named_net.py").write_text(net, encoding="utf-8")
     for name in ("first", "second"):
         one = experiment(project, run_name=name)
-        one = one.model_copy(update={"seeds": [0, 1], "skip_error_test": False, "init_weights": str(start)})
+        one = one.model_copy(
+            update={"module": "named_net", "seeds": [0, 1], "skip_error_test": False, "init_weights": str(start)}
+        )
         caplog.clear()
         with caplog.at_level(logging.WARNING, "cifarzoo"):
             outcomes = run_all([one])

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cifarzoo.cli.options import DataDir, Debug, find_modules
+from cifarzoo.cli.options import DataDir, Debug
 from cifarzoo.cli.progress import progress_bar
+from cifarzoo.user_code import find_modules
 
 commands = typer.Typer()
 

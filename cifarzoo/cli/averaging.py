@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from cifarzoo.cli.completion import complete_tag
-from cifarzoo.cli.options import DataDir, DatasetName, Debug, find_modules
+from cifarzoo.cli.options import DataDir, DatasetName, Debug
 from cifarzoo.cli.output import Column, Format, print_rows
 from cifarzoo.cli.progress import progress_bar
 from cifarzoo.errors import ExperimentError
+from cifarzoo.user_code import find_modules
 
 commands = typer.Typer()
 

@@ -17,13 +17,13 @@ from cifarzoo.cli.options import (
     Debug,
     Weights,
     factory_arguments,
-    find_modules,
     refuse,
 )
 from cifarzoo.cli.output import Column, Format, print_rows
 from cifarzoo.cli.progress import progress_bar
 from cifarzoo.cli.trajectory import print_trajectory
 from cifarzoo.errors import CifarzooError, ExperimentError
+from cifarzoo.user_code import find_modules
 
 if TYPE_CHECKING:
     from cifarzoo.evaluation.compare import Comparison

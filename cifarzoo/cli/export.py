@@ -15,11 +15,11 @@ from cifarzoo.cli.options import (
     Weights,
     class_names_from,
     factory_arguments,
-    find_modules,
 )
 from cifarzoo.cli.output import Format, print_record
 from cifarzoo.cli.progress import progress_bar
 from cifarzoo.exporting.formats import FORMATS, format_named
+from cifarzoo.user_code import find_modules
 
 commands = typer.Typer()
 

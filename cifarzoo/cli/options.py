@@ -1,6 +1,5 @@
 """Options that several commands share, and checks of their values."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,14 +45,6 @@ Gpus = Annotated[
     float | None, typer.Option(min=0, help="GPUs per task of Ray. Default: 1 if the cluster has any, else 0.")
 ]
 Arguments = Annotated[list[str], typer.Option(help="KEY=VALUE, an argument of the model. Repeatable.")]
-
-
-def find_modules(folder: Path) -> None:
-    """Let Python find the modules in a folder, for experiments and runs with a `module`.
-
-    The folder comes last, so that its files never replace an installed package.
-    """
-    sys.path.append(str(folder.resolve()))
 
 
 def class_names_from(text: str) -> list[str]:

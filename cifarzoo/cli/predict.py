@@ -15,11 +15,11 @@ from cifarzoo.cli.options import (
     Weights,
     class_names_from,
     factory_arguments,
-    find_modules,
 )
 from cifarzoo.cli.output import Column, Format, print_rows
 from cifarzoo.cli.progress import progress_bar
 from cifarzoo.errors import DataError, ExperimentError, printable
+from cifarzoo.user_code import find_modules
 
 commands = typer.Typer()
 

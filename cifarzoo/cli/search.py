@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from cifarzoo.cli.options import Address, Cpus, Debug, Executor, Gpus, check_executor, find_modules
+from cifarzoo.cli.options import Address, Cpus, Debug, Executor, Gpus, check_executor
 from cifarzoo.cli.output import Column, Format, print_rows
 from cifarzoo.cli.progress import progress_bar
 from cifarzoo.errors import ExperimentError
+from cifarzoo.user_code import find_modules
 
 commands = typer.Typer()
 DEFAULT_FILE = Path("search.yaml")

@@ -14,12 +14,12 @@ from cifarzoo.cli.options import (
     Debug,
     Weights,
     factory_arguments,
-    find_modules,
     refuse,
 )
 from cifarzoo.cli.output import Format, columns_of, print_rows
 from cifarzoo.cli.progress import progress_bar
 from cifarzoo.errors import ModelError
+from cifarzoo.user_code import find_modules
 
 commands = typer.Typer()
 

@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from cifarzoo.cli.completion import complete_experiments
-from cifarzoo.cli.options import Address, Cpus, Debug, Executor, Gpus, check_executor, find_modules, refuse
+from cifarzoo.cli.options import Address, Cpus, Debug, Executor, Gpus, check_executor, refuse
 from cifarzoo.cli.output import Column, Format, columns_of, print_rows
 from cifarzoo.errors import ExperimentError
+from cifarzoo.user_code import find_modules
 
 commands = typer.Typer()
 DEFAULT_FILE = Path("experiments.yaml")

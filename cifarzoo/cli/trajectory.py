@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from cifarzoo.cli.options import find_modules
 from cifarzoo.cli.output import Column, print_rows
 from cifarzoo.cli.progress import progress_bar
 from cifarzoo.errors import ExperimentError
+from cifarzoo.user_code import find_modules
 
 
 def print_trajectory(

@@ -7,8 +7,9 @@ from typing import Any
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.on_ray.batch import train_on
 from cifarzoo.on_ray.tasks import Process, Resources, ended, remote
+from cifarzoo.search.executor import Progress, Tables
 from cifarzoo.search.plan import SearchPlan
-from cifarzoo.search.stages import Progress, Search
+from cifarzoo.search.stages import Search
 from cifarzoo.training.outcomes import Outcome
 from cifarzoo.training.stopping import StopRequest
 
@@ -29,7 +30,7 @@ class OnRay:
         """Train the networks, a task each."""
         return train_on(self._ray, experiments, self._resources, self._modules)
 
-    def measure(self, search: Search, missing: dict[int, list[int]], progress: Progress) -> None:
+    def measure(self, search: Tables, missing: dict[int, list[int]], progress: Progress) -> None:
         """Measure shards, in as many tasks per fold as the cluster has room for at once.
 
         Raises:

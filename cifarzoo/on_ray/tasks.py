@@ -10,6 +10,7 @@ from typing import Any
 from cifarzoo.errors import ClusterError, TrainingError, summarize
 from cifarzoo.notebook import say
 from cifarzoo.training.stopping import Interrupted, StopRequest
+from cifarzoo.user_code import find_modules
 
 # How often a task starts again after its process or node died. One that dies each time has too little memory.
 RETRIES = 3
@@ -54,8 +55,6 @@ class Process:
         except OSError as failure:
             raise ClusterError(f"{self.folder}: is not on node {platform.node()} ({failure.strerror})") from None
         if self.modules:
-            from cifarzoo.cli.options import find_modules
-
             find_modules(self.modules)
 
 

@@ -2,20 +2,31 @@
 
 import functools
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.notebook import say
+from cifarzoo.search.folder import SearchFolder
+from cifarzoo.search.plan import SearchPlan
 from cifarzoo.training.outcomes import Outcome
 from cifarzoo.training.runner import run_all
 from cifarzoo.training.stopping import StopRequest
 
-if TYPE_CHECKING:
-    from cifarzoo.search.stages import Search
-
 # Called with the name of a step and the fraction of it that is done.
 Progress = Callable[[str, float], None]
+
+
+class Tables(Protocol):
+    """What an executor needs of a `stages.Search`."""
+
+    plan: SearchPlan
+    folder: SearchFolder
+
+    def measure_shards(
+        self, fold: int, shards: Sequence[int], stop: StopRequest, progress: Callable[[float], None] = ...
+    ) -> None:
+        """Measure those of a fold's shards that have no file yet."""
 
 
 class Executor(Protocol):
@@ -24,7 +35,7 @@ class Executor(Protocol):
     def train(self, experiments: list[Experiment]) -> list[Outcome]:
         """Train the networks, and return how their runs ended."""
 
-    def measure(self, search: "Search", missing: dict[int, list[int]], progress: Progress) -> None:
+    def measure(self, search: Tables, missing: dict[int, list[int]], progress: Progress) -> None:
         """Measure the shards in `missing`, by fold; see `Search.measure`."""
 
 
@@ -35,7 +46,7 @@ class Here:
         """Train the networks."""
         return run_all(experiments)
 
-    def measure(self, search: "Search", missing: dict[int, list[int]], progress: Progress) -> None:
+    def measure(self, search: Tables, missing: dict[int, list[int]], progress: Progress) -> None:
         """Measure the shards, fold by fold."""
         with StopRequest().on_signals() as stop:
             for fold, shards in missing.items():
