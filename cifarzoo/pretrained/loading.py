@@ -24,7 +24,7 @@ from cifarzoo.pretrained.arrays import (
     model_arrays,
     read_arrays,
 )
-from cifarzoo.pretrained.description import Build, Description, description_of
+from cifarzoo.pretrained.description import Build, Description, attach_description, description_of
 from cifarzoo.pretrained.keras_files import image_size_of, open_keras_file, same_constants, same_outputs
 from cifarzoo.pretrained.selection import Source, source_at, source_named
 
@@ -78,7 +78,8 @@ def load_pretrained(source: Source, build: "Callable[..., keras.Model]") -> "ker
         build: Function that builds the model; takes the `statistics` to normalize with unless the call has its own.
 
     Returns:
-        The model. If the file's number of classes differs, or the model has no top, only the backbone is loaded.
+        The model. If the file's number of classes differs, or the model has no top, only the backbone is loaded; else
+        its description says what the weights were trained on.
 
     Raises:
         WeightsError: the weights are damaged, or belong to another network.
@@ -90,6 +91,10 @@ def load_pretrained(source: Source, build: "Callable[..., keras.Model]") -> "ker
         raise WeightsError(f"{source.origin}: {failure}") from None
     model = build(statistics=statistics)
     _fill_from(model, source)
+    own, loaded = description_of(model), source.description
+    if own and loaded and own.classes is not None and own.classes == loaded.classes:
+        data = {"dataset": loaded.dataset, "train_split": loaded.train_split, "class_names": loaded.class_names}
+        attach_description(model, replace(own, **data))  # type: ignore[arg-type]
     return model
 
 
