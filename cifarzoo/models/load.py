@@ -1,13 +1,12 @@
 """`cifarzoo.load`: from weights alone to the model that they describe."""
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cifarzoo.errors import ModelError, WeightsError
 from cifarzoo.models.registry import Entry, build_described, get
 from cifarzoo.pretrained.arrays import read_arrays
-from cifarzoo.pretrained.description import attach_description, description_of
+from cifarzoo.pretrained.description import attach_training_data
 from cifarzoo.pretrained.keras_files import open_keras_file
 from cifarzoo.pretrained.loading import fill
 from cifarzoo.pretrained.manifest import find_entry, manifest
@@ -51,8 +50,7 @@ def load(name: str | os.PathLike) -> "keras.Model":
     except ModelError as failure:
         raise WeightsError(f"{path}: contains {description}, which this version does not build ({failure})") from None
     fill(model, path, read_arrays(path))
-    if described := description_of(model):
-        attach_description(model, replace(described, class_names=description.class_names))
+    attach_training_data(model, description)
     return model
 
 

@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +130,14 @@ def statistics_of(dataset: str) -> str:
 def attach_description(model: "keras.Model", description: Description) -> None:
     """Attach a description to a Keras model, as factories do with the models that they build."""
     model.cifarzoo_description = description
+
+
+def attach_training_data(model: "keras.Model", loaded: Description | None) -> None:
+    """Note in a model's description what the weights that it got were trained on, if the classifier is among them."""
+    own = description_of(model)
+    if own and loaded and own.classes is not None and own.classes == loaded.classes:
+        data = {"dataset": loaded.dataset, "train_split": loaded.train_split, "class_names": loaded.class_names}
+        attach_description(model, replace(own, **data))  # type: ignore[arg-type]
 
 
 def description_of(model: "keras.Model") -> Description | None:

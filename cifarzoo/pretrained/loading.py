@@ -24,7 +24,7 @@ from cifarzoo.pretrained.arrays import (
     model_arrays,
     read_arrays,
 )
-from cifarzoo.pretrained.description import Build, Description, attach_description, description_of
+from cifarzoo.pretrained.description import Build, Description, attach_training_data, description_of
 from cifarzoo.pretrained.keras_files import image_size_of, open_keras_file, same_constants, same_outputs
 from cifarzoo.pretrained.selection import Source, source_at, source_named
 
@@ -91,10 +91,7 @@ def load_pretrained(source: Source, build: "Callable[..., keras.Model]") -> "ker
         raise WeightsError(f"{source.origin}: {failure}") from None
     model = build(statistics=statistics)
     _fill_from(model, source)
-    own, loaded = description_of(model), source.description
-    if own and loaded and own.classes is not None and own.classes == loaded.classes:
-        data = {"dataset": loaded.dataset, "train_split": loaded.train_split, "class_names": loaded.class_names}
-        attach_description(model, replace(own, **data))  # type: ignore[arg-type]
+    attach_training_data(model, source.description)
     return model
 
 
