@@ -221,6 +221,12 @@ class Experiment(Strict):
         return self.train_parameters.run_name or self.model
 
     @property
+    def seed_groups(self) -> list[list[int]]:
+        """The seeds in order, in groups of `seeds_at_once` that train together."""
+        size = self.seeds_at_once
+        return [self.seeds[first : first + size] for first in range(0, len(self.seeds), size)]
+
+    @property
     def dataset_name(self) -> str:
         """The data set's name: its own, or that of its folder or file."""
         return self.dataset if isinstance(self.dataset, str) else self.dataset.known_name

@@ -42,9 +42,9 @@ def runs_of(experiments: Sequence[Experiment], shard: Shard) -> list[Experiment]
     position = 0
     for experiment in experiments:
         seeds: list[int] = []
-        for first in range(0, len(experiment.seeds), experiment.seeds_at_once):
+        for group in experiment.seed_groups:
             if position % shard.count == shard.number - 1:
-                seeds += experiment.seeds[first : first + experiment.seeds_at_once]
+                seeds += group
             position += 1
         if seeds:
             own.append(experiment.model_copy(update={"seeds": seeds}))

@@ -42,7 +42,9 @@ def train_on(ray: Any, experiments: Sequence[Experiment], resources: Resources, 
             raise ExperimentError(f"{experiment.location}: its model or data set is only in this process's memory")
     train = remote(ray, _train, resources)
     process = Process(Path.cwd(), modules)
-    units = [unit for experiment in experiments for unit in _units(experiment)]
+    units = [
+        experiment.model_copy(update={"seeds": seeds}) for experiment in experiments for seeds in experiment.seed_groups
+    ]
     outcomes: dict[int, list[Outcome]] = {}
     tasks = {}
     for number, unit in enumerate(units):
@@ -58,15 +60,6 @@ def train_on(ray: Any, experiments: Sequence[Experiment], resources: Resources, 
             outcomes[number] = _outcomes(units[number], result)
             show.end(outcomes[number])
     return Outcomes(outcome for number in range(len(units)) for outcome in outcomes[number])
-
-
-def _units(experiment: Experiment) -> list[Experiment]:
-    """Return the experiment once for every set of seeds that train together."""
-    size = experiment.seeds_at_once
-    return [
-        experiment.model_copy(update={"seeds": experiment.seeds[first : first + size]})
-        for first in range(0, len(experiment.seeds), size)
-    ]
 
 
 def _name(unit: Experiment) -> str:

@@ -9,7 +9,7 @@ from cifarzoo.errors import printable
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.notebook import say
 from cifarzoo.runs.folder import RunFolder
-from cifarzoo.training.outcomes import Outcome
+from cifarzoo.training.outcomes import Outcome, measured
 
 
 class Progress:
@@ -44,7 +44,7 @@ class Progress:
             if outcome.error:
                 say(f"{outcome.experiment.name} seed{outcome.seed}: {outcome.state}: {outcome.error}")
             elif not self._live:
-                say(f"{outcome.experiment.name} seed{outcome.seed}: {outcome.state}{_measured(outcome)}")
+                say(f"{outcome.experiment.name} seed{outcome.seed}: {outcome.state}{measured(outcome.results)}")
 
     def refresh(self) -> None:
         """Draw the table again, with what the runs have logged meanwhile."""
@@ -63,11 +63,6 @@ class Progress:
                 step, error = f"{outcome.results.steps:,}", f"{outcome.results.metrics['error']:.2f}"
             table.add_row(printable(f"{experiment.name} seed{seed}"), state, step, error)
         return table
-
-
-def _measured(outcome: Outcome) -> str:
-    results = outcome.results
-    return f", {results.split} error {results.metrics['error']:.2f} %" if results else ""
 
 
 def _last_row(folder: RunFolder) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """The stages of a policy search on a Ray cluster: a task per network, then tasks that measure parts of tables."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from cifarzoo.training.stopping import StopRequest
 
 
 class OnRay:
-    """An executor of a search; see `search.stages.Executor`.
+    """An executor of a search; see `search.executor.Executor`.
 
     Args:
         ray: The connected module; see `cluster.connected`.
@@ -45,12 +45,10 @@ class OnRay:
             for part in (shards[number::count] for number in range(min(count, len(shards)))):
                 task = measure.options(name=f"fold {fold}: {len(part)} shards")
                 tasks[task.remote(process, search.plan, fold, part)] = fold
-        files = [search.folder.table(fold) / "*.npz" for fold in missing]
-        total = sum(map(len, missing.values()))
-        before = sum(map(_count, files))
+        total, before = sum(map(len, missing.values())), _shards(search, missing)
 
         def show() -> None:
-            progress("measure sub-policies", (sum(map(_count, files)) - before) / total)
+            progress("measure sub-policies", (_shards(search, missing) - before) / total)
 
         failures = []
         with StopRequest().on_signals() as stop:
@@ -60,8 +58,9 @@ class OnRay:
             raise failures[0]
 
 
-def _count(pattern: Path) -> int:
-    return len(list(pattern.parent.glob(pattern.name)))
+def _shards(search: Tables, folds: Iterable[int]) -> int:
+    """Return the number of shards that have files."""
+    return sum(len(list(search.folder.table(fold).glob("*.npz"))) for fold in folds)
 
 
 def _measure(process: Process, plan: SearchPlan, fold: int, shards: Sequence[int]) -> None:

@@ -33,7 +33,7 @@ class Outcome:
 
     def __repr__(self) -> str:
         """Return the line that notebooks and the interpreter show."""
-        return f"<{self.experiment.name} seed{self.seed}: {self.error or self.state}{_measured(self.results)}>"
+        return f"<{self.experiment.name} seed{self.seed}: {self.error or self.state}{measured(self.results)}>"
 
     def _repr_html_(self) -> str:
         return html_table(_shown([self]))
@@ -101,7 +101,8 @@ def _shown(outcomes: list[Outcome]) -> list[dict[str, Any]]:
     return rows
 
 
-def _measured(results: Results | None) -> str:
+def measured(results: Results | None) -> str:
+    """Return what a line about a run says of its results, "" without any."""
     return f", {results.split} error {results.metrics['error']:.2f} %" if results else ""
 
 

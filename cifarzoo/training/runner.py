@@ -170,11 +170,7 @@ def _checked_jobs(
     key = experiment.dataset, experiment.data_dir
     if key not in datasets:
         datasets[key] = load(experiment.dataset, experiment.data_dir)
-    size = experiment.seeds_at_once
-    jobs = [
-        prepare(experiment, datasets[key], experiment.seeds[first : first + size])
-        for first in range(0, len(experiment.seeds), size)
-    ]
+    jobs = [prepare(experiment, datasets[key], seeds) for seeds in experiment.seed_groups]
     if warning := average_warning(jobs[0].experiment, jobs[0].plan):
         say(warning)
     to_train = [check_folders(job, lock=job is jobs[0] and not experiment.skip_error_test) for job in jobs]
