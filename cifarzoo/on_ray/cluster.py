@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from cifarzoo.errors import ClusterError, summarize
+from cifarzoo.extras import install_command
 
 SECONDS_TO_ANSWER = 10.0
 # Variables of this process that processes on the cluster get, too.
@@ -27,14 +28,15 @@ def connected(address: str | None) -> Iterator[Any]:
         ClusterError: Ray is not installed, no cluster answers, or its versions of Python or Ray are others.
     """
     if find_spec("ray") is None:
-        raise ClusterError('--executor ray: needs a package that is not installed: pip install "ray>=2.40"')
+        raise ClusterError(f"--executor ray: needs a package that is not installed: {install_command('ray')}")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
-    where = f"--address {address}" if address else f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS', '')}"
-    _check_answers(address or os.environ.get("RAY_ADDRESS", ""), where)
+    default = os.environ.get("RAY_ADDRESS", "")
+    where = f"--address {address}" if address else f"RAY_ADDRESS={default}"
+    _check_answers(address or default, where)
     variables = {name: os.environ[name] for name in TRAVELING if name in os.environ}
-    new: dict[str, Any] = {} if address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
+    new: dict[str, Any] = {} if address or default else {"include_dashboard": False}
     try:
         ray.init(
             address=address,
