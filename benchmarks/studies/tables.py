@@ -3,7 +3,8 @@
     python benchmarks/studies/tables.py runs/studies
 
 results.json keeps the rows of all runs, so that a test can compare them with the page. Runs that have not finished keep
-the rows that they have there.
+the rows that they have there. The runs with the best learning rates, chosen on `validation`, are measured on the test
+images here.
 """
 
 import json
@@ -14,23 +15,26 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT))
 
+from cifarzoo.evaluation.evaluate import evaluate  # noqa: E402
+from cifarzoo.evaluation.load_model import load_run  # noqa: E402
+from cifarzoo.evaluation.measured_data import measured_data  # noqa: E402
 from cifarzoo.marked_table import with_table  # noqa: E402
 from cifarzoo.runs.folder import RunFolder  # noqa: E402
 from cifarzoo.runs.tables import summarize, summarize_file  # noqa: E402
 
 PAGE, RESULTS = ROOT / "docs/studies.md", HERE / "results.json"
 
-
 # The files of experiments, whose runs lie in folders of the same names.
 FILES = ("short_rates", "rates", "factors")
-# The tables of the page: the file, and which of its experiments have rows; None stands for all of them.
-TABLES: dict[str, tuple[str, list[str] | None]] = {
-    "short_rates": ("short_rates", None),
-    "rates": ("rates", None),
-    "optimizers": ("factors", ["resnet20-sgd", "resnet20-adamw", "resnet20-muon"]),
-    "normalization": ("factors", ["resnet20-sgd", "resnet20-group_normalization"]),
-    "noise": ("factors", ["resnet20-sgd", "resnet20-symmetric_noise"]),
-    "teacher": ("factors", ["resnet20-sgd", "resnet20-teacher"]),
+OPTIMIZERS = ("sgd", "adamw", "muon")
+# The rows of each table of the page: parts of the results, and in them the experiments whose names begin so.
+TABLES: dict[str, list[tuple[str, str]]] = {
+    "short_rates": [("short_rates", "")],
+    "rates": [("rates", "")],
+    "optimizers": [("chosen", "")],
+    "normalization": [("chosen", "sgd"), ("factors", "resnet20-group_normalization")],
+    "noise": [("chosen", "sgd"), ("factors", "resnet20-symmetric_noise")],
+    "teacher": [("chosen", "sgd"), ("factors", "resnet20-teacher")],
 }
 
 
@@ -48,10 +52,37 @@ def measure(folder: Path) -> dict[str, dict]:
     return rows
 
 
+def chosen(rates: dict[str, dict]) -> list[str]:
+    """Return the experiment with the smallest error on `validation` for each optimizer that has any."""
+    groups = [[name for name in rates if name.startswith(optimizer)] for optimizer in OPTIMIZERS]
+    return [min(group, key=lambda name: rates[name]["error_mean"]) for group in groups if group]
+
+
+def measure_chosen(folder: Path) -> dict[str, dict]:
+    """Return the row of a finished experiment with one seed, measured on the test images and on those it trained on."""
+    run = RunFolder(folder / "seed0")
+    loaded, results = load_run(run), run.results()
+    dataset = measured_data(loaded, None, None)
+    test, train = (evaluate(loaded, dataset, split)[0] for split in ("test", run.experiment().train_split))
+    return {
+        "split": "test",
+        "steps": results.steps,
+        "n": 1,
+        "error_mean": test["error"],
+        "error_std": None,
+        "nll_mean": test["nll"],
+        "train_error_mean": train["error"],
+    }
+
+
 def table(results: dict[str, dict[str, dict]], study: str) -> str:
     """Format the rows of one study as a Markdown table, best first."""
-    file, names = TABLES[study]
-    rows = [(name, row) for name, row in results[file].items() if names is None or name in names]
+    rows = [
+        (name, row)
+        for part, prefix in TABLES[study]
+        for name, row in results.get(part, {}).items()
+        if name.startswith(prefix)
+    ]
     lines = [
         "| run | measured on | n | error % | cross-entropy | error on training labels % |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
@@ -66,10 +97,14 @@ def table(results: dict[str, dict[str, dict]], study: str) -> str:
 
 def main(folder: Path) -> None:
     """Measure all studies in a folder and write their tables."""
-    results = {name: {} for name in FILES} | json.loads(RESULTS.read_text(encoding="utf-8"))
+    results = {name: {} for name in (*FILES, "chosen")} | json.loads(RESULTS.read_text(encoding="utf-8"))
     for name in FILES:
         if RunFolder.finished_below(folder / name):
             results[name] |= measure(folder / name)
+    best = chosen(results["rates"])
+    here = {name: folder / "rates" / name for name in best if RunFolder(folder / "rates" / name / "seed0").is_finished}
+    kept = {name: row for name, row in results["chosen"].items() if name in best}
+    results["chosen"] = kept | {name: measure_chosen(path) for name, path in here.items()}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for study in TABLES:
         PAGE.write_text(with_table(PAGE, marks(study), table(results, study)), encoding="utf-8")
