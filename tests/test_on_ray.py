@@ -1,5 +1,6 @@
 """Batches on a real Ray cluster of several nodes on this machine."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,7 +13,12 @@ import pytest
 from evaluation_cases import run_cli
 
 from cifarzoo.errors import ClusterError
+from cifarzoo.experiment.files import read_experiments
+from cifarzoo.on_ray import batch as on_ray_batch
 from cifarzoo.on_ray import cluster as on_ray_cluster
+from cifarzoo.on_ray import tasks
+from cifarzoo.runs.folder import RunFolder
+from cifarzoo.training.stopping import StopRequest
 
 TESTS = Path(__file__).parent
 
@@ -113,6 +119,35 @@ def test_ctrl_c_keeps_what_was_done(cluster, tmp_path):
     assert "stopping: what runs saves first" in errors
     assert out.count("| stopped |") == 1 and out.count("| not started |") + out.count("| finished |") == 5
     assert len(list(tmp_path.glob("runs/*/*/checkpoint.npz"))) == 1
+
+
+@pytest.mark.slow
+def test_waiting_ends_when_no_node_is_left_for_a_task(cluster, monkeypatch, capsys):
+    monkeypatch.setattr(tasks, "WATCH_SECONDS", 1.0)
+    monkeypatch.setattr(tasks, "LOST_SECONDS", 5.0)
+    large = cluster.add_node(num_cpus=3)
+    with on_ray_cluster.connected(cluster.address) as ray:
+        resources = tasks.resolved(ray, tasks.Resources(cpus=2))
+        assert resources.gpus == 0
+        # Three cores have room for one task of two, and the head's single core for none.
+        assert tasks.places(ray, resources) == 1 and tasks.places(ray, tasks.Resources(1, 0.0)) == 4
+        task = tasks.remote(ray, time.sleep, resources).remote(600)
+        cluster.remove_node(large, allow_graceful=False)
+        with pytest.raises(ClusterError, match="^no node with 2 cores and 0 GPUs is left; the same command resumes"):
+            list(tasks.ended(ray, {task: "sleep"}, resources, StopRequest()))
+    assert "no node with 2 cores and 0 GPUs is left; waiting for one" in capsys.readouterr().err
+
+
+def test_a_task_waits_for_the_lock_of_a_dead_node(tmp_path, monkeypatch):
+    experiment = read_experiments(write_grid(tmp_path))[0]
+    folder = RunFolder.of(experiment, 0)
+    with contextlib.ExitStack() as dead_node:
+        dead_node.enter_context(folder.locked())
+        folder.write_config(experiment)
+        monkeypatch.setattr(on_ray_batch.time, "sleep", lambda seconds: dead_node.close())
+        on_ray_batch._wait_for_lock(folder)
+        with folder.locked():
+            pass
 
 
 def test_without_ray_the_line_says_how_to_get_it(monkeypatch):

@@ -1,6 +1,7 @@
 """The search for augmentation policies: its space, its table, its objectives and its lists, without training."""
 
 import itertools
+import os
 import re
 from pathlib import Path
 
@@ -16,13 +17,15 @@ from tiny_models import tiny_cnn
 from cifarzoo.augment.policies import fast_autoaugment_value
 from cifarzoo.augment.policy_lists import GEOMETRIC, OPERATIONS, read_policies
 from cifarzoo.errors import DataError, ExperimentError
+from cifarzoo.search import objectives
 from cifarzoo.search.held_out import HeldOut
 from cifarzoo.search.objectives import expected, reward, select
 from cifarzoo.search.plan import SearchPlan, Selection, plan_from, read_plan
 from cifarzoo.search.policy_list import read_header, write_list
 from cifarzoo.search.scorer import Scorer
 from cifarzoo.search.space import Space
-from cifarzoo.search.table import Table, TableFiles, bilinear
+from cifarzoo.search.stages import search
+from cifarzoo.search.table import Table, TableFiles, bilinear, read_shard
 from cifarzoo.search.uniformity import uniformity
 
 # Operations that agree with Pillow to the bit, so that the networks' outputs differ by rounding only.
@@ -48,7 +51,7 @@ def random_table(space, seed=0, images=50):
     losses = random.gamma(2.0, 0.5, (cells, cells, images)).astype("float16")
     correct = random.random_sample((cells, cells, images)) < random.random_sample((cells, cells, 1))
     correct[0, 0] = random.random_sample(images) < 0.9
-    return Table(losses.mean(-1, dtype="float64"), correct.mean(-1), losses, correct, 0.0)
+    return Table(losses.mean(-1, dtype="float64"), correct.mean(-1), correct, 0.0)
 
 
 def by_pillow(image, name, level, draw):
@@ -128,11 +131,12 @@ def test_the_table_is_that_of_pillow_one_image_at_a_time(space):
 
 def test_the_bilinear_formula_is_the_mean_of_samples(space):
     table, random = random_table(space), np.random.RandomState(1)
+    losses = random.gamma(2.0, 0.5, table.correct.shape)
     first, second, p, q, draws = 3, 5, 0.3, 0.8, 40_000
     image = random.randint(0, 50, draws)
     before = np.where(random.random_sample(draws) < p, first, 0)
     after = np.where(random.random_sample(draws) < q, second, 0)
-    for values, mean in ((table.losses, table.loss), (table.correct, table.accuracy)):
+    for values, mean in ((losses, losses.mean(-1)), (table.correct, table.accuracy)):
         sample = values[before, after, image].astype("float64")
         error = sample.std() / np.sqrt(draws)
         assert abs(sample.mean() - bilinear(mean, first, p, second, q)) < 4 * error
@@ -147,11 +151,15 @@ def test_a_shard_survives_its_file_and_damage_is_one_line(tmp_path):
     for first in range(4):
         files.measure(lambda first: (loss + first, correct), first)
     assert files.missing() == [] and not list(files.folder.glob("*.part*"))
-    (files.folder / "shard0001.part-12345678.npz").write_bytes(b"left by a killed process")
+    killed, busy = (files.folder / f"shard0001.part-1234567{digit}.npz" for digit in (8, 9))
+    for path in (killed, busy):
+        path.write_bytes(b"of another process")
+    os.utime(killed, (0, 0))
     table = files.read()
-    assert len(list(files.folder.iterdir())) == 4
+    assert len(list(files.folder.iterdir())) == 5 and busy.is_file()
+    busy.unlink()
     np.testing.assert_array_equal(table.correct, np.stack([correct] * 4))
-    np.testing.assert_allclose(table.losses[2], loss + 2, rtol=1e-3)
+    np.testing.assert_allclose(read_shard(files.path(2), "a hash", 2, 4, 11).loss, loss + 2, rtol=1e-3)
     np.testing.assert_allclose(table.loss[3], (loss + 3).mean(1))
     with pytest.raises(DataError, match="shard0000.npz: measured with another network, other images or other oper"):
         TableFiles(files.folder, "another hash", 4, 11).read()
@@ -192,6 +200,7 @@ def test_official_keeps_the_best_policies_of_every_search(space):
     policies = select("official", space, tables, selection)
     assert policies == select("official", space, tables, selection)
     assert policies != select("official", space, tables, Selection(samples=30, best=2, rounds=2, seed=1))
+    assert policies != select("official", space, tables, selection, seed=1)
     assert 2 * 2 * 2 * 3 < len(policies) <= 2 * 2 * 2 * 5
     uniform = select("uniform", space, [], Selection(size=len(policies)))
     assert expected(space, tables, policies)["accuracy"] > expected(space, tables, uniform)["accuracy"]
@@ -227,14 +236,15 @@ def test_band_takes_the_most_diverse_within_the_fall(space):
     cells = [tuple(space.cell(name, level) for name, _, level in sub_policy) for sub_policy in policies]
     floor = table.accuracy[0, 0] - 0.2 - 1e-9
     assert all(table.accuracy[pair] >= floor for pair in cells) and len(set(cells)) == len(cells)
-    names = [(space.names[first], space.names[second]) for first, second in cells]
+    names = [(space.operation_numbers[first], space.operation_numbers[second]) for first, second in cells]
     turn = names[: len(set(names))]  # the first turn has each pair of operations once
     assert len(set(turn)) == len(turn)
     for pair, name in zip(cells[: len(turn)], turn, strict=True):
         rivals = [
             table.loss[first, second]
             for first, second in itertools.product(range(1, len(space)), repeat=2)
-            if (space.names[first], space.names[second]) == name and table.accuracy[first, second] >= floor
+            if (space.operation_numbers[first], space.operation_numbers[second]) == name
+            and table.accuracy[first, second] >= floor
         ]
         assert table.loss[pair] == max(rivals)
     table.accuracy[1:, 1:] = 0.0
@@ -282,7 +292,13 @@ def test_a_list_is_read_as_policies_and_its_header_as_written(tmp_path):
     header = {"objective": "mean", "cost": {"seconds": {"train": 1.5}}, "networks": ["ab", "cd"], "seed": 0}
     path = tmp_path / "lists" / "mean.yaml"
     write_list(path, header, policies)
-    assert read_policies(path) == tuple(policies) and read_header(path) == header
+    assert read_policies(path) == tuple(policies)
+    assert {key: value for key, value in read_header(path).items() if key != "list_sha256"} == header
+    text = path.read_text()
+    for changed in (text.replace("Rotate, 1.0", "Rotate, 0.9"), text[: text.index("- [[Cutout")]):
+        path.write_text(changed)
+        with pytest.raises(DataError, match=r"mean.yaml: was changed since `cifarzoo search` wrote it"):
+            read_header(path)
     (tmp_path / "other.yaml").write_text("- [[Invert, 0.1, 0.7], [Contrast, 0.2, 0.6]]\n")
     for name, words in (("other.yaml", "it has no header"), ("absent.yaml", "No such file")):
         with pytest.raises(DataError, match=words):
@@ -311,13 +327,16 @@ def test_folds_are_complementary_parts_with_seeds_of_their_own():
         ({"levels": 1}, "levels: must be at least 2, got 1"),
         ({"of": "validation"}, "of: expected train, train45k, or a part"),
         ({"selection": {"best": 300}}, "selection: best: must be at most samples, 200, got 300"),
-        ({"selection": {"best": 30}}, "selection: folds x rounds x best x 5 is 1,500 sub-policies"),
         ({"networks": 3}, "networks: expected the keys of an experiment, got 3"),
         ({"networks": NETWORKS | {"dataset": "cifar11"}}, "networks: dataset: expected cifar10"),
         ({"networks": NETWORKS | {"seeds": [1]}}, "networks.seeds: set by the search; leave it out"),
         (
             {"networks": NETWORKS | {"train_parameters": {"logdir": "x"}}},
             "networks.train_parameters.logdir: set by the search",
+        ),
+        (
+            {"networks": NETWORKS | {"train_parameters": {"best_weights": "val_error"}}},
+            "networks.train_parameters.best_weights: would choose the weights by the held-out images",
         ),
     ],
 )
@@ -366,9 +385,21 @@ def test_the_command_names_what_is_wrong_and_writes_a_uniform_list_without_netwo
     assert len(read_policies(tmp_path / "search" / "lists" / "uniform.yaml")) == 500
     assert run_cli(monkeypatch, capsys, *arguments)[:2] == (0, output)
     assert (tmp_path / "search" / "lists" / "uniform.yaml").read_text() == written
+    assert run_cli(monkeypatch, capsys, *arguments, "--set", "selection.fall=20")[0] == 0  # of another objective
+    _, _, errors = run_cli(monkeypatch, capsys, "search", "--set", "selection.best=30")
+    assert len(errors) == 1 and "selection: folds x rounds x best x 5 is 1,500 sub-policies" in errors[0]
     _, _, errors = run_cli(monkeypatch, capsys, *arguments, "--set", "selection.size=20")
     assert len(errors) == 1 and "uniform.yaml: was selected with other settings (selection)" in errors[0]
     _, _, errors = run_cli(monkeypatch, capsys, *arguments, "--set", "levels=5")
     assert errors == [
         "cifarzoo: error: search: holds a search with other settings (different: levels); set another folder"
     ]
+
+
+@pytest.mark.parametrize("missing", ["optuna", "scipy"])
+def test_missing_packages_are_named_before_anything_is_trained(missing, tmp_path, monkeypatch):
+    monkeypatch.setattr(objectives, "find_spec", lambda name: None if name == missing else object())
+    plan = plan_from({"networks": NETWORKS, "folder": str(tmp_path / "search")}, "plan")
+    with pytest.raises(ExperimentError, match=rf"(?i)^{missing} is not installed, which .*: pip install"):
+        search(plan)
+    assert not (tmp_path / "search").exists()

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from evaluation_cases import run_cli
@@ -17,11 +18,14 @@ from cifarzoo.augment.pipeline import build
 from cifarzoo.augment.policy_lists import read_policies
 from cifarzoo.cli import search as command
 from cifarzoo.data import load
-from cifarzoo.errors import CheckpointError, DataError
+from cifarzoo.errors import CheckpointError, DataError, TrainingError
 from cifarzoo.search.held_out import held_out
 from cifarzoo.search.plan import OBJECTIVES, plan_from
 from cifarzoo.search.policy_list import read_header
 from cifarzoo.search.stages import Search, search
+from cifarzoo.training.job import prepare
+from cifarzoo.training.outcomes import Outcome
+from cifarzoo.training.stopping import Interrupted
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = {
@@ -76,8 +80,9 @@ def test_the_lists_say_where_they_come_from(undisturbed):
     runs = [undisturbed / "networks" / f"fold{fold}" / "seed0" for fold in (1, 2)]
     assert band["networks"] == [hash_of(run / "final.weights.h5") for run in runs]
     dataset = load("synthetic")
-    assert band["images"] == [held_out(plan_in(undisturbed), fold, dataset).digest for fold in (1, 2)]
-    assert band["dataset"] == "synthetic" and band["seed"] == 0 and band["selection"]["fall"] == 20
+    assert band["images"] == [images_of(plan_in(undisturbed), fold, dataset).digest for fold in (1, 2)]
+    assert set(band["versions"]) == {"cifarzoo", "optuna", "numpy"}
+    assert band["dataset"] == "synthetic" and band["seed"] == 0 and band["selection"] == {"size": 15, "fall": 20}
     # Two 3x3 convolutions and a linear layer, on 2 x 30 steps of 20 images, which count three times, and on 30 images
     # of 7 x 7 sub-policies of both folds: Rotate, Invert, two each of Solarize and Cutout, and nothing.
     operations = 27 * 8 * 16 * 16 + 72 * 16 * 8 * 8 + 160
@@ -91,6 +96,12 @@ def test_the_lists_say_where_they_come_from(undisturbed):
         build([{"policies": {"file": str(undisturbed / "lists" / f"{name}.yaml")}}])
 
 
+def images_of(plan, fold, dataset):
+    """The held-out images of a fold."""
+    experiment = plan.experiment(fold)
+    return held_out(plan, fold, prepare(experiment, dataset, experiment.seeds))
+
+
 def hash_of(path):
     import hashlib
 
@@ -98,8 +109,6 @@ def hash_of(path):
 
 
 def test_networks_never_see_the_images_that_judge_policies():
-    from cifarzoo.training.job import prepare
-
     plan, dataset = plan_in("unused"), load("synthetic")
     for fold in (1, 2):
         experiment = plan.experiment(fold)
@@ -107,7 +116,7 @@ def test_networks_never_see_the_images_that_judge_policies():
         trained, measured = (set(data.positions(name)) for name in (experiment.train_split, experiment.val_split))
         assert not trained & measured and len(trained | measured) == 200 and len(measured) == 80
         assert not (trained | measured) & set(dataset.positions("validation"))
-        images = held_out(plan, fold, dataset)
+        images = images_of(plan, fold, dataset)
         assert len(images) == 30 and images.draws.max() < 1
         candidates = dataset.train.take(sorted(measured)).images.reshape(80, -1).tolist()
         assert all(image.ravel().tolist() in candidates for image in images.images)
@@ -145,6 +154,44 @@ def test_what_does_not_fit_is_refused_in_one_line(copy, tmp_path):
     shutil.copytree(copy / "networks", tmp_path / "stranger" / "networks")
     with pytest.raises(CheckpointError, match="fold1/seed0: holds a run of another experiment .different: dataset"):
         Search(stranger).train()
+
+
+@pytest.fixture
+def hard_images(tmp_path):
+    """A file with the positions of 200 images."""
+    path = tmp_path / "hard.npy"
+    np.save(path, np.arange(0, 800, 4))
+    return path
+
+
+def test_networks_that_saw_other_images_than_now_are_refused(hard_images, tmp_path):
+    """Otherwise the networks would have trained on images that are held out now."""
+    plan = plan_in(tmp_path / "search", of={"of": "train45k", "indices": str(hard_images)})
+    Search(plan).train()
+    Search(plan).measure()
+    np.save(hard_images, np.arange(1, 801, 4))
+    for step in (Search(plan).train, Search(plan).measure):
+        with pytest.raises(CheckpointError, match="fold1/seed0: .*other images than its splits have now|changed since"):
+            step()
+
+
+def test_a_stop_is_a_stop_whichever_network_it_reached_first(tmp_path):
+    """On a cluster, networks may wait while later ones are saved; or none has begun."""
+
+    class Executor:
+        def __init__(self, *states):
+            self.states = states
+
+        def train(self, experiments):
+            pairs = zip(experiments, self.states, strict=True)
+            return [Outcome(experiment, 0, error=state, state=state) for experiment, state in pairs]
+
+    plan = plan_in(tmp_path / "search")
+    for states in (("not started", "stopped"), ("not started", "not started"), ("stopped", "not started")):
+        with pytest.raises(Interrupted):
+            Search(plan).train(Executor(*states))
+    with pytest.raises(TrainingError, match="^fold2: failed"):
+        Search(plan).train(Executor(None, "failed"))
 
 
 def test_ctrl_c_stops_after_the_shard_and_the_same_command_goes_on(copy, tmp_path, monkeypatch, capsys):

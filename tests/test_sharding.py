@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,7 @@ def test_the_exit_status_says_whether_to_try_again():
     assert status("finished", "finished") == status() == 0
     assert status("finished", "failed") == status("failed", "not started") == 1
     assert status("stopped", "not started") == status("failed", "stopped") == 75
+    assert status("finished", "not started") == status("not started", "not started") == 75  # stopped before it began
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
@@ -93,17 +95,52 @@ def test_the_exit_status_says_whether_to_try_again():
 )
 def test_the_slurm_script_queues_a_part_that_was_stopped(tmp_path, status, restarts, requeued):
     """With stand-ins for Slurm's commands that note their arguments."""
-    page = (Path(__file__).parent.parent / "docs" / "sweeps.md").read_text(encoding="utf-8")
-    scripts = re.findall(r"^```bash\n(#!.*?)^```", page, re.DOTALL | re.MULTILINE)
-    (script,) = (text for text in scripts if "--shard" in text)
+    script = slurm_script("--shard")
     for name, end in (("srun", status), ("scontrol", 0)):
         (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {tmp_path}/calls\nexit {end}\n')
         (tmp_path / name).chmod(0o755)
-    job = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "8", "SLURM_JOB_ID": "77"}
+    job = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "8", "SLURM_JOB_ID": "77", "SLURM_CPUS_PER_TASK": "4"}
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     subprocess.run(["bash", "-c", script], env=job | path | ({"SLURM_RESTART_COUNT": restarts} if restarts else {}))
     calls = (tmp_path / "calls").read_text().splitlines()
-    assert calls == ["srun cifarzoo train sweep.yaml --shard 3/8", "scontrol requeue 77"][: 1 + requeued]
+    wanted = ["srun --cpus-per-task=4 cifarzoo train sweep.yaml --shard 3/8", "scontrol requeue 77"]
+    assert calls == wanted[: 1 + requeued]
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_the_slurm_script_of_a_ray_cluster_saves_before_its_time_is_up(tmp_path):
+    """With stand-ins for all commands; that for cifarzoo saves when it is told to, as the real one does."""
+    stand_ins = {
+        "scontrol": 'case "$1" in show) echo node1; echo node2;; esac',
+        "srun": "",
+        "sleep": "",
+        "cifarzoo": f"trap 'exit 75' TERM; touch {tmp_path}/started; while :; do {shutil.which('sleep')} 0.05; done",
+    }
+    for name, commands in stand_ins.items():
+        (tmp_path / name).write_text(f'#!/bin/bash\necho {name} "$@" >> {tmp_path}/calls\n{commands}\n')
+        (tmp_path / name).chmod(0o755)
+    job = {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_ID": "77", "SLURM_CPUS_PER_TASK": "16"}
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    process = subprocess.Popen(["bash", "-c", slurm_script("--executor ray")], env=job | path)
+    while not (tmp_path / "started").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.terminate()
+    process.wait()
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls[-1] == "scontrol requeue 77"
+    assert "cifarzoo train sweep.yaml --executor ray --address node1:10077 --cpus 4 --gpus 1" in calls
+    size = "--num-cpus 16 --num-gpus 4 --block"
+    assert any(call.endswith(f"ray start --head --port=10077 {size}") for call in calls)
+    assert any(call.endswith(f"ray start --address=node1:10077 {size}") for call in calls)
+
+
+def slurm_script(what):
+    """Return the script of docs/sweeps.md that contains `what`."""
+    page = (Path(__file__).parent.parent / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    scripts = re.findall(r"^```bash\n(#!.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (script,) = (text for text in scripts if what in text)
+    return script
 
 
 def session_groups(folder):

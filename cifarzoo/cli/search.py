@@ -19,8 +19,8 @@ LIST_COLUMNS = [
     Column("sub_policies", "sub-policies", ",", numeric=True),
     Column("accuracy", "expected accuracy %", ".2f"),
     Column("p_operations", "p: operations", ".2g"),
-    Column("p_probabilities", "probabilities", ".2g", rank=1),
-    Column("p_levels", "levels", ".2g", rank=1),
+    Column("p_probabilities", "p: probabilities", ".2g", rank=1),
+    Column("p_levels", "p: levels", ".2g", rank=1),
     Column("file"),
 ]
 

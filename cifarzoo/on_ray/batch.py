@@ -4,17 +4,21 @@ Run folders are on a file system that all nodes share. A task does there what `c
 node died resumes from its checkpoint on another one.
 """
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cifarzoo.errors import ExperimentError
+from cifarzoo.errors import ExperimentError, InUseError
 from cifarzoo.experiment.schema import Experiment
-from cifarzoo.on_ray.progress import Progress
-from cifarzoo.on_ray.tasks import Process, Resources, ended, remote
+from cifarzoo.on_ray.progress import RunsTable
+from cifarzoo.on_ray.tasks import Process, Resources, ended, remote, resolved
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.outcomes import Outcome, Outcomes, outcome_in_folder
 from cifarzoo.training.stopping import Interrupted, StopRequest
+
+# For how long a task waits for the lock of a run's folder.
+LOCK_SECONDS = 180.0
 
 
 def train_on(ray: Any, experiments: Sequence[Experiment], resources: Resources, modules: Path | None) -> list[Outcome]:
@@ -31,7 +35,7 @@ def train_on(ray: Any, experiments: Sequence[Experiment], resources: Resources, 
 
     Raises:
         ExperimentError: an experiment needs several workers, or a model or data set that is only in memory.
-        ClusterError: no node has the resources.
+        ClusterError: no node has the resources, or none of those that had them is left.
     """
     for experiment in experiments:
         if experiment.distribution == "multi_worker":
@@ -40,6 +44,7 @@ def train_on(ray: Any, experiments: Sequence[Experiment], resources: Resources, 
             )
         if experiment.in_memory:
             raise ExperimentError(f"{experiment.location}: its model or data set is only in this process's memory")
+    resources = resolved(ray, resources)
     train = remote(ray, _train, resources)
     process = Process(Path.cwd(), modules)
     units = [
@@ -53,10 +58,10 @@ def train_on(ray: Any, experiments: Sequence[Experiment], resources: Resources, 
             outcomes[number] = known
         else:
             tasks[train.options(name=_name(unit)).remote(process, unit)] = number
-    with StopRequest().on_signals() as stop, Progress([(unit, seed) for unit in units for seed in unit.seeds]) as show:
+    with StopRequest().on_signals() as stop, RunsTable([(unit, seed) for unit in units for seed in unit.seeds]) as show:
         for known in outcomes.values():
             show.end(known)
-        for number, result in ended(ray, tasks, stop, show.refresh):
+        for number, result in ended(ray, tasks, resources, stop, show.refresh):
             outcomes[number] = _outcomes(units[number], result)
             show.end(outcomes[number])
     return Outcomes(outcome for number in range(len(units)) for outcome in outcomes[number])
@@ -71,7 +76,20 @@ def _train(process: Process, unit: Experiment) -> list[Outcome]:
     process.begin()
     from cifarzoo.training.runner import run_all
 
+    for seed in unit.seeds:
+        _wait_for_lock(RunFolder.of(unit, seed))
     return list(run_all([unit]))
+
+
+def _wait_for_lock(folder: RunFolder) -> None:
+    """Wait a few minutes while the folder is locked, as a file server may keep the lock of a dead node so long."""
+    end = time.monotonic() + LOCK_SECONDS
+    while folder.has_started and not folder.is_finished and time.monotonic() < end:
+        try:
+            with folder.locked():
+                return
+        except InUseError:
+            time.sleep(LOCK_SECONDS / 60)
 
 
 def _outcomes(unit: Experiment, result: list[Outcome] | Exception) -> list[Outcome]:

@@ -13,7 +13,15 @@ from cifarzoo.extras import install_command
 
 SECONDS_TO_ANSWER = 10.0
 # Variables of this process that processes on the cluster get, too.
-TRAVELING = ("CIFARZOO_DATA", "CIFARZOO_DEBUG", "KERAS_BACKEND", "KERAS_HOME", "TF_CPP_MIN_LOG_LEVEL")
+TRAVELING = (
+    "CIFARZOO_CACHE",
+    "CIFARZOO_DATA",
+    "CIFARZOO_DEBUG",
+    "CIFARZOO_WEIGHTS",
+    "KERAS_BACKEND",
+    "KERAS_HOME",
+    "TF_CPP_MIN_LOG_LEVEL",
+)
 
 
 @contextlib.contextmanager
@@ -33,17 +41,17 @@ def connected(address: str | None) -> Iterator[Any]:
     import ray
 
     default = os.environ.get("RAY_ADDRESS", "")
-    where = f"--address {address}" if address else f"RAY_ADDRESS={default}"
+    where = f"--address {address}" if address else f"RAY_ADDRESS={default}" if default else "--executor ray"
     _check_answers(address or default, where)
     variables = {name: os.environ[name] for name in TRAVELING if name in os.environ}
-    new: dict[str, Any] = {} if address or default else {"include_dashboard": False}
+    # Without an address Ray would join a cluster that already runs on this machine, whoever started it.
+    joined = {"address": address} if address or default else {"address": "local", "include_dashboard": False}
     try:
         ray.init(
-            address=address,
             runtime_env={"env_vars": variables},
             log_to_driver=False,
             logging_level=logging.ERROR,
-            **new,
+            **joined,
         )
     except Exception as failure:  # Ray has no common class of its errors, and some are Python's
         raise ClusterError(f"{where}: cannot connect to a Ray cluster ({summarize(failure)})") from None

@@ -12,7 +12,7 @@ from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.outcomes import Outcome, measured
 
 
-class Progress:
+class RunsTable:
     """A context in which the runs are shown; the table disappears at its end.
 
     Args:
@@ -24,7 +24,7 @@ class Progress:
         self._ended: dict[Any, Outcome] = {}
         self._live: Any = None
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "RunsTable":
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.live import Live

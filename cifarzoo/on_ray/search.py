@@ -1,13 +1,16 @@
 """The stages of a policy search on a Ray cluster: a task per network, then tasks that measure parts of tables."""
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cifarzoo.errors import summarize
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.notebook import say
 from cifarzoo.on_ray.batch import train_on
-from cifarzoo.on_ray.tasks import Process, Resources, ended, remote
-from cifarzoo.search.executor import Progress, Tables
+from cifarzoo.on_ray.tasks import Process, Resources, ended, places, remote, resolved
+from cifarzoo.search.executor import Progress, RunningSearch
 from cifarzoo.search.plan import SearchPlan
 from cifarzoo.search.stages import Search
 from cifarzoo.training.outcomes import Outcome
@@ -30,15 +33,16 @@ class OnRay:
         """Train the networks, a task each."""
         return train_on(self._ray, experiments, self._resources, self._modules)
 
-    def measure(self, search: Tables, missing: dict[int, list[int]], progress: Progress) -> None:
-        """Measure shards, in as many tasks per fold as the cluster has room for at once.
+    def measure(self, search: RunningSearch, missing: dict[int, list[int]], progress: Progress) -> None:
+        """Measure shards, in about as many tasks as the cluster has room for at once, at least one per fold.
 
         Raises:
             The first exception of a task, after all have ended; what was measured is saved.
         """
-        cores = sum(node["Resources"].get("CPU", 0) for node in self._ray.nodes() if node["Alive"])
-        count = max(1, int(cores) // self._resources.cpus)
-        measure = remote(self._ray, _measure, self._resources)
+        resources = resolved(self._ray, self._resources)
+        # Every task starts TensorFlow and compiles, so there are about as many of them as fit at once.
+        count = math.ceil(places(self._ray, resources) / len(missing))
+        measure = remote(self._ray, _measure, resources)
         process = Process(Path.cwd(), self._modules)
         tasks = {}
         for fold, shards in missing.items():
@@ -52,15 +56,17 @@ class OnRay:
 
         failures = []
         with StopRequest().on_signals() as stop:
-            for _, result in ended(self._ray, tasks, stop, show):
-                failures += [result] if isinstance(result, Exception) else []
+            for fold, result in ended(self._ray, tasks, resources, stop, show):
+                if isinstance(result, Exception):
+                    failures.append(result)
+                    say(f"fold {fold}: {summarize(result)}")
         if failures:
             raise failures[0]
 
 
-def _shards(search: Tables, folds: Iterable[int]) -> int:
+def _shards(search: RunningSearch, folds: Iterable[int]) -> int:
     """Return the number of shards that have files."""
-    return sum(len(list(search.folder.table(fold).glob("*.npz"))) for fold in folds)
+    return sum(len(list(search.folder.table(fold).glob("shard????.npz"))) for fold in folds)
 
 
 def _measure(process: Process, plan: SearchPlan, fold: int, shards: Sequence[int]) -> None:

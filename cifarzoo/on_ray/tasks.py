@@ -2,8 +2,9 @@
 
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from cifarzoo.user_code import find_modules
 # How often a task starts again after its process or node died. One that dies each time has too little memory.
 RETRIES = 3
 POLL_SECONDS = 1.0
+# How often to look whether any node can run a task, and for how long to wait for one.
+WATCH_SECONDS, LOST_SECONDS = 30.0, 600.0
 # Numbers of threads of TensorFlow, and of XLA, which JAX uses.
 THREADS = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC"
 
@@ -58,48 +61,68 @@ class Process:
             find_modules(self.modules)
 
 
-def remote(ray: Any, function: Callable[..., Any], resources: Resources) -> Any:
-    """Return a function as a task that gets these resources, and a process for each call.
-
-    Keras, TensorFlow and JAX are set up once per process.
+def resolved(ray: Any, resources: Resources) -> Resources:
+    """Return the resources with the number of GPUs filled in: one if the cluster has any.
 
     Raises:
         ClusterError: no node has the resources; Ray would wait for one forever.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = resources.gpus
-    if gpus is None:
-        gpus = float(any(node.get("GPU", 0) for node in nodes))
-    if not any(node.get("CPU", 0) >= resources.cpus and node.get("GPU", 0) >= gpus for node in nodes):
+    nodes = _nodes(ray)
+    if resources.gpus is None:
+        resources = replace(resources, gpus=float(any(node.get("GPU", 0) for node in nodes)))
+    if not places(ray, resources):
         sizes = ", ".join(f"{node.get('CPU', 0):g} cores and {node.get('GPU', 0):g} GPUs" for node in nodes)
-        raise ClusterError(f"no node has {resources.cpus} cores and {gpus:g} GPUs for a task; the nodes have {sizes}")
-    threads = {"env_vars": {name: str(resources.cpus) for name in THREADS}}
-    return ray.remote(max_calls=1, max_retries=RETRIES, num_cpus=resources.cpus, num_gpus=gpus, runtime_env=threads)(
-        function
+        raise ClusterError(
+            f"no node has {resources.cpus} cores and {resources.gpus:g} GPUs for a task; the nodes have {sizes}"
+        )
+    return resources
+
+
+def places(ray: Any, resources: Resources) -> int:
+    """Return how many tasks with these resources fit on the nodes at once, if nothing else runs there."""
+    return sum(
+        int(min(node.get("CPU", 0) // resources.cpus, node.get("GPU", 0) // resources.gpus if resources.gpus else 1e9))
+        for node in _nodes(ray)
     )
 
 
+def remote(ray: Any, function: Callable[..., Any], resources: Resources) -> Any:
+    """Return a function as a task that gets these resources, as `resolved` returns them, and a process for each call.
+
+    Keras, TensorFlow and JAX are set up once per process.
+    """
+    threads = {"env_vars": {name: str(resources.cpus) for name in THREADS}}
+    options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "runtime_env": threads}
+    return ray.remote(max_calls=1, max_retries=RETRIES, **options)(function)
+
+
 def ended(
-    ray: Any, tasks: dict[Any, Any], stop: StopRequest, wait: Callable[[], None] = lambda: None
+    ray: Any, tasks: dict[Any, Any], resources: Resources, stop: StopRequest, wait: Callable[[], None] = lambda: None
 ) -> Iterator[tuple[Any, Any]]:
     """Yield tasks as they end. After a request to stop, interrupt those that run, and cancel the others.
 
     Args:
         ray: The connected module.
         tasks: What identifies each task, by Ray's reference to it.
+        resources: What each of them needs.
         stop: The request.
         wait: Called about once a second.
 
     Yields:
         What identifies the task, and what it returned; or else the exception: what it raised, `Interrupted` if it was
         cancelled, or `TrainingError` if its process or node died too often.
+
+    Raises:
+        ClusterError: for several minutes no node has had the resources, as nodes have died.
     """
     pending, cancelled = dict(tasks), False
+    watch = _Watch(ray, resources)
     while pending:
         ready, _ = ray.wait(list(pending), num_returns=1, timeout=POLL_SECONDS)
         for task in ready:
             yield pending.pop(task), _result(ray, task)
         wait()
+        watch.look()
         if stop.signal and pending and not cancelled:
             cancelled = True
             say("stopping: what runs saves first; the same command resumes it")
@@ -107,12 +130,41 @@ def ended(
                 ray.cancel(task, force=False)
 
 
+class _Watch:
+    """Notices that no living node can run a task any more, for which Ray would wait forever."""
+
+    def __init__(self, ray: Any, resources: Resources):
+        self._ray, self._resources = ray, resources
+        self._next = self._last_seen = time.monotonic()
+
+    def look(self) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + WATCH_SECONDS
+        need = f"{self._resources.cpus} cores and {self._resources.gpus:g} GPUs"
+        if places(self._ray, self._resources):
+            self._last_seen = now
+        elif now - self._last_seen > LOST_SECONDS:
+            raise ClusterError(f"no node with {need} is left; the same command resumes what was saved")
+        else:
+            say(f"no node with {need} is left; waiting for one")
+
+
+def _nodes(ray: Any) -> list[dict[str, float]]:
+    """Return the resources of the living nodes."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
 def _result(ray: Any, task: Any) -> Any:
+    errors = ray.exceptions
     try:
         return ray.get(task)
-    except ray.exceptions.TaskCancelledError:
+    except errors.TaskCancelledError:
         return Interrupted("not started, as it was stopped; the same command resumes it")
-    except ray.exceptions.RayTaskError as failure:
+    except errors.RayTaskError as failure:
         return failure.cause if isinstance(failure.cause, Exception) else TrainingError(summarize(failure))
-    except Exception as failure:  # the process, its node or the cluster
+    except (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError) as failure:
         return TrainingError(f"its process or node died {RETRIES + 1} times ({summarize(failure)})")
+    except Exception as failure:  # the cluster, or a result that cannot be read here
+        return TrainingError(f"the cluster could not run it ({summarize(failure)})")

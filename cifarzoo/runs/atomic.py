@@ -41,15 +41,18 @@ def replacing(path: Path, shared: bool = False) -> Iterator[Path]:
         raise
 
 
-def remove_temporary(folder: Path, suffixes: str) -> None:
-    """Remove the temporary files of `shared` writers from a folder into which nobody writes now.
+def remove_temporary(folder: Path, suffixes: str, older_than: float = 0.0) -> None:
+    """Remove the temporary files that killed `shared` writers left in a folder.
 
     Args:
         folder: The folder, which need not exist.
         suffixes: What follows the first dot in the names of the files that were written.
+        older_than: Seconds since a file was last written. With 0, nobody may be writing there.
     """
     for path in folder.glob(f"*.part-????????.{suffixes}"):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime >= older_than:
+                path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

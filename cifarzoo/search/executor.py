@@ -17,7 +17,7 @@ from cifarzoo.training.stopping import StopRequest
 Progress = Callable[[str, float], None]
 
 
-class Tables(Protocol):
+class RunningSearch(Protocol):
     """What an executor needs of a `stages.Search`."""
 
     plan: SearchPlan
@@ -35,7 +35,7 @@ class Executor(Protocol):
     def train(self, experiments: list[Experiment]) -> list[Outcome]:
         """Train the networks, and return how their runs ended."""
 
-    def measure(self, search: Tables, missing: dict[int, list[int]], progress: Progress) -> None:
+    def measure(self, search: RunningSearch, missing: dict[int, list[int]], progress: Progress) -> None:
         """Measure the shards in `missing`, by fold; see `Search.measure`."""
 
 
@@ -46,7 +46,7 @@ class Here:
         """Train the networks."""
         return run_all(experiments)
 
-    def measure(self, search: Tables, missing: dict[int, list[int]], progress: Progress) -> None:
+    def measure(self, search: RunningSearch, missing: dict[int, list[int]], progress: Progress) -> None:
         """Measure the shards, fold by fold."""
         with StopRequest().on_signals() as stop:
             for fold, shards in missing.items():

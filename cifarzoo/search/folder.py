@@ -34,6 +34,10 @@ class SearchFolder:
         """Return the file of an objective's list."""
         return self.path / "lists" / f"{objective}.yaml"
 
+    def has_network(self, experiment: Experiment) -> bool:
+        """Return whether the network of a fold has been trained to its end."""
+        return RunFolder.of(experiment, experiment.seeds[0]).is_finished
+
     def network(self, experiment: Experiment) -> RunFolder:
         """Return the folder of the run that trains a fold's network.
 

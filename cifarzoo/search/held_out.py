@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cifarzoo.data import Dataset
 from cifarzoo.data.subsets import Step
 from cifarzoo.search.plan import SearchPlan
-from cifarzoo.training.job import prepare
+from cifarzoo.training.job import Job
 
 STREAM = 4  # of random numbers, apart from those of `cifarzoo.data.subsets`
 SLOTS = 2
@@ -45,17 +44,18 @@ class HeldOut:
         return digest.hexdigest()
 
 
-def held_out(plan: SearchPlan, fold: int, dataset: Dataset) -> HeldOut:
-    """Return the images of a fold, from 1, on which its network is measured: as often from each class as they occur.
+def held_out(plan: SearchPlan, fold: int, job: Job) -> HeldOut:
+    """Return the images of a fold on which its network is measured, with the classes in their proportions.
 
-    Raises:
-        CifarzooError: the split or the experiment does not fit the data set.
+    Args:
+        plan: The search.
+        fold: The fold, from 1.
+        job: The training of its network.
     """
-    experiment = plan.experiment(fold)
-    split = prepare(experiment, dataset, experiment.seeds).validation()
+    split = job.validation()
     if plan.images < len(split):
         step = Step("images", plan.images, plan.seed)
-        split = split.take(step.choose(split.labels, experiment.val_split, lambda path: np.zeros(0, np.int64)))
+        split = split.take(step.choose(split.labels, job.experiment.val_split, lambda path: np.zeros(0, np.int64)))
     random = np.random.RandomState([plan.seed, STREAM, fold])
     draws = random.randint(0, 2**24, (len(split), SLOTS, 2)) / np.float32(2**24)
     return HeldOut(split.images, split.labels.astype(np.int32), draws.astype(np.float32))

@@ -22,11 +22,20 @@ from cifarzoo.strict_yaml import excerpt, read_mapping, shown
 
 Objective = Literal["official", "mean", "band", "uniform"]
 OBJECTIVES: tuple[Objective, ...] = ("official", "mean", "band", "uniform")
+# The settings of the selection that each objective reads.
+READ_BY: dict[Objective, tuple[str, ...]] = {
+    "official": ("seed", "rounds", "samples", "best"),
+    "mean": ("size",),
+    "band": ("size", "fall"),
+    "uniform": ("seed", "size"),
+}
 # A policy of the paper: five sub-policies, of which each image gets one.
 SUB_POLICIES = 5
 # Keys of an experiment that the search sets.
 SET_HERE = ("train_split", "val_split", "seeds", "seed", "seeds_at_once", "grid")
 SET_HERE_PARAMETERS = ("logdir", "run_name")
+# Parameters that choose weights by the images on which a run is measured.
+CHOOSING = ("early_stopping", "best_weights")
 # Seeds of one search's folds lie so far apart that no other search has them.
 MOST_FOLDS = 1_000
 
@@ -49,6 +58,10 @@ class Selection(Strict):
     samples: PositiveWholeNumber = 200
     best: PositiveWholeNumber = 10
     fall: Annotated[Number, Field(ge=0, le=100)] = 5.0
+
+    def read_by(self, objective: Objective) -> dict[str, Any]:
+        """Return the settings that an objective reads, as plain data."""
+        return self.model_dump(mode="json", include=set(READ_BY[objective]))
 
     @model_validator(mode="after")
     def _best_are_samples(self) -> Self:
@@ -95,16 +108,6 @@ class SearchPlan(Strict):
             raise ValueError("operations: lists one twice")
         return self
 
-    @model_validator(mode="after")
-    def _list_is_short_enough(self) -> Self:
-        selection = self.selection
-        if (most := self.folds * selection.rounds * selection.best * SUB_POLICIES) > MAX_SUB_POLICIES:
-            raise ValueError(
-                f"selection: folds x rounds x best x {SUB_POLICIES} is {most:,} sub-policies; a list has at most "
-                f"{MAX_SUB_POLICIES:,}"
-            )
-        return self
-
     def model_post_init(self, context: Any) -> None:
         """Keep where the plan was read from: `source` and `folders` of the validation's context."""
         self._source = (context or {}).get("source", "search")
@@ -115,11 +118,26 @@ class SearchPlan(Strict):
         """The plan's file, for messages."""
         return self._source
 
+    def check(self, objectives: Sequence[Objective]) -> None:
+        """Check that the objectives can be selected.
+
+        Raises:
+            ExperimentError: the list of `official` would be too long.
+        """
+        selection = self.selection
+        most = self.folds * selection.rounds * selection.best * SUB_POLICIES
+        if "official" in objectives and most > MAX_SUB_POLICIES:
+            raise ExperimentError(
+                f"{self.source}: selection: folds x rounds x best x {SUB_POLICIES} is {most:,} sub-policies; a list "
+                f"has at most {MAX_SUB_POLICIES:,}"
+            )
+
     def experiment(self, fold: int) -> Experiment:
         """Return the experiment that trains the network of a fold, from 1.
 
         Raises:
-            ExperimentError: the keys of `networks` are wrong, or among those that the search sets.
+            ExperimentError: the keys of `networks` are wrong, among those that the search sets, or choose weights by
+                the held-out images.
         """
         document = dict(self.networks)
         parameters = document.get("train_parameters", {})
@@ -137,7 +155,13 @@ class SearchPlan(Strict):
             "seeds": [self.seed],
             "train_parameters": {"logdir": str(folder), "run_name": f"fold{fold}"},
         }
-        return experiment_from([document, fixed], f"{self.source}: networks", self._folders)
+        experiment = experiment_from([document, fixed], f"{self.source}: networks", self._folders)
+        if choosing := [key for key in CHOOSING if getattr(experiment.train_parameters, key)]:
+            raise ExperimentError(
+                f"{self.source}: networks.train_parameters.{choosing[0]}: would choose the weights by the held-out "
+                "images, which judge the policies; leave it out"
+            )
+        return experiment
 
     def experiments(self) -> list[Experiment]:
         """Return the experiments of all folds."""

@@ -76,7 +76,7 @@ class Space:
         return self._cell_of[name, nearest / (self.levels - 1)]
 
     @functools.cached_property
-    def names(self) -> np.ndarray:
+    def operation_numbers(self) -> np.ndarray:
         """The operations' numbers by cell, int [cells]; -1 for the first cell."""
         return np.array([self.operations.index(name) if name in self.operations else -1 for name, _ in self.cells])
 

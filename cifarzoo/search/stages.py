@@ -1,7 +1,7 @@
-"""The stages of a search: train the networks, measure the tables, select the lists. What has a file is not done again.
+"""The stages of a search: train the networks, measure the tables, select the lists.
 
-A killed search goes on where it was: the trainer resumes a network from its checkpoint, and a table lacks at most the
-shard that was being measured.
+A step whose file exists is skipped. A killed search resumes where it was: the trainer resumes a network from its
+checkpoint, and a table lacks at most the shard that was being measured.
 """
 
 import functools
@@ -11,25 +11,31 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cifarzoo.data import Dataset, load
-from cifarzoo.errors import DataError, TrainingError
+from cifarzoo.errors import CheckpointError, DataError, TrainingError
 from cifarzoo.models.macs import macs
+from cifarzoo.runs.folder import RunFolder
+from cifarzoo.search.cost import cost, versions
 from cifarzoo.search.executor import Executor, Here, Progress
 from cifarzoo.search.folder import SearchFolder
 from cifarzoo.search.held_out import HeldOut, held_out
-from cifarzoo.search.objectives import expected, select, unchanged
+from cifarzoo.search.objectives import check_packages, expected, select, unchanged
 from cifarzoo.search.plan import OBJECTIVES, Objective, SearchPlan
 from cifarzoo.search.policy_list import read_header, write_list
 from cifarzoo.search.scorer import Scorer
 from cifarzoo.search.space import Space
 from cifarzoo.search.table import Table, TableFiles, identity_of
 from cifarzoo.search.uniformity import uniformity
+from cifarzoo.training.job import Job, prepare
+from cifarzoo.training.outcomes import STOPPED, exit_status
 from cifarzoo.training.run_model import model_of_run
+from cifarzoo.training.sources import check_sources
 from cifarzoo.training.stopping import Interrupted, StopRequest
+from cifarzoo.training.training_data import part_positions
 
 CIFAR_SIZE = 32
-# A training step computes the outputs, the gradients of activations and those of weights.
-PASSES_OF_TRAINING = 3
 
 
 def silent(step: str, done: float) -> None:
@@ -50,6 +56,7 @@ class Search:
         self.plan = plan
         self.folder = SearchFolder(plan.folder)
         self.folder.adopt(plan)
+        self._jobs: dict[int, Job] = {}
         self._held_out: dict[int, HeldOut] = {}
 
     @functools.cached_property
@@ -72,16 +79,17 @@ class Search:
             executor: What trains them. Default: this process.
 
         Raises:
-            Interrupted: stopped and saved. TrainingError: a network could not be trained.
+            Interrupted: stopped and saved. TrainingError: a network could not be trained. CheckpointError: one was
+                trained on other images or with other code than now.
         """
-        experiments = self.plan.experiments()
-        if all(self._is_trained(experiment) for experiment in experiments):
+        if all(self._is_trained(fold) for fold in self._folds()):
             return
-        for outcome in (executor or Here()).train(experiments):
-            if outcome.state == "stopped":
-                raise Interrupted(f"{self.folder.path}: {outcome.error}")
-            if outcome.error:
-                raise TrainingError(f"{outcome.experiment.name}: {outcome.error}")
+        outcomes = (executor or Here()).train(self.plan.experiments())
+        unfinished = [outcome for outcome in outcomes if outcome.error]
+        if exit_status(outcomes) == STOPPED:
+            raise Interrupted(f"{self.folder.path}: {unfinished[0].error}")
+        for outcome in unfinished:
+            raise TrainingError(f"{outcome.experiment.name}: {outcome.error}")
 
     def measure(self, progress: Progress = silent, executor: Executor | None = None) -> None:
         """Measure the shards of the tables that have no file.
@@ -92,7 +100,8 @@ class Search:
 
         Raises:
             Interrupted: stopped; every shard so far is saved. DataError: a network is missing, or a shard is damaged.
-            CheckpointError: a network is another experiment's. TrainingError: a network's outputs are not finite.
+            CheckpointError: a network is another experiment's, or was trained on other images. TrainingError: a
+                network's outputs are not finite.
         """
         missing = {fold: self._files(fold)[0].missing() for fold in self._folds()}
         if any(missing.values()):
@@ -165,10 +174,12 @@ class Search:
                 self.space,
                 tables,
                 self.plan.selection,
+                self.plan.seed,
                 functools.partial(progress, step),
             )
             seconds = time.perf_counter() - started
-            header = origin | {"sub_policies": len(policies), "cost": self._cost(objective, tables, seconds)}
+            header = origin | {"versions": versions(), "sub_policies": len(policies)}
+            header["cost"] = self._cost(objective, tables, seconds)
             if objective != "uniform":
                 header["unchanged"] = unchanged(tables)
                 header["expected"] = expected(self.space, tables, policies)
@@ -178,18 +189,37 @@ class Search:
     def _folds(self):
         return range(1, self.plan.folds + 1)
 
-    def _is_trained(self, experiment):
-        try:
-            self.folder.network(experiment)
-        except DataError:
-            return False
-        return True
+    def _job(self, fold: int) -> Job:
+        """Return the training of a fold's network."""
+        if fold not in self._jobs:
+            experiment = self.plan.experiment(fold)
+            self._jobs[fold] = prepare(experiment, self.dataset, experiment.seeds)
+        return self._jobs[fold]
+
+    def _network(self, fold: int) -> RunFolder:
+        """Return the run of a fold's network, which saw none of the images that are held out now.
+
+        Raises:
+            DataError: it has not finished. CheckpointError: it is another experiment's, or its images or the user's own
+                code have changed since.
+        """
+        run, job = self.folder.network(self.plan.experiment(fold)), self._job(fold)
+        check_sources(run, job.sources(job.seeds[0]))
+        before, now = run.parts.read(), part_positions(job.experiment, job.arrays)
+        if any(name not in before or not np.array_equal(before[name], now[name]) for name in now):
+            raise CheckpointError(
+                f"{run}: was trained on other images than its splits have now; restore them, or set another folder"
+            )
+        return run
+
+    def _is_trained(self, fold: int) -> bool:
+        return self.folder.has_network(self.plan.experiment(fold)) and bool(self._network(fold))
 
     def _files(self, fold: int) -> tuple[TableFiles, HeldOut]:
         """Return a fold's shards and the images on which they are measured."""
-        weights = self.folder.network(self.plan.experiment(fold)).results().weights_sha256
+        weights = self._network(fold).results().weights_sha256
         if fold not in self._held_out:
-            self._held_out[fold] = held_out(self.plan, fold, self.dataset)
+            self._held_out[fold] = held_out(self.plan, fold, self._job(fold))
         images = self._held_out[fold]
         identity = identity_of(str(weights), images.digest, self.space, self.plan.precision)
         return TableFiles(self.folder.table(fold), identity, len(self.space), len(images)), images
@@ -201,7 +231,7 @@ class Search:
 
     def _origin(self, objective: Objective) -> dict[str, Any]:
         """Return what decides a list, as the first part of its header."""
-        selection = self.plan.selection.model_dump(mode="json")
+        selection = self.plan.selection.read_by(objective)
         origin = {"objective": objective, "seed": self.plan.seed, "selection": selection}
         if objective == "uniform":
             return origin | {"operations": list(self.space.operations)}
@@ -214,22 +244,12 @@ class Search:
             "images": [images.digest for _, images in files],
         }
 
-    def _cost(self, objective, tables, seconds):
-        """Return what a list cost: multiply-accumulates and seconds of each stage."""
+    def _cost(self, objective: Objective, tables: Sequence[Table], seconds: float) -> dict[str, Any]:
         if objective == "uniform":
-            return {"multiply_accumulates": 0, "seconds": {"select": round(seconds, 1)}}
+            return cost(0, [], [], [], seconds)
+        jobs = [self._job(fold) for fold in self._folds()]
         runs = [self.folder.network(experiment).results() for experiment in self.plan.experiments()]
-        operations = macs(self._model(1))
-        scored = sum(table.correct.size for table in tables)
-        trained = PASSES_OF_TRAINING * sum(run.images for run in runs)
-        return {
-            "multiply_accumulates": int(operations * (trained + scored)),
-            "seconds": {
-                "train": round(sum(run.seconds for run in runs), 1),
-                "measure": round(sum(table.seconds for table in tables), 1),
-                "select": round(seconds, 1),
-            },
-        }
+        return cost(macs(self._model(1)), jobs, runs, tables, seconds)
 
 
 def search(
@@ -253,9 +273,12 @@ def search(
         CifarzooError: a stage cannot be carried out; the message says which file is at fault.
         Interrupted: stopped and saved.
     """
+    check_packages()
+    plan.check(objectives)
     process = Search(plan)
     needs_tables = bool(set(objectives) - {"uniform"})
     if needs_tables:
+        _ = process.space  # fails before hours of training if policies cannot change such images
         process.train(executor)
     with progress_bar() as progress:
         if needs_tables:

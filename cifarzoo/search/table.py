@@ -19,6 +19,8 @@ from cifarzoo.runs import atomic
 from cifarzoo.search.space import Space
 
 VERSION = 1
+# Seconds after which a temporary file is a killed process's; writing a shard takes less than one.
+OLD = 3600.0
 LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
@@ -52,14 +54,12 @@ class Table:
     Attributes:
         loss: Mean cross-entropy in nats by first and second transformation, float64 [cells, cells].
         accuracy: Share of correct predictions, float64 [cells, cells].
-        losses: Of single images, float16 [cells, cells, images].
         correct: Whether single images are recognized, bool [cells, cells, images].
         seconds: Time to measure it.
     """
 
     loss: np.ndarray
     accuracy: np.ndarray
-    losses: np.ndarray
     correct: np.ndarray
     seconds: float
 
@@ -79,6 +79,7 @@ def identity_of(weights: str, images: str, space: Space, precision: str) -> str:
         "images": images,
         "cells": space.cells,
         "width": space.width,
+        "kernels": [hashlib.sha256(array.tobytes()).hexdigest() for array in (space.table.rows, space.table.look_ups)],
         "precision": precision,
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
@@ -196,9 +197,9 @@ class TableFiles:
         def stack(name: str) -> np.ndarray:
             return np.stack([getattr(shard, name) for shard in shards])
 
-        atomic.remove_temporary(self.folder, "npz")  # of killed processes
+        atomic.remove_temporary(self.folder, "npz", older_than=OLD)
         seconds = sum(shard.seconds for shard in shards)
-        return Table(stack("mean_loss"), stack("accuracy"), stack("loss"), stack("correct"), seconds)
+        return Table(stack("mean_loss"), stack("accuracy"), stack("correct"), seconds)
 
     def _read(self, first: int) -> Shard:
         return read_shard(self.path(first), self.identity, first, self._cells, self._images)

@@ -1,4 +1,4 @@
-"""Tests of a policy list against a uniform one, as which a failed search disguises itself.
+"""Tests of a policy list against a uniform one, which the list of a failed search resembles.
 
 The list that Fast AutoAugment published for CIFAR-10 passes them: its operations, probabilities and levels are those of
 random policies (https://github.com/kakaobrain/fast-autoaugment/issues/46).
@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from cifarzoo.search.objectives import SubPolicy
 from cifarzoo.search.space import UNGRADED
-
-SubPolicy = Sequence[tuple[str, float, float]]
 
 
 def uniformity(policies: Sequence[SubPolicy], operations: Sequence[str]) -> dict[str, dict[str, float | int]]:

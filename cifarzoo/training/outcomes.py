@@ -53,8 +53,12 @@ STOPPED = 75
 
 
 def exit_status(outcomes: Sequence[Outcome]) -> int:
-    """Return the exit status of a batch: 0, `STOPPED` if the same command goes on with it, 1 if runs failed."""
-    if any(outcome.state == "stopped" for outcome in outcomes):
+    """Return the exit status of a batch: 0, `STOPPED` if the same command resumes it, 1 if runs failed.
+
+    Runs that have not started, where none failed, were kept from it by a request to stop.
+    """
+    states = {outcome.state for outcome in outcomes}
+    if "stopped" in states or ("not started" in states and "failed" not in states):
         return STOPPED
     return int(any(outcome.error for outcome in outcomes))
 
