@@ -4,7 +4,9 @@ import importlib.util
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from cifarzoo.experiment.files import read_experiments
 
@@ -25,6 +27,22 @@ def test_the_page_has_the_measured_tables(tables):
     for study in tables.TABLES:
         begin, end = tables.marks(study)
         assert page.partition(begin)[2].partition(end)[0].strip() == tables.table(results, study)
+
+
+def test_uniform_lists_are_one_row_and_a_winner_is_below_their_prediction_interval(tables):
+    random = np.random.default_rng(0)
+    errors = random.normal(30, 0.5, 9)
+    row = {"split": "validation", "n": 1, "error_std": None, "nll_mean": 1.0, "train_error_mean": None}
+    rows = {f"reduced-uniform{number}": row | {"error_mean": error} for number, error in enumerate(errors, start=1)}
+    interval = stats.t(8, errors.mean(), errors.std(ddof=1) * (1 + 1 / 9) ** 0.5)
+    for chance, verdict in ((0.008, "beats"), (0.009, "does not beat")):
+        searched = row | {"n": 3, "error_mean": interval.ppf(chance), "error_std": 0.2}
+        lines = tables.table({"policies": rows | {"reduced-band": searched}}, "policies").splitlines()
+        assert (
+            f"| uniform (9 lists) | validation | 9 | {errors.mean():.2f} ± {errors.std(ddof=1):.2f} | 1.000 |  |"
+            in lines
+        )
+        assert lines[-1].startswith(f"* `band` {verdict} uniform lists: ") and len(lines) == 6
 
 
 def test_every_row_is_an_experiment_of_the_shipped_files(tables):

@@ -8,6 +8,8 @@ images here.
 """
 
 import json
+import math
+import statistics
 import sys
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from cifarzoo.runs.tables import summarize, summarize_file  # noqa: E402
 PAGE, RESULTS = ROOT / "docs/studies.md", HERE / "results.json"
 
 # The files of experiments, whose runs lie in folders of the same names.
-FILES = ("short_rates", "rates", "factors")
+FILES = ("short_rates", "rates", "factors", "policies")
 OPTIMIZERS = ("sgd", "adamw", "muon")
 # The rows of each table of the page: parts of the results, and in them the experiments whose names begin so.
 TABLES: dict[str, list[tuple[str, str]]] = {
@@ -35,7 +37,13 @@ TABLES: dict[str, list[tuple[str, str]]] = {
     "normalization": [("chosen", "sgd"), ("factors", "resnet20-group_normalization")],
     "noise": [("chosen", "sgd"), ("factors", "resnet20-symmetric_noise")],
     "teacher": [("chosen", "sgd"), ("factors", "resnet20-teacher")],
+    "policies": [("policies", "")],
 }
+# Runs with uniform lists are one group, since each has a list of its own.
+UNIFORM = "reduced-uniform"
+OBJECTIVES = ("reduced-official", "reduced-mean", "reduced-band")
+# Of Student's distribution with 8 degrees of freedom: see policies.yaml.
+QUANTILE = 3.02
 
 
 def marks(study: str) -> tuple[str, str]:
@@ -75,6 +83,41 @@ def measure_chosen(folder: Path) -> dict[str, dict]:
     }
 
 
+def pooled(rows: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
+    """Return the rows with those of uniform lists as one."""
+    uniform = [row for name, row in rows if name.startswith(UNIFORM)]
+    others = [(name, row) for name, row in rows if not name.startswith(UNIFORM)]
+    if len(uniform) < 2:
+        return rows
+    errors = [row["error_mean"] for row in uniform]
+    group = uniform[0] | {
+        "n": len(uniform),
+        "error_mean": statistics.fmean(errors),
+        "error_std": statistics.stdev(errors),
+        "nll_mean": statistics.fmean(row["nll_mean"] for row in uniform),
+    }
+    return [*others, (f"{UNIFORM} ({len(uniform)} lists)", group)]
+
+
+def largest_winner(uniform: dict) -> float:
+    """Return the mean error below which an objective beats uniform lists, by the criterion of policies.yaml."""
+    return uniform["error_mean"] - QUANTILE * uniform["error_std"] * math.sqrt(1 + 1 / uniform["n"])
+
+
+def verdicts(rows: list[tuple[str, dict]]) -> list[str]:
+    """Return a line per searched objective that says whether it beats uniform lists."""
+    uniform = next((row for name, row in rows if name.startswith(f"{UNIFORM} (")), None)
+    if uniform is None:
+        return []
+    limit = largest_winner(uniform)
+    return [
+        f"* `{name.removeprefix('reduced-')}` {'beats' if row['error_mean'] < limit else 'does not beat'} uniform lists: "
+        f"{row['error_mean']:.2f} %, where {limit:.2f} % or less would."
+        for name, row in rows
+        if name in OBJECTIVES
+    ]
+
+
 def table(results: dict[str, dict[str, dict]], study: str) -> str:
     """Format the rows of one study as a Markdown table, best first."""
     rows = [
@@ -83,6 +126,7 @@ def table(results: dict[str, dict[str, dict]], study: str) -> str:
         for name, row in results.get(part, {}).items()
         if name.startswith(prefix)
     ]
+    rows = pooled(rows)
     lines = [
         "| run | measured on | n | error % | cross-entropy | error on training labels % |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
@@ -90,9 +134,16 @@ def table(results: dict[str, dict[str, dict]], study: str) -> str:
     for name, row in sorted(rows, key=lambda pair: pair[1]["error_mean"]):
         error = f"{row['error_mean']:.2f}" + (f" ± {row['error_std']:.2f}" if row["error_std"] is not None else "")
         train = "" if row["train_error_mean"] is None else f"{row['train_error_mean']:.2f}"
-        cells = name.removeprefix("resnet20-"), row["split"], row["n"], error, f"{row['nll_mean']:.3f}", train
+        cells = (
+            name.removeprefix("resnet20-").removeprefix("reduced-"),
+            row["split"],
+            row["n"],
+            error,
+            f"{row['nll_mean']:.3f}",
+            train,
+        )
         lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *([""] if (said := verdicts(rows)) else []), *said])
 
 
 def main(folder: Path) -> None:
