@@ -110,12 +110,18 @@ def verdicts(rows: list[tuple[str, dict]]) -> list[str]:
     if uniform is None:
         return []
     limit = largest_winner(uniform)
-    return [
-        f"* `{name.removeprefix('reduced-')}` {'beats' if row['error_mean'] < limit else 'does not beat'} uniform lists: "
-        f"{row['error_mean']:.2f} %, where {limit:.2f} % or less would."
-        for name, row in rows
-        if name in OBJECTIVES
-    ]
+    lines = []
+    for name, row in rows:
+        if name in OBJECTIVES:
+            verdict = "beats" if row["error_mean"] < limit else "does not beat"
+            measured = f"{row['error_mean']:.2f} %; the limit is {limit:.2f} %"
+            lines.append(f"* `{_short(name)}` {verdict} uniform lists: {measured}.")
+    return lines
+
+
+def _short(name: str) -> str:
+    """Return the name of an experiment without that of its file."""
+    return name.removeprefix("resnet20-").removeprefix("reduced-")
 
 
 def table(results: dict[str, dict[str, dict]], study: str) -> str:
@@ -134,14 +140,7 @@ def table(results: dict[str, dict[str, dict]], study: str) -> str:
     for name, row in sorted(rows, key=lambda pair: pair[1]["error_mean"]):
         error = f"{row['error_mean']:.2f}" + (f" ± {row['error_std']:.2f}" if row["error_std"] is not None else "")
         train = "" if row["train_error_mean"] is None else f"{row['train_error_mean']:.2f}"
-        cells = (
-            name.removeprefix("resnet20-").removeprefix("reduced-"),
-            row["split"],
-            row["n"],
-            error,
-            f"{row['nll_mean']:.3f}",
-            train,
-        )
+        cells = _short(name), row["split"], row["n"], error, f"{row['nll_mean']:.3f}", train
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join([*lines, *([""] if (said := verdicts(rows)) else []), *said])
 
