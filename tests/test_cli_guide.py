@@ -46,7 +46,7 @@ def test_the_help_shows_groups_examples_and_exit_statuses():
     whole = printed("-h")
     assert all(f"─ {group} ─" in whole for group in GROUPS) and "─ Commands ─" not in whole
     said = re.search(r"Exit status: .*?\.", whole)[0]
-    assert "75 training stopped and saved (the same command goes on)" in said
+    assert "75 stopped and saved (the same command resumes it)" in said
     # The table in the documents has the same ones, and what a stopped batch returns is among them.
     table = re.findall(r"^\| +(\d+) \|", (ROOT / "docs" / "terminal.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert re.findall(r"(\d+) ", said) == table and str(STOPPED) in table

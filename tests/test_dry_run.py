@@ -1,4 +1,4 @@
-"""What `cifarzoo train --dry-run` prints: needs no data, goes on after errors, builds equal networks once."""
+"""What `cifarzoo train --dry-run` prints: needs no data, continues after errors, builds equal networks once."""
 
 import pytest
 import yaml

@@ -157,11 +157,23 @@ def test_a_row_is_trained_until_there_is_just_time_to_publish_it(tmp_path, monke
     monkeypatch.setattr("cifarzoo.publishing.weights_folder.WeightsFolder.write_pages", lambda weights: None)
     text = FOUR.replace("rows:\n", "common: {train_parameters: {checkpoint_interval: {epochs: 1}}}\nrows:\n")
     for minutes, left in ((120, 120 * 60 - OVERHEAD), (2, 2 * 60 - 30)):
-        assert queue_of(tmp_path, text, monkeypatch).work(60 * minutes) == ([], [])
+        assert queue_of(tmp_path, text, monkeypatch).work(60 * minutes) == ([], [], False)
         experiment, found = calls.pop()
         assert experiment.name == "a_cifar10_long" and found == pytest.approx(left, abs=2)
         # An epoch of 391 steps takes 39 s.
         assert experiment.train_parameters.checkpoint_interval == Duration(steps=2 * 391)
+
+
+def test_a_queue_that_was_asked_to_stop_says_so(tmp_path, monkeypatch):
+    from cifarzoo.training.stopping import Interrupted
+
+    def stopped(job, seed, stop, deadline):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise Interrupted("stopped")
+
+    monkeypatch.setattr("cifarzoo.publishing.queue.run", stopped)
+    monkeypatch.setattr("cifarzoo.publishing.weights_folder.WeightsFolder.write_pages", lambda weights: None)
+    assert queue_of(tmp_path, FOUR, monkeypatch).work(7200).is_stopped
 
 
 def test_few_rows_are_tried_out_before_one_is_begun(tmp_path, monkeypatch):
@@ -296,7 +308,7 @@ def test_killed_and_stopped_it_publishes_what_it_would_have(filled, tmp_path):
         return (RunFolder(run).checkpoint_meta() or {"step": 0})["step"]
 
     reached = 0
-    for sent, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)):
+    for sent, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 75)):
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
         while process.poll() is None and step() <= reached:
             time.sleep(0.02)
@@ -328,6 +340,6 @@ def test_a_stop_in_the_last_moments_ends_the_queue_after_the_publication(tmp_pat
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     printed, _ = process.communicate(timeout=600)
-    assert process.returncode == 0 and f"{TAG}: published" in printed and "next: " in printed
+    assert process.returncode == 75 and f"{TAG}: published" in printed and "next: " in printed
     (entry,) = json.loads((tmp_path / "weights/manifest.json").read_text())
     assert entry["tag"] == TAG

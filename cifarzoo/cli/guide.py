@@ -42,7 +42,7 @@ EPILOG = """Try: cifarzoo list, cifarzoo show cifar_resnet20, cifarzoo train --q
 
 cifarzoo COMMAND -h has an example of each command, cifarzoo --install-completion completes names in your shell.
 
-Exit status: 0 success, 1 an error, 2 a wrong command line, 75 training stopped and saved (the same command goes on),
+Exit status: 0 success, 1 an error, 2 a wrong command line, 75 stopped and saved (the same command resumes it),
 130 Ctrl-C."""
 
 

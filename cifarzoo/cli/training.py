@@ -84,7 +84,7 @@ def train(
 ) -> None:
     """Train every experiment of a file, after a quick check of all of them.
 
-    The exit status is 1 if a run failed, and 75 if the batch was stopped and saved, so that the same command goes on.
+    The exit status is 1 if a run failed, and 75 if the batch was stopped and saved; the same command then resumes it.
     """
     from cifarzoo.experiment.files import only_matching, quickstart_experiment, read_experiments
     from cifarzoo.experiment.shipped import MARK

@@ -27,7 +27,10 @@ def fill_zoo(
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
-    """Train and publish the wanted rows that are not published yet, within a time budget."""
+    """Train and publish the wanted rows that are not published yet, within a time budget.
+
+    The same command resumes it, also after Ctrl-C, which ends it with status 75.
+    """
     from cifarzoo.errors import ExperimentError, summarize
     from cifarzoo.publishing.wanted import only_matching, read_rows
     from cifarzoo.training.engines.cluster import is_described
@@ -44,6 +47,7 @@ def fill_zoo(
     set_backend([row.experiment for row in wanted_rows])
     from cifarzoo.publishing.queue import TrainingQueue
     from cifarzoo.publishing.weights_folder import WeightsFolder
+    from cifarzoo.training.outcomes import STOPPED
 
     queue = TrainingQueue(wanted_rows, WeightsFolder(weights), data_dir)
     if plan:
@@ -55,8 +59,10 @@ def fill_zoo(
         for row in queue.changed_rows():
             print(f"{row.tag:40} published from another version of its recipe")
         return
-    _, failed = queue.work(seconds, progress_bar)
-    if failed:
+    work = queue.work(seconds, progress_bar)
+    if work.is_stopped:
+        raise typer.Exit(STOPPED)
+    if work.failed:
         raise typer.Exit(1)
 
 

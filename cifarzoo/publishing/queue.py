@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 from cifarzoo.data import Dataset, load
 from cifarzoo.data.info import info
@@ -42,6 +43,14 @@ CHECKPOINT_SECONDS = 60.0
 @contextlib.contextmanager
 def _no_bar() -> Iterator[Progress]:
     yield lambda step, done: None
+
+
+class Work(NamedTuple):
+    """What a queue did: the rows that were published, those that failed, and whether somebody stopped it before the end."""
+
+    published: list[Row]
+    failed: list[Row]
+    is_stopped: bool
 
 
 class TrainingQueue:
@@ -98,9 +107,7 @@ class TrainingQueue:
         steps = self._images_left(row) / row.experiment.train_parameters.batch_size
         return self._overhead(row) + self._paces[key].startup + self._paces[key].step * steps
 
-    def work(
-        self, budget: float, bar: Callable[[], AbstractContextManager[Progress]] = _no_bar
-    ) -> tuple[list[Row], list[Row]]:
+    def work(self, budget: float, bar: Callable[[], AbstractContextManager[Progress]] = _no_bar) -> Work:
         """Train and publish what fits into `budget` seconds.
 
         Take the first open row that fits; if none fits, start the first one and leave it half trained at the deadline.
@@ -110,9 +117,6 @@ class TrainingQueue:
         Args:
             budget: The seconds.
             bar: Shows a bar while rows are estimated and while one is published; training has its own.
-
-        Returns:
-            The rows that were published, and the rows that failed.
         """
         deadline = time.monotonic() + budget
         finished: list[Row] = []
@@ -159,7 +163,7 @@ class TrainingQueue:
                     failed.append(row)
         if left := rows():
             _say(f"next: {', '.join(row.tag for row in left[:3])}; open rows: {len(left)}")
-        return finished, failed
+        return Work(finished, failed, bool(left) and stop.signal is not None)
 
     def choose_row(
         self,
