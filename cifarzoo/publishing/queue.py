@@ -46,7 +46,7 @@ def _no_bar() -> Iterator[Progress]:
 
 
 class Work(NamedTuple):
-    """What a queue did: the rows that were published, those that failed, and whether somebody stopped it before the end."""
+    """What a queue did: the rows that it published, those that failed, and whether somebody stopped it early."""
 
     published: list[Row]
     failed: list[Row]
