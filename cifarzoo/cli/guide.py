@@ -27,7 +27,7 @@ GROUPS = {
     },
     "Other projects' weights": {
         "import": "cifarzoo import akamaster/resnet20 --evaluate",
-        "convert": "cifarzoo convert resnet20.th --statistics imagenet",
+        "convert": "cifarzoo convert resnet20.th --model cifar_resnet20 --statistics imagenet",
         "atlas": "cifarzoo atlas atlas.html",
     },
     "Publish weights": {

@@ -33,7 +33,7 @@ def predict(
         str,
         typer.Option(
             help="Name of a model, tag or file of published weights, name of another project's checkpoint, .keras "
-            "file, or folder of a run. The default is the smallest published network.",
+            "file, or folder of a run. The default is the published ResNet-20.",
             autocompletion=complete_network,
         ),
     ] = "cifar_resnet20",

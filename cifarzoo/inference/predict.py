@@ -21,8 +21,8 @@ from cifarzoo.training.build import check_is_functional
 
 logger = logging.getLogger("cifarzoo")
 
-# The smallest published network: a megabyte, on disk in every installation, and made of plain layers. Larger ones, with
-# fewer errors, are one `model=` away.
+# A small published network: 0.7 MB, on disk in every installation, and made of plain layers. Larger ones, with fewer
+# errors, are one `model=` away.
 DEFAULT_MODEL = "cifar_resnet20"
 
 

@@ -90,7 +90,7 @@ def _is_about(anchor, entry):
 def weights_table(entries: list[Published]) -> str:
     """Return the README's table of published weights."""
     lines = [
-        "| weights | model | data | error % | NLL | ECE | parameters | MB | trained on |",
+        "| weights | model | data | error % | NLL | ECE | parameters | MB | device, time |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for entry in entries:
