@@ -151,11 +151,11 @@ def commands(text):
     )
     for block in [*fenced, *indented]:
         for line in re.sub(r"\\\n\s*", " ", block).splitlines():
-            line = line.strip().removeprefix("$ ").removeprefix("srun ")
+            line = re.sub(r"^srun (--\S+ )*", "", line.strip().removeprefix("$ "))
             if not line.startswith(("cifarzoo ", "python run_experiments.py")):
                 continue
             words = shlex.split(line, comments=True)
-            ends = [words.index(sign) for sign in ("&&", ">", "|") if sign in words]
+            ends = [words.index(sign) for sign in ("&&", "&", ">", "|") if sign in words]
             words = words[: min(ends, default=None)]
             run = ["train", *(words[2:] or ["experiments.yaml"])]
             yield line, words[1:] if words[0] == "cifarzoo" else run

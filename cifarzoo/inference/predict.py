@@ -52,8 +52,7 @@ def predict(
             image; or a list of any of these.
         model: Whatever `cifarzoo evaluate` takes: the name of a model, whose default published weights are taken; a tag
             of published weights; the name of another project's checkpoint; a `.weights.h5` or `.keras` file; the folder
-            of a run. Or a Keras model that takes pixels in 0-255. By default the published ResNet-20 for CIFAR-10,
-            which is the smallest.
+            of a run. Or a Keras model that takes pixels in 0-255. By default the published ResNet-20 for CIFAR-10.
         top: Number of classes in `Prediction.top`.
         fit: "crop" takes the square in the middle of a picture, "squash" all of it. By default as the images were
             resized on which a run's network was trained, else "crop".
