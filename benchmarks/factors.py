@@ -10,8 +10,8 @@ factor, which other processes on the machine hardly change.
 Expected before measuring, at batch 128: on two cores at least 0.95 of SGD's speed with AdamW. An update of 0.27 million
 weights is 4 million operations against 32,000 million of the step; what it costs is the dispatch of about 15 operations
 for each of 65 variables, 1,000 of some 5 us, on TensorFlow, and nothing on JAX, which fuses them. Muon 0.85 to 0.9: its
-iterations multiply matrices for 300 million operations. GroupNormalization 0.8: Keras writes it as a reshape, two
-reductions and a multiplication, where BatchNormalization is one fused operation of TensorFlow.
+iterations multiply matrices for 300 million operations. GroupNormalization 0.8: it takes two reductions and a
+multiplication, where BatchNormalization is one fused operation of TensorFlow.
 """
 
 import argparse
@@ -45,7 +45,7 @@ DEFAULT = ("SGD", "AdamW", "Muon", "GroupNormalization")
 
 
 def measure(names, steps, rounds, precision, batch):
-    """Return for each optimizer the seconds and the processor seconds per step of each round, on Keras' backend."""
+    """Return for each factor the seconds and the processor seconds per step of each round, on Keras' backend."""
     import numpy as np
 
     from cifarzoo.data import load

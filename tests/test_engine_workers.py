@@ -43,12 +43,12 @@ def test_a_run_that_the_chief_may_not_begin_begins_nowhere(happened):
     """The second seed's folder is locked. Experiment b never trains with the gradients of a."""
     scenario = happened["locked"]
     for worker in range(2):
-        assert states(scenario, worker) == ["finished", "failed", "not started"]
+        assert states(scenario, worker) == ["finished", "failed", "failed"]
         assert "seed1: another process" in errors(scenario, worker)[1]
     assert errors(scenario, 1)[1].startswith("worker 0 failed: ") and "worker 0" not in errors(scenario, 0)[1]
     assert scenario["finished"] == ["a/seed0"]
     scenario = happened["locked, checked"]
-    assert states(scenario, 0) == states(scenario, 1) == ["failed", "not started"]
+    assert states(scenario, 0) == states(scenario, 1) == ["failed", "failed"]
     assert scenario["finished"] == []
 
 
@@ -63,7 +63,7 @@ def test_experiments_that_differ_are_refused_with_the_key(happened):
 @pytest.mark.parametrize("name", ["missing", "missing, checked"])
 def test_an_archive_that_one_host_lacks_ends_the_batch_on_all(happened, name):
     scenario = happened[name]
-    assert states(scenario, 1) == ["failed", "not started"] and errors(scenario, 1)[0] == "no archive here"
+    assert states(scenario, 1) == ["failed", "failed"] and errors(scenario, 1)[0] == "no archive here"
     assert "worker 1 failed: a: check failed: no archive here" in errors(scenario, 0)[0]
     assert scenario["codes"] == [1, 1] and scenario["step"] is None and scenario["finished"] == []
 

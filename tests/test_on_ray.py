@@ -131,11 +131,19 @@ def test_waiting_ends_when_no_node_is_left_for_a_task(cluster, monkeypatch, caps
         assert resources.gpus == 0
         # Three cores have room for one task of two, and the head's single core for none.
         assert tasks.places(ray, resources) == 1 and tasks.places(ray, tasks.Resources(1, 0.0)) == 4
+        assert tasks.places(ray, tasks.Resources(1, 1.0)) == 0
         task = tasks.remote(ray, time.sleep, resources).remote(600)
         cluster.remove_node(large, allow_graceful=False)
         with pytest.raises(ClusterError, match="^no node with 2 cores and 0 GPUs is left; the same command resumes"):
             list(tasks.ended(ray, {task: "sleep"}, resources, StopRequest()))
     assert "no node with 2 cores and 0 GPUs is left; waiting for one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "gpus, share, places", [(1, 0.2, 5), (1, 0.1, 10), (4, 0.6, 4), (4, 1, 4), (4, 2, 2), (0, 1, 0), (2, 0.5, 4)]
+)
+def test_shares_of_a_gpu_do_not_span_two(gpus, share, places):
+    assert tasks._places_on_gpus(gpus, share) == places
 
 
 def test_a_task_waits_for_the_lock_of_a_dead_node(tmp_path, monkeypatch):

@@ -19,10 +19,12 @@ from cifarzoo.augment.policy_lists import read_policies
 from cifarzoo.cli import search as command
 from cifarzoo.data import load
 from cifarzoo.errors import CheckpointError, DataError, TrainingError
+from cifarzoo.runs.folder import RunFolder
 from cifarzoo.search.held_out import held_out
 from cifarzoo.search.plan import OBJECTIVES, plan_from
 from cifarzoo.search.policy_list import read_header
 from cifarzoo.search.stages import Search, search
+from cifarzoo.training import engines
 from cifarzoo.training.job import prepare
 from cifarzoo.training.outcomes import Outcome
 from cifarzoo.training.stopping import Interrupted
@@ -169,10 +171,39 @@ def test_networks_that_saw_other_images_than_now_are_refused(hard_images, tmp_pa
     plan = plan_in(tmp_path / "search", of={"of": "train45k", "indices": str(hard_images)})
     Search(plan).train()
     Search(plan).measure()
+    original = hard_images.read_bytes()
     np.save(hard_images, np.arange(1, 801, 4))
     for step in (Search(plan).train, Search(plan).measure):
-        with pytest.raises(CheckpointError, match="fold1/seed0: .*other images than its splits have now|changed since"):
+        with pytest.raises(CheckpointError, match="fold1/seed0: .*changed since this run began"):
             step()
+    hard_images.write_bytes(original)
+    parts = RunFolder.of(plan.experiment(1), 0).parts
+    content, positions = parts.path.read_bytes(), parts.read()
+    parts.write({name: position + 1 for name, position in positions.items()})
+    for content_now, message in (
+        (None, "fold1/seed0: was trained on other images than its splits have now"),
+        (b"damaged", r"parts.npz: .*; delete .*fold1 and .*tables/fold1, and the same command begins this fold again"),
+        (b"", "parts.npz: .*; delete "),
+    ):
+        if content_now is not None:
+            parts.path.write_bytes(content_now)
+        for step in (Search(plan).train, Search(plan).measure):
+            with pytest.raises((CheckpointError, DataError), match=message):
+                step()
+    parts.path.unlink()
+    with pytest.raises(DataError, match="parts.npz: does not say which images train45k.* has; delete "):
+        Search(plan).measure()
+    parts.path.write_bytes(content)
+    Search(plan).train()
+
+
+def test_networks_of_other_machines_are_measured_whatever_devices_this_one_has(copy, monkeypatch):
+    """Six devices could not share a batch of 20 images."""
+    monkeypatch.setattr(engines.current(), "replica_count", lambda distribution: 1 if distribution == "none" else 6)
+    shutil.rmtree(copy / "tables" / "fold1")
+    Search(plan_in(copy)).train()
+    Search(plan_in(copy)).measure()
+    assert len(list((copy / "tables" / "fold1").iterdir())) == 7
 
 
 def test_a_stop_is_a_stop_whichever_network_it_reached_first(tmp_path):
@@ -187,8 +218,8 @@ def test_a_stop_is_a_stop_whichever_network_it_reached_first(tmp_path):
             return [Outcome(experiment, 0, error=state, state=state) for experiment, state in pairs]
 
     plan = plan_in(tmp_path / "search")
-    for states in (("not started", "stopped"), ("not started", "not started"), ("stopped", "not started")):
-        with pytest.raises(Interrupted):
+    for states in (("not started", "stopped"), ("not started", "not started"), ("failed", "stopped")):
+        with pytest.raises(Interrupted, match="stopped|not started"):
             Search(plan).train(Executor(*states))
     with pytest.raises(TrainingError, match="^fold2: failed"):
         Search(plan).train(Executor(None, "failed"))

@@ -17,12 +17,13 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT))
 
+from cifarzoo.data import load  # noqa: E402
 from cifarzoo.evaluation.evaluate import evaluate  # noqa: E402
 from cifarzoo.evaluation.load_model import load_run  # noqa: E402
-from cifarzoo.evaluation.measured_data import measured_data  # noqa: E402
 from cifarzoo.marked_table import with_table  # noqa: E402
 from cifarzoo.runs.folder import RunFolder  # noqa: E402
 from cifarzoo.runs.tables import summarize, summarize_file  # noqa: E402
+from cifarzoo.training.training_data import training_data  # noqa: E402
 
 PAGE, RESULTS = ROOT / "docs/studies.md", HERE / "results.json"
 
@@ -42,8 +43,8 @@ TABLES: dict[str, list[tuple[str, str]]] = {
 # Runs with uniform lists are one group, since each has a list of its own.
 UNIFORM = "reduced-uniform"
 OBJECTIVES = ("reduced-official", "reduced-mean", "reduced-band")
-# Of Student's distribution with 8 degrees of freedom: see policies.yaml.
-QUANTILE = 3.02
+# The criterion of policies.yaml: nine lists, three seeds, and Student's distribution with 8 degrees of freedom.
+LISTS, SEEDS, QUANTILE = 9, 3, 3.02
 
 
 def marks(study: str) -> tuple[str, str]:
@@ -63,15 +64,20 @@ def measure(folder: Path) -> dict[str, dict]:
 def chosen(rates: dict[str, dict]) -> list[str]:
     """Return the experiment with the smallest error on `validation` for each optimizer that has any."""
     groups = [[name for name in rates if name.startswith(optimizer)] for optimizer in OPTIMIZERS]
-    return [min(group, key=lambda name: rates[name]["error_mean"]) for group in groups if group]
+    # Of equal errors, the one with the smaller rate.
+    order = {name: (row["error_mean"], float(name.rpartition("_")[2])) for name, row in rates.items()}
+    return [min(group, key=order.__getitem__) for group in groups if group]
 
 
-def measure_chosen(folder: Path) -> dict[str, dict]:
-    """Return the row of a finished experiment with one seed, measured on the test images and on those it trained on."""
+def measure_on_test(folder: Path) -> dict[str, dict]:
+    """Return the row of a finished experiment with one seed, measured in float32 on the test images.
+
+    The error on training labels is against those that it was trained on.
+    """
     run = RunFolder(folder / "seed0")
-    loaded, results = load_run(run), run.results()
-    dataset = measured_data(loaded, None, None)
-    test, train = (evaluate(loaded, dataset, split)[0] for split in ("test", run.experiment().train_split))
+    loaded, results, experiment = load_run(run), run.results(), run.experiment()
+    dataset = training_data(experiment, load(experiment.dataset, experiment.data_dir))
+    test, train = (evaluate(loaded, dataset, split)[0] for split in ("test", experiment.train_split))
     return {
         "split": "test",
         "steps": results.steps,
@@ -106,13 +112,13 @@ def largest_winner(uniform: dict) -> float:
 
 def verdicts(rows: list[tuple[str, dict]]) -> list[str]:
     """Return a line per searched objective that says whether it beats uniform lists."""
-    uniform = next((row for name, row in rows if name.startswith(f"{UNIFORM} (")), None)
-    if uniform is None:
+    uniform = next((row for name, row in rows if name.startswith(f"{UNIFORM} (")), {"n": 0})
+    if uniform["n"] != LISTS:
         return []
     limit = largest_winner(uniform)
     lines = []
     for name, row in rows:
-        if name in OBJECTIVES:
+        if name in OBJECTIVES and row["n"] == SEEDS:
             verdict = "beats" if row["error_mean"] < limit else "does not beat"
             measured = f"{row['error_mean']:.2f} %; the limit is {limit:.2f} %"
             lines.append(f"* `{_short(name)}` {verdict} uniform lists: {measured}.")
@@ -149,12 +155,15 @@ def main(folder: Path) -> None:
     """Measure all studies in a folder and write their tables."""
     results = {name: {} for name in (*FILES, "chosen")} | json.loads(RESULTS.read_text(encoding="utf-8"))
     for name in FILES:
-        if RunFolder.finished_below(folder / name):
+        if name == "factors":
+            runs = {run.path.parent.name: run.path.parent for run in RunFolder.finished_below(folder / name)}
+            results[name] |= {experiment: measure_on_test(path) for experiment, path in runs.items()}
+        elif RunFolder.finished_below(folder / name):
             results[name] |= measure(folder / name)
     best = chosen(results["rates"])
     here = {name: folder / "rates" / name for name in best if RunFolder(folder / "rates" / name / "seed0").is_finished}
     kept = {name: row for name, row in results["chosen"].items() if name in best}
-    results["chosen"] = kept | {name: measure_chosen(path) for name, path in here.items()}
+    results["chosen"] = kept | {name: measure_on_test(path) for name, path in here.items()}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for study in TABLES:
         PAGE.write_text(with_table(PAGE, marks(study), table(results, study)), encoding="utf-8")

@@ -84,7 +84,7 @@ def _train(process: Process, unit: Experiment) -> list[Outcome]:
 def _wait_for_lock(folder: RunFolder) -> None:
     """Wait a few minutes while the folder is locked, as a file server may keep the lock of a dead node so long."""
     end = time.monotonic() + LOCK_SECONDS
-    while folder.has_started and not folder.is_finished and time.monotonic() < end:
+    while folder.path.is_dir() and not folder.is_finished and time.monotonic() < end:
         try:
             with folder.locked():
                 return

@@ -14,7 +14,7 @@ from cifarzoo.search.executor import Progress, RunningSearch
 from cifarzoo.search.plan import SearchPlan
 from cifarzoo.search.stages import Search
 from cifarzoo.training.outcomes import Outcome
-from cifarzoo.training.stopping import StopRequest
+from cifarzoo.training.stopping import Interrupted, StopRequest
 
 
 class OnRay:
@@ -39,6 +39,7 @@ class OnRay:
         Raises:
             The first exception of a task, after all have ended; what was measured is saved.
         """
+        missing = {fold: shards for fold, shards in missing.items() if shards}
         resources = resolved(self._ray, self._resources)
         # Every task starts TensorFlow and compiles, so there are about as many of them as fit at once.
         count = math.ceil(places(self._ray, resources) / len(missing))
@@ -59,6 +60,7 @@ class OnRay:
             for fold, result in ended(self._ray, tasks, resources, stop, show):
                 if isinstance(result, Exception):
                     failures.append(result)
+                if isinstance(result, Exception) and not isinstance(result, Interrupted):
                     say(f"fold {fold}: {summarize(result)}")
         if failures:
             raise failures[0]

@@ -1,5 +1,6 @@
 """Tasks on a cluster: what one gets, how its process begins, and waiting for many of them."""
 
+import contextlib
 import os
 import platform
 import time
@@ -18,6 +19,7 @@ RETRIES = 3
 POLL_SECONDS = 1.0
 # How often to look whether any node can run a task, and for how long to wait for one.
 WATCH_SECONDS, LOST_SECONDS = 30.0, 600.0
+MANY = 10**9
 # Numbers of threads of TensorFlow, and of XLA, which JAX uses.
 THREADS = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC"
 
@@ -81,9 +83,17 @@ def resolved(ray: Any, resources: Resources) -> Resources:
 def places(ray: Any, resources: Resources) -> int:
     """Return how many tasks with these resources fit on the nodes at once, if nothing else runs there."""
     return sum(
-        int(min(node.get("CPU", 0) // resources.cpus, node.get("GPU", 0) // resources.gpus if resources.gpus else 1e9))
+        min(int(node.get("CPU", 0) // resources.cpus), _places_on_gpus(node.get("GPU", 0), resources.gpus or 0))
         for node in _nodes(ray)
     )
+
+
+def _places_on_gpus(gpus: float, share: float) -> int:
+    """Return how many tasks fit on a node's GPUs; a share of one cannot span two."""
+    if not share:
+        return MANY
+    whole = 1e-6  # 1 / 0.2 and the like are whole numbers up to rounding
+    return int(gpus) * int(1 / share + whole) if share < 1 else int(gpus / share + whole)
 
 
 def remote(ray: Any, function: Callable[..., Any], resources: Resources) -> Any:
@@ -136,18 +146,28 @@ class _Watch:
     def __init__(self, ray: Any, resources: Resources):
         self._ray, self._resources = ray, resources
         self._next = self._last_seen = time.monotonic()
+        self._has_said = False
 
     def look(self) -> None:
+        """Look if it is time to.
+
+        Raises:
+            ClusterError: no node has been able to for `LOST_SECONDS`.
+        """
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + WATCH_SECONDS
+        fits = False
+        with contextlib.suppress(Exception):  # a head that starts again does not answer meanwhile
+            fits = places(self._ray, self._resources) > 0
         need = f"{self._resources.cpus} cores and {self._resources.gpus:g} GPUs"
-        if places(self._ray, self._resources):
-            self._last_seen = now
+        if fits:
+            self._last_seen, self._has_said = now, False
         elif now - self._last_seen > LOST_SECONDS:
             raise ClusterError(f"no node with {need} is left; the same command resumes what was saved")
-        else:
+        elif not self._has_said:
+            self._has_said = True
             say(f"no node with {need} is left; waiting for one")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cifarzoo._version import __version__
+from cifarzoo.errors import CifarzooError
 from cifarzoo.runs.results import Results
 from cifarzoo.search.table import Table
 from cifarzoo.training.estimate import Cost
@@ -19,6 +20,8 @@ def cost(
 ) -> dict[str, Any]:
     """Return the multiply-accumulates of training and of the tables, and the seconds of each stage.
 
+    The multiply-accumulates are None if a teacher is not there any more, or works on images of any size.
+
     Args:
         macs: Multiply-accumulates of a network per image.
         jobs: The trainings of the networks; none if no network was needed.
@@ -26,19 +29,21 @@ def cost(
         tables: The tables.
         seconds: Time of the selection.
     """
-    trained = 0.0
-    for job in jobs:
-        teacher = job.parts.teacher
+    try:
+        teachers = [job.parts.teacher.macs if job.parts.teacher else 0 for job in jobs]
         # Two floating-point operations per multiply-accumulate.
-        trained += sum(Cost(macs, 0, 1.0, teacher.macs if teacher else 0).operations(job)) / 2
-    scored = macs * sum(table.correct.size for table in tables)
+        costs = [Cost(macs, 0, 1.0, teacher) for teacher in teachers]
+        trained = sum(sum(cost.operations(job)) for cost, job in zip(costs, jobs, strict=True)) / 2
+        operations = int(trained + macs * sum(table.correct.size for table in tables))
+    except (CifarzooError, TypeError):
+        operations = None
     stages = {
         "train": sum(run.seconds for run in runs),
         "measure": sum(table.seconds for table in tables),
         "select": seconds,
     }
     return {
-        "multiply_accumulates": int(trained + scored),
+        "multiply_accumulates": operations,
         "seconds": {stage: round(spent, 1) for stage, spent in stages.items() if stage == "select" or jobs},
     }
 

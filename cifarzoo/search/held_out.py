@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from cifarzoo.data.subsets import Step
+from cifarzoo.errors import CheckpointError, DataError
+from cifarzoo.runs.folder import RunFolder
 from cifarzoo.search.plan import SearchPlan
 from cifarzoo.training.job import Job
+from cifarzoo.training.training_data import part_positions
 
 STREAM = 4  # of random numbers, apart from those of `cifarzoo.data.subsets`
 SLOTS = 2
@@ -59,3 +62,27 @@ def held_out(plan: SearchPlan, fold: int, job: Job) -> HeldOut:
     random = np.random.RandomState([plan.seed, STREAM, fold])
     draws = random.randint(0, 2**24, (len(split), SLOTS, 2)) / np.float32(2**24)
     return HeldOut(split.images, split.labels.astype(np.int32), draws.astype(np.float32))
+
+
+def check_parts(run: RunFolder, job: Job, way_out: str) -> None:
+    """Check that a network was trained on the images that its splits have now, so that it saw none that are held out.
+
+    Args:
+        run: Its run.
+        job: Its training as the plan has it.
+        way_out: What to do if the run does not say on which images, for messages.
+
+    Raises:
+        DataError: the run does not say. CheckpointError: it was trained on others.
+    """
+    try:
+        before = run.parts.read()
+    except DataError as failure:
+        raise DataError(f"{failure}; {way_out}") from None
+    now = part_positions(job.experiment, job.arrays)
+    if missing := [name for name in now if name not in before]:
+        raise DataError(f"{run.parts.path}: does not say which images {missing[0]} has; {way_out}")
+    if any(not np.array_equal(before[name], now[name]) for name in now):
+        raise CheckpointError(
+            f"{run}: was trained on other images than its splits have now; restore them, or set another folder"
+        )

@@ -12,7 +12,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
+from importlib import import_module
 
 import numpy as np
 
@@ -206,14 +206,18 @@ def _suggest(trial, space, prefix) -> SubPolicy:
 
 
 def check_packages() -> None:
-    """Check that what selects and tests lists is installed.
+    """Import what selects and tests lists.
 
     Raises:
-        ExperimentError: it is not.
+        ExperimentError: it is not installed, or damaged.
     """
     for name, package, what in (("optuna", "Optuna", "samples policies"), ("scipy", "SciPy", "tests lists")):
-        if find_spec(name) is None:
-            raise ExperimentError(f"{package} is not installed, which {what}: {install_command('search')}")
+        try:
+            import_module(name)
+        except ImportError as failure:
+            raise ExperimentError(
+                f"{package}, which {what}, cannot be imported ({failure}): {install_command('search')}"
+            ) from None
 
 
 def _optuna():

@@ -48,7 +48,9 @@ def read_header(path: Path) -> dict[str, Any]:
         raise DataError(str(failure)) from None
     if title != TITLE or not isinstance(header, dict):
         raise DataError(f"{path}: not a list that `cifarzoo search` wrote: it has no header")
-    if header.get(HASH) != _digest(policies):
+    if HASH not in header:
+        raise DataError(f"{path}: an earlier version of cifarzoo wrote it; rename it, or delete it")
+    if header[HASH] != _digest(policies):
         raise DataError(f"{path}: was changed since `cifarzoo search` wrote it; rename it, or delete it")
     return header
 

@@ -11,16 +11,14 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cifarzoo.data import Dataset, load
-from cifarzoo.errors import CheckpointError, DataError, TrainingError
+from cifarzoo.errors import DataError, TrainingError
 from cifarzoo.models.macs import macs
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.search.cost import cost, versions
 from cifarzoo.search.executor import Executor, Here, Progress
 from cifarzoo.search.folder import SearchFolder
-from cifarzoo.search.held_out import HeldOut, held_out
+from cifarzoo.search.held_out import HeldOut, check_parts, held_out
 from cifarzoo.search.objectives import check_packages, expected, select, unchanged
 from cifarzoo.search.plan import OBJECTIVES, Objective, SearchPlan
 from cifarzoo.search.policy_list import read_header, write_list
@@ -29,11 +27,9 @@ from cifarzoo.search.space import Space
 from cifarzoo.search.table import Table, TableFiles, identity_of
 from cifarzoo.search.uniformity import uniformity
 from cifarzoo.training.job import Job, prepare
-from cifarzoo.training.outcomes import STOPPED, exit_status
 from cifarzoo.training.run_model import model_of_run
 from cifarzoo.training.sources import check_sources
 from cifarzoo.training.stopping import Interrupted, StopRequest
-from cifarzoo.training.training_data import part_positions
 
 CIFAR_SIZE = 32
 
@@ -85,11 +81,12 @@ class Search:
         if all(self._is_trained(fold) for fold in self._folds()):
             return
         outcomes = (executor or Here()).train(self.plan.experiments())
-        unfinished = [outcome for outcome in outcomes if outcome.error]
-        if exit_status(outcomes) == STOPPED:
-            raise Interrupted(f"{self.folder.path}: {unfinished[0].error}")
-        for outcome in unfinished:
-            raise TrainingError(f"{outcome.experiment.name}: {outcome.error}")
+        for outcome in outcomes:
+            if outcome.is_stopped:
+                raise Interrupted(f"{self.folder.path}: {outcome.error}")
+        for outcome in outcomes:
+            if outcome.error:
+                raise TrainingError(f"{outcome.experiment.name}: {outcome.error}")
 
     def measure(self, progress: Progress = silent, executor: Executor | None = None) -> None:
         """Measure the shards of the tables that have no file.
@@ -190,10 +187,15 @@ class Search:
         return range(1, self.plan.folds + 1)
 
     def _job(self, fold: int) -> Job:
-        """Return the training of a fold's network."""
+        """Return the training of a fold's network, to read: its images and length, and nothing that is of this machine.
+
+        The networks may train on other machines, so this one's devices neither matter nor are touched.
+        """
         if fold not in self._jobs:
             experiment = self.plan.experiment(fold)
-            self._jobs[fold] = prepare(experiment, self.dataset, experiment.seeds)
+            parameters = experiment.train_parameters.model_copy(update={"steps_per_call": 1})
+            anywhere = {"distribution": "none", "precision": "float32", "train_parameters": parameters}
+            self._jobs[fold] = prepare(experiment.model_copy(update=anywhere), self.dataset, experiment.seeds)
         return self._jobs[fold]
 
     def _network(self, fold: int) -> RunFolder:
@@ -205,11 +207,8 @@ class Search:
         """
         run, job = self.folder.network(self.plan.experiment(fold)), self._job(fold)
         check_sources(run, job.sources(job.seeds[0]))
-        before, now = run.parts.read(), part_positions(job.experiment, job.arrays)
-        if any(name not in before or not np.array_equal(before[name], now[name]) for name in now):
-            raise CheckpointError(
-                f"{run}: was trained on other images than its splits have now; restore them, or set another folder"
-            )
+        way_out = f"delete {run.path.parent} and {self.folder.table(fold)}, and the same command begins this fold again"
+        check_parts(run, job, way_out)
         return run
 
     def _is_trained(self, fold: int) -> bool:

@@ -18,7 +18,7 @@ from cifarzoo.errors import DataError, TrainingError
 from cifarzoo.runs import atomic
 from cifarzoo.search.space import Space
 
-VERSION = 1
+VERSION = 2
 # Seconds after which a temporary file is a killed process's; writing a shard takes less than one.
 OLD = 3600.0
 LARGEST_HALF = float(np.finfo(np.float16).max)
@@ -139,8 +139,8 @@ def read_shard(path: Path, identity: str, first: int, cells: int, images: int) -
         raise DataError(f"{path}: damaged ({reason}); delete it, and the same command measures it again") from None
     if own != (identity, first):
         raise DataError(
-            f"{path}: measured with another network, other images or other operations; delete the folder "
-            f"{path.parent}, and the same command measures it again"
+            f"{path}: measured with another network, other images or operations, or an earlier version; delete the "
+            f"folder {path.parent}, and the same command measures it again"
         )
     consistent = shapes == [(cells, images), (cells, images), (cells,), (cells,)]
     if not consistent or not np.array_equal(shard.correct.mean(axis=1), shard.accuracy):

@@ -21,8 +21,8 @@ class Outcome:
         seed: Its seed.
         results: Its results, if it has finished.
         error: Otherwise one line that says why not.
-        state: "finished", "failed", "stopped" (saved, and can resume) or "not started"; for a run of another shard
-            that has not finished, "other shard".
+        state: "finished", "failed", "stopped" (saved, and can resume) or "not started" (somebody asked to stop before
+            it began); for a run of another shard that has not finished, "other shard".
     """
 
     experiment: Experiment
@@ -30,6 +30,11 @@ class Outcome:
     results: Results | None = None
     error: str | None = None
     state: str = "finished"
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody asked to stop before its end, so that the same command resumes it."""
+        return self.state in ("stopped", "not started")
 
     def __repr__(self) -> str:
         """Return the line that notebooks and the interpreter show."""
@@ -53,12 +58,8 @@ STOPPED = 75
 
 
 def exit_status(outcomes: Sequence[Outcome]) -> int:
-    """Return the exit status of a batch: 0, `STOPPED` if the same command resumes it, 1 if runs failed.
-
-    Runs that have not started, where none failed, were kept from it by a request to stop.
-    """
-    states = {outcome.state for outcome in outcomes}
-    if "stopped" in states or ("not started" in states and "failed" not in states):
+    """Return the exit status of a batch: 0, `STOPPED` if the same command resumes it, 1 if runs failed."""
+    if any(outcome.is_stopped for outcome in outcomes):
         return STOPPED
     return int(any(outcome.error for outcome in outcomes))
 

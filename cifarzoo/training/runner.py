@@ -111,8 +111,9 @@ def run_all(
                     _report_failure(outcome)
                     if seed in finished and not outcome.error:
                         say(f"{experiment.name}, seed {seed}: already finished, not trained again")
+    state = "not started" if workers.failure is None else "failed"
     return Outcomes(
-        outcomes.get((number, seed)) or Outcome(experiment, seed, error=reason, state="not started")
+        outcomes.get((number, seed)) or Outcome(experiment, seed, error=reason, state=state)
         for number, experiment in enumerate(experiments)
         for seed in experiment.seeds
     )
