@@ -132,7 +132,11 @@ def test_waiting_ends_when_no_node_is_left_for_a_task(cluster, monkeypatch, caps
         # Three cores have room for one task of two, and the head's single core for none.
         assert tasks.places(ray, resources) == 1 and tasks.places(ray, tasks.Resources(1, 0.0)) == 4
         assert tasks.places(ray, tasks.Resources(1, 1.0)) == 0
-        task = tasks.remote(ray, time.sleep, resources).remote(600)
+
+        def rest():  # pickled by value, because nodes do not have this module
+            time.sleep(600)
+
+        task = tasks.remote(ray, rest, resources).remote()
         cluster.remove_node(large, allow_graceful=False)
         with pytest.raises(ClusterError, match="^no node with 2 cores and 0 GPUs is left; the same command resumes"):
             list(tasks.ended(ray, {task: "sleep"}, resources, StopRequest()))

@@ -69,12 +69,14 @@ def chosen(rates: dict[str, dict]) -> list[str]:
     return [min(group, key=order.__getitem__) for group in groups if group]
 
 
-def measure_on_test(folder: Path) -> dict[str, dict]:
+def measure_on_test(folder: Path, earlier: dict) -> dict:
     """Return the row of a finished experiment with one seed, measured in float32 on the test images.
 
-    The error on training labels is against those that it was trained on.
+    The error on training labels is against those that it was trained on. A row of the same weights is kept as it is.
     """
     run = RunFolder(folder / "seed0")
+    if earlier.get("weights_sha256") == run.results().weights_sha256:
+        return earlier
     loaded, results, experiment = load_run(run), run.results(), run.experiment()
     dataset = training_data(experiment, load(experiment.dataset, experiment.data_dir))
     test, train = (evaluate(loaded, dataset, split)[0] for split in ("test", experiment.train_split))
@@ -86,6 +88,7 @@ def measure_on_test(folder: Path) -> dict[str, dict]:
         "error_std": None,
         "nll_mean": test["nll"],
         "train_error_mean": train["error"],
+        "weights_sha256": results.weights_sha256,
     }
 
 
@@ -157,13 +160,14 @@ def main(folder: Path) -> None:
     for name in FILES:
         if name == "factors":
             runs = {run.path.parent.name: run.path.parent for run in RunFolder.finished_below(folder / name)}
-            results[name] |= {experiment: measure_on_test(path) for experiment, path in runs.items()}
+            for experiment, path in runs.items():
+                results[name][experiment] = measure_on_test(path, results[name].get(experiment, {}))
         elif RunFolder.finished_below(folder / name):
             results[name] |= measure(folder / name)
     best = chosen(results["rates"])
     here = {name: folder / "rates" / name for name in best if RunFolder(folder / "rates" / name / "seed0").is_finished}
     kept = {name: row for name, row in results["chosen"].items() if name in best}
-    results["chosen"] = kept | {name: measure_on_test(path) for name, path in here.items()}
+    results["chosen"] = kept | {name: measure_on_test(path, kept.get(name, {})) for name, path in here.items()}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for study in TABLES:
         PAGE.write_text(with_table(PAGE, marks(study), table(results, study)), encoding="utf-8")
