@@ -75,9 +75,10 @@ def measure_on_test(folder: Path, earlier: dict) -> dict:
     The error on training labels is against those that it was trained on. A row of the same weights is kept as it is.
     """
     run = RunFolder(folder / "seed0")
-    if earlier.get("weights_sha256") == run.results().weights_sha256:
+    results = run.results()
+    if earlier.get("weights_sha256") == results.weights_sha256:
         return earlier
-    loaded, results, experiment = load_run(run), run.results(), run.experiment()
+    loaded, experiment = load_run(run), run.experiment()
     dataset = training_data(experiment, load(experiment.dataset, experiment.data_dir))
     test, train = (evaluate(loaded, dataset, split)[0] for split in ("test", experiment.train_split))
     return {

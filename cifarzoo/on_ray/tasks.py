@@ -36,6 +36,9 @@ class Resources:
     cpus: int = 1
     gpus: float | None = None
 
+    def __str__(self) -> str:
+        return f"{self.cpus} cores and {self.gpus or 0:g} GPUs"
+
 
 @dataclass(frozen=True)
 class Process:
@@ -74,9 +77,7 @@ def resolved(ray: Any, resources: Resources) -> Resources:
         resources = replace(resources, gpus=float(any(node.get("GPU", 0) for node in nodes)))
     if not places(ray, resources):
         sizes = ", ".join(f"{node.get('CPU', 0):g} cores and {node.get('GPU', 0):g} GPUs" for node in nodes)
-        raise ClusterError(
-            f"no node has {resources.cpus} cores and {resources.gpus:g} GPUs for a task; the nodes have {sizes}"
-        )
+        raise ClusterError(f"no node has {resources} for a task; the nodes have {sizes}")
     return resources
 
 
@@ -161,14 +162,13 @@ class _Watch:
         fits = False
         with contextlib.suppress(Exception):  # a head that starts again does not answer meanwhile
             fits = places(self._ray, self._resources) > 0
-        need = f"{self._resources.cpus} cores and {self._resources.gpus:g} GPUs"
         if fits:
             self._last_seen, self._has_said = now, False
         elif now - self._last_seen > LOST_SECONDS:
-            raise ClusterError(f"no node with {need} is left; the same command resumes what was saved")
+            raise ClusterError(f"no node with {self._resources} is left; the same command resumes what was saved")
         elif not self._has_said:
             self._has_said = True
-            say(f"no node with {need} is left; waiting for one")
+            say(f"no node with {self._resources} is left; waiting for one")
 
 
 def _nodes(ray: Any) -> list[dict[str, float]]:

@@ -212,7 +212,10 @@ class Search:
         return run
 
     def _is_trained(self, fold: int) -> bool:
-        return self.folder.has_network(self.plan.experiment(fold)) and bool(self._network(fold))
+        if not self.folder.has_network(self.plan.experiment(fold)):
+            return False
+        self._network(fold)
+        return True
 
     def _files(self, fold: int) -> tuple[TableFiles, HeldOut]:
         """Return a fold's shards and the images on which they are measured."""
