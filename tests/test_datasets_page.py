@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import sys
 
 import pytest
@@ -21,6 +22,7 @@ def test_the_tutorial(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CIFARZOO_CACHE", str(tmp_path / "cache"))
     fill(tmp_path / "photos", 15, height=50, width=70, suffix=".jpg")
+    shutil.copy(next((tmp_path / "photos").rglob("*.jpg")), tmp_path / "new.jpg")
     (tmp_path / "photos.yaml").write_text(YAML[0], encoding="utf-8")
     for line in BASH[0].splitlines():
         shorter = SHORTER if " train " in line else []
@@ -29,6 +31,7 @@ def test_the_tutorial(tmp_path, monkeypatch, capsys):
             main()
         assert end.value.code == 0, capsys.readouterr().err
     assert "report.html" in capsys.readouterr().out and (tmp_path / "preview.png").is_file()
+    assert (tmp_path / "photos.tflite").is_file()
     for snippet in PYTHON:
         exec(compile(snippet, "docs/datasets.md", "exec"), namespace := {})
     assert len(namespace["files"]) == 36
