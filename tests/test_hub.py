@@ -241,8 +241,8 @@ def test_other_data_sets_have_no_name_on_the_hub():
     }
 
 
-@pytest.mark.parametrize("dataset, classes", [("cifar100_coarse", 20), ("synthetic", 10)])
-def test_a_card_names_the_weights_where_the_number_of_classes_means_others(dataset, classes):
+@pytest.mark.parametrize("dataset, classes", [("cifar10", 10), ("cifar100_coarse", 20), ("synthetic", 10)])
+def test_a_card_names_its_own_file_although_it_is_the_default(dataset, classes):
     entry = replace(manifest()[0], dataset=dataset, classes=classes, default=True)
     assert f"classes={classes}, load_weights='{entry.tag}')" in card(entry)
 

@@ -17,9 +17,8 @@ def card(entry: Published, usage: str = "") -> str:
         usage: Markdown before the lines that load it with cifarzoo.
     """
     training, metrics = entry.training, entry.metrics
-    # The number of classes says which default is meant only for CIFAR's own.
-    by_default = entry.default and entry.dataset in ("cifar10", "cifar100")
-    arguments = entry.architecture | {"classes": entry.classes, "load_weights": True if by_default else entry.tag}
+    # Not load_weights=True, which loads another file once a better one is published.
+    arguments = entry.architecture | {"classes": entry.classes, "load_weights": entry.tag}
     config = yaml.safe_dump(training["experiment"], sort_keys=False)
     versions = ", ".join(f"{name} {version}" for name, version in training["versions"].items())
     registered = registry.get(entry.model)

@@ -88,7 +88,7 @@ def draw_predictions() -> None:
 
     data = cifarzoo.load_data("cifar10")
     images = data.test.images[:8]
-    logits = cifarzoo.create_model("resnet20_v1_cifar10_short_s0").predict(images, verbose=0)
+    logits = cifarzoo.create_model("resnet20_v1_cifar10_200ep_s0").predict(images, verbose=0)
     probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
     names = [data.class_names[index] for index in probabilities.argmax(axis=1)]
     for scheme, ink in predictions.INK.items():
