@@ -2,8 +2,10 @@
 
 import pytest
 import yaml
+from evaluation_cases import run_cli
 
 from cifarzoo.experiment.files import read_experiments
+from cifarzoo.search.plan import read_plan
 from cifarzoo.training import dry_run, estimate
 from cifarzoo.training.estimate import Cost
 
@@ -82,4 +84,29 @@ def test_kept_files_have_the_size_that_the_check_before_training_counts(tmp_path
     "hours, text", [(0.01, "0.6 min"), (0.25, "0.25 h"), (9.94, "9.9 h"), (13, "13 h"), (1344, "1,344 h (56 days)")]
 )
 def test_durations(hours, text):
-    assert dry_run._duration(hours) == text
+    assert dry_run.duration_text(hours) == text
+
+
+def test_a_search_shows_its_plan_and_the_cost_of_networks_and_table(tmp_path, monkeypatch, capsys, built):
+    networks = {
+        "model": "cifar_resnet20",
+        "data_dir": "/no/such/folder",
+        "train_parameters": {"lr_boundaries": [9, 75]},
+    }
+    networks["train_parameters"]["lr_values"] = [0.1, 0.01]
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({"networks": networks, "folds": 3, "folder": str(tmp_path / "s")}))
+    status, out, errors = run_cli(monkeypatch, capsys, "search", str(tmp_path / "s.yaml"), "--dry-run")
+    assert (status, errors) == (0, []) and built == ["cifar_resnet20"] and not (tmp_path / "s").exists()
+    shown = yaml.safe_load(out)
+    assert shown["levels"] == 11 and shown["networks"]["train_parameters"]["schedule"]["boundaries"][1] == {"steps": 75}
+    # The printed plan is a plan.
+    (tmp_path / "again.yaml").write_text(out)
+    assert read_plan(tmp_path / "again.yaml").fingerprint() == read_plan(tmp_path / "s.yaml").fingerprint()
+    # 75 x 128 images of 1e10 operations; a prediction has a third of a training image's.
+    assert "# fold1: 1 run of 75 steps = 9,600 images (4.0 epochs), 271,098 parameters\n" in out
+    assert "# table: 3 networks x 93 x 93 sub-policies x 400 images = 10,378,800 predictions, 34.6 PFLOP" in out
+    assert out.splitlines()[-1] == "# total: about 9.7 h one after another"
+    status, out, errors = run_cli(
+        monkeypatch, capsys, "search", "--dry-run", "--objective", "uniform", str(tmp_path / "s.yaml")
+    )
+    assert (status, errors) == (0, []) and "# lists: uniform; no networks and no table" in out

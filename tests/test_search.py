@@ -338,6 +338,14 @@ def test_folds_are_complementary_parts_with_seeds_of_their_own():
             {"networks": NETWORKS | {"train_parameters": {"best_weights": "val_error"}}},
             "networks.train_parameters.best_weights: would choose the weights by the held-out images",
         ),
+        (
+            {"networks": NETWORKS | {"callbacks": ["EarlyStopping"]}},
+            "networks.callbacks: EarlyStopping would follow val_loss of the held-out images",
+        ),
+        (
+            {"networks": NETWORKS | {"callbacks": [{"name": "Mine", "module": "mine", "monitor": "val_error"}]}},
+            "networks.callbacks: mine.Mine would follow val_error of the held-out images",
+        ),
     ],
 )
 def test_a_wrong_plan_is_one_line(tmp_path, changes, words):

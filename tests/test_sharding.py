@@ -122,11 +122,12 @@ def test_the_slurm_script_of_a_ray_cluster_saves_before_its_time_is_up(tmp_path)
     job = {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_ID": "77", "SLURM_CPUS_PER_TASK": "16"}
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     process = subprocess.Popen(["bash", "-c", slurm_script("--executor ray")], env=job | path)
+    end = time.monotonic() + 60
     while not (tmp_path / "started").exists():
-        assert process.poll() is None
+        assert process.poll() is None and time.monotonic() < end
         time.sleep(0.02)
     process.terminate()
-    process.wait()
+    process.wait(60)
     calls = (tmp_path / "calls").read_text().splitlines()
     assert calls[-1] == "scontrol requeue 77"
     assert "cifarzoo train sweep.yaml --executor ray --address node1:10077 --cpus 4 --gpus 1" in calls

@@ -35,6 +35,9 @@ def search(
         list[str], typer.Option(help="official, mean, band or uniform. Repeatable. Default: all.")
     ] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the plan. Repeatable.")] = [],  # noqa: B006
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved plan and what it costs; train nothing.")
+    ] = False,
     executor: Executor = "local",
     address: Address = None,
     cpus: Cpus = 1,
@@ -60,12 +63,18 @@ def search(
     if modules:
         find_modules(modules)
     runner.set_backend(experiments)
+    wanted = [name for name in OBJECTIVES if not objective or name in objective]
+    if dry_run:
+        from cifarzoo.search.dry_run import print_plan
+
+        plan.check(wanted)
+        print_plan(plan, wanted)
+        return
     from cifarzoo.search.policy_list import read_header
     from cifarzoo.search.stages import search as carry_out
     from cifarzoo.training.outcomes import STOPPED
     from cifarzoo.training.stopping import Interrupted
 
-    wanted = [name for name in OBJECTIVES if not objective or name in objective]
     try:
         if executor == "ray":
             from cifarzoo.on_ray.cluster import connected

@@ -35,7 +35,7 @@ def train_on(ray: Any, experiments: Sequence[Experiment], resources: Resources, 
 
     Raises:
         ExperimentError: an experiment needs several workers, or a model or data set that is only in memory.
-        ClusterError: no node has the resources, or none of those that had them is left.
+        ClusterError: no node has the resources.
     """
     for experiment in experiments:
         if experiment.distribution == "multi_worker":

@@ -121,10 +121,8 @@ def ended(
 
     Yields:
         What identifies the task, and what it returned; or else the exception: what it raised, `Interrupted` if it was
-        cancelled, or `TrainingError` if its process or node died too often.
-
-    Raises:
-        ClusterError: for several minutes no node has had the resources, as nodes have died.
+        cancelled, `TrainingError` if its process or node died too often, or `ClusterError` if for several minutes no
+        node has had the resources, as nodes have died.
     """
     pending, cancelled = dict(tasks), False
     watch = _Watch(ray, resources)
@@ -133,7 +131,9 @@ def ended(
         for task in ready:
             yield pending.pop(task), _result(ray, task)
         wait()
-        watch.look()
+        if lost := watch.look():
+            yield from ((name, lost) for name in pending.values())
+            return
         if stop.signal and pending and not cancelled:
             cancelled = True
             say("stopping: what runs saves first; the same command resumes it")
@@ -149,15 +149,11 @@ class _Watch:
         self._next = self._last_seen = time.monotonic()
         self._has_said = False
 
-    def look(self) -> None:
-        """Look if it is time to.
-
-        Raises:
-            ClusterError: no node has been able to for `LOST_SECONDS`.
-        """
+    def look(self) -> ClusterError | None:
+        """Look if it is time to; return the error if no node has been able to for `LOST_SECONDS`."""
         now = time.monotonic()
         if now < self._next:
-            return
+            return None
         self._next = now + WATCH_SECONDS
         fits = False
         with contextlib.suppress(Exception):  # a head that starts again does not answer meanwhile
@@ -165,10 +161,11 @@ class _Watch:
         if fits:
             self._last_seen, self._has_said = now, False
         elif now - self._last_seen > LOST_SECONDS:
-            raise ClusterError(f"no node with {self._resources} is left; the same command resumes what was saved")
+            return ClusterError(f"no node with {self._resources} is left; the same command resumes what was saved")
         elif not self._has_said:
             self._has_said = True
             say(f"no node with {self._resources} is left; waiting for one")
+        return None
 
 
 def _nodes(ray: Any) -> list[dict[str, float]]:

@@ -161,6 +161,13 @@ class SearchPlan(Strict):
                 f"{self.source}: networks.train_parameters.{choosing[0]}: would choose the weights by the held-out "
                 "images, which judge the policies; leave it out"
             )
+        for callback in experiment.callbacks or ():
+            monitor = callback.arguments.get("monitor", "val_loss" if callback.name == "EarlyStopping" else "")
+            if str(monitor).startswith("val_"):
+                raise ExperimentError(
+                    f"{self.source}: networks.callbacks: {callback} would follow {monitor} of the held-out images, "
+                    "which judge the policies; leave it out"
+                )
         return experiment
 
     def experiments(self) -> list[Experiment]:

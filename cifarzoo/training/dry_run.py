@@ -45,20 +45,20 @@ def print_plan(experiments: list[Experiment]) -> int:
     ]
     shared = _shared(documents) if len(documents) > 1 else {}
     if shared:
-        print(f"# Settings that all {len(documents)} experiments share:\n{_yaml(shared)}", end="")
+        print(f"# Settings that all {len(documents)} experiments share:\n{yaml_text(shared)}", end="")
     total = 0.0
     for (experiment, job, cost), document in zip(planned, documents, strict=True):
         own = _without(document, shared)
-        print(f"---\n{_yaml(own) if own else ''}{_describe(experiment, job, cost)}")
+        print(f"---\n{yaml_text(own) if own else ''}{describe(experiment, job, cost)}")
         total += len(experiment.seeds) * cost.hours(job)
     runs = sum(len(experiment.seeds) for experiment, *_ in planned)
     if runs > 1:
-        print(f"# total: {runs} runs, about {_duration(total)} one after another")
+        print(f"# total: {runs} runs, about {duration_text(total)} one after another")
     return len(experiments) - len(planned)
 
 
-def _describe(experiment: Experiment, job: Job, cost: Cost) -> str:
-    """Describe an experiment in YAML comments."""
+def describe(experiment: Experiment, job: Job, cost: Cost) -> str:
+    """Describe the size, cost and faults of an experiment in YAML comments."""
     plan, seeds = job.plan, len(experiment.seeds)
     images = plan.total * plan.batch_size
     own, teachers = cost.operations(job)
@@ -69,7 +69,7 @@ def _describe(experiment: Experiment, job: Job, cost: Cost) -> str:
         f"({images / plan.images:.1f} epochs), {cost.parameters:,} parameters"
     )
     time = (
-        f"{operations / 1e15:.3g} PFLOP per run{of_teacher}; about {_duration(cost.hours(job))} each at "
+        f"{operations / 1e15:.3g} PFLOP per run{of_teacher}; about {duration_text(cost.hours(job))} each at "
         f"{cost.rate / 1e9:,.0f} GFLOP/s, estimated here in {job.experiment.precision}"
     )
     lines = [size, time]
@@ -85,13 +85,13 @@ def _describe(experiment: Experiment, job: Job, cost: Cost) -> str:
     return "\n".join(f"# {line}" for line in lines)
 
 
-def _duration(hours: float) -> str:
+def duration_text(hours: float) -> str:
     """Format a duration with two digits; from two days, also in days."""
     text = f"{hours:,.0f} h" if hours >= 10 else f"{hours:.2g} h" if hours >= 0.1 else f"{60 * hours:.2g} min"
     return f"{text} ({hours / 24:,.0f} days)" if hours >= 48 else text
 
 
-def _yaml(document: dict[str, Any]) -> str:
+def yaml_text(document: dict[str, Any]) -> str:
     """Write YAML with one line per setting, so that a grid stays readable."""
     return yaml.safe_dump(
         _brief(document), sort_keys=False, allow_unicode=True, default_flow_style=None, width=sys.maxsize
