@@ -6,7 +6,11 @@
 
 Every contestant runs in a process of its own, all of them in turns, `--rounds` times. Each classifies a batch of 500
 images repeatedly, and then single images; the shortest times of all rounds count. The results go to
-benchmarks/inference.json and the table to docs/performance.md, where `--table` writes it again.
+benchmarks/inference.json and the table to docs/performance.md, where `--table` writes it again. Rows of networks and
+precisions that are not measured stay if the same versions measured them on the same processor.
+
+"of matmul's speed" compares the arithmetic per second with that of multiplying large matrices, which TensorFlow does at
+almost the processor's limit.
 
 * Keras: `model.predict` of the model as it is.
 * TensorFlow: the model in a compiled function, with fused BatchNormalization.
@@ -31,6 +35,7 @@ import sys
 import tempfile
 import time
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -174,16 +179,31 @@ def openvino(network, precision):
     import openvino
 
     path, _folder = exported(network, "openvino", ".xml")
-    core, compiled = openvino.Core(), {}
+    core = openvino.Core()
     hint = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
 
+    def compiled(count, goal):
+        network = core.read_model(path)
+        network.reshape([count, 32, 32, 3])
+        return core.compile_model(network, "CPU", hint | {"PERFORMANCE_HINT": goal})
+
+    single = compiled(1, "LATENCY")
+    # Its way to use all cores for many images: several requests at a time.
+    part = BATCH // 10
+    requests = openvino.AsyncInferQueue(compiled(part, "THROUGHPUT"))
+    logits = np.empty((BATCH, 10), np.float32)
+    requests.set_callback(
+        lambda request, first: logits.__setitem__(slice(first, first + part), request.get_output_tensor().data)
+    )
+
     def classify(pixels):
-        if len(pixels) not in compiled:
-            network = core.read_model(path)
-            network.reshape([len(pixels), *pixels.shape[1:]])
-            goal = "LATENCY" if len(pixels) == 1 else "THROUGHPUT"
-            compiled[len(pixels)] = core.compile_model(network, "CPU", hint | {"PERFORMANCE_HINT": goal})
-        return compiled[len(pixels)](pixels.astype("float32"))[0]
+        pixels = pixels.astype("float32")
+        if len(pixels) == 1:
+            return single(pixels)[0]
+        for first in range(0, BATCH, part):
+            requests.start_async({0: pixels[first : first + part]}, first)
+        requests.wait_all()
+        return logits
 
     classify.folder = _folder
     return classify
@@ -275,6 +295,7 @@ def measure(name, network, precision, options):
 def rows_of(network, precision, options):
     """Return the shortest times of all contestants, measured in turns, as rows for the file of results."""
     names = [name for name in options.contestants if precision in CONTESTANTS[name][2]]
+    per_image = operations(network)
     best = {}
     for _ in range(options.rounds):
         for name in names:
@@ -288,10 +309,42 @@ def rows_of(network, precision, options):
             "contestant": name,
             "images_per_second": round(BATCH / times["batch"], 1),
             "images_per_processor_second": round(BATCH / times["batch_processor"], 1),
+            "operations": per_image,
             "single_image_ms": round(1e3 * times["single"], 3),
         }
         for name, times in best.items()
     ]
+
+
+def matmul_speed(precision):
+    """Return the operations per second of multiplying large matrices with TensorFlow, almost the processor's limit."""
+    import tensorflow as tf
+
+    size = 2048
+    factor = tf.cast(tf.random.stateless_normal([size, size], [0, 0]), precision)
+    multiply = tf.function(lambda: tf.matmul(factor, factor))
+    seconds = []
+    for _ in range(20):
+        started = time.perf_counter()
+        multiply().numpy()
+        seconds.append(time.perf_counter() - started)
+    return 2 * size**3 / min(seconds)
+
+
+def operations(network):
+    """Return the floating-point operations of a network per image."""
+    import cifarzoo
+    from cifarzoo.models.macs import macs
+
+    return 2 * macs(cifarzoo.create_model(network, **arguments(network)))
+
+
+def rows_that_stay(results, networks, precisions):
+    """Return the rows of other networks and precisions, if the same versions measured them on the same processor."""
+    before = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    if any(before.get(key) != results[key] for key in ("processor", "note", "versions")):
+        return []
+    return [row for row in before["rows"] if (row["network"], row["precision"]) not in product(networks, precisions)]
 
 
 def installed(package):
@@ -308,7 +361,7 @@ def table(results):
         + ", ".join(f"{name} {number}" for name, number in results["versions"].items() if number)
         + f"; {results['note']}.",
         "",
-        f"| network | precision | contestant | images/s at batch {BATCH} | per processor second | one image, ms |",
+        f"| network | precision | contestant | images/s at batch {BATCH} | of matmul's speed % | one image, ms |",
         "| --- | --- | --- | ---: | ---: | ---: |",
     ]
     groups = {}
@@ -317,7 +370,8 @@ def table(results):
     for (network, precision), rows in groups.items():
         for number, row in enumerate(rows):
             first = [TITLES.get(network, network), precision] if not number else ["", ""]
-            speeds = f"{row['images_per_second']:,.0f} | {row['images_per_processor_second']:,.0f}"
+            share = row["images_per_second"] * row["operations"] / results["matmul"][precision]
+            speeds = f"{row['images_per_second']:,.0f} | {100 * share:.0f}"
             lines.append(f"| {' | '.join(first)} | {row['contestant']} | {speeds} | {row['single_image_ms']:.2f} |")
     return "\n".join([*lines, "", *ratios(groups)])
 
@@ -325,17 +379,11 @@ def table(results):
 def ratios(groups):
     """Return a line per group: how much faster ours is than the fastest PyTorch."""
     for (network, precision), rows in groups.items():
-        ours = next((row for row in rows if row["contestant"] == OURS), None)
-        torch = [row for row in rows if row["contestant"].startswith("PyTorch")]
-        if ours and torch:
-            factors = [
-                ours[key] / max(row[key] for row in torch)
-                for key in ("images_per_second", "images_per_processor_second")
-            ]
-            yield (
-                f"* {TITLES.get(network, network)}, {precision}: {factors[0]:.2f} times the fastest PyTorch "
-                f"({factors[1]:.2f} times by processor time)."
-            )
+        speeds = {row["contestant"]: row["images_per_second"] for row in rows}
+        torch = [speed for contestant, speed in speeds.items() if contestant.startswith("PyTorch")]
+        if OURS in speeds and torch:
+            factor = speeds[OURS] / max(torch)
+            yield f"* {TITLES.get(network, network)}, {precision}: {factor:.2f} times the fastest PyTorch."
 
 
 def write_table(results):
@@ -371,8 +419,10 @@ def main():
         "date": time.strftime("%Y-%m-%d"),
         "note": options.note,
         "versions": {"python": platform.python_version()} | {name: installed(name) for name in PACKAGES},
+        "matmul": {precision: round(matmul_speed(precision)) for precision in precisions},
         "rows": [],
     }
+    results["rows"] = rows_that_stay(results, options.networks, precisions)
     for network in options.networks:
         for precision in precisions:
             results["rows"] += rows_of(network, precision, options)
