@@ -10,7 +10,7 @@ benchmarks/inference.json and the table to docs/performance.md, where `--table` 
 precisions that are not measured stay if the same versions measured them on the same processor.
 
 "of matmul's speed" compares the arithmetic per second with that of multiplying large matrices, which TensorFlow does at
-almost the processor's limit.
+about the processor's limit: convolutions of many channels reach a little more.
 
 * Keras: `model.predict` of the model as it is.
 * TensorFlow: the model in a compiled function, with fused BatchNormalization.
@@ -248,25 +248,22 @@ CONTESTANTS = {
 
 
 def shortest(classify, pixels, calls):
-    """Return the shortest wall-clock and processor seconds of a call, after two to warm up."""
-    walls, processors = [], []
+    """Return the shortest seconds of a call, after two to warm up."""
+    seconds = []
     for call in range(calls + 2):
-        wall, processor = time.perf_counter(), time.process_time()
+        started = time.perf_counter()
         logits = classify(pixels)
         if call > 1:
-            walls.append(time.perf_counter() - wall)
-            processors.append(time.process_time() - processor)
+            seconds.append(time.perf_counter() - started)
     assert logits.shape == (len(pixels), 10), logits.shape  # noqa: S101
-    return min(walls), min(processors)
+    return min(seconds)
 
 
 def measure_here(name, network, precision, calls):
     """Return the times of a contestant, in this process."""
     classify = CONTESTANTS[name][0](network, precision)
     pixels = images()
-    wall, processor = shortest(classify, pixels, calls)
-    single, _ = shortest(classify, pixels[:1], 10 * calls)
-    return {"batch": wall, "batch_processor": processor, "single": single}
+    return {"batch": shortest(classify, pixels, calls), "single": shortest(classify, pixels[:1], 10 * calls)}
 
 
 def measure(name, network, precision, options):
@@ -308,7 +305,6 @@ def rows_of(network, precision, options):
             "precision": precision,
             "contestant": name,
             "images_per_second": round(BATCH / times["batch"], 1),
-            "images_per_processor_second": round(BATCH / times["batch_processor"], 1),
             "operations": per_image,
             "single_image_ms": round(1e3 * times["single"], 3),
         }
