@@ -104,7 +104,9 @@ def test_moving_statistics_follow_every_part():
 
 
 def test_parts_must_share_the_batch_evenly():
-    with pytest.raises(ExperimentError, match=r"batch_size: 16 images .* 1 replicas in 5 parts each \(accumulate\)"):
+    with pytest.raises(
+        ExperimentError, match=r"batch_size: 16 images .* by 5 parts \(accumulate\); expected a multiple of 5"
+    ):
         train(accumulate=5)
 
 

@@ -222,8 +222,11 @@ WRONG = [
     ({"labels": {"symmetric": 1.5}}, "labels.symmetric: must be at most 1, got 1.5"),
     ({"labels": {"symmetric": True}}, "labels.symmetric: expected a number, got true"),
     ({"labels": {"symetric": 0.4}}, "labels.symetric: unknown key; did you mean symmetric or asymmetric?"),
-    ({"labels": {"symmetric": 0.4, "pairs": {"cat": "dog"}}}, "labels: expected a file, .* got {'symmetric': 0.4, "),
-    ({"labels": {"seed": 3}}, "labels: expected a file, {file, key}, .* got {'seed': 3}"),
+    (
+        {"labels": {"symmetric": 0.4, "pairs": {"cat": "dog"}}},
+        "labels: expected only one of a file, .* got {'symmetric': 0.4, ",
+    ),
+    ({"labels": {"seed": 3}}, "labels: expected only one of a file, {file, key}, .* got {'seed': 3}"),
     ({"labels": {"symmetric": 0.4, "seed": -1}}, "labels.seed: must be at least 0, got -1"),
     ({"labels": {"asymmetric": 0.4}}, "labels.pairs: own has none by default; write pairs: {FROM: TO, ...} of classes"),
     (

@@ -195,10 +195,12 @@ def test_the_command_prints_every_format_and_names_what_it_could_not_read(tmp_pa
     for wrong, message in (
         (["--dark"], "--dark: is for the picture of --sheet or --explain"),
         (["--sheet", "a.jpg"], "--sheet a.jpg: the name of a contact sheet ends in .png"),
+        (["--sheet", "new/a.png"], "--sheet new/a.png: there is no folder new"),
         (["--class-names", "nowhere.txt"], "has 3 outputs, got 1 names of classes"),
     ):
         status, _, err = command(capsys, monkeypatch, *command_line, "tsv", *wrong)
         assert status == 1 and message in err
+    (tmp_path / "new").mkdir()
     status, _, err = command(capsys, monkeypatch, *command_line, "tsv", "--sheet", "new/sheet.png")
     assert status == 0 and err == "new/sheet.png\n" and (tmp_path / "new" / "sheet.png").stat().st_size > 1000
     (tmp_path / "photos" / "damaged.jpg").write_bytes(b"")

@@ -75,6 +75,8 @@ def predict(
         raise ExperimentError("--dark: is for the picture of --sheet or --explain")
     if sheet and sheet.suffix.lower() != ".png":
         raise ExperimentError(f"--sheet {sheet}: the name of a contact sheet ends in .png")
+    if sheet and not sheet.parent.is_dir():
+        raise ExperimentError(f"--sheet {sheet}: there is no folder {sheet.parent}")
     names = None if class_names is None else class_names_from(class_names)
     find_modules(Path())
     with progress_bar() as show:

@@ -124,13 +124,14 @@ class Dataset:
                 f"data set {name!r}: training images are {sizes[0]} pixels wide and test images {sizes[1]}; expected "
                 "one size"
             )
+        names = "" if class_names is None else f", one for each of the {len(class_names)} class names"
         if class_names is None:
             class_names = tuple(str(label) for label in range(int(splits[0].labels.max()) + 1))
         for part, split in zip(("train", "test"), splits, strict=True):
             low, high = int(split.labels.min()), int(split.labels.max())
             if low < 0 or high >= len(class_names):
                 raise DataError(
-                    f"data set {name!r}: {part} labels are integers from 0 to {len(class_names) - 1}, "
+                    f"data set {name!r}: {part} labels are integers from 0 to {len(class_names) - 1}{names}, "
                     f"got {low} to {high}"
                 )
         return cls(name, tuple(class_names), None, *splits)

@@ -89,7 +89,7 @@ class _Source(Strict):
         return {"own": self.place, **keys, "name": self.known_name}
 
 
-_ONE_PLACE = dict.fromkeys(PLACES, f"choose one of {', '.join(PLACES)}")
+_ONE_PLACE = dict.fromkeys(PLACES, f"give only one of {', '.join(PLACES)}")
 
 
 class _Resized(_Source):

@@ -67,6 +67,8 @@ def reason(failure: Exception, path: str) -> str:
     """Say in a few words why a file is not a picture that opens."""
     if isinstance(failure, Image.UnidentifiedImageError):
         return "is empty" if not os.path.getsize(path) else "no format that Pillow knows"
+    if isinstance(failure, Image.DecompressionBombError):
+        return f"too large; expected at most {MOST_PIXELS:,} pixels"
     return summarize(failure)
 
 

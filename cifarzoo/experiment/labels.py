@@ -91,8 +91,8 @@ class Labels(Strict):
         }
         if not any(kind in keys and keys <= {kind, *options} for kind, options in kinds.items()):
             raise ValueError(
-                "expected a file, {file, key}, {train, test}, {symmetric, seed, include_true} or {asymmetric, seed, "
-                f"pairs}}, got {excerpt(self.as_written())}"
+                "expected only one of a file, {file, key}, {train, test}, {symmetric, seed, include_true} or "
+                f"{{asymmetric, seed, pairs}}, got {excerpt(self.as_written())}"
             )
         return self
 

@@ -135,7 +135,8 @@ def _draw_tile(sheet: Image.Image, tile: Tile, left: int, top: int, width: int, 
     y = top + SIDE + 12
     for rank, (name, share) in enumerate(tile.top):
         font, figures = font_for(name, FONT), font_for("", FONT)
-        end = left + max(round(width * share), 6)
+        # The number has a place of its own, so that no bar ends in the middle of it.
+        end = left + max(round((width - 12 - draw.textlength("100 %", figures)) * share), 6)
         draw.rounded_rectangle((left, y, end, y + BAR - 1), 6, theme.bar if rank else theme.best)
         percent = f"{100 * share:.0f} %" if share >= 0.01 else "< 1 %"
         room = width - 24 - draw.textlength(percent, figures)
@@ -164,15 +165,16 @@ def _shortened(text: str, font: Font, room: float, draw: ImageDraw.ImageDraw, ke
 
 
 def save_sheet(sheet: Image.Image, path: Path) -> None:
-    """Write a picture as PNG; the file appears when it is complete, and its folder is made.
+    """Write a picture as PNG; the file appears when it is complete.
 
     Raises:
-        CifarzooError: the name does not end in .png, or the file cannot be written.
+        CifarzooError: the name does not end in .png, there is no such folder, or the file cannot be written.
     """
     if path.suffix.lower() != ".png":
         raise CifarzooError(f"{path}: the name of a contact sheet ends in .png")
+    if not path.parent.is_dir():
+        raise CifarzooError(f"{path}: there is no folder {path.parent}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with atomic.replacing(path, shared=True) as temporary:
             sheet.save(temporary, format="PNG")
     except OSError as failure:

@@ -42,6 +42,8 @@ def grad_cam(
             model has no such output.
     """
     body, head = _cut(model, layer)
+    if np.ndim(images) != 4:
+        raise DataError(f"images: expected [n, height, width, 3], got {list(np.shape(images))}")
     if classes is not None:
         classes = _checked(classes, len(images), head.output_shape[-1])
     gradient = _gradient(head)

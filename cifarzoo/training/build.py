@@ -14,7 +14,7 @@ import keras
 from cifarzoo.augment import pipeline
 from cifarzoo.data import Dataset
 from cifarzoo.data.info import CIFAR_INPUTS, DatasetInfo, Inputs
-from cifarzoo.errors import ExperimentError, ModelError, summarize
+from cifarzoo.errors import ExperimentError, ModelError, WeightsError, summarize
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.keras_internals.layer_names import names_from_the_start
@@ -101,7 +101,10 @@ def build_model(experiment: Experiment, classes: int, seed: int, inputs: Inputs 
     with arithmetic(experiment.precision), no_exit(experiment.model), names_from_the_start():
         factory = model_factory(experiment)
         of_images = _image_arguments(experiment, factory, inputs)
-        model = factory(**{"classes": classes} | of_images | experiment.model_parameters)
+        try:
+            model = factory(**{"classes": classes} | of_images | experiment.model_parameters)
+        except ModelError as failure:
+            raise ModelError(f"model_parameters: {failure}") from None
     if experiment.module:
         check_is_functional(model, f"{experiment.module}.{experiment.model}")
     if (outputs := model.output_shape[-1]) != classes:
@@ -116,7 +119,10 @@ def build_model(experiment: Experiment, classes: int, seed: int, inputs: Inputs 
             f"({size}, {size}, 3)"
         )
     if weights := initial_weights(experiment, seed):
-        initialize(model, weights, registry.build_described)
+        try:
+            initialize(model, weights, registry.build_described)
+        except WeightsError as failure:
+            raise WeightsError(f"init_weights: {failure}") from None
     return model
 
 

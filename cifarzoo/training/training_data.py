@@ -9,7 +9,7 @@ from typing import overload
 
 import numpy as np
 
-from cifarzoo.conversion.readers import read_checkpoint
+from cifarzoo.conversion.readers import READABLE, read_checkpoint
 from cifarzoo.data import Dataset
 from cifarzoo.data import labels as relabeling
 from cifarzoo.data.dataset import Split
@@ -203,12 +203,13 @@ def _with_labels(experiment: Experiment, labels: Labels, dataset: Dataset) -> Da
         noisy = relabeling.asymmetric_noise(clean, targets, labels.asymmetric, labels.seed)
         return relabeling.with_training_labels(dataset, noisy)
     for split, file in labels.files.items():
-        where = "labels" if labels.file is not None else f"labels.{split}"
+        where = f"{'labels' if labels.file is not None else f'labels.{split}'}: {shown(file.file)}"
         try:
-            arrays = _read_labels(experiment, file, getattr(dataset, split))
-            hard, soft = relabeling.checked_labels(arrays, dataset.size(split), dataset.classes)
+            array = _read_labels(experiment, file, getattr(dataset, split))
+            where += f", {file.key}" if file.key else ""
+            hard, soft = relabeling.checked_labels(array, dataset.size(split), dataset.classes)
         except DataError as failure:
-            raise DataError(f"{where}: {shown(file.file)}: {failure}") from None
+            raise DataError(f"{where}: {failure}") from None
         if split == "train":
             dataset = relabeling.with_training_labels(dataset, hard, soft)
         else:
@@ -259,7 +260,8 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         return read_checkpoint(path).arrays
     except CifarzooError as failure:
-        raise DataError(str(failure).removeprefix(f"{path}: ")) from None
+        text = str(failure).removeprefix(f"{path}: ")
+        raise DataError(text.replace(READABLE, ".npy, .npz, or a file of torch.save")) from None
 
 
 def _without_dropped(experiment: Experiment, dataset: Dataset) -> Dataset:

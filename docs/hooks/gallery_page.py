@@ -26,7 +26,7 @@ def page() -> str:
 
 
 def _entry(name, spec):
-    about = re.sub(r"(?<![(<])(https://[^\s,)]*[^\s,).])", r"<\1>", inspect.getdoc(spec) or "")
+    about = re.sub(r"(?<!\]\()(?<!<)(https://[^\s,)]*[^\s,).])", r"<\1>", inspect.getdoc(spec) or "")
     fields = {key: field.default for key, field in spec.model_fields.items()}
     if name == "policies":
         fields |= {"policies": POLICIES}

@@ -8,8 +8,12 @@ from cifarzoo.errors import ExperimentError
 def check_shares(batch_size: int, accumulate: int, replicas: int) -> None:
     """Raise ExperimentError unless the replicas and their micro-batches can share the batch evenly."""
     if batch_size % (replicas * accumulate):
-        parts = f" in {accumulate} parts each (accumulate)" if accumulate > 1 else ""
-        raise ExperimentError(f"batch_size: {batch_size} images cannot be shared evenly by {replicas} replicas{parts}")
+        shares = [f"{replicas} replicas"] if replicas > 1 else []
+        shares += [f"{accumulate} parts (accumulate)"] if accumulate > 1 else []
+        raise ExperimentError(
+            f"train_parameters.batch_size: {batch_size} images cannot be shared evenly by {' of '.join(shares)}; "
+            f"expected a multiple of {replicas * accumulate}"
+        )
 
 
 def padded(values: np.ndarray, length: int) -> np.ndarray:
