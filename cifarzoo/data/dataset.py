@@ -130,10 +130,8 @@ class Dataset:
         for part, split in zip(("train", "test"), splits, strict=True):
             low, high = int(split.labels.min()), int(split.labels.max())
             if low < 0 or high >= len(class_names):
-                raise DataError(
-                    f"data set {name!r}: {part} labels are integers from 0 to {len(class_names) - 1}{names}, "
-                    f"got {low} to {high}"
-                )
+                most = f"{len(class_names) - 1}{names}"
+                raise DataError(f"data set {name!r}: {part} labels are integers from 0 to {most}, got {low} to {high}")
         return cls(name, tuple(class_names), None, *splits)
 
     @property

@@ -147,7 +147,7 @@ def _arrays(images: Any) -> Iterator[np.ndarray]:
     """Yield pixels [height, width, 3], uint8 or float32, of one or several pictures."""
     pixels = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images)
     if pixels.ndim and not len(pixels):
-        raise DataError("images: expected at least one, got none")
+        raise DataError("images: got none; expected at least one")
     if pixels.dtype == object or pixels.dtype.kind not in "buif":
         raise DataError(f"images: expected files, folders or arrays, got {type(images).__name__}")
     shape = list(pixels.shape)

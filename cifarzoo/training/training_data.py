@@ -203,7 +203,7 @@ def _with_labels(experiment: Experiment, labels: Labels, dataset: Dataset) -> Da
         noisy = relabeling.asymmetric_noise(clean, targets, labels.asymmetric, labels.seed)
         return relabeling.with_training_labels(dataset, noisy)
     for split, file in labels.files.items():
-        where = f"{'labels' if labels.file is not None else f'labels.{split}'}: {shown(file.file)}"
+        where = f"{'labels' if labels.file else f'labels.{split}'}: {shown(file.file)}"
         try:
             array = _read_labels(experiment, file, getattr(dataset, split))
             where += f", {file.key}" if file.key else ""
@@ -260,8 +260,8 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         return read_checkpoint(path).arrays
     except CifarzooError as failure:
-        text = str(failure).removeprefix(f"{path}: ")
-        raise DataError(text.replace(READABLE, ".npy, .npz, or a file of torch.save")) from None
+        text = str(failure).replace(READABLE, ".npy, .npz, or a file of torch.save")
+        raise DataError(text.removeprefix(f"{path}: ")) from None
 
 
 def _without_dropped(experiment: Experiment, dataset: Dataset) -> Dataset:
@@ -282,8 +282,7 @@ def dropped_positions(experiment: Experiment) -> np.ndarray:
         return np.array(experiment.drop, np.int64)
     name = experiment.drop
     try:
-        path = _existing(experiment, name)
-        return read_positions(path)
+        return read_positions(_existing(experiment, name))
     except DataError as failure:
         raise DataError(f"drop: {shown(name)}: {failure}") from None
 
