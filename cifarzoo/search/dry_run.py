@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from cifarzoo.data.dataset import facts
-from cifarzoo.search.plan import SET_HERE, SET_HERE_PARAMETERS, Objective, SearchPlan
+from cifarzoo.search.plan import Objective, SearchPlan, without_keys_set_here
 from cifarzoo.search.space import Space
 from cifarzoo.training.dry_run import describe, duration_text, yaml_text
 from cifarzoo.training.estimate import Costs, without_others
@@ -19,11 +19,7 @@ def print_plan(plan: SearchPlan, objectives: Sequence[Objective]) -> None:
         CifarzooError: the networks cannot be built, or do not fit the plan.
     """
     experiment = plan.experiment(1)
-    networks = experiment.resolved()
-    for keys, section in ((SET_HERE, networks), (SET_HERE_PARAMETERS, networks["train_parameters"])):
-        for key in keys:
-            section.pop(key, None)
-    document = plan.model_dump(mode="json") | {"networks": networks}
+    document = plan.model_dump(mode="json") | {"networks": without_keys_set_here(experiment.resolved())}
     if not set(objectives) - {"uniform"}:
         print(f"{yaml_text(document)}# lists: {', '.join(objectives)}; no networks and no table")
         return

@@ -184,6 +184,13 @@ class SearchPlan(Strict):
         return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()
 
 
+def without_keys_set_here(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of an experiment that a plan's `networks` may have."""
+    parameters = document.get("train_parameters", {}).items()
+    own = {key: value for key, value in parameters if key not in SET_HERE_PARAMETERS}
+    return {key: value for key, value in document.items() if key not in SET_HERE} | {"train_parameters": own}
+
+
 def read_plan(path: str | os.PathLike, overrides: Sequence[str] = ()) -> SearchPlan:
     """Read a plan from a YAML file.
 
@@ -217,10 +224,8 @@ def plan_from(document: dict[str, Any], source: str, folder: Path | None = None)
     if isinstance(networks, dict) and "recipe" in networks:
         networks = dict(networks)
         recipe, recipe_folder = find_recipe(networks.pop("recipe"), folder, f"{source}: networks")
-        recipe = {key: value for key, value in recipe.items() if key not in SET_HERE}
-        parameters = recipe.get("train_parameters", {}).items()
-        recipe["train_parameters"] = {key: value for key, value in parameters if key not in SET_HERE_PARAMETERS}
-        document, folders = document | {"networks": merge(recipe, networks)}, [folder, recipe_folder]
+        networks = merge(without_keys_set_here(recipe), networks)
+        document, folders = document | {"networks": networks}, [folder, recipe_folder]
     elif networks is not None and not isinstance(networks, dict):
         raise ExperimentError(f"{source}: networks: expected the keys of an experiment, got {excerpt(networks)}")
     try:
