@@ -36,6 +36,7 @@ def test_calls_end_at_the_steps_that_are_kept(keep):
     "keep, message",
     [
         ({}, "keep: expected {every: DURATION}, {at: .*} or a list of durations, got {}"),
+        ([], "keep: expected {every: DURATION}, {at: .*} or a list of durations, got \\[\\]"),
         (3, "keep: expected a mapping, got 3"),
         ([-1], r"keep.at\[0\].steps: must be at least 0, got -1"),
         ({"every": 1, "at_most": "1 XB"}, "keep.at_most: expected a size, such as 500 MB or 2 GB, got '1 XB'"),

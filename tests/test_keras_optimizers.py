@@ -300,6 +300,10 @@ class OfNumPy(Noisy):
         return np.random.default_rng().normal(size=shape)
 
 
+class WithoutUpdate(keras.optimizers.Optimizer):
+    pass
+
+
 class OfModule(Noisy):
     generator = keras.random.SeedGenerator(1)
 
@@ -326,6 +330,12 @@ def test_every_step_of_an_own_class_has_random_numbers_of_its_own():
 def test_random_numbers_that_a_run_could_not_store_are_refused(name, message):
     with pytest.raises(ExperimentError, match=f"train_parameters.optimizer: test_keras_optimizers.{name}: {message}"):
         KerasRule(f"test_keras_optimizers.{name}").check()
+
+
+def test_a_class_without_an_update_is_refused():
+    message = r"WithoutUpdate: has no method update_step\(self, gradient, variable, learning_rate\)"
+    with pytest.raises(ExperimentError, match=message):
+        KerasRule("test_keras_optimizers.WithoutUpdate").check()
 
 
 def test_an_optimizer_replaces_the_sgd_of_a_recipe():

@@ -26,6 +26,8 @@ def _bytes(value: Any) -> Any:
     return value
 
 
+EXPECTED = "expected {every: DURATION}, {at: [DURATION, ...]} or a list of durations"
+
 Size = Annotated[Number, Field(gt=0), BeforeValidator(_bytes, json_schema_input_type=float | str)]
 
 
@@ -39,17 +41,18 @@ class Keep(Strict):
     @model_validator(mode="after")
     def _says_when(self) -> "Keep":
         if self.every is None and not self.at:
-            raise ValueError("expected {every: DURATION}, {at: [DURATION, ...]} or a list of durations")
+            raise ValueError(EXPECTED)
         return self
 
 
-# A list of durations is short for `{at: [...]}`.
-KeepSetting = Annotated[
-    Keep,
-    BeforeValidator(
-        lambda value: {"at": value} if isinstance(value, list) else value, json_schema_input_type=Keep | list[Length]
-    ),
-]
+def _mapping(value: Any) -> Any:
+    """Return `{at: [...]}` for its short form, a list of durations."""
+    if value == []:
+        raise ValueError(EXPECTED)
+    return {"at": value} if isinstance(value, list) else value
+
+
+KeepSetting = Annotated[Keep, BeforeValidator(_mapping, json_schema_input_type=Keep | list[Length])]
 
 
 class KeptSteps:

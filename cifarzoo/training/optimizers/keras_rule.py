@@ -69,6 +69,10 @@ class KerasRule:
             results = [bound.update(weights, weights, slots, 0.1, 0) for _ in range(2)]
         except ExperimentError:
             raise
+        except NotImplementedError:
+            raise ExperimentError(
+                f"{KEY}: {self.name}: has no method update_step(self, gradient, variable, learning_rate)"
+            ) from None
         except Exception as failure:  # whatever a class of Keras or of the user raises
             raise ExperimentError(f"{KEY}: {self.name}: {summarize(failure)}") from None
         arrays = [[ops.convert_to_numpy(value) for value in [*new, *new_slots]] for new, new_slots, _ in results]
