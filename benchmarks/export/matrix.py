@@ -97,7 +97,9 @@ def measure(subject: dict, to: str, folder: str, images: str) -> dict:
         row = cifarzoo.export(model, to, out, dataset=None if tag else images)
     except ExportError as failure:
         return {"refused": str(failure)}
-    keys = ("bytes", "images", "largest_difference", "largest_output", "same_class", "error", "error_before")
+    # The error of random weights says nothing.
+    errors = ("error", "error_before") if tag else ()
+    keys = ("bytes", "images", "largest_difference", "largest_output", "same_class", *errors)
     return {key: float(f"{row[key]:.6g}") for key in keys if key in row}
 
 
