@@ -1,6 +1,7 @@
 """Batches on a real Ray cluster of several nodes on this machine."""
 
 import contextlib
+import http.server
 import json
 import os
 import subprocess
@@ -178,6 +179,7 @@ def test_mistakes_are_one_line(cluster, tmp_path):
     for options, message in (
         (["--address", "127.0.0.1:1"], "error: --address 127.0.0.1:1: nothing answers there ("),
         (["--address", "127.0.0.1:ray"], "error: --address 127.0.0.1:ray: expected HOST:PORT or auto"),
+        (["--address", "127.0.0.1"], "error: --address 127.0.0.1: expected HOST:PORT or auto"),
         (
             ["--address", cluster.address, "--cpus", "64"],
             "error: no node has 64 cores and 0 GPUs for a task",
@@ -187,6 +189,19 @@ def test_mistakes_are_one_line(cluster, tmp_path):
         out, errors = batch.communicate()
         assert batch.returncode == 1 and out == ""
         assert message in errors and errors.count("\n") == 1, errors
+
+
+@pytest.mark.slow
+def test_an_address_where_something_else_listens_fails_within_minutes(tmp_path):
+    pytest.importorskip("ray")
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        address = f"127.0.0.1:{server.server_port}"
+        batch = command("train", write_grid(tmp_path), "--executor", "ray", "--address", address, cwd=tmp_path)
+        _, errors = batch.communicate(timeout=180)
+    assert batch.returncode == 1
+    *_, line = errors.splitlines()  # after lines of Ray's own
+    assert line.startswith(f"cifarzoo: error: --address {address}: cannot connect to a Ray cluster (")
+    assert line.endswith("; RAY_AUTH_MODE has to be the same there and here")
 
 
 @pytest.mark.parametrize(

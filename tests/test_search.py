@@ -398,10 +398,29 @@ def test_the_command_names_what_is_wrong_and_writes_a_uniform_list_without_netwo
     assert len(errors) == 1 and "selection: folds x rounds x best x 5 is 1,500 sub-policies" in errors[0]
     _, _, errors = run_cli(monkeypatch, capsys, *arguments, "--set", "selection.size=20")
     assert len(errors) == 1 and "uniform.yaml: was selected with other settings (selection)" in errors[0]
-    _, _, errors = run_cli(monkeypatch, capsys, *arguments, "--set", "levels=5")
+    # A folder belongs to a plan as soon as it has a network or a table.
+    assert run_cli(monkeypatch, capsys, *arguments, "--set", "levels=5")[0] == 0
+    (tmp_path / "search" / "networks").mkdir()
+    _, _, errors = run_cli(monkeypatch, capsys, *arguments, "--set", "levels=7")
     assert errors == [
         "cifarzoo: error: search: holds a search with other settings (different: levels); set another folder"
     ]
+
+
+def test_a_plan_that_cannot_be_carried_out_keeps_no_folder_from_the_next(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "search.yaml").write_text(yaml.safe_dump({"networks": NETWORKS | {"dataset": {"folder": "nothing"}}}))
+    _, _, errors = run_cli(monkeypatch, capsys, "search")
+    assert len(errors) == 1 and "nothing" in errors[0]
+    (tmp_path / "search.yaml").write_text(yaml.safe_dump({"networks": NETWORKS}))
+    assert run_cli(monkeypatch, capsys, "search", "--objective", "uniform")[0] == 0
+    (tmp_path / "search" / "networks").mkdir()
+    (tmp_path / "search" / "plan.yaml").write_text("levels: [")
+    _, _, errors = run_cli(monkeypatch, capsys, "search", "--objective", "uniform")
+    assert len(errors) == 1 and errors[0].endswith("delete it, and the same command writes it again")
+    (tmp_path / "file").touch()
+    _, _, errors = run_cli(monkeypatch, capsys, "search", "--set", "folder=file")
+    assert errors == ["cifarzoo: error: file: is a file; set another folder"]
 
 
 @pytest.mark.parametrize("missing", ["optuna", "scipy"])

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import yaml
@@ -83,7 +84,8 @@ def test_the_lists_say_where_they_come_from(undisturbed):
     assert band["networks"] == [hash_of(run / "final.weights.h5") for run in runs]
     dataset = load("synthetic")
     assert band["images"] == [images_of(plan_in(undisturbed), fold, dataset).digest for fold in (1, 2)]
-    assert set(band["versions"]) == {"cifarzoo", "optuna", "numpy"}
+    assert set(band["versions"]) == {"cifarzoo", "keras", keras.backend.backend(), "optuna", "numpy"}
+    assert band["search"]["images"] == 30 and band["search"]["folds"] == 2 and "search" not in headers["uniform"]
     assert band["dataset"] == "synthetic" and band["seed"] == 0 and band["selection"] == {"size": 15, "fall": 20}
     # Two 3x3 convolutions and a linear layer, on 2 x 30 steps of 20 images, which count three times, and on 30 images
     # of 7 x 7 sub-policies of both folds: Rotate, Invert, two each of Solarize and Cutout, and nothing.
@@ -122,6 +124,14 @@ def test_networks_never_see_the_images_that_judge_policies():
         assert len(images) == 30 and images.draws.max() < 1
         candidates = dataset.train.take(sorted(measured)).images.reshape(80, -1).tolist()
         assert all(image.ravel().tolist() in candidates for image in images.images)
+
+
+def test_lost_weights_are_noticed_before_another_network_is_trained(copy):
+    shutil.rmtree(copy / "networks" / "fold1")
+    (copy / "networks" / "fold2" / "seed0" / "final.weights.h5").unlink()
+    with pytest.raises(DataError, match="fold2.*final.weights.h5: missing"):
+        search(plan_in(copy))
+    assert not (copy / "networks" / "fold1").exists()
 
 
 def test_what_has_a_file_is_not_done_again(copy):

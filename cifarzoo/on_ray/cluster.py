@@ -37,12 +37,15 @@ def connected(address: str | None) -> Iterator[Any]:
     """
     if find_spec("ray") is None:
         raise ClusterError(f"--executor ray: needs a package that is not installed: {install_command('ray')}")
+    default = os.environ.get("RAY_ADDRESS", "")
+    where = f"--address {address}" if address else f"RAY_ADDRESS={default}" if default else "--executor ray"
+    if address or default:
+        _check_answers(address or default, where)
+        # Ray tries 20 times, 40 seconds each, where something else than a cluster listens. It reads this when imported.
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
-    default = os.environ.get("RAY_ADDRESS", "")
-    where = f"--address {address}" if address else f"RAY_ADDRESS={default}" if default else "--executor ray"
-    _check_answers(address or default, where)
     variables = {name: os.environ[name] for name in TRAVELING if name in os.environ}
     # Without an address Ray would join a cluster that already runs on this machine, whoever started it.
     joined = {"address": address} if address or default else {"address": "local", "include_dashboard": False}
@@ -54,7 +57,8 @@ def connected(address: str | None) -> Iterator[Any]:
             **joined,
         )
     except Exception as failure:  # Ray has no common class of its errors, and some are Python's
-        raise ClusterError(f"{where}: cannot connect to a Ray cluster ({summarize(failure)})") from None
+        hint = "; RAY_AUTH_MODE has to be the same there and here" if address or default else ""
+        raise ClusterError(f"{where}: cannot connect to a Ray cluster ({summarize(failure)}){hint}") from None
     try:
         yield ray
     finally:
@@ -63,9 +67,9 @@ def connected(address: str | None) -> Iterator[Any]:
 
 def _check_answers(address: str, where: str) -> None:
     """Raise ClusterError if nothing listens at HOST:PORT, which Ray itself tries for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon:  # "auto", "local", or no address
+    if address in ("auto", "local"):
         return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS_TO_ANSWER).close()
     except ValueError:

@@ -41,10 +41,13 @@ class RunsTable:
         """Note how runs ended, and print a line for each unless there is a table; a failure always has its line."""
         for outcome in outcomes:
             self._ended[RunFolder.of(outcome.experiment, outcome.seed).path] = outcome
+            name, seed = outcome.experiment.name, outcome.seed
             if outcome.error:
-                say(f"{outcome.experiment.name} seed{outcome.seed}: {outcome.state}: {outcome.error}")
+                reason = outcome.error.removeprefix(f"{name}, seed {seed}: ")
+                # What was stopped says so itself.
+                say(f"{name} seed{seed}: {reason if outcome.is_stopped else f'{outcome.state}: {reason}'}")
             elif not self._live:
-                say(f"{outcome.experiment.name} seed{outcome.seed}: {outcome.state}{measured(outcome.results)}")
+                say(f"{name} seed{seed}: {outcome.state}{measured(outcome.results)}")
 
     def refresh(self) -> None:
         """Draw the table again, with what the runs have logged meanwhile."""

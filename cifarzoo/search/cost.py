@@ -4,6 +4,8 @@ import importlib.metadata
 from collections.abc import Sequence
 from typing import Any
 
+import keras
+
 from cifarzoo._version import __version__
 from cifarzoo.errors import CifarzooError
 from cifarzoo.runs.results import Results
@@ -11,8 +13,8 @@ from cifarzoo.search.table import Table
 from cifarzoo.training.estimate import Cost
 from cifarzoo.training.job import Job
 
-# Packages whose versions decide which policies are sampled.
-PACKAGES = "optuna", "numpy"
+# Packages that sample policies.
+SAMPLERS = "optuna", "numpy"
 
 
 def cost(
@@ -49,5 +51,6 @@ def cost(
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of cifarzoo and of the packages that sample policies."""
-    return {"cifarzoo": __version__} | {name: importlib.metadata.version(name) for name in PACKAGES}
+    """Return the versions of cifarzoo, Keras, its backend, and the packages that sample policies."""
+    packages = ("keras", keras.backend.backend(), *SAMPLERS)
+    return {"cifarzoo": __version__} | {name: importlib.metadata.version(name) for name in packages}

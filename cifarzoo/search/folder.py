@@ -11,7 +11,7 @@ from cifarzoo.runs import atomic
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.search.plan import SearchPlan
 
-PLAN = "plan.yaml"
+PLAN, NETWORKS, TABLES = "plan.yaml", "networks", "tables"
 
 
 class SearchFolder:
@@ -28,7 +28,7 @@ class SearchFolder:
 
     def table(self, fold: int) -> Path:
         """Return the folder of a fold's table."""
-        return self.path / "tables" / f"fold{fold}"
+        return self.path / TABLES / f"fold{fold}"
 
     def list_path(self, objective: str) -> Path:
         """Return the file of an objective's list."""
@@ -39,7 +39,7 @@ class SearchFolder:
         return RunFolder.of(experiment, experiment.seeds[0]).is_finished
 
     def network(self, experiment: Experiment) -> RunFolder:
-        """Return the folder of the run that trains a fold's network.
+        """Return the folder of the run that trained a fold's network.
 
         Raises:
             DataError: it has not finished. CheckpointError: it holds a run of another experiment, such as another data
@@ -52,24 +52,27 @@ class SearchFolder:
         return run
 
     def adopt(self, plan: SearchPlan) -> None:
-        """Write the plan, or compare it with the one that the folder belongs to.
+        """Write the plan, or compare it with the one of the networks and tables in the folder.
 
         Raises:
             ExperimentError: the folder belongs to another plan; the message names settings that differ.
             DataError: the file is damaged, or the folder cannot be written.
         """
-        now = json.loads(json.dumps(plan.decisive()))
-        if not self.plan_path.is_file():
+        now = json.loads(json.dumps(plan.decisive()))  # tuples become lists, as in the file
+        has_results = any((self.path / name).exists() for name in (NETWORKS, TABLES))
+        if not (has_results and self.plan_path.is_file()):
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 atomic.write_text(self.plan_path, strict_yaml.dump(now))
+            except FileExistsError:
+                raise DataError(f"{self.path}: is a file; set another folder") from None
             except OSError as failure:
                 raise DataError(f"{self.path}: cannot be written ({failure.strerror or failure})") from None
             return
         try:
             earlier = strict_yaml.read_mapping(self.plan_path, "the settings of a search")
         except ExperimentError as failure:
-            raise DataError(str(failure)) from None
+            raise DataError(f"{failure}; delete it, and the same command writes it again") from None
         if earlier == now:
             return
         before, after = flatten(earlier), flatten(now)

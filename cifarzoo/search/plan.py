@@ -179,6 +179,11 @@ class SearchPlan(Strict):
         document = self.model_dump(mode="json", exclude={"networks", "folder", "selection"})
         return {"networks": self.experiment(1).decisive() | {"seed": self.seed}} | document
 
+    def summary(self) -> dict[str, Any]:
+        """Return what a reader of a list asks first: the network, the images, and the table's size and precision."""
+        settings = self.model_dump(mode="json", include={"of", "folds", "held_out", "images", "levels", "precision"})
+        return {"model": self.experiment(1).model} | settings
+
     def fingerprint(self) -> str:
         """Hash what the networks and the table depend on."""
         return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()

@@ -76,9 +76,10 @@ class Search:
 
         Raises:
             Interrupted: stopped and saved. TrainingError: a network could not be trained. CheckpointError: one was
-                trained on other images or with other code than now.
+                trained on other images or with other code than now. DataError: one has lost its weights.
         """
-        if all(self._is_trained(fold) for fold in self._folds()):
+        missing = [fold for fold in self._folds() if not self._is_trained(fold)]  # checks those that are
+        if not missing:
             return
         outcomes = (executor or Here()).train(self.plan.experiments())
         for outcome in outcomes:
@@ -178,6 +179,7 @@ class Search:
             header = origin | {"versions": versions(), "sub_policies": len(policies)}
             header["cost"] = self._cost(objective, tables, seconds)
             if objective != "uniform":
+                header["search"] = self.plan.summary()
                 header["unchanged"] = unchanged(tables)
                 header["expected"] = expected(self.space, tables, policies)
             write_list(path, header | {"uniformity": uniformity(policies, self.space.operations)}, policies)
@@ -202,10 +204,11 @@ class Search:
         """Return the run of a fold's network, which saw none of the images that are held out now.
 
         Raises:
-            DataError: it has not finished. CheckpointError: it is another experiment's, or its images or the user's own
-                code have changed since.
+            DataError: it has not finished, or its file of weights is missing or has changed. CheckpointError: it is
+                another experiment's, or its images or the user's own code have changed since.
         """
         run, job = self.folder.network(self.plan.experiment(fold)), self._job(fold)
+        run.final_weights()
         check_sources(run, job.sources(job.seeds[0]))
         way_out = f"delete {run.path.parent} and {self.folder.table(fold)}, and the same command begins this fold again"
         check_parts(run, job, way_out)
