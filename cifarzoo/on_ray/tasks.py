@@ -37,7 +37,11 @@ class Resources:
     gpus: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.cpus} cores and {self.gpus or 0:g} GPUs"
+        return _size(self.cpus, self.gpus or 0)
+
+
+def _size(cpus: float, gpus: float) -> str:
+    return f"{cpus:g} core{'' if cpus == 1 else 's'} and {gpus:g} GPU{'' if gpus == 1 else 's'}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def resolved(ray: Any, resources: Resources) -> Resources:
     if resources.gpus is None:
         resources = replace(resources, gpus=float(any(node.get("GPU", 0) for node in nodes)))
     if not places(ray, resources):
-        sizes = ", ".join(f"{node.get('CPU', 0):g} cores and {node.get('GPU', 0):g} GPUs" for node in nodes)
+        sizes = ", ".join(_size(node.get("CPU", 0), node.get("GPU", 0)) for node in nodes)
         raise ClusterError(f"no node has {resources} for a task; the nodes have {sizes}")
     return resources
 

@@ -25,11 +25,12 @@ from cifarzoo.search.table import Table, bilinear
 SubPolicy = tuple[tuple[str, float, float], ...]
 # Draws per image of `official`, of which any has to be right.
 DRAWS = 5
-# Those of hyperopt, which Fast AutoAugment's code uses. Optuna counts a tenth of the samples as good and is about to
-# drop the argument that would change this; hyperopt counts a quarter of their square root.
+# Random samples before TPE begins, and candidates per sample: those of hyperopt, which Fast AutoAugment's code uses. The
+# share of good samples is Optuna's, a tenth: hyperopt's, a quarter of their square root, needs a deprecated argument.
 RANDOM_STARTS, CANDIDATES = 20, 24
-# Decimal places of sampled probabilities and levels.
+# Decimal places of sampled probabilities and levels, so that a list is short to read.
 DIGITS = 4
+# For shares of images that differ by rounding only.
 TOLERANCE = 1e-9
 
 
@@ -115,7 +116,7 @@ def _official(space, tables, selection, seed, progress):
         results = []
         for sample in range(selection.samples):
             trial = study.ask()
-            candidate = [_suggest(trial, space, f"{place}") for place in range(SUB_POLICIES)]
+            candidate = [_suggest(trial, space, str(place)) for place in range(SUB_POLICIES)]
             numbers = random.random_sample((DRAWS, table.correct.shape[-1], 3))
             value = reward(table, [_in_cells(space, sub_policy) for sub_policy in candidate], numbers)
             study.tell(trial, value)
