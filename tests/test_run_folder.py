@@ -78,6 +78,13 @@ def test_the_folder_names_the_experiment_that_it_holds(tmp_path):
     folder.check_belongs_to(first)
     with pytest.raises(CheckpointError, match=r"another experiment \(different: train_parameters.batch_size\)"):
         folder.check_belongs_to(experiment(tmp_path, batch_size=64))
+    # A run decides once what `auto` means.
+    folder.check_belongs_to(first.model_copy(update={"precision": "auto"}))
+    with pytest.raises(CheckpointError, match=r"another experiment \(different: precision\)"):
+        folder.check_belongs_to(first.model_copy(update={"precision": "bfloat16"}))
+    other = experiment(tmp_path, batch_size=64).model_copy(update={"precision": "auto"})
+    with pytest.raises(CheckpointError, match=r"another experiment \(different: train_parameters.batch_size\)"):
+        folder.check_belongs_to(other)
     folder.write_results(Results.model_validate(RESULTS))  # whose fingerprint is that of neither
     with pytest.raises(CheckpointError, match="holds a run of another experiment; set another run_name"):
         folder.check_belongs_to(first)

@@ -268,7 +268,7 @@ class RunFolder:
             fingerprint = meta.get("fingerprint", "")
         else:
             return
-        if fingerprint == experiment.fingerprint():
+        if fingerprint in experiment.fingerprints():
             return
         different = f" (different: {', '.join(keys[:4])})" if (keys := self._different_keys(experiment)) else ""
         raise CheckpointError(
@@ -281,7 +281,7 @@ class RunFolder:
         except CifarzooError:
             return []
         now = flatten(experiment.decisive())
-        return sorted(key for key in earlier | now if earlier.get(key) != now.get(key))
+        return sorted(key for key in earlier | now if now.get(key) not in (earlier.get(key), "auto"))
 
 
 def finish_saving(folders: Sequence[RunFolder]) -> None:
