@@ -25,8 +25,8 @@ from cifarzoo.search.table import Table, bilinear
 SubPolicy = tuple[tuple[str, float, float], ...]
 # Draws per image of `official`, of which any has to be right.
 DRAWS = 5
-# Random samples before TPE begins, and candidates per sample: those of hyperopt, which Fast AutoAugment's code uses. The
-# share of good samples is Optuna's, a tenth: hyperopt's, a quarter of their square root, needs a deprecated argument.
+# Random samples before TPE begins, and candidates per sample: those of hyperopt, which Fast AutoAugment's code uses.
+# The share of good samples is Optuna's, a tenth: hyperopt's, a quarter of their root, needs a deprecated argument.
 RANDOM_STARTS, CANDIDATES = 20, 24
 # Decimal places of sampled probabilities and levels, so that a list is short to read.
 DIGITS = 4
