@@ -257,3 +257,18 @@ def test_tables_of_a_search_are_those_of_one_process(cluster, tmp_path):
         for name in ("here", "there")
     ]
     assert lists[0] == lists[1] and lists[0]
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_the_shards_of_a_search(cluster, tmp_path):
+    pytest.importorskip("optuna")
+    write_grid(tmp_path)
+    (tmp_path / "search.yaml").write_text(SEARCH, encoding="utf-8")
+    options = ("--objective", "band", "--executor", "ray", "--address", cluster.address)
+    batch = command("search", "search.yaml", *options, cwd=tmp_path)
+    wait_for(lambda: list(tmp_path.glob("search/tables/fold?/shard*.npz")), batch)
+    batch.send_signal(2)  # the other fold's task waits for the only core
+    _, errors = batch.communicate()
+    assert batch.returncode == 75
+    assert errors.splitlines()[-1] == "search: stopped and saved; the same command resumes it"
+    assert len(list(tmp_path.glob("search/tables/*"))) == 1

@@ -37,7 +37,8 @@ class OnRay:
         """Measure shards, in about as many tasks as the cluster has room for at once, at least one per fold.
 
         Raises:
-            The first exception of a task, after all have ended; what was measured is saved.
+            Interrupted: stopped and saved. Otherwise the first exception of a task, after all have ended; what was
+                measured is saved.
         """
         missing = {fold: shards for fold, shards in missing.items() if shards}
         resources = resolved(self._ray, self._resources)
@@ -55,15 +56,18 @@ class OnRay:
         def show() -> None:
             progress("measure sub-policies", (_shards(search, missing) - before) / total)
 
-        failures = []
+        failures, is_stopped = [], False
         with StopRequest().on_signals() as stop:
             for fold, result in ended(self._ray, tasks, resources, stop, show):
-                if isinstance(result, Exception):
+                if isinstance(result, Interrupted):  # by this request, or by a signal on its node
+                    is_stopped = True
+                elif isinstance(result, Exception):
                     failures.append(result)
-                if isinstance(result, Exception) and not isinstance(result, Interrupted):
                     say(f"fold {fold}: {summarize(result)}")
         if failures:
             raise failures[0]
+        if is_stopped:
+            raise Interrupted(f"{search.folder.path}: stopped and saved; the same command resumes it")
 
 
 def _shards(search: RunningSearch, folds: Iterable[int]) -> int:
