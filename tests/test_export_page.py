@@ -7,6 +7,7 @@ import runpy
 import pytest
 from model_cases import ROOT
 
+from cifarzoo.exporting.formats import FORMATS
 from cifarzoo.models.catalogue import catalogue
 from cifarzoo.pretrained.manifest import find_entry, manifest
 
@@ -48,6 +49,13 @@ def test_a_row_says_what_was_measured(name):
         assert errors == pytest.approx([int8[key] for key in ("error_before", "error") if key in int8], abs=0.0051)
     else:
         assert row["MB"] == row["same class %"] == ""
+
+
+def test_nothing_of_a_measured_network_is_missing():
+    for name, records in RESULTS["networks"].items():
+        assert set(records) == set(FORMATS), name
+        images = {record["images"] for to, record in records.items() if to != "litert-int8"}
+        assert images == {200 if "(" in name else 1000}, name
 
 
 def test_the_versions_are_those_of_the_results():

@@ -304,6 +304,11 @@ class WithoutUpdate(keras.optimizers.Optimizer):
     pass
 
 
+class WithoutMatrices(Noisy):
+    def noise(self, shape):
+        raise NotImplementedError("only vectors")
+
+
 class OfModule(Noisy):
     generator = keras.random.SeedGenerator(1)
 
@@ -336,6 +341,8 @@ def test_a_class_without_an_update_is_refused():
     message = r"WithoutUpdate: has no method update_step\(self, gradient, variable, learning_rate\)"
     with pytest.raises(ExperimentError, match=message):
         KerasRule("test_keras_optimizers.WithoutUpdate").check()
+    with pytest.raises(ExperimentError, match="WithoutMatrices: .*only vectors"):
+        KerasRule("test_keras_optimizers.WithoutMatrices").check()
 
 
 def test_an_optimizer_replaces_the_sgd_of_a_recipe():

@@ -80,6 +80,18 @@ def test_the_folder_names_the_experiment_that_it_holds(tmp_path):
         folder.check_belongs_to(experiment(tmp_path, batch_size=64))
     # A run decides once what `auto` means.
     folder.check_belongs_to(first.model_copy(update={"precision": "auto"}))
+    for precision in ("bfloat16", "float64"):
+        other = experiment(tmp_path / precision).model_copy(update={"precision": precision})
+        begun = RunFolder.of(other, 0)
+        with begun.locked():
+            begun.write_config(other)
+            begun.save_checkpoint({"x": np.arange(3.0)}, META | {"fingerprint": other.fingerprint(), "step": 4})
+        auto = other.model_copy(update={"precision": "auto"})
+        if precision == "bfloat16":
+            begun.check_belongs_to(auto)
+            continue
+        with pytest.raises(CheckpointError, match=r"another experiment \(different: precision\)"):
+            begun.check_belongs_to(auto)  # which never means float64
     with pytest.raises(CheckpointError, match=r"another experiment \(different: precision\)"):
         folder.check_belongs_to(first.model_copy(update={"precision": "bfloat16"}))
     other = experiment(tmp_path, batch_size=64).model_copy(update={"precision": "auto"})

@@ -402,9 +402,8 @@ def test_the_command_names_what_is_wrong_and_writes_a_uniform_list_without_netwo
     assert run_cli(monkeypatch, capsys, *arguments, "--set", "levels=5")[0] == 0
     (tmp_path / "search" / "networks").mkdir()
     _, _, errors = run_cli(monkeypatch, capsys, *arguments, "--set", "levels=7")
-    assert errors == [
-        "cifarzoo: error: search: holds a search with other settings (different: levels); set another folder"
-    ]
+    line = "search: holds a search with other settings (different: levels); set another folder, or delete this one"
+    assert errors == [f"cifarzoo: error: {line}"]
 
 
 def test_a_plan_that_cannot_be_carried_out_keeps_no_folder_from_the_next(tmp_path, monkeypatch, capsys):

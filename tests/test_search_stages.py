@@ -37,6 +37,7 @@ DOCUMENT = {
         "model": "tiny_cnn",
         "dataset": "synthetic",
         "augmentation": "none",
+        "precision": "auto",
         "skip_error_test": True,
         "train_parameters": {
             "batch_size": 20,
@@ -247,8 +248,19 @@ def test_ctrl_c_stops_after_the_shard_and_the_same_command_goes_on(copy, tmp_pat
     assert (status, errors) == (75, [])
     assert [path.name for path in (copy / "tables" / "fold2").iterdir()] == ["shard0000.npz"]
     monkeypatch.undo()
-    assert run_cli(monkeypatch, capsys, "search", tmp_path / "search.yaml")[0] == 0
-    assert len(list((copy / "tables" / "fold2").iterdir())) == 7
+    status, output, _ = run_cli(monkeypatch, capsys, "search", tmp_path / "search.yaml", "--format", "tsv")
+    assert status == 0 and len(list((copy / "tables" / "fold2").iterdir())) == 7
+    keys, *lines = (line.split("\t") for line in output.splitlines())
+    rows = {row["objective"]: row for row in (dict(zip(keys, line, strict=True)) for line in lines)}
+    assert set(rows) == set(OBJECTIVES)
+    for name, row in rows.items():
+        header = read_header(copy / "lists" / f"{name}.yaml")
+        assert float(row["p_operations"]) == pytest.approx(header["uniformity"]["operations"]["p"], rel=1e-5)
+        # `mean` and `band` fix probabilities, so a test of them says nothing.
+        assert bool(row["p_probabilities"]) == bool(row["p_levels"]) == (name in ("official", "uniform"))
+        if name != "uniform":
+            assert float(row["accuracy"]) == pytest.approx(header["expected"]["accuracy"], rel=1e-5)
+            assert float(row["unchanged"]) == pytest.approx(header["unchanged"]["accuracy"], rel=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------ other processes

@@ -55,7 +55,11 @@ def marks(study: str) -> tuple[str, str]:
 def measure(folder: Path) -> dict[str, dict]:
     """Return the rows of the finished experiments in a folder, by their names."""
     columns = ("split", "steps", "n", "error_mean", "error_std", "nll_mean")
-    rows = {row["experiment"]: {key: row[key] for key in columns} for row in summarize([folder])}
+    rows: dict[str, dict] = {}
+    for row in summarize([folder]):
+        if row["experiment"] in rows:
+            raise SystemExit(f"{row['experiment']}: its seeds have different settings, such as precision")
+        rows[row["experiment"]] = {key: row[key] for key in columns}
     for row in summarize_file([folder], "log.tsv"):
         rows[row["experiment"]]["train_error_mean"] = row.get("train_error_mean")
     return rows

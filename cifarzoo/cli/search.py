@@ -19,8 +19,8 @@ SAMPLED = ("official", "uniform")
 LIST_COLUMNS = [
     Column("objective"),
     Column("sub_policies", "sub-policies", ",", numeric=True),
-    Column("accuracy", "accuracy %", ".2f"),
-    Column("unchanged", "without policies %", ".2f"),
+    Column("accuracy", "expected accuracy %", ".2f"),
+    Column("unchanged", "unchanged accuracy %", ".2f"),
     Column("p_operations", "p: operations", ".2g"),
     Column("p_probabilities", "p: probabilities", ".2g", rank=1),
     Column("p_levels", "p: levels", ".2g", rank=1),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from cifarzoo.experiment.merging import flatten
 from cifarzoo.strict_model import Strict
 
 # Neither where a run computes nor where it writes matters: the distribution and the engine change only rounding.
@@ -25,6 +26,24 @@ FREE_PARAMETERS: tuple[str, ...] = (
 # Sections whose keys at their default are left out. Those of older runs are hashed as a whole.
 SECTIONS: tuple[str, ...] = ("teacher",)
 PARAMETER_SECTIONS: tuple[str, ...] = ("optimizer", "keep", "early_stopping", "pruning")
+
+
+# What `precision: auto` becomes when a run starts.
+AUTO_PRECISIONS: tuple[str, ...] = ("float32", "bfloat16")
+
+
+def fingerprints(experiment: Any) -> set[str]:
+    """Return the fingerprints that the runs of an `Experiment` may have: one, or two with `precision: auto`."""
+    precisions = AUTO_PRECISIONS if experiment.precision == "auto" else (experiment.precision,)
+    return {experiment.model_copy(update={"precision": precision}).fingerprint() for precision in precisions}
+
+
+def different_keys(earlier: Any, now: Any) -> list[str]:
+    """Return the keys, with dots, of which two `Experiment`s have different values that affect results."""
+    before, after = flatten(decisive(earlier)), flatten(decisive(now))
+    if now.precision == "auto" and earlier.precision in AUTO_PRECISIONS:
+        after["precision"] = before.get("precision")
+    return sorted(key for key in before | after if before.get(key) != after.get(key))
 
 
 def decisive(experiment: Any) -> dict[str, Any]:

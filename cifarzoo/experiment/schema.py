@@ -283,11 +283,6 @@ class Experiment(Strict):
         """Hash every setting that affects results; a checkpoint resumes only if it matches."""
         return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()
 
-    def fingerprints(self) -> set[str]:
-        """Return the fingerprints that its runs may have: `precision: auto` becomes one of two when a run starts."""
-        precisions = ("float32", "bfloat16") if self.precision == "auto" else (self.precision,)
-        return {self.model_copy(update={"precision": precision}).fingerprint() for precision in precisions}
-
     def decisive(self) -> dict[str, Any]:
         """Return every setting that affects results, as plain data."""
         return decisive(self)

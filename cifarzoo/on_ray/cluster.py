@@ -57,8 +57,10 @@ def connected(address: str | None) -> Iterator[Any]:
             **joined,
         )
     except Exception as failure:  # Ray has no common class of its errors, and some are Python's
-        hint = "; RAY_AUTH_MODE has to be the same there and here" if address or default else ""
-        raise ClusterError(f"{where}: cannot connect to a Ray cluster ({summarize(failure)}){hint}") from None
+        reason = summarize(failure)
+        may_be_token = (address or default) and "Version mismatch" not in reason
+        hint = "; set RAY_AUTH_MODE to the same value on all nodes and here" if may_be_token else ""
+        raise ClusterError(f"{where}: cannot connect to a Ray cluster ({reason}){hint}") from None
     try:
         yield ray
     finally:

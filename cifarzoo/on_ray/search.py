@@ -37,13 +37,13 @@ class OnRay:
         """Measure shards, in about as many tasks as the cluster has room for at once, at least one per fold.
 
         Raises:
-            Interrupted: stopped and saved. Otherwise the first exception of a task, after all have ended; what was
-                measured is saved.
+            Interrupted: stopped and saved. Otherwise the first exception of a task, after all have ended; the shards
+                of the others are saved.
         """
         missing = {fold: shards for fold, shards in missing.items() if shards}
         resources = resolved(self._ray, self._resources)
         # Every task starts TensorFlow and compiles, so there are about as many of them as fit at once.
-        count = math.ceil(places(self._ray, resources) / len(missing))
+        count = max(1, math.ceil(places(self._ray, resources) / len(missing)))
         measure = remote(self._ray, _measure, resources)
         process = Process(Path.cwd(), self._modules)
         tasks = {}
@@ -56,7 +56,8 @@ class OnRay:
         def show() -> None:
             progress("measure sub-policies", (_shards(search, missing) - before) / total)
 
-        failures, is_stopped = [], False
+        failures: list[Exception] = []
+        is_stopped = False
         with StopRequest().on_signals() as stop:
             for fold, result in ended(self._ray, tasks, resources, stop, show):
                 if isinstance(result, Interrupted):  # by this request, or by a signal on its node
@@ -64,10 +65,10 @@ class OnRay:
                 elif isinstance(result, Exception):
                     failures.append(result)
                     say(f"fold {fold}: {summarize(result)}")
+        if is_stopped or stop.signal:
+            raise Interrupted(f"{search.folder.path}: stopped and saved; the same command resumes it")
         if failures:
             raise failures[0]
-        if is_stopped:
-            raise Interrupted(f"{search.folder.path}: stopped and saved; the same command resumes it")
 
 
 def _shards(search: RunningSearch, folds: Iterable[int]) -> int:

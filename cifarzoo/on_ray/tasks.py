@@ -140,7 +140,7 @@ def ended(
             return
         if stop.signal and pending and not cancelled:
             cancelled = True
-            say("stopping: what runs saves first; the same command resumes it")
+            say("stopping: running tasks save first; the same command resumes the rest")
             for task in pending:
                 ray.cancel(task, force=False)
 

@@ -15,7 +15,7 @@ from cifarzoo import strict_yaml
 from cifarzoo.checksum import sha256
 from cifarzoo.errors import CheckpointError, CifarzooError, DataError, ExperimentError, InUseError
 from cifarzoo.experiment.files import experiment_from
-from cifarzoo.experiment.merging import flatten
+from cifarzoo.experiment.fingerprints import different_keys, fingerprints
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs import atomic, checkpoint, locks
 from cifarzoo.runs.kept import KeptWeights
@@ -268,7 +268,7 @@ class RunFolder:
             fingerprint = meta.get("fingerprint", "")
         else:
             return
-        if fingerprint in experiment.fingerprints():
+        if fingerprint in fingerprints(experiment):
             return
         different = f" (different: {', '.join(keys[:4])})" if (keys := self._different_keys(experiment)) else ""
         raise CheckpointError(
@@ -277,11 +277,9 @@ class RunFolder:
 
     def _different_keys(self, experiment: Experiment) -> list[str]:
         try:
-            earlier = flatten(self.experiment().decisive())
+            return different_keys(self.experiment(), experiment)
         except CifarzooError:
             return []
-        now = flatten(experiment.decisive())
-        return sorted(key for key in earlier | now if now.get(key) not in (earlier.get(key), "auto"))
 
 
 def finish_saving(folders: Sequence[RunFolder]) -> None:

@@ -26,7 +26,7 @@ def provenance(replicas: int = 1) -> dict:
 
     return {
         "revision": _revision(),
-        "versions": {"cifarzoo": __version__} | {name: version for name in PACKAGES if (version := _version(name))},
+        "versions": {"cifarzoo": __version__} | {name: version for name in PACKAGES if (version := version_of(name))},
         "backend": keras.backend.backend(),
         "device": device_name(replicas),
     }
@@ -45,7 +45,8 @@ def joined(earlier: dict, now: dict) -> dict:
     return both(earlier, now)
 
 
-def _version(package):
+def version_of(package: str) -> str | None:
+    """Return the version of an installed package, None without it or under another name, such as tensorflow-cpu."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

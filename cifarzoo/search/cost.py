@@ -1,6 +1,5 @@
 """What a list cost, and which versions decided it, for its header."""
 
-import importlib.metadata
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import keras
 
 from cifarzoo._version import __version__
 from cifarzoo.errors import CifarzooError
+from cifarzoo.runs.provenance import version_of
 from cifarzoo.runs.results import Results
 from cifarzoo.search.table import Table
 from cifarzoo.training.estimate import Cost
@@ -53,4 +53,4 @@ def cost(
 def versions() -> dict[str, str]:
     """Return the versions of cifarzoo, Keras, its backend, and the packages that sample policies."""
     packages = ("keras", keras.backend.backend(), *SAMPLERS)
-    return {"cifarzoo": __version__} | {name: importlib.metadata.version(name) for name in packages}
+    return {"cifarzoo": __version__} | {name: version for name in packages if (version := version_of(name))}

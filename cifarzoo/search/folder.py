@@ -52,7 +52,7 @@ class SearchFolder:
         return run
 
     def adopt(self, plan: SearchPlan) -> None:
-        """Write the plan, or compare it with the one of the networks and tables in the folder.
+        """Write the plan, or, if the folder has networks or tables, compare it with theirs.
 
         Raises:
             ExperimentError: the folder belongs to another plan; the message names settings that differ.
@@ -60,23 +60,24 @@ class SearchFolder:
         """
         now = json.loads(json.dumps(plan.decisive()))  # tuples become lists, as in the file
         has_results = any((self.path / name).exists() for name in (NETWORKS, TABLES))
-        if not (has_results and self.plan_path.is_file()):
+        if self.plan_path.is_file():
             try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                atomic.write_text(self.plan_path, strict_yaml.dump(now))
-            except FileExistsError:
-                raise DataError(f"{self.path}: is a file; set another folder") from None
-            except OSError as failure:
-                raise DataError(f"{self.path}: cannot be written ({failure.strerror or failure})") from None
-            return
+                earlier = strict_yaml.read_mapping(self.plan_path, "the settings of a search")
+            except ExperimentError as failure:
+                raise DataError(f"{failure}; delete it, and the same command writes it again") from None
+            if earlier == now:
+                return
+            if has_results:
+                before, after = flatten(earlier), flatten(now)
+                keys = sorted(key for key in before | after if before.get(key) != after.get(key))
+                raise ExperimentError(
+                    f"{self.path}: holds a search with other settings (different: {', '.join(keys[:4])}); set another "
+                    "folder, or delete this one"
+                )
         try:
-            earlier = strict_yaml.read_mapping(self.plan_path, "the settings of a search")
-        except ExperimentError as failure:
-            raise DataError(f"{failure}; delete it, and the same command writes it again") from None
-        if earlier == now:
-            return
-        before, after = flatten(earlier), flatten(now)
-        keys = sorted(key for key in before | after if before.get(key) != after.get(key))
-        raise ExperimentError(
-            f"{self.path}: holds a search with other settings (different: {', '.join(keys[:4])}); set another folder"
-        )
+            self.path.mkdir(parents=True, exist_ok=True)
+            atomic.write_text(self.plan_path, strict_yaml.dump(now))
+        except FileExistsError:
+            raise DataError(f"{self.path}: is a file; set another folder") from None
+        except OSError as failure:
+            raise DataError(f"{self.path}: cannot be written ({failure.strerror or failure})") from None

@@ -180,9 +180,9 @@ class SearchPlan(Strict):
         return {"networks": self.experiment(1).decisive() | {"seed": self.seed}} | document
 
     def summary(self) -> dict[str, Any]:
-        """Return what a reader of a list asks first: the network, the images, and the table's size and precision."""
-        settings = self.model_dump(mode="json", include={"of", "folds", "held_out", "images", "levels", "precision"})
-        return {"model": self.experiment(1).model} | settings
+        """Return what a reader of a list asks first: the network, and the settings of folds and table."""
+        keys = {"of", "folds", "held_out", "images", "operations", "levels", "precision"}
+        return {"model": self.experiment(1).model} | self.model_dump(mode="json", include=keys)
 
     def fingerprint(self) -> str:
         """Hash what the networks and the table depend on."""

@@ -78,13 +78,12 @@ class Search:
             Interrupted: stopped and saved. TrainingError: a network could not be trained. CheckpointError: one was
                 trained on other images or with other code than now. DataError: one has lost its weights.
         """
-        missing = [fold for fold in self._folds() if not self._is_trained(fold)]  # checks those that are
+        missing = [fold for fold in self._folds() if not self._is_trained(fold)]  # also checks the trained ones
         if not missing:
             return
         outcomes = (executor or Here()).train(self.plan.experiments())
-        for outcome in outcomes:
-            if outcome.is_stopped:
-                raise Interrupted(f"{self.folder.path}: {outcome.error}")
+        if any(outcome.is_stopped for outcome in outcomes):
+            raise Interrupted(f"{self.folder.path}: stopped and saved; the same command resumes it")
         for outcome in outcomes:
             if outcome.error:
                 raise TrainingError(f"{outcome.experiment.name}: {outcome.error}")

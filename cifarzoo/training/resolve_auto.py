@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 
 from cifarzoo.errors import CifarzooError, ModelError
+from cifarzoo.experiment.fingerprints import AUTO_PRECISIONS
 from cifarzoo.experiment.plan import Plan
 from cifarzoo.experiment.resizing import FULL_SIZE
 from cifarzoo.experiment.schema import Experiment
@@ -30,7 +31,8 @@ def resolve_auto(experiment: Experiment, seeds: Iterable[int], images: int, full
     bfloat16 gives wrong results. `steps_per_call` becomes about ten seconds of arithmetic, but at most an epoch on an
     accelerator and 50 steps on a processor.
 
-    A run that has started keeps its precision. If several seeds train together, the first one that has started decides.
+    A run that has started keeps its precision, if that is one of the two. If several seeds train together, the first
+    one that has started decides.
 
     Args:
         experiment: The experiment.
@@ -48,7 +50,8 @@ def resolve_auto(experiment: Experiment, seeds: Iterable[int], images: int, full
     for folder in (RunFolder.of(experiment, seed) for seed in seeds):
         if folder.has_started:
             with contextlib.suppress(CifarzooError):  # the run itself says what is wrong with it
-                precision = folder.experiment().precision
+                earlier = folder.experiment().precision
+                precision = earlier if earlier in AUTO_PRECISIONS else precision
                 break
     return experiment.model_copy(update={"precision": precision})
 

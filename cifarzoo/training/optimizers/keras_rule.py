@@ -69,12 +69,12 @@ class KerasRule:
             results = [bound.update(weights, weights, slots, 0.1, 0) for _ in range(2)]
         except ExperimentError:
             raise
-        except NotImplementedError:
-            raise ExperimentError(
-                f"{KEY}: {self.name}: has no method update_step(self, gradient, variable, learning_rate)"
-            ) from None
         except Exception as failure:  # whatever a class of Keras or of the user raises
-            raise ExperimentError(f"{KEY}: {self.name}: {summarize(failure)}") from None
+            what = summarize(failure)
+            is_missing = optimizer_class(self.name).update_step is keras.optimizers.Optimizer.update_step
+            if is_missing and isinstance(failure, NotImplementedError):
+                what = "has no method update_step(self, gradient, variable, learning_rate)"
+            raise ExperimentError(f"{KEY}: {self.name}: {what}") from None
         arrays = [[ops.convert_to_numpy(value) for value in [*new, *new_slots]] for new, new_slots, _ in results]
         if not all(np.array_equal(one, other, equal_nan=True) for one, other in zip(*arrays, strict=True)):
             raise ExperimentError(f"{KEY}: {self.name}: computes two results from one state; {RANDOM_NUMBERS}")
