@@ -18,6 +18,7 @@ from cifarzoo.errors import ClusterError
 from cifarzoo.experiment.files import read_experiments
 from cifarzoo.on_ray import batch as on_ray_batch
 from cifarzoo.on_ray import cluster as on_ray_cluster
+from cifarzoo.on_ray import search as on_ray_search
 from cifarzoo.on_ray import tasks
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.training.stopping import StopRequest
@@ -253,6 +254,8 @@ def test_tables_of_a_search_are_those_of_one_process(cluster, tmp_path):
         batch = command("search", "search.yaml", "--objective", "band", *options, cwd=folder)
         _, errors = batch.communicate()
         assert batch.returncode == 0, errors
+    assert "search: 10 parts of tables to measure in 2 tasks\n" in errors
+    assert re.search(r"^search: tables measured in \d+\.\d min$", errors, re.MULTILINE)
     shards = sorted(path.relative_to(tmp_path / "here") for path in tmp_path.glob("here/search/tables/*/*.npz"))
     assert len(shards) == 10  # two folds, five transformations each
     for shard in shards:
@@ -264,6 +267,21 @@ def test_tables_of_a_search_are_those_of_one_process(cluster, tmp_path):
         for name in ("here", "there")
     ]
     assert lists[0] == lists[1] and lists[0]
+
+
+@pytest.mark.parametrize(
+    ("shards", "folds", "places", "tasks"),
+    [
+        (93, 5, 2, 2),  # ten tasks in five rounds; five would leave a place idle in the last of three
+        (93, 5, 16, 3),  # fifteen at once; 20 would take two rounds
+        (93, 1, 4, 4),
+        (93, 5, 1, 1),  # nothing is gained by more
+        (93, 2, 1000, 93),
+        (2, 5, 0, 1),  # no node has room yet
+    ],
+)
+def test_shards_are_split_so_that_no_place_is_idle_for_long(shards, folds, places, tasks):
+    assert on_ray_search.tasks_per_fold(shards, folds, places) == tasks
 
 
 @pytest.mark.slow

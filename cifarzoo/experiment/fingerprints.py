@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cifarzoo.experiment.merging import flatten
+from cifarzoo.experiment.merging import different_keys
 from cifarzoo.strict_model import Strict
 
 # Neither where a run computes nor where it writes matters: the distribution and the engine change only rounding.
@@ -27,7 +27,6 @@ FREE_PARAMETERS: tuple[str, ...] = (
 SECTIONS: tuple[str, ...] = ("teacher",)
 PARAMETER_SECTIONS: tuple[str, ...] = ("optimizer", "keep", "early_stopping", "pruning")
 
-
 # What `precision: auto` becomes when a run starts.
 AUTO_PRECISIONS: tuple[str, ...] = ("float32", "bfloat16")
 
@@ -38,12 +37,11 @@ def fingerprints(experiment: Any) -> set[str]:
     return {experiment.model_copy(update={"precision": precision}).fingerprint() for precision in precisions}
 
 
-def different_keys(earlier: Any, now: Any) -> list[str]:
-    """Return the keys, with dots, of which two `Experiment`s have different values that affect results."""
-    before, after = flatten(decisive(earlier)), flatten(decisive(now))
+def decisive_differences(earlier: Any, now: Any) -> list[str]:
+    """Return the dotted keys at which two `Experiment`s have different values that affect results."""
     if now.precision == "auto" and earlier.precision in AUTO_PRECISIONS:
-        after["precision"] = before.get("precision")
-    return sorted(key for key in before | after if before.get(key) != after.get(key))
+        now = now.model_copy(update={"precision": earlier.precision})
+    return different_keys(decisive(earlier), decisive(now))
 
 
 def decisive(experiment: Any) -> dict[str, Any]:

@@ -76,6 +76,12 @@ def flatten(tree: Any, lists: bool = False, prefix: str = "") -> dict[str, Any]:
     return {key: value for part in parts for key, value in part.items()}
 
 
+def different_keys(before: Any, after: Any) -> list[str]:
+    """Return the dotted keys, sorted, at which two documents have different values."""
+    old, new = flatten(before), flatten(after)
+    return sorted(key for key in old | new if old.get(key) != new.get(key))
+
+
 def shortened(override: str) -> str:
     """Format an override for a message: at most 100 characters, without control characters."""
     return clipped(override, 100)

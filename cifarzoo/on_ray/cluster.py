@@ -39,7 +39,8 @@ def connected(address: str | None) -> Iterator[Any]:
         raise ClusterError(f"--executor ray: needs a package that is not installed: {install_command('ray')}")
     default = os.environ.get("RAY_ADDRESS", "")
     where = f"--address {address}" if address else f"RAY_ADDRESS={default}" if default else "--executor ray"
-    if address or default:
+    joins = bool(address or default)
+    if joins:
         _check_answers(address or default, where)
         # Ray tries 20 times, 40 seconds each, where something else than a cluster listens. It reads this when imported.
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
@@ -48,7 +49,7 @@ def connected(address: str | None) -> Iterator[Any]:
 
     variables = {name: os.environ[name] for name in TRAVELING if name in os.environ}
     # Without an address Ray would join a cluster that already runs on this machine, whoever started it.
-    joined = {"address": address} if address or default else {"address": "local", "include_dashboard": False}
+    joined = {"address": address} if joins else {"address": "local", "include_dashboard": False}
     try:
         ray.init(
             runtime_env={"env_vars": variables},
@@ -58,7 +59,7 @@ def connected(address: str | None) -> Iterator[Any]:
         )
     except Exception as failure:  # Ray has no common class of its errors, and some are Python's
         reason = summarize(failure)
-        may_be_token = (address or default) and "Version mismatch" not in reason
+        may_be_token = joins and "Version mismatch" not in reason
         hint = "; set RAY_AUTH_MODE to the same value on all nodes and here" if may_be_token else ""
         raise ClusterError(f"{where}: cannot connect to a Ray cluster ({reason}){hint}") from None
     try:

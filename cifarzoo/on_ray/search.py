@@ -1,6 +1,7 @@
 """The stages of a policy search on a Ray cluster: a task per network, then tasks that measure parts of tables."""
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from cifarzoo.search.plan import SearchPlan
 from cifarzoo.search.stages import Search
 from cifarzoo.training.outcomes import Outcome
 from cifarzoo.training.stopping import Interrupted, StopRequest
+
+# Time that a task takes to start and compile, in shards of 200 images on one core.
+START = 3
 
 
 class OnRay:
@@ -34,7 +38,7 @@ class OnRay:
         return train_on(self._ray, experiments, self._resources, self._modules)
 
     def measure(self, search: RunningSearch, missing: dict[int, list[int]], progress: Progress) -> None:
-        """Measure shards, in about as many tasks as the cluster has room for at once, at least one per fold.
+        """Measure shards, in at least one task per fold.
 
         Raises:
             Interrupted: stopped and saved. Otherwise the first exception of a task, after all have ended; the shards
@@ -42,8 +46,7 @@ class OnRay:
         """
         missing = {fold: shards for fold, shards in missing.items() if shards}
         resources = resolved(self._ray, self._resources)
-        # Every task starts TensorFlow and compiles, so there are about as many of them as fit at once.
-        count = max(1, math.ceil(places(self._ray, resources) / len(missing)))
+        count = tasks_per_fold(max(map(len, missing.values())), len(missing), places(self._ray, resources))
         measure = remote(self._ray, _measure, resources)
         process = Process(Path.cwd(), self._modules)
         tasks = {}
@@ -51,7 +54,8 @@ class OnRay:
             for part in (shards[number::count] for number in range(min(count, len(shards)))):
                 task = measure.options(name=f"fold {fold}: {len(part)} shards")
                 tasks[task.remote(process, search.plan, fold, part)] = fold
-        total, before = sum(map(len, missing.values())), _shards(search, missing)
+        total, before, started = sum(map(len, missing.values())), _shards(search, missing), time.perf_counter()
+        say(f"{search.folder.path}: {total} parts of tables to measure in {len(tasks)} tasks")
 
         def show() -> None:
             progress("measure sub-policies", (_shards(search, missing) - before) / total)
@@ -69,6 +73,24 @@ class OnRay:
             raise Interrupted(f"{search.folder.path}: stopped and saved; the same command resumes it")
         if failures:
             raise failures[0]
+        say(f"{search.folder.path}: tables measured in {(time.perf_counter() - started) / 60:.1f} min")
+
+
+def tasks_per_fold(shards: int, folds: int, places: int) -> int:
+    """Return the number of tasks that measure each fold's shards soonest.
+
+    Few tasks leave places idle at the end; with many, more time goes into starting them.
+
+    Args:
+        shards: Number of shards of a fold.
+        folds: Number of folds.
+        places: Number of tasks that run at the same time.
+    """
+
+    def time(tasks: int) -> int:
+        return math.ceil(folds * tasks / max(places, 1)) * (START + math.ceil(shards / tasks))
+
+    return min(range(1, shards + 1), key=time)
 
 
 def _shards(search: RunningSearch, folds: Iterable[int]) -> int:

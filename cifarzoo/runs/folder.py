@@ -15,7 +15,7 @@ from cifarzoo import strict_yaml
 from cifarzoo.checksum import sha256
 from cifarzoo.errors import CheckpointError, CifarzooError, DataError, ExperimentError, InUseError
 from cifarzoo.experiment.files import experiment_from
-from cifarzoo.experiment.fingerprints import different_keys, fingerprints
+from cifarzoo.experiment.fingerprints import decisive_differences, fingerprints
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs import atomic, checkpoint, locks
 from cifarzoo.runs.kept import KeptWeights
@@ -277,7 +277,7 @@ class RunFolder:
 
     def _different_keys(self, experiment: Experiment) -> list[str]:
         try:
-            return different_keys(self.experiment(), experiment)
+            return decisive_differences(self.experiment(), experiment)
         except CifarzooError:
             return []
 

@@ -1,9 +1,11 @@
 """The circumstances of a result: code revision, package versions, device."""
 
+import contextlib
 import functools
 import importlib.metadata
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from cifarzoo._version import __version__
@@ -26,7 +28,7 @@ def provenance(replicas: int = 1) -> dict:
 
     return {
         "revision": _revision(),
-        "versions": {"cifarzoo": __version__} | {name: version for name in PACKAGES if (version := version_of(name))},
+        "versions": versions_of(PACKAGES),
         "backend": keras.backend.backend(),
         "device": device_name(replicas),
     }
@@ -45,12 +47,16 @@ def joined(earlier: dict, now: dict) -> dict:
     return both(earlier, now)
 
 
-def version_of(package: str) -> str | None:
-    """Return the version of an installed package, None without it or under another name, such as tensorflow-cpu."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of cifarzoo and of packages, without those that are not installed.
+
+    A package that is installed under another name, such as tensorflow-cpu, is left out, too.
+    """
+    versions = {"cifarzoo": __version__}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
 
 
 @functools.cache  # the code that this process loaded does not change

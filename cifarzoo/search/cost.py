@@ -5,9 +5,8 @@ from typing import Any
 
 import keras
 
-from cifarzoo._version import __version__
 from cifarzoo.errors import CifarzooError
-from cifarzoo.runs.provenance import version_of
+from cifarzoo.runs.provenance import versions_of
 from cifarzoo.runs.results import Results
 from cifarzoo.search.table import Table
 from cifarzoo.training.estimate import Cost
@@ -52,5 +51,4 @@ def cost(
 
 def versions() -> dict[str, str]:
     """Return the versions of cifarzoo, Keras, its backend, and the packages that sample policies."""
-    packages = ("keras", keras.backend.backend(), *SAMPLERS)
-    return {"cifarzoo": __version__} | {name: version for name in packages if (version := version_of(name))}
+    return versions_of(("keras", keras.backend.backend(), *SAMPLERS))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cifarzoo import strict_yaml
 from cifarzoo.errors import DataError, ExperimentError
-from cifarzoo.experiment.merging import flatten
+from cifarzoo.experiment.merging import different_keys
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs import atomic
 from cifarzoo.runs.folder import RunFolder
@@ -68,11 +68,10 @@ class SearchFolder:
             if earlier == now:
                 return
             if has_results:
-                before, after = flatten(earlier), flatten(now)
-                keys = sorted(key for key in before | after if before.get(key) != after.get(key))
+                keys = ", ".join(different_keys(earlier, now)[:4])
                 raise ExperimentError(
-                    f"{self.path}: holds a search with other settings (different: {', '.join(keys[:4])}); set another "
-                    "folder, or delete this one"
+                    f"{self.path}: holds a search with other settings (different: {keys}); set another folder, or "
+                    "delete this one"
                 )
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -64,13 +64,13 @@ def held_out(plan: SearchPlan, fold: int, job: Job) -> HeldOut:
     return HeldOut(split.images, split.labels.astype(np.int32), draws.astype(np.float32))
 
 
-def check_parts(run: RunFolder, job: Job, way_out: str) -> None:
+def check_parts(run: RunFolder, job: Job, remedy: str) -> None:
     """Check that a network was trained on the images that its splits have now, so that it saw none that are held out.
 
     Args:
         run: Its run.
         job: Its training as the plan has it.
-        way_out: What to do if the run does not say on which images, for messages.
+        remedy: What to do if the run does not say on which images, for messages.
 
     Raises:
         DataError: the run does not say. CheckpointError: it was trained on others.
@@ -78,10 +78,10 @@ def check_parts(run: RunFolder, job: Job, way_out: str) -> None:
     try:
         before = run.parts.read()
     except DataError as failure:
-        raise DataError(f"{failure}; {way_out}") from None
+        raise DataError(f"{failure}; {remedy}") from None
     now = part_positions(job.experiment, job.arrays)
     if missing := [name for name in now if name not in before]:
-        raise DataError(f"{run.parts.path}: does not say which images {missing[0]} has; {way_out}")
+        raise DataError(f"{run.parts.path}: does not say which images {missing[0]} has; {remedy}")
     if any(not np.array_equal(before[name], now[name]) for name in now):
         raise CheckpointError(
             f"{run}: was trained on other images than its splits have now; restore them, or set another folder"

@@ -209,8 +209,8 @@ class Search:
         run, job = self.folder.network(self.plan.experiment(fold)), self._job(fold)
         run.final_weights()
         check_sources(run, job.sources(job.seeds[0]))
-        way_out = f"delete {run.path.parent} and {self.folder.table(fold)}, and the same command begins this fold again"
-        check_parts(run, job, way_out)
+        remedy = f"delete {run.path.parent} and {self.folder.table(fold)}; the same command begins this fold again"
+        check_parts(run, job, remedy)
         return run
 
     def _is_trained(self, fold: int) -> bool:
