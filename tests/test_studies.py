@@ -45,6 +45,15 @@ def test_uniform_lists_are_one_row_and_a_winner_is_below_their_prediction_interv
         assert lines[-1].startswith(f"* `band` {verdict} uniform lists: ") and len(lines) == 6
 
 
+def test_a_timed_row_has_its_minutes_and_its_share_of_the_processors_peak(tables):
+    row = {"split": "validation", "n": 1, "error_mean": 8.0, "error_std": None, "nll_mean": 0.25, "train_error_mean": 3}
+    row |= {"minutes_mean": 50.0, "operations": 3e14, "precision": "bfloat16"}  # 1e11 operations per second
+    results = {"hour": {"hour-sgd": row}, "peak": {"float32": 1e11, "bfloat16": 2.5e11}}
+    lines = tables.table(results, "hour").splitlines()
+    assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|")
+    assert lines[2] == "| sgd | validation | 1 | 8.00 | 0.250 | 3.00 | 50.0 | 40 |"
+
+
 def test_every_row_is_an_experiment_of_the_shipped_files(tables):
     names = {
         file: {one.name for one in read_experiments(ROOT / f"benchmarks/studies/{file}.yaml")} for file in tables.FILES
@@ -59,9 +68,11 @@ def test_every_row_is_an_experiment_of_the_shipped_files(tables):
     )
 
 
-def test_rates_are_chosen_on_validation_and_factors_measured_on_test():
-    rates, factors = (read_experiments(ROOT / f"benchmarks/studies/{kind}.yaml") for kind in ("rates", "factors"))
-    assert {(one.train_split, one.val_split) for one in rates} == {("train45k", "validation")}
+def test_settings_are_chosen_on_validation_and_factors_measured_on_test():
+    rates, hour, teacher, factors = (
+        read_experiments(ROOT / f"benchmarks/studies/{kind}.yaml") for kind in ("rates", "hour", "teacher", "factors")
+    )
+    assert {(one.train_split, one.val_split) for one in (*rates, *hour, *teacher)} == {("train45k", "validation")}
     assert {(one.train_split, one.val_split) for one in factors} == {("train45k", "test")}
 
 

@@ -2,6 +2,9 @@
 
     python benchmarks/studies/tables.py runs/studies
 
+Runs of timed studies have used one core, so run this on one core as well (`taskset -c 0`): it measures the processor's
+peak, the speed of multiplying large matrices, if results.json does not have it.
+
 results.json keeps the rows of all runs, so that a test can compare them with the page. Runs that have not finished keep
 the rows that they have there. The runs with the best learning rates, chosen on `validation`, are measured on the test
 images here.
@@ -12,23 +15,33 @@ import math
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT))
+sys.path.append(str(HERE.parent))
+
+from inference import matmul_speed  # noqa: E402
 
 from cifarzoo.data import load  # noqa: E402
 from cifarzoo.evaluation.evaluate import evaluate  # noqa: E402
 from cifarzoo.evaluation.load_model import load_run  # noqa: E402
 from cifarzoo.marked_table import with_table  # noqa: E402
+from cifarzoo.models.macs import macs  # noqa: E402
 from cifarzoo.runs.folder import RunFolder  # noqa: E402
 from cifarzoo.runs.tables import summarize, summarize_file  # noqa: E402
+from cifarzoo.training.build import build_model  # noqa: E402
+from cifarzoo.training.estimate import Cost  # noqa: E402
+from cifarzoo.training.job import prepare  # noqa: E402
 from cifarzoo.training.training_data import training_data  # noqa: E402
 
 PAGE, RESULTS = ROOT / "docs/studies.md", HERE / "results.json"
 
 # The files of experiments, whose runs lie in folders of the same names.
-FILES = ("short_rates", "rates", "factors", "policies")
+FILES = ("short_rates", "rates", "factors", "policies", "hour")
+# Studies of what a time is worth; their tables have the time and the share of the processor's peak.
+TIMED = ("hour",)
 OPTIMIZERS = ("sgd", "adamw", "muon")
 # The rows of each table of the page: parts of the results, and in them the experiments whose names begin so.
 TABLES: dict[str, list[tuple[str, str]]] = {
@@ -39,6 +52,7 @@ TABLES: dict[str, list[tuple[str, str]]] = {
     "noise": [("chosen", "sgd"), ("factors", "resnet20-symmetric_noise")],
     "teacher": [("chosen", "sgd"), ("factors", "resnet20-teacher")],
     "policies": [("policies", "")],
+    "hour": [("hour", "")],
 }
 # Runs with uniform lists are one group, since each has a list of its own.
 UNIFORM = "reduced-uniform"
@@ -54,7 +68,9 @@ def marks(study: str) -> tuple[str, str]:
 
 def measure(folder: Path) -> dict[str, dict]:
     """Return the rows of the finished experiments in a folder, by their names."""
-    columns = ("split", "steps", "n", "error_mean", "error_std", "nll_mean")
+    columns: tuple[str, ...] = ("split", "steps", "n", "error_mean", "error_std", "nll_mean")
+    if folder.name in TIMED:
+        columns += ("minutes_mean",)
     rows: dict[str, dict] = {}
     for row in summarize([folder]):
         if row["experiment"] in rows:
@@ -62,7 +78,22 @@ def measure(folder: Path) -> dict[str, dict]:
         rows[row["experiment"]] = {key: row[key] for key in columns}
     for row in summarize_file([folder], "log.tsv"):
         rows[row["experiment"]]["train_error_mean"] = row.get("train_error_mean")
+    if folder.name in TIMED:
+        for run in RunFolder.finished_below(folder):
+            rows[run.results().name] |= arithmetic(run)
     return rows
+
+
+def arithmetic(run: RunFolder) -> dict[str, Any]:
+    """Return the precision and the floating-point operations of a finished run."""
+    experiment = run.experiment()
+    job = prepare(experiment, load(experiment.dataset, experiment.data_dir), [run.results().seed])
+    network = macs(build_model(experiment, job.dataset.classes, 0, job.dataset.inputs))
+    teacher = job.parts.teacher.macs if job.parts.teacher else 0
+    return {
+        "precision": job.experiment.precision,
+        "operations": sum(Cost(network, 0, 1.0, teacher_macs=teacher).operations(job)),
+    }
 
 
 def chosen(rates: dict[str, dict]) -> list[str]:
@@ -135,11 +166,18 @@ def verdicts(rows: list[tuple[str, dict]]) -> list[str]:
 
 def _short(name: str) -> str:
     """Return the name of an experiment without that of its file."""
-    return name.removeprefix("resnet20-").removeprefix("reduced-")
+    return name.removeprefix("resnet20-").removeprefix("reduced-").removeprefix("hour-")
 
 
-def table(results: dict[str, dict[str, dict]], study: str) -> str:
+def timed(row: dict, peak: dict[str, Any]) -> list[str]:
+    """Return the cells of a timed row: minutes, and the share of the processor's peak that the training reached."""
+    share = row["operations"] / (60 * row["minutes_mean"] * peak[row["precision"]])
+    return [f"{row['minutes_mean']:.1f}", f"{100 * share:.0f}"]
+
+
+def table(results: dict[str, dict[str, Any]], study: str) -> str:
     """Format the rows of one study as a Markdown table, best first."""
+    is_timed = study in TIMED
     rows = [
         (name, row)
         for part, prefix in TABLES[study]
@@ -148,20 +186,22 @@ def table(results: dict[str, dict[str, dict]], study: str) -> str:
     ]
     rows = pooled(rows)
     lines = [
-        "| run | measured on | n | error % | cross-entropy | error on training labels % |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
+        "| run | measured on | n | error % | cross-entropy | error on training labels % |"
+        + " minutes | of the peak % |" * is_timed,
+        "| --- | --- | ---: | ---: | ---: | ---: |" + " ---: | ---: |" * is_timed,
     ]
     for name, row in sorted(rows, key=lambda pair: pair[1]["error_mean"]):
         error = f"{row['error_mean']:.2f}" + (f" ± {row['error_std']:.2f}" if row["error_std"] is not None else "")
         train = "" if row["train_error_mean"] is None else f"{row['train_error_mean']:.2f}"
-        cells = _short(name), row["split"], row["n"], error, f"{row['nll_mean']:.3f}", train
+        cells = [_short(name), row["split"], row["n"], error, f"{row['nll_mean']:.3f}", train]
+        cells += timed(row, results["peak"]) if is_timed else []
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join([*lines, *([""] if (said := verdicts(rows)) else []), *said])
 
 
 def main(folder: Path) -> None:
     """Measure all studies in a folder and write their tables."""
-    results = {name: {} for name in (*FILES, "chosen")} | json.loads(RESULTS.read_text(encoding="utf-8"))
+    results = {name: {} for name in (*FILES, "chosen", "peak")} | json.loads(RESULTS.read_text(encoding="utf-8"))
     for name in FILES:
         if name == "factors":
             runs = {run.path.parent.name: run.path.parent for run in RunFolder.finished_below(folder / name)}
@@ -173,6 +213,8 @@ def main(folder: Path) -> None:
     here = {name: folder / "rates" / name for name in best if RunFolder(folder / "rates" / name / "seed0").is_finished}
     kept = {name: row for name, row in results["chosen"].items() if name in best}
     results["chosen"] = kept | {name: measure_on_test(path, kept.get(name, {})) for name, path in here.items()}
+    for precision in {row["precision"] for name in TIMED for row in results[name].values()} - set(results["peak"]):
+        results["peak"][precision] = matmul_speed(precision)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for study in TABLES:
         PAGE.write_text(with_table(PAGE, marks(study), table(results, study)), encoding="utf-8")
