@@ -1,4 +1,4 @@
-"""What the workers of a multi-worker run tell each other, without a backend: two or three channels in one process."""
+"""What the workers of a multi-worker run tell each other: two or three channels in one process."""
 
 import queue
 import socket
@@ -9,11 +9,15 @@ from multiprocessing import Pipe
 
 import pytest
 
+from cifarzoo.data import load
 from cifarzoo.errors import ExperimentError, TrainingError
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.training.agreement import agree_on_run
 from cifarzoo.training.engines import channel as module
 from cifarzoo.training.engines import connect as connecting
 from cifarzoo.training.engines.channel import Channel, WorkerError
 from cifarzoo.training.engines.cluster import Cluster
+from cifarzoo.training.job import prepare
 
 
 @pytest.fixture
@@ -72,6 +76,21 @@ def test_every_worker_gets_the_values_of_all(connect):
     for _ in range(2):
         found = at_once(*(lambda one=one: one.exchange("here", {"from": (one.index, "a")}) for one in workers))
         assert found == [[{"from": [index, "a"]} for index in range(3)]] * 3
+
+
+def test_workers_whose_processors_differ_are_told_to_set_the_precision(connect):
+    workers, _ = connect(2)
+    document = {"model": "cifar_resnet20", "dataset": "synthetic", "distribution": "none"}
+    jobs = [
+        prepare(Experiment.model_validate(document | {"precision": precision}), load("synthetic"))
+        for precision in ("float32", "bfloat16")
+    ]
+    for failure in at_once(*(lambda pair=pair: agree_on_run(*pair, 0) for pair in zip(workers, jobs, strict=True))):
+        assert str(failure) == (
+            "the workers do not agree on the run of cifar_resnet20, seed 0: experiment.precision: "
+            '"float32" on worker 0, "bfloat16" on worker 1; `auto` depends on the processor, so set `precision`, '
+            "and start them again"
+        )
 
 
 def test_a_single_process_has_nobody_to_ask():

@@ -39,10 +39,12 @@ def agree(workers: Channel, topic: str, facts: dict[str, Any]) -> None:
     for worker, other in enumerate(others, 1):
         for key in chief | other:
             if chief.get(key) != other.get(key):
+                remedy = "give all workers the same files, options and logdir"
+                if key == "experiment.precision":
+                    remedy = "`auto` depends on the processor, so set `precision`"
                 raise WorkerError(
                     f"the workers do not agree on {topic}: {key}: {_brief(chief.get(key))} on worker 0, "
-                    f"{_brief(other.get(key))} on worker {worker}; give all workers the same files, options and "
-                    "logdir, and start them again"
+                    f"{_brief(other.get(key))} on worker {worker}; {remedy}, and start them again"
                 )
 
 
@@ -93,11 +95,13 @@ def agree_on_run(workers: Channel, job: Job, seed: int, what: str = "the run of"
     if workers.count == 1:
         return
     experiment, plan = job.experiment, job.plan
-    facts = progress | {
-        "fingerprint": experiment.fingerprint(),
+    # The first difference is named, so what a user can change comes first.
+    facts = {
+        "experiment": _document(experiment),
         "data set": dataset_hash(job.arrays),
         "steps": {"total": plan.total, "log": plan.log, "val": plan.val, "checkpoint": plan.checkpoint},
-        "experiment": _document(experiment),
+        **progress,
+        "fingerprint": experiment.fingerprint(),
     }
     agree(workers, f"{what} {experiment.name}, seed {seed}", facts)
 
