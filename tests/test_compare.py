@@ -89,6 +89,18 @@ def test_what_cannot_be_compared_says_why(runs, tmp_path, monkeypatch):
         compare([str(runs[0]), str(tmp_path)])
 
 
+def test_seeds_of_different_experiments_are_refused_with_what_differs(runs, tmp_path):
+    """For example after `precision: auto` on two machines, only one of which has bfloat16."""
+    mixed = write_runs(tmp_path, "mixed", {0: 9.0})
+    other = RunFolder(write_runs(tmp_path / "elsewhere", "mixed", {1: 8.0}) / "seed1")
+    experiment = other.experiment().model_copy(update={"precision": "bfloat16"})
+    other.write_config(experiment)
+    other.write_results(other.results().model_copy(update={"fingerprint": experiment.fingerprint()}))
+    other.path.rename(mixed / "seed1")
+    with pytest.raises(DataError, match=r"mixed: its seeds are runs of different experiments \(different: precision\)"):
+        compare([str(mixed), str(runs[0])])
+
+
 def test_of_one_seed_in_common_the_two_networks_are_compared(tmp_path, monkeypatch):
     first, second = (write_runs(tmp_path, *run) for run in (("a", {0: 9.0, 1: 8.0}), ("b", {1: 7.0, 2: 6.0})))
     other = write_runs(tmp_path, "c", {3: 5.0})
