@@ -14,6 +14,7 @@ from cifarzoo.evaluation.compare import compare, mcnemar_test, paired_t_test
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.results import Results
+from cifarzoo.runs.tables import summarize
 
 
 def write_runs(logdir, name, errors, **parameters):
@@ -89,7 +90,7 @@ def test_what_cannot_be_compared_says_why(runs, tmp_path, monkeypatch):
         compare([str(runs[0]), str(tmp_path)])
 
 
-def test_seeds_of_different_experiments_are_refused_with_what_differs(runs, tmp_path):
+def test_seeds_of_different_experiments_are_told_apart_by_what_differs(runs, tmp_path):
     """For example after `precision: auto` on two machines, only one of which has bfloat16."""
     mixed = write_runs(tmp_path, "mixed", {0: 9.0})
     other = RunFolder(write_runs(tmp_path / "elsewhere", "mixed", {1: 8.0}) / "seed1")
@@ -97,6 +98,10 @@ def test_seeds_of_different_experiments_are_refused_with_what_differs(runs, tmp_
     other.write_config(experiment)
     other.write_results(other.results().model_copy(update={"fingerprint": experiment.fingerprint()}))
     other.path.rename(mixed / "seed1")
+    assert [(row["experiment"], row["errors"]) for row in summarize([tmp_path / "mixed"])] == [
+        ("mixed (precision: float32)", {"0": 9.0}),
+        ("mixed (precision: bfloat16)", {"1": 8.0}),
+    ]
     with pytest.raises(DataError, match=r"mixed: its seeds are runs of different experiments \(different: precision\)"):
         compare([str(mixed), str(runs[0])])
 

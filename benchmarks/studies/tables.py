@@ -73,8 +73,8 @@ def measure(folder: Path) -> dict[str, dict]:
         columns += ("minutes_mean",)
     rows: dict[str, dict] = {}
     for row in summarize([folder]):
-        if row["experiment"] in rows:
-            raise SystemExit(f"{row['experiment']}: its seeds have different settings, such as precision")
+        if "(" in row["experiment"]:
+            raise SystemExit(f"{row['experiment']}: its other seeds have other settings")
         rows[row["experiment"]] = {key: row[key] for key in columns}
     for row in summarize_file([folder], "log.tsv"):
         rows[row["experiment"]]["train_error_mean"] = row.get("train_error_mean")

@@ -1,5 +1,6 @@
 """Tables over finished runs: mean and standard deviation over seeds; logs as arrays."""
 
+import contextlib
 import csv
 import statistics
 from collections.abc import Iterable, Sequence
@@ -8,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from cifarzoo.errors import DataError
+from cifarzoo.errors import CifarzooError, DataError
+from cifarzoo.experiment.fingerprints import decisive_differences
+from cifarzoo.experiment.merging import flatten
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.results import Results
 
@@ -18,6 +21,9 @@ Run = tuple[RunFolder, Results]
 def summarize(folders: list[Path]) -> list[dict[str, Any]]:
     """Return one row per experiment, over all its seeds below the folders.
 
+    Seeds in one folder with different settings, such as the precisions that `auto` means on two machines, are
+    experiments of their own: their names have the settings that differ.
+
     Returns:
         Rows with `experiment`, `dataset`, `split`, `n`, `error_mean`, `error_std`, `nll_mean`, `steps`, `minutes_mean`
         and `errors` (by seed). Errors are in percent; `error_std` is the sample standard deviation (n - 1), None for a
@@ -26,11 +32,13 @@ def summarize(folders: list[Path]) -> list[dict[str, Any]]:
     Raises:
         DataError: a folder does not exist, none holds a finished run, or a run's results are damaged.
     """
-    return [_row([results for _, results in group]) for group in _groups(folders)]
+    return [_row(name, [results for _, results in group]) for name, group in _groups(folders)]
 
 
 def summarize_file(folders: list[Path], name: str) -> list[dict[str, Any]]:
     """Return one row per experiment over the last rows of a table that each seed has, like cifar_jax's arrange_tsv.
+
+    The names are those of `summarize`.
 
     Args:
         folders: Searched for finished runs, at any depth.
@@ -45,10 +53,9 @@ def summarize_file(folders: list[Path], name: str) -> list[dict[str, Any]]:
         DataError: as for `summarize`, or a run has no such table.
     """
     rows = []
-    for group in _groups(folders):
+    for experiment, group in _groups(folders):
         last = [{key: values[-1] for key, values in read_table(folder.path / name).items()} for folder, _ in group]
-        results = group[0][1]
-        row: dict[str, Any] = {"experiment": results.name, "dataset": results.dataset, "n": len(group)}
+        row: dict[str, Any] = {"experiment": experiment, "dataset": group[0][1].dataset, "n": len(group)}
         for key in last[0]:
             values = [columns.get(key, np.nan) for columns in last]
             if np.isfinite(values).all():
@@ -82,8 +89,8 @@ def format_tsv(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("\t".join(cells) for cells in [list(columns), *rows])
 
 
-def _groups(folders) -> list[list[Run]]:
-    """Return the finished runs below the folders, one list per experiment."""
+def _groups(folders) -> list[tuple[str, list[Run]]]:
+    """Return the experiments below the folders: name and finished runs."""
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder of runs")
@@ -94,14 +101,30 @@ def _groups(folders) -> list[list[Run]]:
     for run in runs:
         results = run.results()
         groups.setdefault((run.path.parent, results.fingerprint), []).append((run, results))
-    return list(groups.values())
+    neighbors: dict[Path, list[list[Run]]] = {}
+    for (parent, _), group in groups.items():
+        neighbors.setdefault(parent, []).append(group)
+    return [pair for several in neighbors.values() for pair in zip(_names(several), several, strict=True)]
 
 
-def _row(group):
+def _names(groups: list[list[Run]]) -> list[str]:
+    """Return the names of the experiments in one folder, with the settings that differ if there are several."""
+    names = [group[0][1].name for group in groups]
+    if len(groups) > 1:
+        with contextlib.suppress(CifarzooError):  # a run without its experiment
+            experiments = [group[0][0].experiment() for group in groups]
+            keys = {key for one in experiments for key in decisive_differences(experiments[0], one)}
+            settings = [flatten(one.resolved()) for one in experiments]
+            differing = [", ".join(f"{key}: {one.get(key)}" for key in sorted(keys)) for one in settings]
+            return [f"{name} ({values})" if values else name for name, values in zip(names, differing, strict=True)]
+    return names
+
+
+def _row(name, group):
     first = group[0]
     errors = [results.metrics["error"] for results in group]
     return {
-        "experiment": first.name,
+        "experiment": name,
         "dataset": first.dataset,
         "split": first.split,
         "n": len(group),
