@@ -78,18 +78,33 @@ def test_every_worker_gets_the_values_of_all(connect):
         assert found == [[{"from": [index, "a"]} for index in range(3)]] * 3
 
 
-def test_workers_whose_processors_differ_are_told_to_set_the_precision(connect):
+PRECISIONS = [{"precision": precision} for precision in ("float32", "bfloat16")]
+LENGTHS = [{"train_parameters": {"steps_per_call": steps}} for steps in (50, 390)]
+BATCHES = [{"train_parameters": {"batch_size": size}} for size in (64, 128)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "values", "remedy"),
+    [
+        (PRECISIONS, "precision", ('"float32"', '"bfloat16"'), "`auto` depends on the processor, so set `precision`"),
+        (
+            LENGTHS,
+            "train_parameters.steps_per_call",
+            (50, 390),
+            "`auto` depends on the device, so set `train_parameters.steps_per_call`",
+        ),
+        (BATCHES, "train_parameters.batch_size", (64, 128), "give all workers the same files, options and logdir"),
+    ],
+    ids=["precision", "steps_per_call", "batch_size"],
+)
+def test_workers_that_differ_are_told_what_to_set(connect, settings, key, values, remedy):
     workers, _ = connect(2)
     document = {"model": "cifar_resnet20", "dataset": "synthetic", "distribution": "none"}
-    jobs = [
-        prepare(Experiment.model_validate(document | {"precision": precision}), load("synthetic"))
-        for precision in ("float32", "bfloat16")
-    ]
+    jobs = [prepare(Experiment.model_validate(document | one), load("synthetic")) for one in settings]
     for failure in at_once(*(lambda pair=pair: agree_on_run(*pair, 0) for pair in zip(workers, jobs, strict=True))):
         assert str(failure) == (
-            "the workers do not agree on the run of cifar_resnet20, seed 0: experiment.precision: "
-            '"float32" on worker 0, "bfloat16" on worker 1; `auto` depends on the processor, so set `precision`, '
-            "and start them again"
+            f"the workers do not agree on the run of cifar_resnet20, seed 0: experiment.{key}: "
+            f"{values[0]} on worker 0, {values[1]} on worker 1; {remedy}, and start them again"
         )
 
 

@@ -104,6 +104,10 @@ def test_seeds_of_different_experiments_are_told_apart_by_what_differs(runs, tmp
     ]
     with pytest.raises(DataError, match=r"mixed: its seeds are runs of different experiments \(different: precision\)"):
         compare([str(mixed), str(runs[0])])
+    (mixed / "seed1" / "config.yaml").unlink()
+    assert [row["experiment"] for row in summarize([mixed])] == ["mixed", "mixed"]
+    with pytest.raises(DataError, match="mixed: its seeds are runs of different experiments; name one run"):
+        compare([str(mixed), str(runs[0])])
 
 
 def test_of_one_seed_in_common_the_two_networks_are_compared(tmp_path, monkeypatch):

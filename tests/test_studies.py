@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from run_results import RESULTS
 from scipy import stats
 
 from cifarzoo.experiment.files import read_experiments
+from cifarzoo.experiment.schema import Experiment
+from cifarzoo.runs.folder import RunFolder
+from cifarzoo.runs.results import Results
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,23 +39,66 @@ def test_uniform_lists_are_one_row_and_a_winner_is_below_their_prediction_interv
     row = {"split": "validation", "n": 1, "error_std": None, "nll_mean": 1.0, "train_error_mean": None}
     rows = {f"reduced-uniform{number}": row | {"error_mean": error} for number, error in enumerate(errors, start=1)}
     interval = stats.t(8, errors.mean(), errors.std(ddof=1) * (1 + 1 / 9) ** 0.5)
-    for chance, verdict in ((0.008, "beats"), (0.009, "does not beat")):
+    for chance, verdict in ((0.008, "beats"), (0.009, "is not shown to beat")):
         searched = row | {"n": 3, "error_mean": interval.ppf(chance), "error_std": 0.2}
         lines = tables.table({"policies": rows | {"reduced-band": searched}}, "policies").splitlines()
         assert (
-            f"| uniform (9 lists) | validation | 9 | {errors.mean():.2f} ± {errors.std(ddof=1):.2f} | 1.000 |  |"
-            in lines
+            f"| uniform (9 lists) | validation | 9 | {errors.mean():.2f} ± {errors.std(ddof=1):.2f} | 1.000 |" in lines
         )
         assert lines[-1].startswith(f"* `band` {verdict} uniform lists: ") and len(lines) == 6
 
 
 def test_a_timed_row_has_its_minutes_and_its_share_of_the_processors_peak(tables):
     row = {"split": "validation", "n": 1, "error_mean": 8.0, "error_std": None, "nll_mean": 0.25, "train_error_mean": 3}
-    row |= {"minutes_mean": 50.0, "operations": 3e14, "precision": "bfloat16"}  # 1e11 operations per second
-    results = {"hour": {"hour-sgd": row}, "peak": {"float32": 1e11, "bfloat16": 2.5e11}}
+    row |= {"minutes_mean": 50.0, "operations": 3e14, "device": "EPYC, bfloat16"}  # 1e11 operations per second
+    results = {"hour": {"hour-sgd": row}, "peak": {"EPYC, float32": 1e11, "EPYC, bfloat16": 2.5e11}}
     lines = tables.table(results, "hour").splitlines()
     assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|")
     assert lines[2] == "| sgd | validation | 1 | 8.00 | 0.250 | 3.00 | 50.0 | 40 |"
+
+
+def test_arms_of_an_hour_take_the_time_of_40_epochs_and_their_teacher_has_a_file():
+    """In epochs of SGD on full-size images."""
+    hour, (teacher,) = (read_experiments(ROOT / f"benchmarks/studies/{name}.yaml") for name in ("hour", "teacher"))
+    for one in hour:
+        parameters = one.train_parameters
+        epochs, begin = parameters.schedule.duration.epochs, 0
+        time = 10 if one.teacher else 0
+        for stage in parameters.progressive_resizing:
+            time += (stage.until.epochs - begin) * (stage.size / 32) ** 2
+            begin = stage.until.epochs
+        time += epochs - begin
+        if parameters.optimizer.name == "Muon":
+            time += 0.11 * epochs * 128 / parameters.batch_size
+        assert time == pytest.approx(40, abs=0.4), one.name
+    (taught,) = (one for one in hour if one.teacher)
+    assert taught.teacher.names == [str(RunFolder.of(teacher, 0).path)]
+
+
+def test_arithmetic_of_a_run_is_that_of_the_papers_network(tables, tmp_path):
+    experiment = Experiment.model_validate(
+        {
+            "model": "cifar_resnet20",
+            "model_parameters": {"block_type": "original", "shortcut_type": "A"},
+            "dataset": "synthetic",
+            "precision": "bfloat16",
+            "train_parameters": {
+                "logdir": str(tmp_path),
+                "progressive_resizing": [{"size": 16, "until": {"steps": 30}}],
+                "schedule": {"kind": "constant", "learning_rate": 0.1, "duration": {"steps": 50}},
+            },
+        }
+    )
+    run = RunFolder.of(experiment, 0)
+    run.path.mkdir(parents=True)
+    run.write_config(experiment)
+    run.write_results(Results.model_validate(RESULTS | {"device": "EPYC, 1 core"}))
+    stem, convolution, classifier = 27 * 16 * 32**2, 9 * 16 * 16 * 32**2, 640
+    macs = stem + 6 * convolution + 2 * (convolution / 2 + 5 * convolution) + classifier  # the first of a stage halves
+    measured = tables.arithmetic(run)
+    assert measured["device"] == "EPYC, 1 core, bfloat16"
+    images = 128 * (20 + 30 / 4)  # thirty steps on a quarter of the pixels
+    assert measured["operations"] == pytest.approx(6 * macs * images, rel=1e-9)
 
 
 def test_every_row_is_an_experiment_of_the_shipped_files(tables):

@@ -2,8 +2,8 @@
 
     python benchmarks/studies/tables.py runs/studies
 
-Runs of timed studies have used one core, so run this on one core as well (`taskset -c 0`): it measures the processor's
-peak, the speed of multiplying large matrices, if results.json does not have it.
+Run this on one core (`taskset -c 0`), like the timed studies: unless results.json has it, it measures the processor's
+peak, which is the speed of multiplying large matrices.
 
 results.json keeps the rows of all runs, so that a test can compare them with the page. Runs that have not finished keep
 the rows that they have there. The runs with the best learning rates, chosen on `validation`, are measured on the test
@@ -14,6 +14,7 @@ import json
 import math
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,12 @@ from inference import matmul_speed  # noqa: E402
 from cifarzoo.data import load  # noqa: E402
 from cifarzoo.evaluation.evaluate import evaluate  # noqa: E402
 from cifarzoo.evaluation.load_model import load_run  # noqa: E402
+from cifarzoo.hardware import processor_name  # noqa: E402
 from cifarzoo.marked_table import with_table  # noqa: E402
 from cifarzoo.models.macs import macs  # noqa: E402
 from cifarzoo.runs.folder import RunFolder  # noqa: E402
 from cifarzoo.runs.tables import summarize, summarize_file  # noqa: E402
 from cifarzoo.training.build import build_model  # noqa: E402
-from cifarzoo.training.estimate import Cost  # noqa: E402
 from cifarzoo.training.job import prepare  # noqa: E402
 from cifarzoo.training.training_data import training_data  # noqa: E402
 
@@ -40,7 +41,7 @@ PAGE, RESULTS = ROOT / "docs/studies.md", HERE / "results.json"
 
 # The files of experiments, whose runs lie in folders of the same names.
 FILES = ("short_rates", "rates", "factors", "policies", "hour")
-# Studies of what a time is worth; their tables have the time and the share of the processor's peak.
+# Timed studies: their tables also have minutes and the share of the processor's peak.
 TIMED = ("hour",)
 OPTIMIZERS = ("sgd", "adamw", "muon")
 # The rows of each table of the page: parts of the results, and in them the experiments whose names begin so.
@@ -71,28 +72,27 @@ def measure(folder: Path) -> dict[str, dict]:
     columns: tuple[str, ...] = ("split", "steps", "n", "error_mean", "error_std", "nll_mean")
     if folder.name in TIMED:
         columns += ("minutes_mean",)
-    rows: dict[str, dict] = {}
-    for row in summarize([folder]):
-        if "(" in row["experiment"]:
-            raise SystemExit(f"{row['experiment']}: its other seeds have other settings")
-        rows[row["experiment"]] = {key: row[key] for key in columns}
+    summary, runs = summarize([folder]), RunFolder.finished_below(folder)
+    if len(summary) > len({run.path.parent for run in runs}):
+        raise SystemExit(f"{folder}: seeds of an experiment have different settings; see `cifarzoo table {folder}`")
+    rows = {row["experiment"]: {key: row[key] for key in columns} for row in summary}
     for row in summarize_file([folder], "log.tsv"):
         rows[row["experiment"]]["train_error_mean"] = row.get("train_error_mean")
     if folder.name in TIMED:
-        for run in RunFolder.finished_below(folder):
+        for run in runs:
             rows[run.results().name] |= arithmetic(run)
     return rows
 
 
 def arithmetic(run: RunFolder) -> dict[str, Any]:
-    """Return the precision and the floating-point operations of a finished run."""
+    """Return where a finished run trained, and the floating-point operations of its network, without a teacher's."""
     experiment = run.experiment()
-    job = prepare(experiment, load(experiment.dataset, experiment.data_dir), [run.results().seed])
-    network = macs(build_model(experiment, job.dataset.classes, 0, job.dataset.inputs))
-    teacher = job.parts.teacher.macs if job.parts.teacher else 0
+    dataset = load(experiment.dataset, experiment.data_dir)
+    images = prepare(experiment, dataset, experiment.seeds[:1]).plan.full_size_images()
+    network = macs(build_model(experiment, dataset.classes, 0, dataset.inputs))
     return {
-        "precision": job.experiment.precision,
-        "operations": sum(Cost(network, 0, 1.0, teacher_macs=teacher).operations(job)),
+        "device": f"{run.results().device}, {experiment.precision}",
+        "operations": experiment.operations(network, images),
     }
 
 
@@ -140,6 +140,7 @@ def pooled(rows: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
         "error_mean": statistics.fmean(errors),
         "error_std": statistics.stdev(errors),
         "nll_mean": statistics.fmean(row["nll_mean"] for row in uniform),
+        "train_error_mean": None,
     }
     return [*others, (f"{UNIFORM} ({len(uniform)} lists)", group)]
 
@@ -158,7 +159,7 @@ def verdicts(rows: list[tuple[str, dict]]) -> list[str]:
     lines = []
     for name, row in rows:
         if name in OBJECTIVES and row["n"] == SEEDS:
-            verdict = "beats" if row["error_mean"] < limit else "does not beat"
+            verdict = "beats" if row["error_mean"] < limit else "is not shown to beat"
             measured = f"{row['error_mean']:.2f} %; the limit is {limit:.2f} %"
             lines.append(f"* `{_short(name)}` {verdict} uniform lists: {measured}.")
     return lines
@@ -171,13 +172,12 @@ def _short(name: str) -> str:
 
 def timed(row: dict, peak: dict[str, Any]) -> list[str]:
     """Return the cells of a timed row: minutes, and the share of the processor's peak that the training reached."""
-    share = row["operations"] / (60 * row["minutes_mean"] * peak[row["precision"]])
+    share = row["operations"] / (60 * row["minutes_mean"] * peak[row["device"]])
     return [f"{row['minutes_mean']:.1f}", f"{100 * share:.0f}"]
 
 
 def table(results: dict[str, dict[str, Any]], study: str) -> str:
     """Format the rows of one study as a Markdown table, best first."""
-    is_timed = study in TIMED
     rows = [
         (name, row)
         for part, prefix in TABLES[study]
@@ -185,18 +185,27 @@ def table(results: dict[str, dict[str, Any]], study: str) -> str:
         if name.startswith(prefix)
     ]
     rows = pooled(rows)
-    lines = [
-        "| run | measured on | n | error % | cross-entropy | error on training labels % |"
-        + " minutes | of the peak % |" * is_timed,
-        "| --- | --- | ---: | ---: | ---: | ---: |" + " ---: | ---: |" * is_timed,
-    ]
+    has_train_error = any(row["train_error_mean"] is not None for _, row in rows)
+    columns = ["run", "measured on", "n", "error %", "cross-entropy"]
+    if has_train_error:
+        columns.append("error on training labels %")
+    if study in TIMED:
+        columns += ["minutes", "of the peak %"]
+    ruler = ["---", "---", *["---:"] * (len(columns) - 2)]
+    lines = [_line(columns), _line(ruler)]
     for name, row in sorted(rows, key=lambda pair: pair[1]["error_mean"]):
         error = f"{row['error_mean']:.2f}" + (f" ± {row['error_std']:.2f}" if row["error_std"] is not None else "")
-        train = "" if row["train_error_mean"] is None else f"{row['train_error_mean']:.2f}"
-        cells = [_short(name), row["split"], row["n"], error, f"{row['nll_mean']:.3f}", train]
-        cells += timed(row, results["peak"]) if is_timed else []
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
+        cells = [_short(name), row["split"], row["n"], error, f"{row['nll_mean']:.3f}"]
+        if has_train_error:
+            cells.append("" if row["train_error_mean"] is None else f"{row['train_error_mean']:.2f}")
+        if study in TIMED:
+            cells += timed(row, results["peak"])
+        lines.append(_line(cells))
     return "\n".join([*lines, *([""] if (said := verdicts(rows)) else []), *said])
+
+
+def _line(cells: Sequence[Any]) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def main(folder: Path) -> None:
@@ -213,8 +222,11 @@ def main(folder: Path) -> None:
     here = {name: folder / "rates" / name for name in best if RunFolder(folder / "rates" / name / "seed0").is_finished}
     kept = {name: row for name, row in results["chosen"].items() if name in best}
     results["chosen"] = kept | {name: measure_on_test(path, kept.get(name, {})) for name, path in here.items()}
-    for precision in {row["precision"] for name in TIMED for row in results[name].values()} - set(results["peak"]):
-        results["peak"][precision] = matmul_speed(precision)
+    for device in {row["device"] for name in TIMED for row in results[name].values()} - set(results["peak"]):
+        processor, _, precision = device.rpartition(", ")
+        if processor != processor_name():
+            raise SystemExit(f"{device}: its peak has to be measured there, and here is {processor_name()}")
+        results["peak"][device] = matmul_speed(precision)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for study in TABLES:
         PAGE.write_text(with_table(PAGE, marks(study), table(results, study)), encoding="utf-8")

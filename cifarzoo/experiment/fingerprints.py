@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cifarzoo.experiment.merging import different_keys
+from cifarzoo.experiment.merging import differing_keys
 from cifarzoo.strict_model import Strict
 
 # Neither where a run computes nor where it writes matters: the distribution and the engine change only rounding.
@@ -41,7 +41,7 @@ def decisive_differences(earlier: Any, now: Any) -> list[str]:
     """Return the dotted keys at which two `Experiment`s have different values that affect results."""
     if now.precision == "auto" and earlier.precision in AUTO_PRECISIONS:
         now = now.model_copy(update={"precision": earlier.precision})
-    return different_keys(decisive(earlier), decisive(now))
+    return differing_keys(decisive(earlier), decisive(now))
 
 
 def decisive(experiment: Any) -> dict[str, Any]:

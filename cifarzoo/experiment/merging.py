@@ -7,6 +7,9 @@ from cifarzoo.experiment.optimizers import SGD_KEYS
 from cifarzoo.experiment.schedules import Duration
 from cifarzoo.strict_yaml import clipped, parse, quoted
 
+# Maximum number of keys that a message names.
+MAX_DIFFERENCES = 4
+
 # Maximum number of nested sections in the key of an override; a policy of an augmentation needs the most.
 MAX_SECTIONS = 20
 
@@ -76,10 +79,15 @@ def flatten(tree: Any, lists: bool = False, prefix: str = "") -> dict[str, Any]:
     return {key: value for part in parts for key, value in part.items()}
 
 
-def different_keys(before: Any, after: Any) -> list[str]:
+def differing_keys(before: Any, after: Any) -> list[str]:
     """Return the dotted keys, sorted, at which two documents have different values."""
     old, new = flatten(before), flatten(after)
     return sorted(key for key in old | new if old.get(key) != new.get(key))
+
+
+def named_differences(keys: list[str]) -> str:
+    """Format the first few of `differing_keys` for a message, in brackets; empty without any."""
+    return f" (different: {', '.join(keys[:MAX_DIFFERENCES])})" if keys else ""
 
 
 def shortened(override: str) -> str:

@@ -17,8 +17,8 @@ from cifarzoo.search.stages import Search
 from cifarzoo.training.outcomes import Outcome
 from cifarzoo.training.stopping import Interrupted, StopRequest
 
-# Time that a task takes to start and compile, in shards of 200 images on one core.
-START = 3
+# A task starts and compiles in the time in which one core measures one shard of this many images.
+IMAGES_TO_START = 600
 
 
 class OnRay:
@@ -46,7 +46,8 @@ class OnRay:
         """
         missing = {fold: shards for fold, shards in missing.items() if shards}
         resources = resolved(self._ray, self._resources)
-        count = tasks_per_fold(max(map(len, missing.values())), len(missing), places(self._ray, resources))
+        longest, start = max(map(len, missing.values())), IMAGES_TO_START / search.plan.images
+        count = tasks_per_fold(longest, len(missing), places(self._ray, resources), start)
         measure = remote(self._ray, _measure, resources)
         process = Process(Path.cwd(), self._modules)
         tasks = {}
@@ -55,7 +56,7 @@ class OnRay:
                 task = measure.options(name=f"fold {fold}: {len(part)} shards")
                 tasks[task.remote(process, search.plan, fold, part)] = fold
         total, before, started = sum(map(len, missing.values())), _shards(search, missing), time.perf_counter()
-        say(f"{search.folder.path}: {total} parts of tables to measure in {len(tasks)} tasks")
+        say(f"{search.folder.path}: {total} shards to measure in {len(tasks)} tasks")
 
         def show() -> None:
             progress("measure sub-policies", (_shards(search, missing) - before) / total)
@@ -76,7 +77,7 @@ class OnRay:
         say(f"{search.folder.path}: tables measured in {(time.perf_counter() - started) / 60:.1f} min")
 
 
-def tasks_per_fold(shards: int, folds: int, places: int) -> int:
+def tasks_per_fold(shards: int, folds: int, places: int, start: float) -> int:
     """Return the number of tasks that measure each fold's shards soonest.
 
     Few tasks leave places idle at the end; with many, more time goes into starting them.
@@ -85,12 +86,13 @@ def tasks_per_fold(shards: int, folds: int, places: int) -> int:
         shards: Number of shards of a fold.
         folds: Number of folds.
         places: Number of tasks that run at the same time.
+        start: Time that a task takes before its first shard; a shard takes 1.
     """
 
-    def time(tasks: int) -> int:
-        return math.ceil(folds * tasks / max(places, 1)) * (START + math.ceil(shards / tasks))
+    def duration(tasks: int) -> float:
+        return math.ceil(folds * tasks / max(places, 1)) * (start + math.ceil(shards / tasks))
 
-    return min(range(1, shards + 1), key=time)
+    return min(range(1, shards + 1), key=duration)
 
 
 def _shards(search: RunningSearch, folds: Iterable[int]) -> int:

@@ -16,6 +16,7 @@ from cifarzoo.checksum import sha256
 from cifarzoo.errors import CheckpointError, CifarzooError, DataError, ExperimentError, InUseError
 from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.fingerprints import decisive_differences, fingerprints
+from cifarzoo.experiment.merging import named_differences
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs import atomic, checkpoint, locks
 from cifarzoo.runs.kept import KeptWeights
@@ -270,12 +271,12 @@ class RunFolder:
             return
         if fingerprint in fingerprints(experiment):
             return
-        different = f" (different: {', '.join(keys[:4])})" if (keys := self._different_keys(experiment)) else ""
+        different = named_differences(self._differences(experiment))
         raise CheckpointError(
             f"{self.path}: holds a run of another experiment{different}; set another run_name, or delete the folder"
         )
 
-    def _different_keys(self, experiment: Experiment) -> list[str]:
+    def _differences(self, experiment: Experiment) -> list[str]:
         try:
             return decisive_differences(self.experiment(), experiment)
         except CifarzooError:

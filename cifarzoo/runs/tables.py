@@ -1,6 +1,5 @@
 """Tables over finished runs: mean and standard deviation over seeds; logs as arrays."""
 
-import contextlib
 import csv
 import statistics
 from collections.abc import Iterable, Sequence
@@ -10,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from cifarzoo.errors import CifarzooError, DataError
-from cifarzoo.experiment.fingerprints import decisive_differences
-from cifarzoo.experiment.merging import flatten
+from cifarzoo.experiment.fingerprints import decisive, decisive_differences
+from cifarzoo.experiment.merging import MAX_DIFFERENCES, flatten
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.results import Results
+from cifarzoo.strict_yaml import clipped
 
 Run = tuple[RunFolder, Results]
+# Maximum number of characters of a setting in the name of an experiment.
+MAX_VALUE = 40
 
 
 def summarize(folders: list[Path]) -> list[dict[str, Any]]:
@@ -109,15 +111,22 @@ def _groups(folders) -> list[tuple[str, list[Run]]]:
 
 def _names(groups: list[list[Run]]) -> list[str]:
     """Return the names of the experiments in one folder, with the settings that differ if there are several."""
-    names = [group[0][1].name for group in groups]
-    if len(groups) > 1:
-        with contextlib.suppress(CifarzooError):  # a run without its experiment
-            experiments = [group[0][0].experiment() for group in groups]
-            keys = {key for one in experiments for key in decisive_differences(experiments[0], one)}
-            settings = [flatten(one.resolved()) for one in experiments]
-            differing = [", ".join(f"{key}: {one.get(key)}" for key in sorted(keys)) for one in settings]
-            return [f"{name} ({values})" if values else name for name, values in zip(names, differing, strict=True)]
-    return names
+    runs, names = [group[0][0] for group in groups], [group[0][1].name for group in groups]
+    keys = differences_of(runs)[:MAX_DIFFERENCES]
+    if not keys:
+        return names
+    settings = (flatten(one.resolved()) | flatten(decisive(one)) for one in (run.experiment() for run in runs))
+    values = (", ".join(f"{key}: {clipped(str(one.get(key)), MAX_VALUE)}" for key in keys) for one in settings)
+    return [f"{name} ({differing})" for name, differing in zip(names, values, strict=True)]
+
+
+def differences_of(runs: Sequence[RunFolder]) -> list[str]:
+    """Return the dotted keys at which the experiments of runs differ, sorted; none if one cannot be read."""
+    try:
+        first, *others = (run.experiment() for run in runs)
+    except CifarzooError:
+        return []
+    return sorted({key for other in others for key in decisive_differences(first, other)})
 
 
 def _row(name, group):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cifarzoo import strict_yaml
 from cifarzoo.errors import DataError, ExperimentError
-from cifarzoo.experiment.merging import different_keys
+from cifarzoo.experiment.merging import differing_keys, named_differences
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs import atomic
 from cifarzoo.runs.folder import RunFolder
@@ -68,10 +68,10 @@ class SearchFolder:
             if earlier == now:
                 return
             if has_results:
-                keys = ", ".join(different_keys(earlier, now)[:4])
+                different = named_differences(differing_keys(earlier, now))
                 raise ExperimentError(
-                    f"{self.path}: holds a search with other settings (different: {keys}); set another folder, or "
-                    "delete this one"
+                    f"{self.path}: holds a search with other settings{different}; set another folder, or delete this "
+                    "one"
                 )
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,18 @@ from cifarzoo.training.job import Job
 OF_THE_HOST = {"data_dir", "description"}
 
 
-def agree(workers: Channel, topic: str, facts: dict[str, Any]) -> None:
+# What `auto` depends on in each key that has it.
+AUTO = {"precision": "the processor", "train_parameters.steps_per_call": "the device"}
+
+
+def agree(workers: Channel, topic: str, facts: dict[str, Any], remedies: Mapping[str, str] | None = None) -> None:
     """Check that all workers have the same facts; wait until every worker has sent its own.
 
     Args:
         workers: The channel to the workers.
         topic: What the facts are about, in words.
         facts: Nested plain data.
+        remedies: What to do about some of the dotted keys, for the message.
 
     Raises:
         WorkerError: the facts differ (the message names the first difference), or another worker failed.
@@ -39,9 +44,7 @@ def agree(workers: Channel, topic: str, facts: dict[str, Any]) -> None:
     for worker, other in enumerate(others, 1):
         for key in chief | other:
             if chief.get(key) != other.get(key):
-                remedy = "give all workers the same files, options and logdir"
-                if key == "experiment.precision":
-                    remedy = "`auto` depends on the processor, so set `precision`"
+                remedy = (remedies or {}).get(key, "give all workers the same files, options and logdir")
                 raise WorkerError(
                     f"the workers do not agree on {topic}: {key}: {_brief(chief.get(key))} on worker 0, "
                     f"{_brief(other.get(key))} on worker {worker}; {remedy}, and start them again"
@@ -95,7 +98,7 @@ def agree_on_run(workers: Channel, job: Job, seed: int, what: str = "the run of"
     if workers.count == 1:
         return
     experiment, plan = job.experiment, job.plan
-    # The first difference is named, so what a user can change comes first.
+    # `agree` names the first difference, so what a user can change comes first.
     facts = {
         "experiment": _document(experiment),
         "data set": dataset_hash(job.arrays),
@@ -103,7 +106,8 @@ def agree_on_run(workers: Channel, job: Job, seed: int, what: str = "the run of"
         **progress,
         "fingerprint": experiment.fingerprint(),
     }
-    agree(workers, f"{what} {experiment.name}, seed {seed}", facts)
+    remedies = {f"experiment.{key}": f"`auto` depends on {cause}, so set `{key}`" for key, cause in AUTO.items()}
+    agree(workers, f"{what} {experiment.name}, seed {seed}", facts, remedies)
 
 
 @functools.lru_cache(maxsize=1)
