@@ -193,7 +193,7 @@ def test_networks_that_saw_other_images_than_now_are_refused(hard_images, tmp_pa
     parts.write({name: position + 1 for name, position in positions.items()})
     for content_now, message in (
         (None, "fold1/seed0: was trained on other images than its splits have now"),
-        (b"damaged", r"parts.npz: .*; delete .*fold1 and .*tables/fold1; the same command begins this fold again"),
+        (b"damaged", r"parts.npz: .*; delete .*fold1 and .*tables/fold1, and the same command begins this fold again"),
         (b"", "parts.npz: .*; delete "),
     ):
         if content_now is not None:

@@ -209,7 +209,7 @@ class Search:
         run, job = self.folder.network(self.plan.experiment(fold)), self._job(fold)
         run.final_weights()
         check_sources(run, job.sources(job.seeds[0]))
-        remedy = f"delete {run.path.parent} and {self.folder.table(fold)}; the same command begins this fold again"
+        remedy = f"delete {run.path.parent} and {self.folder.table(fold)}, and the same command begins this fold again"
         check_parts(run, job, remedy)
         return run
 

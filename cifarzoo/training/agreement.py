@@ -23,7 +23,6 @@ from cifarzoo.training.job import Job
 # Keys that may differ between hosts. The logdir may, too; everything else in a document must be the same.
 OF_THE_HOST = {"data_dir", "description"}
 
-
 # What `auto` depends on in each key that has it.
 AUTO = {"precision": "the processor", "train_parameters.steps_per_call": "the device"}
 
