@@ -17,7 +17,7 @@ from cifarzoo.training.build import build_optimizer
 from cifarzoo.training.optimizers.sgd import SGD
 
 RECIPES = Path(__file__).parent.parent / "recipes"
-POLICIES = RECIPES / "policies" / "autoaugment_cifar10.yaml"
+POLICIES, SEARCHED = (RECIPES / "policies" / f"{name}_cifar10.yaml" for name in ("autoaugment", "searched"))
 IMAGES = 50_000
 
 ROWS = [
@@ -56,7 +56,13 @@ FAST_AUTOAUGMENT = {
     "baseline": STANDARD,
     "cutout": [*STANDARD, CUTOUT],
     "autoaugment": [{"autoaugment": {"fill": "mean"}}, *STANDARD, CUTOUT],
-    "policies": LISTED,
+    "randaugment": [
+        {"randaugment": {"operations_per_image": 3, "magnitude": 5, "fill": "mean"}},
+        *STANDARD,
+        CUTOUT,
+    ],
+    "trivialaugment": [{"trivialaugment": {"fill": [0, 0, 0]}}, *STANDARD, CUTOUT],
+    "searched": [{"policies": {"file": str(SEARCHED), "fill": [0, 0, 0]}}, *STANDARD, CUTOUT],
 }
 
 
@@ -276,9 +282,9 @@ def test_every_wanted_row_is_there():
         "flax_wrn26_6_ss": 2,
         "flax_pyramid": 2,
         "squared_loss": 12,
-        "fast_autoaugment_wrn": 16,
-        "fast_autoaugment_shake_shake": 24,
-        "fast_autoaugment_pyramidnet": 9,
+        "fast_autoaugment_wrn": 24,
+        "fast_autoaugment_shake_shake": 36,
+        "fast_autoaugment_pyramidnet": 13,
         "skipnet": 5,
         "skipnet38": 2,
         "resnet9": 1,

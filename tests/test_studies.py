@@ -101,6 +101,13 @@ def test_arithmetic_of_a_run_is_that_of_the_papers_network(tables, tmp_path):
     assert measured["operations"] == pytest.approx(6 * macs * images, rel=1e-9)
 
 
+def test_recipes_have_the_list_of_the_objective_with_the_smallest_error(tables):
+    rows = json.loads(tables.RESULTS.read_text(encoding="utf-8"))["policies"]
+    best = min(tables.OBJECTIVES, key=lambda name: rows[name]["error_mean"])
+    list_path = ROOT / f"benchmarks/studies/lists/{best.removeprefix('reduced-')}.yaml"
+    assert (ROOT / "recipes/policies/searched_cifar10.yaml").read_bytes() == list_path.read_bytes()
+
+
 def test_every_row_is_an_experiment_of_the_shipped_files(tables):
     names = {
         file: {one.name for one in read_experiments(ROOT / f"benchmarks/studies/{file}.yaml")} for file in tables.FILES
