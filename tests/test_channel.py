@@ -86,12 +86,17 @@ BATCHES = [{"train_parameters": {"batch_size": size}} for size in (64, 128)]
 @pytest.mark.parametrize(
     ("settings", "key", "values", "remedy"),
     [
-        (PRECISIONS, "precision", ('"float32"', '"bfloat16"'), "`auto` depends on the processor, so set `precision`"),
+        (
+            PRECISIONS,
+            "precision",
+            ('"float32"', '"bfloat16"'),
+            "`auto` chooses by the processor and the backend's version, so set `precision` to one value for all workers",
+        ),
         (
             LENGTHS,
             "train_parameters.steps_per_call",
             (50, 390),
-            "`auto` depends on the device, so set `train_parameters.steps_per_call`",
+            "`auto` chooses by the device, so set `train_parameters.steps_per_call` to one value for all workers",
         ),
         (BATCHES, "train_parameters.batch_size", (64, 128), "give all workers the same files, options and logdir"),
     ],

@@ -102,10 +102,11 @@ def test_seeds_of_different_experiments_are_told_apart_by_what_differs(runs, tmp
         ("mixed (precision: float32)", {"0": 9.0}),
         ("mixed (precision: bfloat16)", {"1": 8.0}),
     ]
-    with pytest.raises(DataError, match=r"mixed: its seeds are runs of different experiments \(different: precision\)"):
+    line = r"mixed: its seeds are runs of different experiments \(precision: float32 / bfloat16\); name one run"
+    with pytest.raises(DataError, match=line):
         compare([str(mixed), str(runs[0])])
     (mixed / "seed1" / "config.yaml").unlink()
-    assert [row["experiment"] for row in summarize([mixed])] == ["mixed", "mixed"]
+    assert [row["experiment"] for row in summarize([mixed])] == ["mixed (seeds: 0)", "mixed (seeds: 1)"]
     with pytest.raises(DataError, match="mixed: its seeds are runs of different experiments; name one run"):
         compare([str(mixed), str(runs[0])])
 

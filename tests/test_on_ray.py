@@ -254,7 +254,7 @@ def test_tables_of_a_search_are_those_of_one_process(cluster, tmp_path):
         batch = command("search", "search.yaml", "--objective", "band", *options, cwd=folder)
         _, errors = batch.communicate()
         assert batch.returncode == 0, errors
-    assert "search: 10 shards to measure in 2 tasks\n" in errors
+    assert "search: 10 parts of tables to measure in 2 tasks\n" in errors
     assert re.search(r"^search: tables measured in \d+\.\d min$", errors, re.MULTILINE)
     shards = sorted(path.relative_to(tmp_path / "here") for path in tmp_path.glob("here/search/tables/*/*.npz"))
     assert len(shards) == 10  # two folds, five transformations each

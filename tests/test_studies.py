@@ -37,13 +37,15 @@ def test_uniform_lists_are_one_row_and_a_winner_is_below_their_prediction_interv
     random = np.random.default_rng(0)
     errors = random.normal(30, 0.5, 9)
     row = {"split": "validation", "n": 1, "error_std": None, "nll_mean": 1.0, "train_error_mean": None}
+    row |= {"augmented_error_mean": 25.0}
     rows = {f"reduced-uniform{number}": row | {"error_mean": error} for number, error in enumerate(errors, start=1)}
     interval = stats.t(8, errors.mean(), errors.std(ddof=1) * (1 + 1 / 9) ** 0.5)
     for chance, verdict in ((0.008, "beats"), (0.009, "is not shown to beat")):
         searched = row | {"n": 3, "error_mean": interval.ppf(chance), "error_std": 0.2}
         lines = tables.table({"policies": rows | {"reduced-band": searched}}, "policies").splitlines()
         assert (
-            f"| uniform (9 lists) | validation | 9 | {errors.mean():.2f} ± {errors.std(ddof=1):.2f} | 1.000 |" in lines
+            f"| uniform (9 lists) | validation | 9 | {errors.mean():.2f} ± {errors.std(ddof=1):.2f} | 1.000 | 25.0 |"
+            in lines
         )
         assert lines[-1].startswith(f"* `band` {verdict} uniform lists: ") and len(lines) == 6
 

@@ -43,6 +43,8 @@ PAGE, RESULTS = ROOT / "docs/studies.md", HERE / "results.json"
 FILES = ("short_rates", "rates", "factors", "policies", "hour")
 # Timed studies: their tables also have minutes and the share of the processor's peak.
 TIMED = ("hour",)
+# Studies of augmentation: their tables also have the error on the augmented images of the last training steps.
+AUGMENTED = ("policies",)
 OPTIMIZERS = ("sgd", "adamw", "muon")
 # The rows of each table of the page: parts of the results, and in them the experiments whose names begin so.
 TABLES: dict[str, list[tuple[str, str]]] = {
@@ -78,9 +80,14 @@ def measure(folder: Path) -> dict[str, dict]:
     rows = {row["experiment"]: {key: row[key] for key in columns} for row in summary}
     for row in summarize_file([folder], "log.tsv"):
         rows[row["experiment"]]["train_error_mean"] = row.get("train_error_mean")
+        if folder.name in AUGMENTED:
+            rows[row["experiment"]]["augmented_error_mean"] = row["error_mean"]
     if folder.name in TIMED:
         for run in runs:
-            rows[run.results().name] |= arithmetic(run)
+            row, measured = rows[run.results().name], arithmetic(run)
+            if row.setdefault("device", measured["device"]) != measured["device"]:
+                raise SystemExit(f"{run.path.parent}: seeds trained on {row['device']} and on {measured['device']}")
+            row |= measured
     return rows
 
 
@@ -141,6 +148,7 @@ def pooled(rows: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
         "error_std": statistics.stdev(errors),
         "nll_mean": statistics.fmean(row["nll_mean"] for row in uniform),
         "train_error_mean": None,
+        "augmented_error_mean": statistics.fmean(row["augmented_error_mean"] for row in uniform),
     }
     return [*others, (f"{UNIFORM} ({len(uniform)} lists)", group)]
 
@@ -189,6 +197,8 @@ def table(results: dict[str, dict[str, Any]], study: str) -> str:
     columns = ["run", "measured on", "n", "error %", "cross-entropy"]
     if has_train_error:
         columns.append("error on training labels %")
+    if study in AUGMENTED:
+        columns.append("error on augmented images %")
     if study in TIMED:
         columns += ["minutes", "of the peak %"]
     ruler = ["---", "---", *["---:"] * (len(columns) - 2)]
@@ -198,6 +208,8 @@ def table(results: dict[str, dict[str, Any]], study: str) -> str:
         cells = [_short(name), row["split"], row["n"], error, f"{row['nll_mean']:.3f}"]
         if has_train_error:
             cells.append("" if row["train_error_mean"] is None else f"{row['train_error_mean']:.2f}")
+        if study in AUGMENTED:
+            cells.append(f"{row['augmented_error_mean']:.1f}")
         if study in TIMED:
             cells += timed(row, results["peak"])
         lines.append(_line(cells))
@@ -225,7 +237,10 @@ def main(folder: Path) -> None:
     for device in {row["device"] for name in TIMED for row in results[name].values()} - set(results["peak"]):
         processor, _, precision = device.rpartition(", ")
         if processor != processor_name():
-            raise SystemExit(f"{device}: its peak has to be measured there, and here is {processor_name()}")
+            raise SystemExit(
+                f"{device}: its peak is to be measured there, and here is {processor_name()}; `taskset -c 0` leaves one "
+                "core"
+            )
         results["peak"][device] = matmul_speed(precision)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for study in TABLES:

@@ -13,9 +13,9 @@ from cifarzoo.errors import CifarzooError, DataError
 from cifarzoo.evaluation.evaluate import Progress, predict_splits
 from cifarzoo.evaluation.measured_data import as_in_run, data_of
 from cifarzoo.evaluation.subject import Subject, find_subject, of_run
-from cifarzoo.experiment.merging import flatten, named_differences
+from cifarzoo.experiment.differences import flatten, named_values
 from cifarzoo.runs.folder import RunFolder
-from cifarzoo.runs.tables import differences_of
+from cifarzoo.runs.tables import settings_of
 
 # Settings that name or describe a run but do not affect its results.
 NAMES = ("description", "seeds", "train_parameters.run_name")
@@ -148,7 +148,7 @@ def _subjects(name: str) -> list[Subject]:
     if not runs:
         raise DataError(f"{folder}: neither a finished run nor the folder of an experiment with finished seeds")
     if len({run.results().fingerprint for run in runs}) > 1:
-        different = named_differences(differences_of(runs))
+        different = named_values(settings_of(runs))
         raise DataError(f"{folder}: its seeds are runs of different experiments{different}; name one run")
     return [of_run(run) for run in runs]
 

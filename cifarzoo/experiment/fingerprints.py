@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cifarzoo.experiment.merging import differing_keys
+from cifarzoo.experiment.differences import differing_keys
 from cifarzoo.strict_model import Strict
 
 # Neither where a run computes nor where it writes matters: the distribution and the engine change only rounding.

@@ -1,4 +1,4 @@
-"""Lay one document over another, as recipes, grids and overrides do, and flatten documents to compare them."""
+"""Lay one document over another, as recipes, grids and overrides do."""
 
 from typing import Any
 
@@ -6,9 +6,6 @@ from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.optimizers import SGD_KEYS
 from cifarzoo.experiment.schedules import Duration
 from cifarzoo.strict_yaml import clipped, parse, quoted
-
-# Maximum number of keys that a message names.
-MAX_DIFFERENCES = 4
 
 # Maximum number of nested sections in the key of an override; a policy of an augmentation needs the most.
 MAX_SECTIONS = 20
@@ -65,29 +62,6 @@ def _with_sgd_of(parameters: dict, optimizer: Any) -> Any:
     if not (isinstance(optimizer, dict) and optimizer.get("name") == "SGD"):
         return optimizer
     return {key: value for key, value in parameters.items() if key in SGD_KEYS} | optimizer
-
-
-def flatten(tree: Any, lists: bool = False, prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings, and with `lists` also lists, into one mapping with dotted keys."""
-    if isinstance(tree, dict):
-        items = tree.items()
-    elif lists and isinstance(tree, list):
-        items = dict(enumerate(tree)).items()
-    else:
-        return {prefix: tree}
-    parts = (flatten(value, lists, f"{prefix}.{key}" if prefix else str(key)) for key, value in items)
-    return {key: value for part in parts for key, value in part.items()}
-
-
-def differing_keys(before: Any, after: Any) -> list[str]:
-    """Return the dotted keys, sorted, at which two documents have different values."""
-    old, new = flatten(before), flatten(after)
-    return sorted(key for key in old | new if old.get(key) != new.get(key))
-
-
-def named_differences(keys: list[str]) -> str:
-    """Format the first few of `differing_keys` for a message, in brackets; empty without any."""
-    return f" (different: {', '.join(keys[:MAX_DIFFERENCES])})" if keys else ""
 
 
 def shortened(override: str) -> str:

@@ -17,7 +17,7 @@ from cifarzoo.search.stages import Search
 from cifarzoo.training.outcomes import Outcome
 from cifarzoo.training.stopping import Interrupted, StopRequest
 
-# A task starts and compiles in the time in which one core measures one shard of this many images.
+# One core measures a shard of this many images in the time that a task takes to start and compile.
 IMAGES_TO_START = 600
 
 
@@ -53,10 +53,10 @@ class OnRay:
         tasks = {}
         for fold, shards in missing.items():
             for part in (shards[number::count] for number in range(min(count, len(shards)))):
-                task = measure.options(name=f"fold {fold}: {len(part)} shards")
+                task = measure.options(name=f"fold {fold}: {len(part)} parts")
                 tasks[task.remote(process, search.plan, fold, part)] = fold
         total, before, started = sum(map(len, missing.values())), _shards(search, missing), time.perf_counter()
-        say(f"{search.folder.path}: {total} shards to measure in {len(tasks)} tasks")
+        say(f"{search.folder.path}: {total} parts of tables to measure in {len(tasks)} tasks")
 
         def show() -> None:
             progress("measure sub-policies", (_shards(search, missing) - before) / total)

@@ -14,9 +14,9 @@ import numpy as np
 from cifarzoo import strict_yaml
 from cifarzoo.checksum import sha256
 from cifarzoo.errors import CheckpointError, CifarzooError, DataError, ExperimentError, InUseError
+from cifarzoo.experiment.differences import named_keys
 from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.fingerprints import decisive_differences, fingerprints
-from cifarzoo.experiment.merging import named_differences
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs import atomic, checkpoint, locks
 from cifarzoo.runs.kept import KeptWeights
@@ -271,7 +271,7 @@ class RunFolder:
             return
         if fingerprint in fingerprints(experiment):
             return
-        different = named_differences(self._differences(experiment))
+        different = named_keys(self._differences(experiment))
         raise CheckpointError(
             f"{self.path}: holds a run of another experiment{different}; set another run_name, or delete the folder"
         )

@@ -9,22 +9,19 @@ from typing import Any
 import numpy as np
 
 from cifarzoo.errors import CifarzooError, DataError
-from cifarzoo.experiment.fingerprints import decisive, decisive_differences
-from cifarzoo.experiment.merging import MAX_DIFFERENCES, flatten
+from cifarzoo.experiment.differences import flatten, labels
+from cifarzoo.experiment.fingerprints import decisive
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.results import Results
-from cifarzoo.strict_yaml import clipped
 
 Run = tuple[RunFolder, Results]
-# Maximum number of characters of a setting in the name of an experiment.
-MAX_VALUE = 40
 
 
 def summarize(folders: list[Path]) -> list[dict[str, Any]]:
     """Return one row per experiment, over all its seeds below the folders.
 
     Seeds in one folder with different settings, such as the precisions that `auto` means on two machines, are
-    experiments of their own: their names have the settings that differ.
+    experiments of their own: their names have the settings that differ, or else the seeds.
 
     Returns:
         Rows with `experiment`, `dataset`, `split`, `n`, `error_mean`, `error_std`, `nll_mean`, `steps`, `minutes_mean`
@@ -111,22 +108,29 @@ def _groups(folders) -> list[tuple[str, list[Run]]]:
 
 def _names(groups: list[list[Run]]) -> list[str]:
     """Return the names of the experiments in one folder, with the settings that differ if there are several."""
-    runs, names = [group[0][0] for group in groups], [group[0][1].name for group in groups]
-    keys = differences_of(runs)[:MAX_DIFFERENCES]
-    if not keys:
+    names = [group[0][1].name for group in groups]
+    if len(groups) == 1:
         return names
-    settings = (flatten(one.resolved()) | flatten(decisive(one)) for one in (run.experiment() for run in runs))
-    values = (", ".join(f"{key}: {clipped(str(one.get(key)), MAX_VALUE)}" for key in keys) for one in settings)
-    return [f"{name} ({differing})" for name, differing in zip(names, values, strict=True)]
+    described = labels(settings_of([group[0][0] for group in groups]))
+    names = [f"{name} ({label})" if label else name for name, label in zip(names, described, strict=True)]
+    if len(set(names)) == len(names):
+        return names
+    seeds = (", ".join(str(results.seed) for _, results in group) for group in groups)
+    return [f"{name} (seeds: {numbers})" for name, numbers in zip(names, seeds, strict=True)]
 
 
-def differences_of(runs: Sequence[RunFolder]) -> list[str]:
-    """Return the dotted keys at which the experiments of runs differ, sorted; none if one cannot be read."""
+def settings_of(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
+    """Return for each run the settings that affect results, if any of the runs sets them to other than the default.
+
+    Keys are dotted. Without settings if an experiment cannot be read.
+    """
     try:
-        first, *others = (run.experiment() for run in runs)
+        experiments = [run.experiment() for run in runs]
     except CifarzooError:
-        return []
-    return sorted({key for other in others for key in decisive_differences(first, other)})
+        return [{} for _ in runs]
+    own = [flatten(decisive(one)) for one in experiments]
+    complete = [flatten(one.resolved()) | settings for one, settings in zip(experiments, own, strict=True)]
+    return [{key: one.get(key) for settings in own for key in settings} for one in complete]
 
 
 def _row(name, group):

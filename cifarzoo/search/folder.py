@@ -5,13 +5,15 @@ from pathlib import Path
 
 from cifarzoo import strict_yaml
 from cifarzoo.errors import DataError, ExperimentError
-from cifarzoo.experiment.merging import differing_keys, named_differences
+from cifarzoo.experiment.differences import differing_keys, named_keys
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs import atomic
 from cifarzoo.runs.folder import RunFolder
-from cifarzoo.search.plan import SearchPlan
+from cifarzoo.search.plan import SET_HERE, SearchPlan
 
 PLAN, NETWORKS, TABLES = "plan.yaml", "networks", "tables"
+# Settings of networks that follow from other settings of the plan, so that messages do not name them.
+DERIVED = {f"networks.{key}" for key in SET_HERE}
 
 
 class SearchFolder:
@@ -68,7 +70,7 @@ class SearchFolder:
             if earlier == now:
                 return
             if has_results:
-                different = named_differences(differing_keys(earlier, now))
+                different = named_keys([key for key in differing_keys(earlier, now) if key not in DERIVED])
                 raise ExperimentError(
                     f"{self.path}: holds a search with other settings{different}; set another folder, or delete this "
                     "one"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cifarzoo.data import Dataset
-from cifarzoo.experiment.merging import flatten
+from cifarzoo.experiment.differences import flatten
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.training import engines
 from cifarzoo.training.engines.channel import Channel, WorkerError
@@ -23,8 +23,8 @@ from cifarzoo.training.job import Job
 # Keys that may differ between hosts. The logdir may, too; everything else in a document must be the same.
 OF_THE_HOST = {"data_dir", "description"}
 
-# What `auto` depends on in each key that has it.
-AUTO = {"precision": "the processor", "train_parameters.steps_per_call": "the device"}
+# What each machine chooses by, where a key is `auto`, if workers may not differ in the choice.
+AUTO = {"precision": "the processor and the backend's version", "train_parameters.steps_per_call": "the device"}
 
 
 def agree(workers: Channel, topic: str, facts: dict[str, Any], remedies: Mapping[str, str] | None = None) -> None:
@@ -105,7 +105,10 @@ def agree_on_run(workers: Channel, job: Job, seed: int, what: str = "the run of"
         **progress,
         "fingerprint": experiment.fingerprint(),
     }
-    remedies = {f"experiment.{key}": f"`auto` depends on {cause}, so set `{key}`" for key, cause in AUTO.items()}
+    remedies = {
+        f"experiment.{key}": f"`auto` chooses by {basis}, so set `{key}` to one value for all workers"
+        for key, basis in AUTO.items()
+    }
     agree(workers, f"{what} {experiment.name}, seed {seed}", facts, remedies)
 
 
