@@ -238,8 +238,8 @@ def main(folder: Path) -> None:
         processor, _, precision = device.rpartition(", ")
         if processor != processor_name():
             raise SystemExit(
-                f"{device}: its peak is to be measured there, and here is {processor_name()}; `taskset -c 0` leaves one "
-                "core"
+                f"{device}: its peak has to be measured there, and here is {processor_name()}; for one core use "
+                "`taskset -c 0`"
             )
         results["peak"][device] = matmul_speed(precision)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

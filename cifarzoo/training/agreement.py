@@ -106,7 +106,7 @@ def agree_on_run(workers: Channel, job: Job, seed: int, what: str = "the run of"
         "fingerprint": experiment.fingerprint(),
     }
     remedies = {
-        f"experiment.{key}": f"`auto` chooses by {basis}, so set `{key}` to one value for all workers"
+        f"experiment.{key}": f"`auto` chooses by {basis}, so set `{key}` to one value for all"
         for key, basis in AUTO.items()
     }
     agree(workers, f"{what} {experiment.name}, seed {seed}", facts, remedies)
