@@ -19,10 +19,28 @@ def test_values_are_written_as_in_yaml_and_missing_ones_are_not_set():
         " (augmentation.1.randaugment.magnitude: 5 / not set, nesterov: false / true, optimizer.name: not set / AdamW)"
     )
     assert named_values([SGD, SGD]) == ""
+    assert named_values([{"a": 0}, {"a": 1}, {"a": 1}]) == " (a: 0 / 1)"
+    assert named_values([{"keep": []}, {"keep": None}]) == " (keep: [] / not set)"
+
+
+def test_a_scalar_in_place_of_a_section_is_told_apart():
+    assert labels([{"dataset": "cifar100"}, {"dataset": {"folder": "cats"}}]) == [
+        "dataset: cifar100, dataset.folder: not set",
+        "dataset: a section, dataset.folder: cats",
+    ]
+
+
+def test_long_values_differ_and_show_their_ends():
+    """For example two paths in the same folder."""
+    folder = "runs/" + "long" * 20
+    documents = [{"init_weights": f"{folder}/seed{seed}/final.weights.h5"} for seed in (0, 1)]
+    ends = [f"...{document['init_weights'][-37:]}" for document in documents]
+    assert labels(documents) == [f"init_weights: {end}" for end in ends]
+    assert named_values(documents) == f" (init_weights: {ends[0]} / {ends[1]})"
 
 
 def test_keys_that_tell_the_rest_apart_come_first():
-    """Six settings separate the first document from the other two, and only the last one these."""
+    """Six settings separate the first document from the others; only `f` separates these two."""
     documents = [dict.fromkeys("abcdef", 0), dict.fromkeys("abcdef", 1), dict.fromkeys("abcde", 1) | {"f": 2}]
     assert labels(documents) == [
         "a: 0, f: 0, b: 0, c: 0 and 2 more",

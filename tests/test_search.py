@@ -401,9 +401,16 @@ def test_the_command_names_what_is_wrong_and_writes_a_uniform_list_without_netwo
     # A folder belongs to a plan as soon as it has a network or a table.
     assert run_cli(monkeypatch, capsys, *arguments, "--set", "levels=5")[0] == 0
     (tmp_path / "search" / "networks").mkdir()
-    _, _, errors = run_cli(monkeypatch, capsys, *arguments, "--set", "levels=7")
-    line = "search: holds a search with other settings (different: levels); set another folder, or delete this one"
-    assert errors == [f"cifarzoo: error: {line}"]
+    # The networks' splits and seeds, which follow from these settings, are not named.
+    for changes, keys in (
+        (["levels=7"], "levels"),
+        (["levels=5", "held_out=0.3"], "held_out"),
+        (["levels=5", "seed=1"], "seed"),
+    ):
+        options = [option for change in changes for option in ("--set", change)]
+        _, _, errors = run_cli(monkeypatch, capsys, *arguments, *options)
+        line = f"search: holds a search with other settings (different: {keys}); set another folder, or delete this one"
+        assert errors == [f"cifarzoo: error: {line}"]
 
 
 def test_a_plan_that_cannot_be_carried_out_keeps_no_folder_from_the_next(tmp_path, monkeypatch, capsys):

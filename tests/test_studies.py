@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from run_results import RESULTS
 from scipy import stats
+from test_tables import LOG
 
 from cifarzoo.experiment.files import read_experiments
 from cifarzoo.experiment.schema import Experiment
@@ -38,7 +39,11 @@ def test_uniform_lists_are_one_row_and_a_winner_is_below_their_prediction_interv
     errors = random.normal(30, 0.5, 9)
     row = {"split": "validation", "n": 1, "error_std": None, "nll_mean": 1.0, "train_error_mean": None}
     row |= {"augmented_error_mean": 25.0}
-    rows = {f"reduced-uniform{number}": row | {"error_mean": error} for number, error in enumerate(errors, start=1)}
+    rows = {
+        f"reduced-uniform{number}": row
+        | {"error_mean": error, "augmented_error_mean": 20.0 + number, "nll_mean": 0.5 + number / 10}
+        for number, error in enumerate(errors, start=1)
+    }
     interval = stats.t(8, errors.mean(), errors.std(ddof=1) * (1 + 1 / 9) ** 0.5)
     for chance, verdict in ((0.008, "beats"), (0.009, "is not shown to beat")):
         searched = row | {"n": 3, "error_mean": interval.ppf(chance), "error_std": 0.2}
@@ -101,6 +106,37 @@ def test_arithmetic_of_a_run_is_that_of_the_papers_network(tables, tmp_path):
     assert measured["device"] == "EPYC, 1 core, bfloat16"
     images = 128 * (20 + 30 / 4)  # thirty steps on a quarter of the pixels
     assert measured["operations"] == pytest.approx(6 * macs * images, rel=1e-9)
+
+
+def write_runs(folder, name, devices):
+    """Write finished seeds of one experiment, each with its device and a log; return the experiment's folder."""
+    train_parameters = {"logdir": str(folder), "run_name": name, "lr_values": [0.1], "lr_boundaries": [20]}
+    experiment = Experiment.model_validate(
+        {"model": "cifar_resnet20", "dataset": "synthetic", "train_parameters": train_parameters}
+    )
+    for seed, device in enumerate(devices):
+        run = RunFolder.of(experiment, seed)
+        run.path.mkdir(parents=True)
+        run.write_config(experiment)
+        changed = {"name": name, "seed": seed, "device": device, "fingerprint": experiment.fingerprint()}
+        run.write_results(Results.model_validate(RESULTS | changed))
+        run.log_path.write_text(LOG.format(error=50 + 2 * seed))
+    return run.path.parent
+
+
+def test_rows_are_means_of_finished_runs_on_one_device(tables, tmp_path):
+    write_runs(tmp_path / "policies", "cutout", ["EPYC"] * 2)
+    row = tables.measure(tmp_path / "policies")["cutout"]
+    assert (row["n"], row["augmented_error_mean"], "device" in row) == (2, 60.0, False)
+    write_runs(tmp_path / "hour", "sgd", ["EPYC, 1 core"] * 2)
+    row = tables.measure(tmp_path / "hour")["sgd"]
+    assert (row["device"], row["minutes_mean"]) == ("EPYC, 1 core, float32", pytest.approx(60.5 / 60))
+    mixed = write_runs(tmp_path / "mixed" / "hour", "sgd", ["EPYC, 1 core", "EPYC, 2 cores"])
+    with pytest.raises(SystemExit, match=f"{mixed}: seeds trained on EPYC, 1 core, float32 and on EPYC, 2 cores"):
+        tables.measure(mixed.parent)
+    write_runs(tmp_path / "hour" / "earlier", "sgd", ["EPYC, 1 core"])
+    with pytest.raises(SystemExit, match="hour: two folders hold experiments of one name"):
+        tables.measure(tmp_path / "hour")
 
 
 def test_recipes_have_the_list_of_the_objective_with_the_smallest_error(tables):

@@ -2,12 +2,8 @@
 
     python benchmarks/studies/tables.py runs/studies
 
-Run this on one core (`taskset -c 0`), like the timed studies: unless results.json has it, it measures the processor's
-peak, which is the speed of multiplying large matrices.
-
-results.json keeps the rows of all runs, so that a test can compare them with the page. Runs that have not finished keep
-the rows that they have there. The runs with the best learning rates, chosen on `validation`, are measured on the test
-images here.
+Run this on one core (`taskset -c 0`), like the timed studies. Unless results.json has it, the script measures the
+processor's peak, which is the speed of multiplying large matrices.
 """
 
 import json
@@ -77,6 +73,8 @@ def measure(folder: Path) -> dict[str, dict]:
     summary, runs = summarize([folder]), RunFolder.finished_below(folder)
     if len(summary) > len({run.path.parent for run in runs}):
         raise SystemExit(f"{folder}: seeds of an experiment have different settings; see `cifarzoo table {folder}`")
+    if len({row["experiment"] for row in summary}) < len(summary):
+        raise SystemExit(f"{folder}: two folders hold experiments of one name; see `cifarzoo table {folder}`")
     rows = {row["experiment"]: {key: row[key] for key in columns} for row in summary}
     for row in summarize_file([folder], "log.tsv"):
         rows[row["experiment"]]["train_error_mean"] = row.get("train_error_mean")
@@ -234,6 +232,7 @@ def main(folder: Path) -> None:
     here = {name: folder / "rates" / name for name in best if RunFolder(folder / "rates" / name / "seed0").is_finished}
     kept = {name: row for name, row in results["chosen"].items() if name in best}
     results["chosen"] = kept | {name: measure_on_test(path, kept.get(name, {})) for name, path in here.items()}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for device in {row["device"] for name in TIMED for row in results[name].values()} - set(results["peak"]):
         processor, _, precision = device.rpartition(", ")
         if processor != processor_name():

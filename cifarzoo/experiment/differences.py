@@ -13,10 +13,13 @@ MAX_VALUE = 40
 
 
 def flatten(tree: Any, lists: bool = False, prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings, and with `lists` also lists, into one mapping with dotted keys."""
-    if isinstance(tree, dict):
+    """Flatten nested mappings, and with `lists` also lists, into one mapping with dotted keys.
+
+    Empty mappings and lists below the top are values.
+    """
+    if isinstance(tree, dict) and (tree or not prefix):
         items = tree.items()
-    elif lists and isinstance(tree, list):
+    elif lists and isinstance(tree, list) and tree:
         items = dict(enumerate(tree)).items()
     else:
         return {prefix: tree}
@@ -36,12 +39,13 @@ def named_keys(keys: Sequence[str]) -> str:
 
 
 def values_of_differing_keys(documents: Sequence[dict]) -> dict[str, list[str]]:
-    """Return the values, formatted, of each dotted key at which documents differ.
+    """Return the values of each dotted key at which documents differ, as YAML writes them.
 
-    A missing value is "not set". Keys that tell apart documents which the earlier keys do not come first.
+    A missing value is "not set", and one with keys of its own "a section". Keys come first if they separate documents
+    that the keys before them leave equal.
     """
     flat = [flatten(document, lists=True) for document in documents]
-    values = {key: [_formatted(one.get(key)) for one in flat] for key in sorted({key for one in flat for key in one})}
+    values = {key: [_formatted(one, key) for one in flat] for key in sorted({key for one in flat for key in one})}
     values = {key: several for key, several in values.items() if len(set(several)) > 1}
     separating: list[str] = []
     for key in values:
@@ -54,14 +58,17 @@ def labels(documents: Sequence[dict]) -> list[str]:
     """Return for each document the settings that tell it from the others, such as "precision: bfloat16"."""
     values = values_of_differing_keys(documents)
     return [
-        _first([f"{key}: {several[number]}" for key, several in values.items()]) for number in range(len(documents))
+        _first([f"{key}: {_shortened(several[number])}" for key, several in values.items()])
+        for number in range(len(documents))
     ]
 
 
 def named_values(documents: Sequence[dict]) -> str:
     """Format the settings at which documents differ, with their values, in brackets; empty without any."""
-    values = values_of_differing_keys(documents)
-    alternatives = [f"{key}: {' / '.join(dict.fromkeys(several))}" for key, several in values.items()]
+    alternatives = [
+        f"{key}: {' / '.join(_shortened(value) for value in dict.fromkeys(several))}"
+        for key, several in values_of_differing_keys(documents).items()
+    ]
     return f" ({_first(alternatives)})" if alternatives else ""
 
 
@@ -74,8 +81,15 @@ def _first(items: Sequence[str]) -> str:
     return ", ".join(items[:MAX_KEYS]) + (f" and {more} more" if more > 0 else "")
 
 
-def _formatted(value: Any) -> str:
-    """Format a single value as YAML writes it."""
+def _formatted(flat: dict[str, Any], key: str) -> str:
+    """Format a value of a flattened document."""
+    value = flat.get(key)
     if value is None:
-        return "not set"
-    return clipped(value if isinstance(value, str) else json.dumps(value), MAX_VALUE)
+        return "a section" if any(other.startswith(f"{key}.") for other in flat) else "not set"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _shortened(text: str) -> str:
+    """Cut a value for a message; its end stays, because paths differ there."""
+    text = clipped(text, len(text))
+    return text if len(text) <= MAX_VALUE else f"...{text[3 - MAX_VALUE :]}"

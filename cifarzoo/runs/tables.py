@@ -89,7 +89,7 @@ def format_tsv(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _groups(folders) -> list[tuple[str, list[Run]]]:
-    """Return the experiments below the folders: name and finished runs."""
+    """Return pairs of an experiment's name and its finished runs."""
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder of runs")
@@ -120,9 +120,9 @@ def _names(groups: list[list[Run]]) -> list[str]:
 
 
 def settings_of(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
-    """Return for each run the settings that affect results, if any of the runs sets them to other than the default.
+    """Return for each run, by dotted key, the settings that affect results and that any run changes from its default.
 
-    Keys are dotted. Without settings if an experiment cannot be read.
+    The mappings are empty if an experiment cannot be read.
     """
     try:
         experiments = [run.experiment() for run in runs]

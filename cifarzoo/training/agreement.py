@@ -23,7 +23,7 @@ from cifarzoo.training.job import Job
 # Keys that may differ between hosts. The logdir may, too; everything else in a document must be the same.
 OF_THE_HOST = {"data_dir", "description"}
 
-# What each machine chooses by, where a key is `auto`, if workers may not differ in the choice.
+# Keys that may not differ between workers, and what decides the value of each on a machine if it is `auto`.
 AUTO = {"precision": "the processor and the backend's version", "train_parameters.steps_per_call": "the device"}
 
 
@@ -34,7 +34,7 @@ def agree(workers: Channel, topic: str, facts: dict[str, Any], remedies: Mapping
         workers: The channel to the workers.
         topic: What the facts are about, in words.
         facts: Nested plain data.
-        remedies: What to do about some of the dotted keys, for the message.
+        remedies: What to do about a difference, by dotted key of `facts`; other keys have a general remedy.
 
     Raises:
         WorkerError: the facts differ (the message names the first difference), or another worker failed.
