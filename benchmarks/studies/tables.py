@@ -4,6 +4,10 @@
 
 Run this on one core (`taskset -c 0`), like the timed studies. Unless results.json has it, the script measures the
 processor's peak, which is the speed of multiplying large matrices.
+
+results.json keeps the rows of all runs, so that a test can compare them with the page. Runs that have not finished keep
+the rows that they have there. The runs with the best learning rates, chosen on `validation`, are measured on the test
+images here.
 """
 
 import json
