@@ -55,6 +55,17 @@ def test_a_grid_shows_shared_settings_once_and_builds_its_network_once(tmp_path,
     assert out.splitlines()[-1] == "# total: 100 runs, about 2,133 h (89 days) one after another"
 
 
+def test_long_lists_are_printed_in_part(tmp_path, capsys, built):
+    boundaries = list(range(100, 3400, 100))
+    schedule = {"kind": "stepped", "values": [0.1] * 33, "boundaries": boundaries}
+    text = yaml.safe_dump({"model": "cifar_resnet20", "train_parameters": {"schedule": schedule}})
+    failures, out, err = plan(tmp_path, capsys, text)
+    assert not failures and not err
+    schedule = yaml.safe_load(out)["train_parameters"]["schedule"]
+    assert schedule["values"] == [0.1, 0.1, 0.1, "and 30 more"]
+    assert schedule["boundaries"] == [{"steps": 100}, {"steps": 200}, {"steps": 300}, "and 30 more"]
+
+
 def test_errors_name_the_document_and_the_others_follow(tmp_path, capsys, built):
     text = (
         "model: cifar_resnet32\nmodel_parameters: {depth: 3}\n---\nmodel: net\nmodule: no_such_module\n---\n"

@@ -16,6 +16,9 @@ from cifarzoo.training.job import Job, prepare
 from cifarzoo.training.keeping import kept_size_problem
 from cifarzoo.training.teacher_files import is_yet_to_be_trained
 
+# Longer lists, such as the sub-policies of an augmentation, are printed in part: their first items and how many follow.
+MAX_ITEMS, FIRST_ITEMS = 32, 3
+
 
 def print_plan(experiments: list[Experiment]) -> int:
     """Print every experiment with all defaults filled in, its steps, arithmetic and estimated time, and the total time.
@@ -99,9 +102,10 @@ def yaml_text(document: dict[str, Any]) -> str:
 
 
 def _brief(tree: Any) -> Any:
-    """Omit the units of a duration that are not set."""
+    """Omit the units of a duration that are not set and most items of a long list."""
     if isinstance(tree, list):
-        return [_brief(item) for item in tree]
+        more = [f"and {len(tree) - FIRST_ITEMS} more"] if len(tree) > MAX_ITEMS else []
+        return [_brief(item) for item in (tree[:FIRST_ITEMS] if more else tree)] + more
     if not isinstance(tree, dict):
         return tree
     if set(tree) == set(Duration.model_fields):
