@@ -63,7 +63,7 @@ def predict(
         bool,
         typer.Option(
             "--explain",
-            help="Draw beside each picture what speaks for its class (Grad-CAM). Default of --sheet: predictions.png.",
+            help="Draw a Grad-CAM heat map of its class beside each picture. Default of --sheet: predictions.png.",
         ),
     ] = False,
     dark: Annotated[bool, typer.Option("--dark", help="Draw on a dark background.")] = False,

@@ -135,7 +135,7 @@ class Predictions(Sequence[Prediction]):
 
         Args:
             path: A .png file to write as well.
-            explain: Draw beside each picture what speaks for its most probable class; see `cifarzoo.grad_cam`.
+            explain: Draw a heat map of its most probable class beside each picture; see `cifarzoo.grad_cam`.
             columns: Pictures in a row; by default as many as make the sheet about square.
             dark: Draw on a dark background.
 
