@@ -78,7 +78,7 @@ def check_directory(file: IO[bytes]) -> None:
     # zipfile looks for a record without a comment first, then for the last signature.
     position = len(end) - 22 if end[-22:-18] == b"PK\5\6" and end[-2:] == b"\0\0" else end.rfind(b"PK\5\6")
     if position < 0:
-        return  # zipfile will say that it is no zip
+        return  # zipfile will say that it is not a zip file
     lengths = [int.from_bytes(end[position + 12 : position + 16], "little")]
     if position >= 76 and end[position - 76 : position - 72] == b"PK\6\6":
         lengths = [length for length in lengths if length < 2**32 - 1]  # which only refers to the other record

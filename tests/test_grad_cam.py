@@ -105,7 +105,7 @@ def test_mistakes_are_one_line():
     images = np.zeros((1, 32, 32, 3), np.float32)
     for layer, message in (
         ("nothing", "has no layer 'nothing'"),
-        ("logits", "the output of logits is no feature map"),
+        ("logits", "the output of logits is not a feature map"),
         (
             "stage3_block1_conv1",
             "the output depends on more than stage3_block1_conv1; choose a layer that ends a block",

@@ -327,8 +327,8 @@ def test_every_step_of_an_own_class_has_random_numbers_of_its_own():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("OfKeras", "assigns to a variable that is none of its own, and would find it unchanged in the next step; ran"),
-        ("OfModule", "assigns to a variable that is none of its own"),
+        ("OfKeras", "assigns to a variable that it does not own, and would find it unchanged in the next step; ran"),
+        ("OfModule", "assigns to a variable that it does not own"),
         ("OfNumPy", "computes two results from one state; random numbers come from keras.random with a keras.random.S"),
     ],
 )

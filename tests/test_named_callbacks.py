@@ -115,6 +115,13 @@ def test_what_cannot_work_is_one_line(entry, message, own_module):
     assert "\n" not in str(failure.value) and str(failure.value).startswith("file")
 
 
+def test_folder_and_seed_are_filled_in_at_any_depth(tmp_path, own_module):
+    entry = {"name": "Writes", "module": "own_callbacks", "path": ["{folder}/a", {"b": "{seed} {epoch}"}], "times": 2}
+    one = experiment([entry], tmp_path / "runs")
+    (callback,) = build_callbacks(one, 4)
+    assert callback.path == [f"{RunFolder.of(one, 4).path.as_posix()}/a", {"b": "4 {epoch}"}] and callback.times == 2
+
+
 def test_callbacks_follow_one_run():
     with pytest.raises(ExperimentError, match="file: seeds_at_once: callbacks follow one run at a time"):
         experiment(["TerminateOnNaN"], seeds_at_once=2)

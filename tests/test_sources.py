@@ -14,7 +14,7 @@ from cifarzoo.experiment.schema import Experiment
 from cifarzoo.pretrained.description import Description
 from cifarzoo.runs import checkpoint
 from cifarzoo.runs.folder import RunFolder
-from cifarzoo.training.preflight import what_a_check_sees
+from cifarzoo.training.preflight import check_key
 from cifarzoo.training.runner import run_all
 from cifarzoo.training.sources import check_sources, initial_weights, sources_of
 
@@ -161,10 +161,10 @@ def test_other_initial_weights_of_an_own_model_are_announced(tmp_path, capsys):
 
 
 def test_experiments_that_differ_in_numbers_are_checked_once(tmp_path):
-    one = what_a_check_sees(experiment(tmp_path, weight_decay=1e-4, run_name="a"))
-    assert one == what_a_check_sees(experiment(tmp_path, weight_decay=1e-3, run_name="b"))
+    one = check_key(experiment(tmp_path, weight_decay=1e-4, run_name="a"))
+    assert one == check_key(experiment(tmp_path, weight_decay=1e-3, run_name="b"))
     for change in ({"weight_decay": 0}, {"batch_size": 4}, {"nesterov": True}, {"ema_decay": 0.9}):
-        assert one != what_a_check_sees(experiment(tmp_path, **change))
+        assert one != check_key(experiment(tmp_path, **change))
 
 
 def test_a_fresh_classifier_is_announced_once_for_the_check_and_all_seeds(project, caplog):

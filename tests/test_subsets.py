@@ -164,7 +164,7 @@ def test_mistakes_are_one_line(changes, message):
             {"train_split": {"of": "train", "rest": 0.1}, "val_split": "validation"},
             "of the 1,000 images of validation are",
         ),
-        ({"train_split": {"indices": "none.npy"}}, "train_split: none.npy: does not exist, or is no file"),
+        ({"train_split": {"indices": "none.npy"}}, "train_split: none.npy: does not exist or is not a file"),
     ],
 )
 def test_what_does_not_fit_the_data_is_one_line(changes, message):

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from model_cases import run_python
+from test_cli import run as run_command
 from test_damaged_files import META
 from test_engine_tensorflow import finish, start, two_workers
 
@@ -145,6 +146,17 @@ def test_several_teachers_are_the_mean_of_their_logits():
     expected = np.mean([np.asarray(model(images.astype("float32"), training=False)) for model in models], axis=0)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     assert teacher.macs == 30 + (3 * 4 + 4 * 10)
+
+
+def test_many_teachers_are_loaded_once(tmp_path):
+    from tiny_models import tiny_linear
+
+    names = [str(tmp_path / f"{hidden}.keras") for hidden in range(1, 7)]
+    for hidden, name in enumerate(names, start=1):
+        tiny_linear(hidden=hidden).save(name)
+    parts = prepare(experiment(tmp_path, {"model": names}), small()).parts
+    first, second = parts.teacher.models, parts.teacher.models
+    assert len(first) == 6 and all(one is other for one, other in zip(first, second, strict=True))
 
 
 def test_the_teachers_arithmetic_is_counted():
@@ -477,6 +489,7 @@ def assert_seeds_agree(folder, teacher, views):
         ({"teacher": {}}, "teacher.model: "),
         ({"teacher": {"model": ""}}, "teacher.model: expected the name of a network"),
         ({"teacher": {"model": []}}, "teacher.model: "),
+        ({"teacher": [TAG, "resnet20_v1_cifar10_200ep_s0", TAG]}, f"teacher.model: {TAG} is listed twice"),
         ({"teacher": {"model": 7}}, "teacher.model: expected the name of a teacher, or a list of names"),
         ({"teacher": {"model": "runs/{seed}/x.keras"}}, "one teacher teaches all seeds"),
         ({"teacher": {"model": TAG, "temperature": 0}}, "teacher.temperature: "),
@@ -511,7 +524,7 @@ def test_mistakes_in_the_document_are_one_line(changes, message):
         ("empty", {}, "not a finished run"),
         ("runs/missing/seed0", {}, "neither the folder of a run nor another project's checkpoint"),
         (TAG, {"dataset": "cifar100"}, "has 10 outputs, cifar100 has 100 classes"),
-        (TAG, {"dataset": "synthetic"}, "was trained on cifar10, whose classes are not those of synthetic"),
+        (TAG, {"dataset": "synthetic"}, "was trained on cifar10; its classes are not those of synthetic"),
         ("mine (passed from Python)", {}, "only Python can pass it again"),
     ],
 )
@@ -563,6 +576,15 @@ def test_the_weights_of_a_teacher_are_sources_of_a_run(tmp_path, teacher):
         check_sources(job.folder(0), job.sources(0))
 
 
+def assert_the_command_finds_the_module(folder, teacher):
+    """`cifarzoo train` with a teacher whose module lies beside the file of a student of the zoo."""
+    keys = {"model": "cifar_resnet8", "dataset": {"arrays": "photos.npz"}, "teacher": str(teacher), "augmentation": "none"}
+    keys["train_parameters"] = {"batch_size": 20}
+    (folder / "e.yaml").write_text(json.dumps(keys), encoding="utf-8")
+    result = run_command("e.yaml", "--dry-run", cwd=folder, script=True)
+    assert result.returncode == 0 and "of them the teacher's" in result.stdout, result.stderr
+
+
 def test_the_module_of_a_teacher_is_a_source_of_its_student(tmp_path, monkeypatch):
     """Another normalization is another teacher, also of views; its network is built for the size of the images."""
     source = Path(__file__).with_name("tiny_models.py").read_text(encoding="utf-8")
@@ -584,6 +606,7 @@ def test_the_module_of_a_teacher_is_a_source_of_its_student(tmp_path, monkeypatc
     job = prepare(experiment(tmp_path, teacher, **photos | zoo), dataset)
     (loaded,) = job.parts.teacher.models
     assert loaded.input_shape == (None, 16, 16, 3)
+    assert_the_command_finds_the_module(tmp_path, folder.path)
     np.testing.assert_array_equal(loaded.predict(images, verbose=0), network.predict(images, verbose=0))
     before, cache = job.sources(0), cache_folder(job, 0)
     assert "own_teachers.py" in before

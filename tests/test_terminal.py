@@ -93,11 +93,11 @@ def test_the_bar_shows_everything_at_80_columns():
 
 
 def test_a_narrow_terminal_loses_the_training_loss_first():
-    from cifarzoo.training.progress import State
+    from cifarzoo.training.progress import RunProgress
 
     console = rich.console.Console(file=io.StringIO(), width=60, color_system=None)
     logs = {"images_per_second": 12345.6, "loss": 1.813, "error": 75.2}
-    console.print(State(f"{NAME} seed0", 64000, 30000, logs, left=9000, validation=(72.4, 20000)))
+    console.print(RunProgress(f"{NAME} seed0", 64000, 30000, logs, left=9000, validation=(72.4, 20000)))
     name, status = console.file.getvalue().splitlines()
     assert "━" in name and "seed0 " in name and name.rstrip().endswith("  30000/64000  2:30:00 left")
     assert status.startswith("  12,346 images/s  val error 72.40 % at step 20000 ") and len(status) == 60

@@ -150,6 +150,11 @@ def test_a_function_starts_from_init_weights(tmp_path, arrays, caplog):
     np.testing.assert_allclose(*kernels, atol=1e-4)
 
 
+def test_an_error_inside_a_function_is_its_own(tmp_path, arrays):
+    with pytest.raises(TypeError, match="can only concatenate str"):
+        cifarzoo.train(lambda classes: "3" + classes, own_dataset(arrays), logdir=tmp_path, **SHORT)
+
+
 @pytest.mark.parametrize(
     "model, changes, error, message",
     [

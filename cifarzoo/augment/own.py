@@ -165,7 +165,7 @@ def _checked_labels(name: str, labels: Any, before: Any, classes: int) -> Any:
 def _tensor(name: str, value: Any) -> Any:
     try:
         return ops.convert_to_tensor(value)
-    except Exception:  # backends raise many kinds for what is no array
+    except Exception:  # backends raise many kinds for what is not an array
         raise ExperimentError(f"{name}: returns {type(value).__name__}, no array") from None
 
 

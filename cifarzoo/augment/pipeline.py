@@ -48,7 +48,7 @@ class Pipeline:
 
     On TensorFlow, those that follow one another are one XLA program even within a function that is not compiled by XLA.
     Otherwise each of their hundred small operations would read and write the whole batch, at four times the cost. The
-    user's own code is no part of these programs, because XLA may lack its operations.
+    user's own code is not part of these programs, because XLA may lack its operations.
 
     Args:
         specs: The augmentations, in order.

@@ -113,8 +113,10 @@ def train(
         part = parse_shard(shard)
         experiments = runs_of(everything, part)
         say(describe_shard(part, experiments, everything))
-    if any(experiment.modules for experiment in experiments):
-        find_modules(file.resolve().parent)
+    # A teacher may be a run of a network of the user's own.
+    modules = file.resolve().parent if any(one.modules or one.teacher for one in experiments) else None
+    if modules:
+        find_modules(modules)
     if executor == "local" or dry_run or eval_:
         runner.set_backend(experiments)
     if dry_run:
@@ -134,7 +136,6 @@ def train(
         from cifarzoo.on_ray.cluster import connected
         from cifarzoo.on_ray.tasks import Resources
 
-        modules = file.resolve().parent if any(experiment.modules for experiment in experiments) else None
         with connected(address) as ray:
             outcomes = train_on(ray, experiments, Resources(cpus, gpus), modules)
     else:

@@ -31,10 +31,18 @@ def _usable(name: str) -> str:
     return name
 
 
+def _each_once(names: list[str]) -> list[str]:
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"{repeated} is listed twice; every teacher counts once")
+    return names
+
+
 TeacherName = Annotated[PathText, AfterValidator(_usable)]
 Names = Annotated[
     Annotated[TeacherName, Tag("str")]
-    | Annotated[list[TeacherName], Field(min_length=1, max_length=MOST_TEACHERS), Tag("list")],
+    | Annotated[
+        list[TeacherName], Field(min_length=1, max_length=MOST_TEACHERS), AfterValidator(_each_once), Tag("list")
+    ],
     Discriminator(
         form,
         custom_error_type="teacher",

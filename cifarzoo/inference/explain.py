@@ -80,7 +80,9 @@ def _cut(model: keras.Model, layer: str | None) -> tuple[keras.Model, keras.Mode
         except ValueError:
             raise ModelError(f"{model.name}: has no layer {layer!r}") from None
         if len(getattr(tensor, "shape", ())) != 4:
-            raise ModelError(f"{model.name}: the output of {layer} is no feature map [batch, height, width, channels]")
+            raise ModelError(
+                f"{model.name}: the output of {layer} is not a feature map [batch, height, width, channels]"
+            )
         head = _part(tensor, end)
         if head is None:
             raise ModelError(f"{model.name}: the output depends on more than {layer}; choose a layer that ends a block")

@@ -128,7 +128,7 @@ def _official(space, tables, selection, seed, progress):
 
 
 def _random(seed: int, selection: Selection, fold: int = 0, turn: int = 0) -> np.random.RandomState:
-    """Return the random numbers of one search; fold 0 is no fold."""
+    """Return the random numbers of one search; fold 0 stands for no fold."""
     return np.random.RandomState([seed, selection.seed, fold, turn])
 
 

@@ -63,7 +63,7 @@ def build_parts(
         label_smoothing=parameters.label_smoothing,
         teacher=teacher,
         optimizer=build_optimizer(experiment),
-        averaging=build_averaging(experiment, plan.images),
+        averaging=build_averaging(experiment, plan),
         pruning=build_pruning(experiment, plan),
         batch_size=parameters.batch_size,
         accumulate=parameters.accumulate,
@@ -216,7 +216,7 @@ def build_optimizer(experiment: Experiment) -> Rule:
     """Build the update rule.
 
     Raises:
-        ExperimentError: `optimizer` names no optimizer, or one of its arguments does not fit.
+        ExperimentError: `optimizer` does not name an optimizer, or one of its arguments does not fit.
         ModelError: its module calls `sys.exit`.
     """
     try:
@@ -226,18 +226,12 @@ def build_optimizer(experiment: Experiment) -> Rule:
         raise ExperimentError(f"{experiment.location}: {failure}") from None
 
 
-def build_averaging(experiment: Experiment, images: int) -> MovingAverage | Lookahead | None:
-    """Build the rule by which a second set of weights follows the trained ones; None without one.
-
-    Args:
-        experiment: The experiment.
-        images: Number of training images.
-    """
+def build_averaging(experiment: Experiment, plan: Plan) -> MovingAverage | Lookahead | None:
+    """Build the rule by which a second set of weights follows the trained ones; None without one."""
     parameters = experiment.train_parameters
     if lookahead := parameters.lookahead:
-        lengths = experiment.lengths(images)
-        start, total = lengths(lookahead.start), parameters.resolved_schedule().total(lengths)
-        return Lookahead(lookahead.interval, lookahead.decay, lookahead.power, start, total)
+        start = experiment.lengths(plan.images)(lookahead.start)
+        return Lookahead(lookahead.interval, lookahead.decay, lookahead.power, start, plan.total)
     return MovingAverage(parameters.ema_decay, parameters.ema_warmup) if parameters.ema_decay else None
 
 

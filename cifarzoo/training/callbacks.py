@@ -50,12 +50,13 @@ def default_callbacks(
 
 
 class Log(keras.callbacks.Callback):
-    """Writes the log: one row per log interval and per validation; losses in nats, errors in percent.
+    """Writes the log: one row per log interval and per validation; errors in percent.
 
-    `loss`, `error` and `gradient_norm` (before clipping, without weight decay) are means over the steps since the last
-    log interval, and `images_per_second` is the rate in the calls of these steps, with compilation and without
-    validation. A validation adds `val_loss`, `val_error` and `weight_norm` (the L2 norm of all trainable weights), and
-    with `train_metrics: true` also `train_loss` and `train_error`, of the training images without augmentation.
+    `loss` (in nats unless it is squared), `error` and `gradient_norm` (before clipping, without weight decay) are means
+    over the steps since the last log interval, and `images_per_second` is the rate in the calls of these steps, with
+    compilation and without validation. A validation adds `val_loss`, `val_error` and `weight_norm` (the L2 norm of all
+    trainable weights), and with `train_metrics: true` also `train_loss` and `train_error`, of the training images
+    without augmentation. The losses of validations are in nats.
 
     Args:
         path: The file.

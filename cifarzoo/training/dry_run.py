@@ -13,7 +13,7 @@ from cifarzoo.experiment.schema import Experiment
 from cifarzoo.training.checks import average_warning
 from cifarzoo.training.estimate import Cost, Costs, without_others
 from cifarzoo.training.job import Job, prepare
-from cifarzoo.training.keeping import kept_size_problem
+from cifarzoo.training.kept_size import kept_size_problem
 from cifarzoo.training.teacher_files import is_yet_to_be_trained
 
 # Longer lists, such as the sub-policies of an augmentation, are printed in part: their first items and how many follow.

@@ -20,7 +20,7 @@ from cifarzoo.training import engines
 from cifarzoo.training.build import build_model
 from cifarzoo.training.engines.cluster import is_described
 from cifarzoo.training.job import Job, prepare
-from cifarzoo.training.keeping import weight_file_size
+from cifarzoo.training.kept_size import weight_file_size
 from cifarzoo.training.resolve_auto import on_accelerator
 from cifarzoo.training.teacher_files import is_yet_to_be_trained
 

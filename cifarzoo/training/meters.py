@@ -43,7 +43,12 @@ class Meters:
             self._sums[key] += value
 
     def means(self) -> dict[str, float]:
-        """Return the means over the log interval so far: loss in nats, error in percent, images per second."""
+        """Return means over the log interval so far.
+
+        Returns:
+            `loss` as the experiment defines it, `error` in percent, `accuracy` from 0 to 1, `gradient_norm`, and
+            `images_per_second`.
+        """
         steps = self._sums["steps"]
         means = {key: self._sums[key] / steps for key in SUMS}
         speed = steps * self._plan.batch_size / self._sums["seconds"]

@@ -15,11 +15,9 @@ from cifarzoo.experiment.callbacks import CallbackEntry
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs.folder import EVENTS, OWN_FILES, RunFolder
 from cifarzoo.runs.kept import KEPT
+from cifarzoo.training.side_effects import PATHS
 from cifarzoo.training.user_callbacks import check_callbacks
 from cifarzoo.user_code import no_exit, user_module
-
-# Arguments of Keras' callbacks that are paths.
-PATHS = ("filepath", "filename", "log_dir")
 
 
 def check_entries(experiment: Experiment) -> None:
@@ -87,7 +85,7 @@ def _entries(experiment: Experiment) -> Iterator[tuple[str, CallbackEntry]]:
 
 
 def _class_of(entry: CallbackEntry, where: str) -> Any:
-    """Return the class of a callback, or the user's function that returns one."""
+    """Return the class of a callback."""
     if entry.module is None:
         names = [name for name, value in vars(keras.callbacks).items() if _is_callback(value)]
         if entry.name in names:
@@ -125,6 +123,10 @@ def _is_callback(value: Any) -> bool:
 
 def _filled(value: Any, folder: RunFolder, seed: int) -> Any:
     """Return an argument with `{folder}` and `{seed}` filled in; other braces are the callback's own."""
+    if isinstance(value, list):
+        return [_filled(item, folder, seed) for item in value]
+    if isinstance(value, dict):
+        return {key: _filled(item, folder, seed) for key, item in value.items()}
     if not isinstance(value, str):
         return value
     return value.replace("{folder}", Path(folder.path).as_posix()).replace("{seed}", str(seed))

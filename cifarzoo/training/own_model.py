@@ -1,9 +1,10 @@
 """Check, describe and hash a model and arrays that the user passes from Python."""
 
 import hashlib
+import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -36,12 +37,10 @@ def own_model_of(model: Any, dataset: Dataset, seed: int, arguments: dict[str, A
         entry = registry.entries().get(getattr(model, "__name__", ""))
         if entry is not None and entry.factory is model:
             return None
+        _check_takes(model, {"classes": dataset.classes, **arguments})
         keras.utils.set_random_seed(seed)
-        try:
-            with no_exit(f"model: {getattr(model, '__name__', model)}"):
-                model = model(classes=dataset.classes, **arguments)
-        except TypeError as failure:
-            raise ModelError(f"model: the function takes other arguments ({failure})") from None
+        with no_exit(f"model: {getattr(model, '__name__', model)}"):
+            model = model(classes=dataset.classes, **arguments)
         if not isinstance(model, keras.Model):
             raise ModelError(f"model: the function returns {type(model).__name__}, not a Keras model")
     check_is_functional(model, model.name)
@@ -68,6 +67,22 @@ def own_model_of(model: Any, dataset: Dataset, seed: int, arguments: dict[str, A
     return model
 
 
+def _check_takes(function: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    """Check that a function takes these keyword arguments.
+
+    Raises:
+        ModelError: it does not.
+    """
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # written in C
+        return
+    try:
+        signature.bind(**arguments)
+    except TypeError as failure:
+        raise ModelError(f"model: the function takes other arguments ({failure})") from None
+
+
 def name_of(model: Any) -> str:
     """Name a run after the user's function or model, unless Keras or Python made the name up."""
     name = getattr(model, "__name__", None) or getattr(model, "name", None) or "own_model"
@@ -80,7 +95,7 @@ def own_teachers_of(document: dict[str, Any]) -> list[keras.Model]:
     """Return the user's own models that `teacher` holds, and write their names there instead.
 
     Args:
-        document: Keys of an experiment. A `teacher` that is no mapping becomes one.
+        document: Keys of an experiment. A `teacher` that is not a mapping becomes one.
 
     Raises:
         ModelError: own models and names are mixed.

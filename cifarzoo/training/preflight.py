@@ -12,7 +12,7 @@ from cifarzoo.training import engines
 from cifarzoo.training.agreement import agree_on_run
 from cifarzoo.training.checks import check_model, check_outputs
 from cifarzoo.training.job import Job
-from cifarzoo.training.keeping import check_kept_size
+from cifarzoo.training.kept_size import check_kept_size
 from cifarzoo.training.named_callbacks import build_callbacks
 from cifarzoo.training.sources import check_sources
 from cifarzoo.training.teacher_views import check_teacher, stored
@@ -51,7 +51,7 @@ def check_folders(job: Job, lock: bool = True) -> bool:
     return bool(unfinished)
 
 
-def what_a_check_sees(experiment: Experiment) -> str:
+def check_key(experiment: Experiment) -> str:
     """Return the settings on which the check of an experiment depends, as text to compare with other experiments.
 
     Of numbers in `NUMBERS`, only whether they are zero counts.

@@ -36,7 +36,7 @@ def shortened(name: str, length: int) -> str:
 
 
 @dataclass
-class State:
+class RunProgress:
     """The progress of a run while it trains.
 
     Attributes:
@@ -102,7 +102,7 @@ class Progress(keras.callbacks.Callback):
     def __init__(self, title: str, plan: Plan, first_step: int):
         super().__init__()
         self._plan, self._first_step = plan, first_step
-        self._state = State(title, plan.total, first_step, {})
+        self._state = RunProgress(title, plan.total, first_step, {})
 
     def on_train_begin(self, logs=None):
         """Show the bar."""
@@ -153,7 +153,7 @@ class _Lines:
 class _Terminal:
     """Bars at the bottom of a terminal, one for each of the runs that train side by side."""
 
-    _running: list[State] = []
+    _running: list[RunProgress] = []
     _live: rich.live.Live | None = None
 
     def show(self, state):

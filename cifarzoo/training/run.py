@@ -10,7 +10,7 @@ from cifarzoo.runs.results import Results
 from cifarzoo.training.agreement import agree_on_run
 from cifarzoo.training.checks import check_model
 from cifarzoo.training.job import Job
-from cifarzoo.training.keeping import check_kept_size
+from cifarzoo.training.kept_size import check_kept_size
 from cifarzoo.training.meters import Meters
 from cifarzoo.training.named_callbacks import build_callbacks
 from cifarzoo.training.run_callbacks import RunCallbacks
@@ -88,11 +88,11 @@ class Run(RunState):
             self.save()
         self._finish_if_done()
 
-    def prepare_teacher(self, is_asked: Callable[[], bool]) -> None:
+    def prepare_teacher(self, stop_requested: Callable[[], bool]) -> None:
         """Have the teacher, if there is one, ready to teach; see `cifarzoo.training.teacher_views`.
 
         Args:
-            is_asked: Whether the process was asked to stop.
+            stop_requested: Whether the process was asked to stop.
         """
         job, teacher = self.job, self.engine.teacher
         if teacher is None or job.parts.teacher is None:
@@ -102,7 +102,7 @@ class Run(RunState):
             if job.is_chief:
                 say(line)
         if job.parts.teacher.views:
-            teacher.keep(view_logits(job, self.engine, self.workers, is_asked))
+            teacher.keep(view_logits(job, self.engine, self.workers, stop_requested))
 
     def attempt(self, action: Callable[..., None], *arguments: object) -> None:
         """Call a method of this run unless it has ended; an exception ends this run only."""

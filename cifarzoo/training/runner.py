@@ -119,12 +119,12 @@ def run_all(
     )
 
 
-def _reason_not_to_begin(workers: "Channel", experiment: Experiment, is_asked: bool) -> str | None:
+def _reason_not_to_begin(workers: "Channel", experiment: Experiment, stop_requested: bool) -> str | None:
     """Return why no further run starts on any worker: a worker was asked to stop, or failed. None to continue."""
     from cifarzoo.training.agreement import any_says
 
     try:
-        (stops,) = any_says(workers, f"the beginning of {experiment.name}", is_asked)
+        (stops,) = any_says(workers, f"the beginning of {experiment.name}", stop_requested)
     except CifarzooError:
         return _failure_of_all(workers)
     return "not started, as the batch was stopped; the same command resumes it" if stops else None
@@ -161,7 +161,7 @@ def _checked_jobs(
     from cifarzoo.training.agreement import any_says
     from cifarzoo.training.checks import average_warning
     from cifarzoo.training.job import prepare
-    from cifarzoo.training.preflight import check_folders, preflight, what_a_check_sees
+    from cifarzoo.training.preflight import check_folders, check_key, preflight
     from cifarzoo.user_code import no_exit
 
     # First of all: a multi-worker strategy must exist before TensorFlow runs anything, including TFDS.
@@ -178,7 +178,7 @@ def _checked_jobs(
     (is_due,) = any_says(workers, f"the check of {experiment.name}", any(to_train) and not experiment.skip_error_test)
     if not is_due:
         return jobs
-    seen = what_a_check_sees(jobs[0].experiment)
+    seen = check_key(jobs[0].experiment)
     if seen in checked:
         say(f"{experiment.name}: check skipped: it differs only in numbers from {checked[seen]}")
         return jobs

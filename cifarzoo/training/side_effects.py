@@ -19,8 +19,8 @@ import keras
 
 # Keras' own callbacks that send data to a server.
 SENDS = (keras.callbacks.RemoteMonitor,)
-# Attributes that `try_callbacks` redirects into a temporary folder.
-REDIRECTED = ("filepath", "filename", "log_dir")
+# Arguments and attributes of Keras' callbacks that are paths; `try_callbacks` redirects them into a temporary folder.
+PATHS = ("filepath", "filename", "log_dir")
 # Packages whose copied objects are independent of the originals and write nothing on their own.
 INDEPENDENT = {"builtins", "collections", "datetime", "keras", "numpy"}
 # Names with which code finds folders outside the working directory.
@@ -37,7 +37,7 @@ def leaves_no_trace(callback: keras.callbacks.Callback) -> bool:
     if isinstance(callback, SENDS) or not all(_is_own(base.__module__) for base in classes):
         return False
     search = _Search()
-    attributes = [value for name, value in vars(callback).items() if name not in (*REDIRECTED, "_model")]
+    attributes = [value for name, value in vars(callback).items() if name not in (*PATHS, "_model")]
     return not any(map(search.changes_class, classes)) and not any(map(search.changes_copied, attributes))
 
 

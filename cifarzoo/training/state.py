@@ -38,14 +38,14 @@ class VariableOrder:
         positions = {id(v): n for n, v in enumerate([*model.trainable_variables, *model.non_trainable_variables])}
         self._trainable, self._slots = len(model.trainable_variables), list(slots)
         self._weights = [positions.pop(id(v)) for v in model.weights]
-        self._random_states = sorted(positions.values())  # variables that are no weights
+        self._random_states = sorted(positions.values())  # variables that are not weights
 
     def weights(self, state: State) -> list:
         """Return the values in the order of `model.weights`."""
         return self._values(state, self._weights)
 
     def random_states(self, state: State) -> list:
-        """Return the values of the variables that are no weights: the states of random layers."""
+        """Return the values of the variables that are not weights: the states of random layers."""
         return self._values(state, self._random_states)
 
     def _values(self, state, positions):

@@ -38,11 +38,11 @@ def build_teacher(
         return None
     named = functools.partial(load_teachers, experiment, dataset)
     load = functools.partial(_own_teachers, experiment, dataset, models) if models else named
-    return Teacher(load, parameters.temperature, parameters.weight, parameters.views)
+    return Teacher(functools.cache(load), parameters.temperature, parameters.weight, parameters.views)
 
 
 def load_teachers(experiment: Experiment, dataset: Dataset | DatasetInfo) -> list[keras.Model]:
-    """Load the teachers in the experiment's precision; those of the last call are not loaded again.
+    """Load the teachers in the experiment's precision.
 
     Raises:
         ExperimentError: a teacher does not exist, cannot be loaded, or takes other images or classes than the data
@@ -51,7 +51,7 @@ def load_teachers(experiment: Experiment, dataset: Dataset | DatasetInfo) -> lis
     names = experiment.teacher.names if experiment.teacher else []
     models = []
     for name in names:
-        with _told(experiment, name):
+        with _naming_the_teacher(experiment, name):
             file = teacher_file(name, experiment, dataset.classes)
             model = _load(file, experiment.precision)
             check_fits(model, name, file.dataset, dataset)
@@ -66,14 +66,14 @@ def _own_teachers(
 ) -> list[keras.Model]:
     """Return the user's own models, after checking them."""
     for model in models:
-        with _told(experiment, model.name):
+        with _naming_the_teacher(experiment, model.name):
             description = description_of(model)
             check_fits(model, model.name, description.dataset if description else None, dataset)
     return list(models)
 
 
 @contextlib.contextmanager
-def _told(experiment: Experiment, name: str) -> Iterator[None]:
+def _naming_the_teacher(experiment: Experiment, name: str) -> Iterator[None]:
     """Say in an error of the block where the teacher is named."""
     try:
         yield
@@ -83,7 +83,7 @@ def _told(experiment: Experiment, name: str) -> Iterator[None]:
         raise ExperimentError(f"{experiment.location}: teacher.model: {about}") from None
 
 
-# As many as a run usually has; the experiments of a file often share them.
+# Experiments of a file often share their teachers. As many stay in memory as a run usually has.
 @functools.lru_cache(maxsize=4)
 def _load(file: TeacherFile, precision: str) -> keras.Model:
     """Load the network of a file, or of a run's folder, which may be one of the user's own module."""
@@ -112,5 +112,5 @@ def check_fits(model: keras.Model, name: str, trained_on: str | None, dataset: D
         raise ExperimentError(f"{name}: has {outputs} outputs, {dataset.name} has {dataset.classes} classes")
     if trained_on is not None and trained_on != dataset.name:
         raise ExperimentError(
-            f"{name}: was trained on {trained_on}, whose classes are not those of {dataset.name} in their order"
+            f"{name}: was trained on {trained_on}; its classes are not those of {dataset.name} in the same order"
         )

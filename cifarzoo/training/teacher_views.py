@@ -27,6 +27,8 @@ from cifarzoo.training.job import Job
 from cifarzoo.training.stopping import Interrupted
 
 FOLDER = "teachers"
+# Age in seconds of a file that a killed process left behind; writing one takes less.
+ABANDONED = 3600.0
 # Logits of other versions are not read. Increase it with every change of what an augmentation or `Draws` computes.
 VIEWS = 1
 
@@ -35,7 +37,7 @@ def measure_teacher(job: Job, engine: Engine) -> str:
     """Return a line with the teacher's error on the validation split, by which a wrong teacher is noticed.
 
     Raises:
-        ExperimentError: the outputs are not finite, or no logits.
+        ExperimentError: the outputs are not finite, or not logits.
     """
     split, experiment = job.experiment.val_split, job.experiment
     names = job.teacher_names()
@@ -71,20 +73,21 @@ def stored(logits: np.ndarray) -> np.ndarray:
     return logits.astype(np.float16)
 
 
-def view_logits(job: Job, engine: Engine, workers: Channel, is_asked: Callable[[], bool]) -> np.ndarray:
+def view_logits(job: Job, engine: Engine, workers: Channel, stop_requested: Callable[[], bool]) -> np.ndarray:
     """Read or compute the teacher's logits of all views.
 
     Args:
         job: What is trained.
         engine: The engine of one of its seeds.
         workers: The channel to other workers, which compute together.
-        is_asked: Whether the process was asked to stop.
+        stop_requested: Whether the process was asked to stop.
 
     Returns:
         float16 [views, training images, classes].
 
     Raises:
-        Interrupted: stopped; the views so far are kept. OSError: a file cannot be written.
+        Interrupted: stopped; the views so far are kept. ExperimentError: the outputs are not finite, or not logits.
+        TrainingError: they are too large for float16. OSError: a file cannot be written.
     """
     split = job.experiment.train_split
     views = (job.parts.teacher and job.parts.teacher.views) or 0
@@ -92,10 +95,11 @@ def view_logits(job: Job, engine: Engine, workers: Channel, is_asked: Callable[[
     folder = cache_folder(job, engine.seed)
     shape = job.arrays.size(split), job.arrays.classes
     result, seconds = np.empty((views, *shape), np.float16), []
+    atomic.remove_temporary(folder, "npz", older_than=ABANDONED)
     for view in range(views):
         path = folder / f"view{view:04d}.npz"
         kept = _read(path, shape)
-        is_missing, stops = any_says(workers, f"{name}: view {view}", kept is None, is_asked())
+        is_missing, stops = any_says(workers, f"{name}: view {view}", kept is None, stop_requested())
         if stops:
             raise Interrupted(
                 f"{name}: stopped after {view} of {views} views of the teacher's logits, which are kept; the same "

@@ -83,11 +83,11 @@ def run_together(
         for run in runs:
             run.attempt(run.start)
 
-        def is_asked() -> bool:
+        def stop_requested() -> bool:
             return stop.signal is not None or (deadline is not None and time.monotonic() > deadline)
 
         for run in runs:
-            run.attempt(run.prepare_teacher, is_asked)
+            run.attempt(run.prepare_teacher, stop_requested)
         while training := [run for run in runs if run.outcome is None]:
             # A seed that was resumed from an earlier step than the others catches up alone.
             step = min(run.step for run in training)
@@ -108,8 +108,8 @@ def run_together(
             seconds = (time.perf_counter() - started) / len(together)  # each run's share of the device
             for run, own_sums in zip(together, sums, strict=True):
                 run.attempt(run.after_call, end, own_sums, seconds)
-            asked = is_asked()
-            if _conclude_call(together, end, asked) and not asked:
+            stops_here = stop_requested()
+            if _conclude_call(together, end, stops_here) and not stops_here:
                 stop.note_other_worker()
         return [run.outcome for run in runs if run.outcome is not None]
 
@@ -141,19 +141,19 @@ def _agree(runs: Sequence[Run], topic: str, *answers: bool) -> list[bool]:
         return list(answers)
 
 
-def _conclude_call(runs: Sequence[Run], end: int, is_asked: bool) -> bool:
+def _conclude_call(runs: Sequence[Run], end: int, stop_requested: bool) -> bool:
     """Agree with the other workers on what follows a compiled call; then save, stop or finish.
 
     Args:
         runs: The runs that the call trained.
         end: Number of steps done after it.
-        is_asked: Whether this process has been asked to stop.
+        stop_requested: Whether this process has been asked to stop.
 
     Returns:
         Whether any worker has been asked to stop.
     """
     wishes = [run.outcome is None and run.engine.model.stop_training for run in runs]
-    stops, *finish = _agree(runs, f"step {end} of {runs[0].job.experiment.name}", is_asked, *wishes)
+    stops, *finish = _agree(runs, f"step {end} of {runs[0].job.experiment.name}", stop_requested, *wishes)
     for run, finishes in zip(runs, finish, strict=True):
         if run.outcome is None:
             run.engine.model.stop_training = finishes

@@ -290,7 +290,7 @@ def dropped_positions(experiment: Experiment) -> np.ndarray:
 def _existing(experiment: Experiment, name: str) -> Path:
     path = _find(experiment, name)
     if path is None:
-        raise DataError("does not exist, or is no file")
+        raise DataError("does not exist or is not a file")
     return path
 
 

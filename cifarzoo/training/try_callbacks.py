@@ -11,7 +11,7 @@ import keras
 
 from cifarzoo.errors import ExperimentError, TrainingError, summarize
 from cifarzoo.experiment.plan import Plan
-from cifarzoo.training.side_effects import REDIRECTED, leaves_no_trace
+from cifarzoo.training.side_effects import PATHS, leaves_no_trace
 from cifarzoo.training.user_callbacks import CallbackFailed, Callbacks, UserCallbacks
 
 
@@ -34,7 +34,7 @@ def try_callbacks(callbacks: Callbacks, model: keras.Model, plan: Plan, logs: di
         ExperimentError: a callback raised an exception or called `sys.exit`.
     """
     copies = [_copy(callback) for callback in callbacks if leaves_no_trace(callback)]
-    copies = [duplicate for duplicate in copies if duplicate is not None]
+    copies = [copied for copied in copies if copied is not None]
     if not copies:
         return
     epoch, step = 0, 1
@@ -47,8 +47,8 @@ def try_callbacks(callbacks: Callbacks, model: keras.Model, plan: Plan, logs: di
         "on_train_end": (),
     }
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        for duplicate in copies:
-            _redirect(duplicate, folder)
+        for copied in copies:
+            _redirect(copied, folder)
         with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
             user = UserCallbacks(copies, model, plan, check=True)
             try:
@@ -74,7 +74,7 @@ def _copy(callback: Any) -> Any:
 
 def _redirect(callback: Any, folder: str) -> None:
     """Redirect the files of a copy of a callback into the folder."""
-    for name in REDIRECTED:
+    for name in PATHS:
         path = vars(callback).get(name)
         if isinstance(path, (str, Path)):
             parts = [part for part in Path(path).parts if part not in (Path(path).anchor, "..")]

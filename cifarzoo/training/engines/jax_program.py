@@ -66,7 +66,7 @@ class Program:
     ):
         """Run any number of steps; a function to be traced.
 
-        The seed is no constant of the program, so that one program serves all seeds. The first `steps` of `indices`
+        The seed is not a constant in the program, so that one program serves all seeds. The first `steps` of `indices`
         and `learning_rates` count; `whole` says that they are all: a loop whose length the compiler knows does not ask
         the host after each step whether to continue.
         """

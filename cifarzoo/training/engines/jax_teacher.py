@@ -63,8 +63,10 @@ class JaxTeacher:
         return self._values
 
     def share_with(self, other: "JaxTeacher") -> None:
-        """Use the weights and the compiled prediction of another engine's teacher, which is the same."""
-        self._values, self._compiled = other._weights(), other._compiled
+        """Use the compiled prediction of another engine's teacher, which is the same, and its weights if needed."""
+        self._compiled = other._compiled
+        if self._logits is None:
+            self._values = other._weights()
 
     def keep(self, logits: np.ndarray) -> None:
         """Train on these logits; see `EngineTeacher.keep`."""

@@ -101,9 +101,9 @@ class KerasRule:
             raise ExperimentError(f"{KEY}: {self.name}: {summarize(failure)}") from None
 
     def bind(self, variables: Sequence[keras.Variable], model: keras.Model | None = None) -> Bound:
-        """See `Rule.bind`; the slots are the optimizer's variables except for the number of the step.
+        """See `Rule.bind`; the slots are the optimizer's variables except its step counter.
 
-        And the states of its `keras.random.SeedGenerator`s, which are no variables of it.
+        The states of its `keras.random.SeedGenerator`s, which Keras does not list among its variables, are slots, too.
         """
         rate = _Rate()
         optimizer = self._construct(rate)
@@ -129,7 +129,7 @@ class KerasRule:
                 optimizer.apply(gradients)
             if set(scope.state_mapping) - {id(variable) for variable, _ in values}:
                 raise ExperimentError(
-                    f"{KEY}: {self.name}: assigns to a variable that is none of its own, and would find it unchanged "
+                    f"{KEY}: {self.name}: assigns to a variable that it does not own, and would find it unchanged "
                     f"in the next step; {RANDOM_NUMBERS}"
                 )
             new = [scope.get_current_value(variable) for variable in mapped]
@@ -172,7 +172,7 @@ def optimizer_class(name: str) -> type[keras.optimizers.Optimizer]:
     """Return a class by its name in `keras.optimizers`, or by "module.Class".
 
     Raises:
-        ExperimentError: there is no such class, or it is no optimizer.
+        ExperimentError: there is no such class, or it is not an optimizer.
     """
     path, _, attribute = name.rpartition(".")
     module = user_module(path, KEY, ExperimentError) if path else keras.optimizers

@@ -30,8 +30,8 @@ class Muon:
     """The update rule; see `Rule`.
 
     Attributes:
-        rest: The rule of the variables that Muon does not update: biases, gamma and beta, whatever else is no matrix,
-            the classifier, and `exclude`.
+        rest: The rule of the variables that Muon does not update: biases, gamma and beta, anything else that is not a
+            matrix, the classifier, and `exclude`.
         rest_factor: Factor between the learning rate of the rest and Muon's.
         momentum: Factor of the momentum.
         nesterov: Look ahead along the new momentum.

@@ -1,4 +1,4 @@
-"""Keep the measured weights during training: the check of their size, and writing them."""
+"""Estimate and check the size of the weights that a run keeps while it trains."""
 
 import math
 
