@@ -578,8 +578,13 @@ def test_the_weights_of_a_teacher_are_sources_of_a_run(tmp_path, teacher):
 
 def assert_the_command_finds_the_module(folder, teacher):
     """`cifarzoo train` with a teacher whose module lies beside the file of a student of the zoo."""
-    keys = {"model": "cifar_resnet8", "dataset": {"arrays": "photos.npz"}, "teacher": str(teacher), "augmentation": "none"}
-    keys["train_parameters"] = {"batch_size": 20}
+    keys = {
+        "model": "cifar_resnet8",
+        "dataset": {"arrays": "photos.npz"},
+        "teacher": str(teacher),
+        "augmentation": "none",
+        "train_parameters": {"batch_size": 20},
+    }
     (folder / "e.yaml").write_text(json.dumps(keys), encoding="utf-8")
     result = run_command("e.yaml", "--dry-run", cwd=folder, script=True)
     assert result.returncode == 0 and "of them the teacher's" in result.stdout, result.stderr
