@@ -106,23 +106,16 @@ class RunFolder:
 
     # ------------------------------------------------------------------------------------------------ reading
 
-    def config_text(self) -> str:
-        """Return the configuration as YAML, from this folder or, as some other systems keep it, from the parent folder.
-
-        Raises:
-            DataError: it is missing or cannot be read.
-        """
-        return self._read(self._find_config())
-
     def experiment(self) -> Experiment:
-        """Return the experiment of the run.
+        """Return the experiment of the run, from this folder or, as some other systems keep it, from the parent folder.
 
         Raises:
             DataError: its configuration is missing or cannot be read. ExperimentError: it is not a valid experiment.
         """
         path = self._find_config()
         try:
-            document = strict_yaml.parse(self._read(path), str(path))
+            # Filled-in defaults, and lists passed from Python, make it longer than a file of experiments may be.
+            document = strict_yaml.parse(self._read(path), str(path), any_length=True)
         except ExperimentError as failure:
             raise DataError(str(failure)) from None
         if not isinstance(document, dict):
