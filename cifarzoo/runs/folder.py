@@ -213,9 +213,10 @@ class RunFolder:
             yield
 
     def _remove_if_unused(self, created: list[Path]) -> None:
-        if created and [path.name for path in self.path.glob("*")] == [LOCK]:
+        # On Windows the lock file goes with the lock.
+        if created and {path.name for path in self.path.glob("*")} <= {LOCK}:
             with contextlib.suppress(OSError):  # another process was faster
-                (self.path / LOCK).unlink()
+                (self.path / LOCK).unlink(missing_ok=True)
                 for folder in created:
                     folder.rmdir()
 
