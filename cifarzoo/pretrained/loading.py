@@ -146,15 +146,6 @@ def _for_images_of(trained: Description, expected: Description, name: str) -> De
     return expected
 
 
-def copy_backbone(source: "keras.Model", target: "keras.Model") -> None:
-    """Copy the weights of all layers except the classifier from one Keras model to another, by layer name.
-
-    Raises:
-        WeightsError: layers other than the classifier differ.
-    """
-    fill(target, source.name, model_arrays(source), without=(CLASSIFIER,))
-
-
 def _check(origin: str | Path, description: Description, expected: Description) -> None:
     """Raise WeightsError unless the file has the expected backbone, and outputs of the same meaning."""
     contents = f"{origin}: contains {description}"
@@ -171,7 +162,7 @@ def _check(origin: str | Path, description: Description, expected: Description) 
     # Weights of logits also serve a model with an activation after them; not the other way round.
     if description.activation not in (None, expected.activation):
         raise WeightsError(
-            f"{contents}, whose outputs are no logits; asked for {expected}: pass "
+            f"{contents}, whose outputs are not logits; asked for {expected}: pass "
             f"classifier_activation={description.activation!r}"
         )
 
