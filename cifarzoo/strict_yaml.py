@@ -4,7 +4,6 @@ Any text is read or refused with one line, in about a second and little memory. 
 nested, or have too many values (counting what an alias repeats) are refused. What cifarzoo wrote may have any length.
 """
 
-import functools
 import math
 import os
 import re
@@ -58,11 +57,9 @@ def quoted(text: Any) -> str:
 class _Loader(yaml.SafeLoader):
     """Compose and construct within the limits; every error names the line of its cause."""
 
-    def __init__(self, text, any_length):
+    def __init__(self, text):
         super().__init__(text)
-        # With any length, the text bounds what aliases may repeat; `? ` is two values in two characters.
-        self._max_values = max(MAX_VALUES, 2 * len(text) if any_length else 0)
-        self._max_characters = max(MAX_BYTES, len(text) if any_length else 0)
+        self._max_values, self._max_characters = MAX_VALUES, MAX_BYTES
         self._depth = self._values = self._characters = 0
         self._size_of = {}
 
@@ -127,6 +124,15 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _LongLoader(_Loader):
+    """Read a text of any length, which bounds what its aliases may repeat."""
+
+    def __init__(self, text):
+        super().__init__(text)
+        # A mapping of keys alone, {a,b}, has about as many values as characters.
+        self._max_values, self._max_characters = max(MAX_VALUES, 2 * len(text)), max(MAX_BYTES, len(text))
+
+
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
@@ -161,7 +167,7 @@ def parse_all(text: str, location: str, *, any_length: bool = False) -> list:
     if len(text) > MAX_BYTES and not any_length:
         raise ExperimentError(f"{location}: longer than {MAX_BYTES:,} bytes")
     try:
-        return list(yaml.load_all(text, functools.partial(_Loader, any_length=any_length)))
+        return list(yaml.load_all(text, _LongLoader if any_length else _Loader))
     except yaml.reader.ReaderError as failure:
         number = text.count("\n", 0, failure.position) + 1
         problem = f"the character U+{failure.character:04X} is not allowed"
