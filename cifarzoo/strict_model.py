@@ -76,7 +76,12 @@ def _printable(text):
     return text
 
 
-def _name(text):
+def checked_name(text: str) -> str:
+    """Return a name that may become part of paths.
+
+    Raises:
+        ValueError: it has other characters, or is too long.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", text):
         raise ValueError("expected a name of letters, digits and . _ + - that starts with a letter or digit")
     return _short(text)
@@ -106,7 +111,7 @@ PositiveNumber = Annotated[Number, Field(gt=0)]
 WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
 PositiveWholeNumber = Annotated[WholeNumber, Field(gt=0)]
 # Name of a run or a data set, which becomes part of paths.
-Name = Annotated[str, AfterValidator(_name)]
+Name = Annotated[str, AfterValidator(checked_name)]
 FunctionName = Annotated[str, AfterValidator(_function)]
 ModuleName = Annotated[str, AfterValidator(_module)]
 # An argument of a function that is not ours.

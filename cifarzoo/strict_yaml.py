@@ -1,7 +1,7 @@
 """YAML as people mean it: plain data within limits, no repeated keys, and 1e-4 is a number, as in YAML 1.2.
 
 Any text is read or refused with one line, in about a second and little memory. Texts that are too long, too deeply
-nested, or have too many values (counting what an alias repeats) are refused.
+nested, or have too many values (counting what an alias repeats) are refused. What cifarzoo wrote may have any length.
 """
 
 import math
@@ -59,6 +59,7 @@ class _Loader(yaml.SafeLoader):
 
     def __init__(self, text):
         super().__init__(text)
+        self._max_values, self._max_characters = MAX_VALUES, MAX_BYTES
         self._depth = self._values = self._characters = 0
         self._size_of = {}
 
@@ -85,10 +86,10 @@ class _Loader(yaml.SafeLoader):
             if isinstance(node, yaml.ScalarNode):
                 self._characters += len(node.value)
             self._size_of[id(node)] = self._values - values, self._characters - characters
-        if self._values > MAX_VALUES:
-            raise _problem(f"more than {MAX_VALUES:,} values, with those that aliases repeat", event)
-        if self._characters > MAX_BYTES:
-            raise _problem(f"more than {MAX_BYTES:,} characters, with those that aliases repeat", event)
+        if self._values > self._max_values:
+            raise _problem(f"more than {self._max_values:,} values, with those that aliases repeat", event)
+        if self._characters > self._max_characters:
+            raise _problem(f"more than {self._max_characters:,} characters, with those that aliases repeat", event)
         return node
 
     def construct_object(self, node, deep=False):
@@ -123,6 +124,15 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _LongLoader(_Loader):
+    """Read a text of any length, which bounds what its aliases may repeat."""
+
+    def __init__(self, text):
+        super().__init__(text)
+        # A mapping of keys alone, {a,b}, has about as many values as characters.
+        self._max_values, self._max_characters = max(MAX_VALUES, 2 * len(text)), max(MAX_BYTES, len(text))
+
+
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
@@ -142,21 +152,22 @@ def dump(document: Any) -> str:
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False)
 
 
-def parse_all(text: str, location: str) -> list:
+def parse_all(text: str, location: str, *, any_length: bool = False) -> list:
     """Return the documents of a text.
 
     Args:
         text: The text.
         location: Start of the error message.
+        any_length: Whether to read a text of any length, in time that grows with it; what aliases repeat stays limited.
 
     Raises:
         ExperimentError: the text is not YAML, a key is repeated, a value is not text, a number, a boolean, a list or a
             mapping, or the text exceeds the limits of this module.
     """
-    if len(text) > MAX_BYTES:
+    if len(text) > MAX_BYTES and not any_length:
         raise ExperimentError(f"{location}: longer than {MAX_BYTES:,} bytes")
     try:
-        return list(yaml.load_all(text, _Loader))
+        return list(yaml.load_all(text, _LongLoader if any_length else _Loader))
     except yaml.reader.ReaderError as failure:
         number = text.count("\n", 0, failure.position) + 1
         problem = f"the character U+{failure.character:04X} is not allowed"
@@ -168,17 +179,18 @@ def parse_all(text: str, location: str) -> list:
         raise ExperimentError(f"{location}: not valid YAML{line}: {problem:.160}") from None
 
 
-def parse(text: str, location: str) -> Any:
+def parse(text: str, location: str, *, any_length: bool = False) -> Any:
     """Return the only document of a text, None if it is empty.
 
     Args:
         text: The text.
         location: Start of the error message.
+        any_length: As in `parse_all`.
 
     Raises:
         ExperimentError: as in `parse_all`, or there are several documents.
     """
-    documents = parse_all(text, location)
+    documents = parse_all(text, location, any_length=any_length)
     if len(documents) > 1:
         raise ExperimentError(f"{location}: expected one YAML document, got {len(documents)}")
     return documents[0] if documents else None

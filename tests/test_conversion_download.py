@@ -166,7 +166,7 @@ def test_folders_and_pipes_are_named(tmp_path):
         download.check(tmp_path / "net.pth", file)
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(WeightsError, match=": is no regular file$"):
+        with pytest.raises(WeightsError, match=": is not a regular file$"):
             download.check(tmp_path / "pipe", file)
 
 

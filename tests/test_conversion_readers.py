@@ -322,7 +322,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
     assert refusal(tmp_path).startswith("is a folder; expected a file of torch.save")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
-        assert refusal(tmp_path / "pipe").startswith("is no regular file")
+        assert refusal(tmp_path / "pipe").startswith("is not a regular file")
     cases = {
         b"": "is empty; expected",
         b"\n<!DOCTYPE html><html>quota": "is a web page, not a file of weights: the download did not work",

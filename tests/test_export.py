@@ -238,7 +238,7 @@ class Logs(keras.layers.Layer):
         ("coreml", None, "^--to coreml: expected one of savedmodel, onnx, litert, litert-int8, openvino, torch$"),
         ("onnx", "net.pb", "^net.pb: the name of a file for --to onnx ends in .onnx$"),
         ("onnx", "no/net.onnx", "^no.net.onnx: there is no folder no$"),
-        ("savedmodel", "full", "^full: exists and is no SavedModel; name another folder$"),
+        ("savedmodel", "full", "^full: exists and is not a SavedModel; name another folder$"),
         ("openvino", "full.xml", "^full.xml: is a folder; name a file that ends in .xml$"),
     ],
 )

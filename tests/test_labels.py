@@ -255,8 +255,8 @@ WRONG = [
     ({"labels": "high.npy"}, "labels: high.npy: labels are from 0 to 9, got 10 for image 3"),
     ({"labels": "float.npy"}, "labels: float.npy: expected .*, got float64 .*; convert whole numbers to int"),
     ({"labels": "text.npy"}, "labels: text.npy: expected integers .* got <U21"),
-    ({"labels": "objects.npy"}, "labels: objects.npy: damaged, or no array of numbers"),
-    ({"labels": "claims.npy"}, "labels: claims.npy: damaged, or no array of numbers"),
+    ({"labels": "objects.npy"}, "labels: objects.npy: damaged, or not an array of numbers"),
+    ({"labels": "claims.npy"}, "labels: claims.npy: damaged, or not an array of numbers"),
     ({"labels": "page.npy"}, "labels: page.npy: is a web page"),
     (
         {"labels": "sums.npy"},

@@ -14,8 +14,9 @@ from cifarzoo.checksum import sha256
 from cifarzoo.errors import DataError, WeightsError
 from cifarzoo.evaluation.evaluate import evaluate, predict
 from cifarzoo.evaluation.load_model import LoadedModel, load_model
+from cifarzoo.models.registry import build_described
 from cifarzoo.pretrained.description import description_of, save_weights
-from cifarzoo.pretrained.loading import load_file
+from cifarzoo.pretrained.loading import initialize, load_file
 from cifarzoo.pretrained.manifest import manifest_path
 
 
@@ -46,16 +47,18 @@ def test_a_saved_model_is_evaluated(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, changes, message",
+    "load, name, changes, message",
     [
-        ("a.keras", {"activation": "softmax"}, "with other outputs than"),
-        ("a.weights.h5", {"filters": 5}, "does not fit"),  # Keras has loaded the first layer when it meets the second
+        (initialize, "a.keras", {"activation": "softmax"}, "with other outputs than"),
+        (load_file, "a.keras", {"classes": 5}, "a.keras: not an HDF5 file"),  # whose backbone fits
+        # Keras has loaded the first layer when it meets the second.
+        (load_file, "a.weights.h5", {"filters": 5}, "does not fit"),
     ],
 )
-def test_a_refused_file_leaves_the_model_as_it_was(tmp_path, caplog, name, changes, message):
-    def network(prefix="", filters=4, activation=None):
+def test_a_refused_file_leaves_the_model_as_it_was(tmp_path, caplog, load, name, changes, message):
+    def network(prefix="", filters=4, classes=3, activation=None):
         layers = [keras.layers.Conv2D(3, 1), keras.layers.Conv2D(filters, 1), keras.layers.GlobalMaxPooling2D()]
-        layers += [keras.layers.Dropout(0.5), keras.layers.Dense(3, activation=activation)]
+        layers += [keras.layers.Dropout(0.5), keras.layers.Dense(classes, activation=activation)]
         for number, layer in enumerate(layers):
             layer.name = f"{prefix}{number}"
         return keras.Sequential([keras.Input((32, 32, 3)), *layers])
@@ -65,7 +68,7 @@ def test_a_refused_file_leaves_the_model_as_it_was(tmp_path, caplog, name, chang
     model = network("other" if "filters" in changes else "")
     before = [np.array(variable) for variable in model.variables]
     with pytest.raises(WeightsError, match=message):
-        load_file(model, tmp_path / name)
+        load(model, tmp_path / name, *([build_described] if load is initialize else []))
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(np.array(variable), value)
 

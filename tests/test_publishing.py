@@ -104,6 +104,12 @@ def test_recipe_in_a_file_of_its_own(tmp_path):
         (ROWS.replace("common:", "zoo: [brief]\ncommon:"), "zoo: unknown key; known are recipes, stopgaps, common"),
         (ROWS.replace("common:", "stopgaps: [short]\ncommon:"), "stopgaps: unknown recipe 'short'; the file has brief"),
         (ROWS.replace("[brief]", "[brief], momentun: 0.9"), "row 1: momentun: unknown key"),
+        ("recipes: {}\nrows: []", r"rows.yaml: rows: expected at least 1 value\(s\), got \[\]$"),
+        # The run's name, without _s0, has 200 characters, the most that a name may have.
+        (
+            ROWS.replace("resnet20_v1", "x" * 184),
+            r"row 1: tag 'x{76}\.\.\.: must have at most 200 characters$",
+        ),
     ],
 )
 def test_bad_rows_are_one_line(tmp_path, text, message):
@@ -342,6 +348,8 @@ def test_weights_beyond_half_precision_are_published_whole(filled, tmp_path):
     [
         ("../x", None, None, r"\.\./x: not a name for weights"),
         ("my/tag", None, None, "my/tag: not a name for weights"),
+        ("best.h5", None, None, "best.h5: not a name for weights: must not end in .h5 or .keras"),
+        ("x" * 201, None, None, "'x{76}...: not a name for weights: must have at most 200 characters"),
         ("other", "log.tsv", None, "log.tsv is missing"),
         ("other", None, ("module: null", "module: tiny_models"), "trained a network of the module tiny_models"),
         ("other", None, ("labels: null", "labels: {symmetric: 0.4}"), "trained with `labels`; published weights are"),
@@ -363,6 +371,32 @@ def test_what_cannot_be_published_is_refused_before_it_is_evaluated(filled, tmp_
     with pytest.raises(WeightsError, match=message):
         publish(copy, few_images(), weights, tag)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("tag", ["resnet20_v1_cifar10_200ep_s0", "x" * 200, "best.h5.1", "a+b.weights"])
+def test_valid_tags(tag):
+    from cifarzoo.publishing.wanted import check_tag
+
+    check_tag(tag)
+
+
+@pytest.mark.parametrize(
+    ("tag", "message"),
+    [
+        ("best.h5", "must not end in .h5 or .keras"),
+        ("best.weights.h5", "must not end in .h5 or .keras"),
+        ("best.keras", "must not end in .h5 or .keras"),
+        ("x" * 260, "must have at most 200 characters"),
+        ("", "expected a name of letters, digits"),
+        ("a/b", "expected a name of letters, digits"),
+        ("a\n", "expected a name of letters, digits"),
+    ],
+)
+def test_tags_that_no_file_can_have_or_nobody_could_load(tag, message):
+    from cifarzoo.publishing.wanted import check_tag
+
+    with pytest.raises(ValueError, match=message):
+        check_tag(tag)
 
 
 def test_published_again_with_other_words_is_refused(tmp_path, monkeypatch):

@@ -10,15 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from run_results import RESULTS
 from test_damaged_files import META
 
-from cifarzoo.errors import CheckpointError, DataError, InUseError
+from cifarzoo.errors import CheckpointError, DataError, ExperimentError, InUseError
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs import atomic, locks
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.log_file import begin_log
 from cifarzoo.runs.results import Results
+from cifarzoo.strict_yaml import parse
 
 HOLDER = """
 import sys, time
@@ -103,6 +105,26 @@ def test_the_folder_names_the_experiment_that_it_holds(tmp_path):
     assert folder.load_checkpoint()[0]["x"].tolist() == [0, 1, 2] and folder.checkpoint_meta()["step"] == 4
 
 
+@pytest.mark.parametrize(
+    ("document", "longer"),
+    [
+        ({"train_parameters": {"keep": {"at": list(range(10_000))}}}, {"keep": {"at": list(range(10_001))}}),
+        ({"drop": list(range(25_000))}, {}),  # as many as there are images
+        ({"description": "😀" * 100_000}, {}),  # ten characters of YAML each
+    ],
+)
+def test_what_a_run_writes_it_reads_however_long_it_is(tmp_path, document, longer):
+    first = Experiment(model="net", **document)
+    folder = RunFolder(tmp_path)
+    folder.write_config(first)
+    assert folder.experiment().resolved() == first.resolved()
+    with pytest.raises(ExperimentError, match="more than 20,000 values|longer than 500,000 bytes"):
+        parse(folder.config_path.read_text(encoding="utf-8"), "")  # longer than what people may write
+    if longer:
+        with pytest.raises(ValidationError):
+            Experiment(model="net", train_parameters=longer)  # so the test is at the limit
+
+
 def test_the_lock_ends_with_its_process_however_that_ends(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
@@ -138,9 +160,12 @@ def test_final_weights_are_those_that_the_results_name(tmp_path):
 
 def test_a_folder_in_which_nothing_was_written_is_removed(tmp_path):
     folder = RunFolder(tmp_path / "runs" / "net" / "seed0")
-    with pytest.raises(RuntimeError), folder.locked():
-        raise RuntimeError
-    assert not list(tmp_path.iterdir())
+    for as_on_windows in (False, True):
+        with pytest.raises(RuntimeError), folder.locked():
+            if as_on_windows:
+                (folder.path / "lock").unlink()
+            raise RuntimeError
+        assert not list(tmp_path.iterdir())
     with folder.locked():
         folder.log_path.write_bytes(b"")
     assert folder.log_path.is_file()

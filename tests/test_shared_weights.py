@@ -15,7 +15,7 @@ from cifarzoo.models.catalogue import catalogue, identity
 from cifarzoo.models.registry import build_described, create_model
 from cifarzoo.pretrained.arrays import layers_with_weights
 from cifarzoo.pretrained.description import Description, description_of, read_description, save_weights
-from cifarzoo.pretrained.loading import copy_backbone, initialize, load_file
+from cifarzoo.pretrained.loading import initialize, load_file
 
 # A value besides the default for every argument that only affects training.
 OTHER_VALUES = {
@@ -384,10 +384,10 @@ def test_saved_models_with_other_statistics_are_refused(tmp_path):
 
 
 def test_softmax_heads(tmp_path):
-    """Logits may get an activation; weights of a softmax head are no logits' unless the caller says so."""
+    """Logits may get an activation; weights of a softmax head do not, unless the caller says so."""
     model = filled("cifar_resnet20", classifier_activation="softmax")
     path = saved(model, tmp_path / "softmax.weights.h5")
-    with pytest.raises(WeightsError, match="whose outputs are no logits; .*pass classifier_activation='softmax'"):
+    with pytest.raises(WeightsError, match="whose outputs are not logits; .*pass classifier_activation='softmax'"):
         create_model("cifar_resnet20", load_weights=path)
     again = create_model("cifar_resnet20", load_weights=path, classifier_activation="softmax")
     np.testing.assert_array_equal(logits(again), logits(model))
@@ -557,10 +557,3 @@ def test_texts_show_variants_that_are_not_the_usual_ones():
     assert str(Description(factory="cifar_wide_resnet", arguments=arguments, classes=10)) == (
         "cifar_wide_resnet(depth=10, width=1, dropout=0.0, shortcut_from='input', classes=10)"
     )
-
-
-def test_backbones_that_differ_are_not_copied():
-    with pytest.raises(
-        WeightsError, match="cifar_resnet32: does not fit cifar_resnet20: the model has no layer stage1"
-    ):
-        copy_backbone(create_model("cifar_resnet32"), create_model("cifar_resnet20"))

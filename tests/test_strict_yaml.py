@@ -97,6 +97,26 @@ def test_bombs_take_little_memory():
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize("text", [BOMB, MERGES, BOMB + "#" * 10_000])
+def test_a_text_of_any_length_repeats_no_more_than_its_length(text):
+    with pytest.raises(ExperimentError, match="more than (20,000|21,[0-9]{3}) values"):
+        parse(text, "bomb", any_length=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("- 1\n" * 20_001, [1] * 20_001),
+        ("- {a}\n" * 10_000, [{"a": None}] * 10_000),
+        ("x" * 500_001, "x" * 500_001),
+    ],
+)
+def test_a_text_of_any_length_is_read(text, expected):
+    with pytest.raises(ExperimentError, match="more than 20,000 values|longer than 500,000 bytes"):
+        parse(text, "long")
+    assert parse(text, "long", any_length=True) == expected
+
+
 def test_plain_data_is_read_as_it_was_dumped():
     document = {"a": "1e4", "b": [1e-5, 3, "yes", None, True, "2024-01-01", "="], "c": {"d": "ä\n", "1": ".5e3"}}
     assert parse(dump(document), "") == document

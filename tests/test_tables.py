@@ -1,6 +1,7 @@
 """Tables over seeds against numbers worked by hand."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from run_results import RESULTS
 
 from cifarzoo.cli.output import columns_of, format_rows
 from cifarzoo.errors import DataError
-from cifarzoo.runs.tables import read_table, sorted_rows, summarize_file
+from cifarzoo.runs.tables import read_table, sorted_rows, summarize, summarize_file
 
 LOG = (
     "step\tepoch\tloss\terror\tgradient_norm\tval_loss\tval_error\tweight_norm\ttrain_loss\ttrain_error\n"
@@ -43,6 +44,14 @@ def test_mean_and_deviation_of_every_column_over_seeds(runs):
     assert row["loss_mean"] == 1.5 and row["loss_std"] == 0 and row["weight_norm_mean"] == 4
     lines = format_rows([row], columns_of([row]), "tsv").splitlines()
     assert dict(zip(*(line.split("\t") for line in lines), strict=True))["val_error_mean"] == "53.000"
+
+
+def test_a_run_that_is_below_several_folders_counts_once(runs, monkeypatch):
+    monkeypatch.chdir(runs.parent)
+    (expected,) = summarize([runs])
+    assert expected["n"] == 4
+    folders = [Path("runs/net/seed0"), Path("runs/net/seed1/.."), runs, Path("runs"), runs / "net"]
+    assert summarize(folders) == [expected]
 
 
 def test_columns_that_some_seed_lacks_are_left_out(runs):

@@ -197,6 +197,35 @@ def test_few_rows_are_tried_out_before_one_is_begun(tmp_path, monkeypatch):
     assert tags([row]) == ["a_long"] and tried == ["a_cifar10_long"]
 
 
+MUON = {"optimizer": "Muon", "schedule": {"kind": "cosine", "peak": 0.1, "duration": 64000}}
+PRUNED = {"pruning": {"sparsity": 0.5, "end": 100}}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({}, {"train_parameters": MUON}, False),
+        ({}, {"train_parameters": PRUNED}, False),
+        ({}, {"teacher": "cifar_resnet56"}, False),
+        ({"teacher": "cifar_resnet20"}, {"teacher": "cifar_resnet56"}, False),
+        ({"teacher": "cifar_resnet56"}, {"teacher": {"model": "cifar_resnet56", "views": 3}}, False),
+        ({}, {"module": "my_networks"}, False),
+        (
+            {},
+            {"train_parameters": {"momentum": 0.5, "weight_decay": 0.1}, "seeds": [3], "train_split": "train45k"},
+            True,
+        ),
+        ({"teacher": "cifar_resnet56"}, {"teacher": {"model": "cifar_resnet56", "temperature": 2}}, True),
+    ],
+)
+def test_rows_share_a_measured_pace_only_if_their_steps_cost_the_same(one, other, same):
+    from cifarzoo.experiment.schema import Experiment
+    from cifarzoo.publishing.row_matches import pace_key
+
+    keys = {pace_key(Experiment(model="cifar_resnet20", **keys)) for keys in (one, other)}
+    assert len(keys) == (1 if same else 2)
+
+
 def test_rows_without_their_images_fail_at_once(tmp_path, monkeypatch, capsys):
     from cifarzoo.errors import DataError
     from cifarzoo.training.stopping import StopRequest

@@ -120,7 +120,7 @@ def check(path: Path, file: File) -> None:
         WeightsError: it is another file, does not exist, or its zip is damaged. OSError: it cannot be read.
     """
     if not path.is_file():  # opening a pipe could wait forever
-        kind = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
+        kind = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
         raise WeightsError(f"{path}: {kind}")
     size = path.stat().st_size
     of_zip = file.hashes.copy()

@@ -68,6 +68,6 @@ def _of_container(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
         counts = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
         # The page cache counts as used, but its idle part is given back as soon as memory is needed.
         cache = int(counts.get("inactive_file", 0))
-    except (OSError, ValueError):  # "max" is no limit
+    except (OSError, ValueError):  # "max" means that there is no limit
         return None
     return max(0, limit - max(0, used - cache))

@@ -35,7 +35,7 @@ def read_npy(path: Path) -> np.ndarray | None:
     try:  # a map of the file, because its header may claim any size
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as failure:  # NumPy raises anything from ValueError to MemoryError for a damaged header
-        raise DataError(f"damaged, or no array of numbers ({summarize(failure)[:200]})") from None
+        raise DataError(f"damaged, or not an array of numbers ({summarize(failure)[:200]})") from None
     if isinstance(values, np.ndarray):
         return np.asarray(values)
     values.close()

@@ -140,7 +140,7 @@ def parse(name: str) -> Subset:
     """Read the name of a part; see the module.
 
     Raises:
-        DataError: it is none.
+        DataError: it is not one.
     """
     base, *parts = name.split(":")
     if base not in BASES or not parts:

@@ -119,7 +119,7 @@ def _target(name: str, chosen: Format, out: str | os.PathLike | None) -> Path:
     if chosen.ending and target.is_dir():
         raise ExportError(f"{target}: is a folder; name a file that ends in {chosen.ending}")
     if not chosen.ending and target.exists() and not (target / "saved_model.pb").is_file() and not _is_empty(target):
-        raise ExportError(f"{target}: exists and is no SavedModel; name another folder")
+        raise ExportError(f"{target}: exists and is not a SavedModel; name another folder")
     return target
 
 

@@ -25,7 +25,7 @@ def facts_of(loaded: "LoadedModel", class_names: Sequence[str] | None = None) ->
     """Return what a file is to say about itself; unknown facts are left out.
 
     Args:
-        loaded: The model. Its `source` is "" for a model from memory, whose weights may be no file's.
+        loaded: The model. Its `source` is "" for a model from memory, whose weights may not come from a file.
         class_names: Names of its classes. Default: those that its weights record, or else those of the data set that it
             was trained on; none if only the number of outputs suggests a data set.
 

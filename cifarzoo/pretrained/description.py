@@ -43,7 +43,7 @@ class Description:
             `data.statistics.statistics_from`. None if the model normalizes nothing.
         dataset: Name of the training data, or None if unknown.
         train_split: The split that was trained on, "train" or "train45k", or None if unknown.
-        class_names: What the outputs mean, in order, where the training data are no built-in data set.
+        class_names: What the outputs mean, in order, where the training data are not a built-in data set.
         source: Where converted weights come from, in words or as facts by name, or None for weights that cifarzoo
             trained.
         version: The cifarzoo version that wrote the file.

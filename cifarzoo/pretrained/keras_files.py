@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 def open_keras_file(path: Path) -> "keras.Model":
-    """Return the model of a `.keras` file, as Keras' safe mode opens it."""
+    """Return the model of a `.keras` file, as Keras' safe mode opens it.
+
+    Raises:
+        WeightsError: there is no such file, it does not open, or its weights are not finite.
+    """
     import keras
     import numpy as np
 

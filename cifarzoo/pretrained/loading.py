@@ -24,9 +24,9 @@ from cifarzoo.pretrained.arrays import (
     model_arrays,
     read_arrays,
 )
-from cifarzoo.pretrained.description import Build, Description, attach_training_data, description_of
+from cifarzoo.pretrained.description import Build, Description, attach_training_data, description_of, read_description
 from cifarzoo.pretrained.keras_files import image_size_of, open_keras_file, same_constants, same_outputs
-from cifarzoo.pretrained.selection import Source, source_at, source_named
+from cifarzoo.pretrained.selection import Source, source_named
 
 if TYPE_CHECKING:
     import keras
@@ -43,18 +43,15 @@ def load_file(model: "keras.Model", path: str | os.PathLike) -> None:
     Args:
         model: A Keras model. One that a factory built takes the weights of the same network only; for a model of your
             own, shapes decide, and layers are matched by name, or by class and order if their names differ.
-        path: A `.weights.h5` or `.keras` file.
+        path: A `.weights.h5` file.
 
     Raises:
-        WeightsError: the file does not exist, is damaged, or was made for another model (the message says what it
-            contains). The model does not change.
+        WeightsError: the file does not exist, is damaged or of another kind, or was made for another model (the message
+            says what it contains). The model does not change.
     """
     path = Path(path)
     expected = description_of(model)
-    if path.name.endswith(".keras"):
-        _fill_from_keras_file(model, path)
-        return
-    description = source_at(path).description
+    description = read_description(path)
     if description is None:
         logger.warning("%s: does not say what it contains; only layer names and shapes are compared", path)
     elif expected is not None:
@@ -146,15 +143,6 @@ def _for_images_of(trained: Description, expected: Description, name: str) -> De
     return expected
 
 
-def copy_backbone(source: "keras.Model", target: "keras.Model") -> None:
-    """Copy the weights of all layers except the classifier from one Keras model to another, by layer name.
-
-    Raises:
-        WeightsError: layers other than the classifier differ.
-    """
-    fill(target, source.name, model_arrays(source), without=(CLASSIFIER,))
-
-
 def _check(origin: str | Path, description: Description, expected: Description) -> None:
     """Raise WeightsError unless the file has the expected backbone, and outputs of the same meaning."""
     contents = f"{origin}: contains {description}"
@@ -171,7 +159,7 @@ def _check(origin: str | Path, description: Description, expected: Description) 
     # Weights of logits also serve a model with an activation after them; not the other way round.
     if description.activation not in (None, expected.activation):
         raise WeightsError(
-            f"{contents}, whose outputs are no logits; asked for {expected}: pass "
+            f"{contents}, whose outputs are not logits; asked for {expected}: pass "
             f"classifier_activation={description.activation!r}"
         )
 
@@ -249,7 +237,7 @@ def _load_in_order(model: "keras.Model", path: Path) -> None:
         raise WeightsError(f"{path}: does not fit {model.name}: {problem}") from None
 
 
-def _fill_from_keras_file(model: "keras.Model", path: Path, any_images: bool = False) -> None:
+def _fill_from_keras_file(model: "keras.Model", path: Path, any_images: bool) -> None:
     """Copy the weights of a saved model; if both have the same input and output, compare what they compute."""
     source = open_keras_file(path)
     before = [layer for layer in source.layers if layer.name == "normalization"]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from cifarzoo.checksum import sha256
 from cifarzoo.conversion.entries import Entry, File
@@ -17,9 +17,6 @@ from cifarzoo.models.catalogue import identity
 from cifarzoo.pretrained.description import Build, Description, describe_entry, read_description
 from cifarzoo.pretrained.files import find, weight_folders
 from cifarzoo.pretrained.manifest import Published, find_entry, manifest
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger("cifarzoo")
 

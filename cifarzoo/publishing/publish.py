@@ -4,7 +4,6 @@ The published error is measured here, once, on all test images, from the very fi
 """
 
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -27,11 +26,12 @@ from cifarzoo.pretrained.description import Description, statistics_of, write_de
 from cifarzoo.pretrained.loading import load_file
 from cifarzoo.pretrained.manifest import Published, find_entry
 from cifarzoo.publishing.half_precision import errors_agree, halve
-from cifarzoo.publishing.wanted import TAG
+from cifarzoo.publishing.wanted import check_tag
 from cifarzoo.publishing.weights_folder import WeightsFolder
 from cifarzoo.runs import atomic
 from cifarzoo.runs.folder import RunFolder
 from cifarzoo.runs.results import Results
+from cifarzoo.strict_yaml import quoted
 
 GOLDEN_IMAGES = 8
 # Fractions of the time at which measuring begins and ends.
@@ -181,8 +181,10 @@ def _checked(run: RunFolder, dataset: Dataset, tag: str) -> tuple[Experiment, Re
         raise WeightsError(f"{run}: trained a model or data set passed from Python, which nobody else can build")
     if experiment.module:
         raise WeightsError(f"{run}: trained a network of the module {experiment.module}, not one of the zoo's")
-    if not re.fullmatch(TAG, tag):
-        raise WeightsError(f"{tag}: not a name for weights; use letters, digits and . _ + -")
+    try:
+        check_tag(tag)
+    except ValueError as failure:
+        raise WeightsError(f"{quoted(tag)}: not a name for weights: {failure}") from None
     if not run.log_path.is_file():
         raise WeightsError(f"{run}: log.tsv is missing, which is published with the weights")
     if results.steps < Plan(experiment, results.training_images or len(dataset.train)).total or experiment.init_weights:

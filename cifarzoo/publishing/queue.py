@@ -98,7 +98,11 @@ class TrainingQueue:
         return self._overhead(row) + self._image_seconds(row) * self._images_left(row)
 
     def seconds(self, row: Row) -> float:
-        """Estimate the seconds to finish a row from the rate in its checkpoint, or a few steps of its own network."""
+        """Estimate the seconds to finish a row from the rate in its checkpoint, or a few steps of its own network.
+
+        Raises:
+            CifarzooError: the row's experiment is not valid here.
+        """
         if self._steady(row):
             return self.rough_seconds(row)
         key = pace_key(self._job(row).experiment)
@@ -150,11 +154,11 @@ class TrainingQueue:
                     _say(f"{row.tag}: published, error {entry.metrics['error']:.2f} %")
                     with bar() as show:
                         self._report(entry, show)
-                except Interrupted as end:
-                    _say(str(end))
+                except Interrupted as interruption:
+                    _say(str(interruption))
                     break
-                except InUseError as end:
-                    _say(f"{row.tag}: {end}")
+                except InUseError as conflict:
+                    _say(f"{row.tag}: {conflict}")
                     in_use.append(row)
                 except Exception as failure:  # the other rows still have time
                     if row.tag in self._published():
@@ -223,7 +227,7 @@ class TrainingQueue:
 
         Their interval is a multiple of the row's own, so that compiled calls keep their length.
         """
-        plan, parameters = self._plan(row), row.experiment.train_parameters
+        plan, parameters = self._job(row).plan, row.experiment.train_parameters
         steps = self._images_left(row) / plan.batch_size
         minutes = max((seconds - self._overhead(row)) / CHECKPOINT_SECONDS, 1e-9)
         intervals = max(1, round(steps / plan.checkpoint / minutes))
@@ -251,9 +255,6 @@ class TrainingQueue:
             self._datasets[name] = load(name, self._data_dir)
         return self._datasets[name]
 
-    def _plan(self, row):
-        return self._job(row).plan
-
     def _job(self, row) -> Job:
         """Return the row's job without its data, which are needed only when the row is trained."""
         if row.tag not in self._jobs:
@@ -262,7 +263,7 @@ class TrainingQueue:
 
     def _images_left(self, row):
         """Return the training images left, as the number of full-size images with the same arithmetic."""
-        plan, saved = self._plan(row), self._saved(row)
+        plan, saved = self._job(row).plan, self._saved(row)
         return plan.full_size_images(min(saved["step"], plan.total) if saved else 0)
 
     def _overhead(self, row):

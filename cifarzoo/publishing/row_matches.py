@@ -41,6 +41,14 @@ def _recipe_fingerprint(experiment: Experiment) -> str:
 def pace_key(experiment: Experiment) -> str:
     """Return everything that the time of a step depends on, as a key."""
     document, parameters = experiment.model_dump(mode="json"), experiment.train_parameters
-    keys = ("model", "model_parameters", "dataset", "augmentation", "precision", "distribution", "xla")
-    costly = parameters.batch_size, parameters.accumulate, bool(parameters.sam_rho), bool(parameters.averages)
-    return json.dumps([[document[key] for key in keys], costly], sort_keys=True)
+    keys = ("module", "model", "model_parameters", "dataset", "augmentation", "precision", "distribution", "xla")
+    teacher = experiment.teacher and (experiment.teacher.names, bool(experiment.teacher.views))
+    costly = [
+        parameters.batch_size,
+        parameters.accumulate,
+        document["train_parameters"]["optimizer"],
+        bool(parameters.sam_rho),
+        bool(parameters.averages),
+        bool(parameters.pruning),
+    ]
+    return json.dumps([[document[key] for key in keys], teacher, costly], sort_keys=True)

@@ -11,12 +11,10 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.files import experiment_from
 from cifarzoo.experiment.schema import Experiment
+from cifarzoo.pretrained.selection import is_weight_path
 from cifarzoo.strict_errors import plain_error
-from cifarzoo.strict_model import Name, Strict, WholeNumber
-from cifarzoo.strict_yaml import excerpt, read_mapping
-
-# Valid names of weights and rows; they become file names.
-TAG = "[A-Za-z0-9][A-Za-z0-9._+-]*"
+from cifarzoo.strict_model import Name, Strict, WholeNumber, checked_name
+from cifarzoo.strict_yaml import excerpt, quoted, read_mapping
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class _Document(Strict):
     recipes: dict[Name, _Recipe]
     stopgaps: list[str] = []
     common: dict[str, Any] | None = None
-    rows: list[_RowDocument]
+    rows: list[_RowDocument] = Field(min_length=1)
 
 
 def read_rows(path: Path, logdir: str) -> list[Row]:
@@ -108,6 +106,17 @@ def read_rows(path: Path, logdir: str) -> list[Row]:
     return rows
 
 
+def check_tag(tag: str) -> None:
+    """Check a name for weights, which becomes the names of their files.
+
+    Raises:
+        ValueError: it cannot be a file's name, or would be taken for the path of a weight file when it is loaded.
+    """
+    checked_name(tag)
+    if is_weight_path(tag):
+        raise ValueError("must not end in .h5 or .keras, which is how paths of weight files end")
+
+
 def _recipe(path, recipe):
     """Return a recipe's mapping, or that of the file it names, and the folder in which the mapping's paths start."""
     if isinstance(recipe, str):
@@ -129,8 +138,13 @@ def _row(path, number, row, recipe, seed, recipes, document, logdir):
     mapping, folder = recipes[recipe]
     layers = [document.common or {}, mapping, row.experiment(), name_and_seed]
     experiment = experiment_from(layers, location, [path.parent, folder])
+    tag = f"{group}_{recipe}_s{seed}"
+    try:
+        check_tag(tag)
+    except ValueError as failure:
+        raise ExperimentError(f"{location}: tag {quoted(tag)}: {failure}") from None
     return Row(
-        f"{group}_{recipe}_s{seed}",
+        tag,
         recipe,
         experiment,
         seed,

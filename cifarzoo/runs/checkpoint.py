@@ -128,10 +128,13 @@ def check_state(path: Path, saved: Mapping[str, np.ndarray], expected: Mapping[s
     """Raise a CheckpointError that names `path`, unless the states agree in names, shapes and kinds of numbers."""
     shapes = {name: np.shape(array) for name, array in saved.items()}, {n: np.shape(a) for n, a in expected.items()}
     kinds = {name: _kind(array) for name, array in saved.items()}, {name: _kind(a) for name, a in expected.items()}
+    if missing := sorted(set(saved) ^ set(expected)):
+        where = "there and not here" if missing[0] in saved else "here and not there"
+        raise CheckpointError(f"{path}: made for another model: {missing[0]} exists {where}")
     for what, (there, here) in (("shape ", shapes), ("", kinds)):
-        for name in sorted(set(there) | set(here)):
-            if there.get(name) != here.get(name):
-                differs = f"{name} has {what}{there.get(name)} there and {what}{here.get(name)} here"
+        for name in sorted(there):
+            if there[name] != here[name]:
+                differs = f"{name} has {what}{there[name]} there and {what}{here[name]} here"
                 raise CheckpointError(f"{path}: made for another model: {differs}")
 
 

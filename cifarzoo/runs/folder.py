@@ -20,8 +20,8 @@ from cifarzoo.experiment.fingerprints import decisive_differences, fingerprints
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs import atomic, checkpoint, locks
 from cifarzoo.runs.kept import KeptWeights
-from cifarzoo.runs.parts import PARTS, StoredParts
 from cifarzoo.runs.results import Results
+from cifarzoo.runs.split_positions import PARTS, StoredParts
 
 CONFIG, RESULTS, WEIGHTS, LOG = "config.yaml", "results.json", "final.weights.h5", "log.tsv"
 CHECKPOINT, NEXT_CHECKPOINT = "checkpoint.npz", "next_checkpoint.npz"
@@ -106,23 +106,16 @@ class RunFolder:
 
     # ------------------------------------------------------------------------------------------------ reading
 
-    def config_text(self) -> str:
-        """Return the configuration as YAML, from this folder or, as some other systems keep it, from the parent folder.
-
-        Raises:
-            DataError: it is missing or cannot be read.
-        """
-        return self._read(self._find_config())
-
     def experiment(self) -> Experiment:
-        """Return the experiment of the run.
+        """Return the experiment of the run, from this folder or, as some other systems keep it, from the parent folder.
 
         Raises:
             DataError: its configuration is missing or cannot be read. ExperimentError: it is not a valid experiment.
         """
         path = self._find_config()
         try:
-            document = strict_yaml.parse(self._read(path), str(path))
+            # Filled-in defaults, and lists passed from Python, make it longer than a file of experiments may be.
+            document = strict_yaml.parse(self._read(path), str(path), any_length=True)
         except ExperimentError as failure:
             raise DataError(str(failure)) from None
         if not isinstance(document, dict):
@@ -146,9 +139,10 @@ class RunFolder:
             ) from None
 
     def final_weights(self) -> Path:
-        """Return the path of the finished run's weight file, after comparing it with the hash in the results.
+        """Return the path of the final weight file, after comparing it with the hash in the results.
 
-        Results of older versions have no hash.
+        Results of older versions have no hash. A run that ended between writing its weights and its results has none,
+        either; its file is returned unchecked.
 
         Raises:
             DataError: the file is missing or has changed, or the results are damaged.
@@ -199,7 +193,7 @@ class RunFolder:
         """
         created = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         with contextlib.ExitStack() as stack:
-            stack.callback(self._remove_if_unused, created)
+            stack.callback(locks.remove_unused, self.path / LOCK, created)
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locks.locked(self.path / LOCK))
@@ -219,25 +213,30 @@ class RunFolder:
                 ) from None
             yield
 
-    def _remove_if_unused(self, created: list[Path]) -> None:
-        if created and [path.name for path in self.path.glob("*")] == [LOCK]:
-            with contextlib.suppress(OSError):  # another process was faster
-                (self.path / LOCK).unlink()
-                for folder in created:
-                    folder.rmdir()
-
     def write_config(self, experiment: Experiment) -> None:
-        """Write the resolved experiment, which marks the run as started."""
+        """Write the resolved experiment, which marks the run as started.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         atomic.write_text(self.config_path, strict_yaml.dump(experiment.resolved()))
 
     def write_results(self, results: Results) -> None:
-        """Write the results, which marks the run as finished; write everything else before."""
+        """Write the results, which marks the run as finished; write everything else before.
+
+        Raises:
+            OSError: they cannot be written.
+        """
         atomic.write_text(self.results_path, json.dumps(results.as_dict(), indent=2) + "\n")
 
     # ------------------------------------------------------------------------------------------------ checkpoints
 
     def save_checkpoint(self, arrays: dict[str, np.ndarray], meta: dict[str, Any], is_next: bool = False) -> None:
-        """Replace the checkpoint, or write the next one if `is_next`; see `cifarzoo.runs.checkpoint.save`."""
+        """Replace the checkpoint, or write the next one if `is_next`; see `cifarzoo.runs.checkpoint.save`.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
         checkpoint.save(self.next_checkpoint_path if is_next else self.checkpoint_path, arrays, meta)
 
     def accept_next_checkpoint(self) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import filelock
@@ -47,6 +47,20 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
         with contextlib.suppress(OSError):
             owner.unlink()
         lock.release()
+
+
+def remove_unused(path: Path, created: Sequence[Path]) -> None:
+    """Remove folders again if nothing was written to the first.
+
+    Args:
+        path: Its lock file, which nobody holds. Windows removes it with the lock.
+        created: The folder and its parents, as far as they were created for the lock.
+    """
+    if created and {file.name for file in path.parent.glob("*")} <= {path.name}:
+        with contextlib.suppress(OSError):  # another process was faster
+            path.unlink(missing_ok=True)
+            for folder in created:
+                folder.rmdir()
 
 
 def owner_of(path: Path) -> str:

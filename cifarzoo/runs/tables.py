@@ -93,13 +93,15 @@ def _groups(folders) -> list[tuple[str, list[Run]]]:
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder of runs")
-    runs = [run for folder in folders for run in RunFolder.finished_below(folder)]
+    # Folders may contain each other; each run counts once.
+    found = {run.path.resolve(): run for folder in folders for run in RunFolder.finished_below(folder)}
+    runs = list(found.values())
     if not runs:
         raise DataError(f"no finished run (results.json) below {', '.join(map(str, folders))}")
     groups: dict[tuple[Path, str], list[Run]] = {}
     for run in runs:
         results = run.results()
-        groups.setdefault((run.path.parent, results.fingerprint), []).append((run, results))
+        groups.setdefault((run.path.resolve().parent, results.fingerprint), []).append((run, results))
     neighbors: dict[Path, list[list[Run]]] = {}
     for (parent, _), group in groups.items():
         neighbors.setdefault(parent, []).append(group)

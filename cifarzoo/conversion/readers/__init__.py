@@ -55,7 +55,7 @@ def _reader(path: Path) -> Callable[[Path], Checkpoint]:
     if path.is_dir():
         raise WeightsError(f"is a folder; expected {READABLE}")
     if path.exists() and not path.is_file():  # opening a pipe could wait forever
-        raise WeightsError(f"is no regular file; expected {READABLE}")
+        raise WeightsError(f"is not a regular file; expected {READABLE}")
     if (index := tensorflow_files.index_of(path)) is not None:
         return lambda _: tensorflow_files.read(index)
     with open(path, "rb") as file:

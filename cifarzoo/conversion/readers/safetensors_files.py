@@ -17,7 +17,7 @@ def read(path: Path) -> Checkpoint:
     from safetensors import safe_open
 
     with safe_open(path, framework="np") as file:
-        arrays = {name: _plain(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118  it is no dictionary
+        arrays = {name: _plain(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118  it is not a dictionary
         facts = dict(file.metadata() or {})
     if not arrays:
         raise WeightsError("contains no tensors")

@@ -89,14 +89,14 @@ def persistent_storage(value: Any) -> Storage:
         WeightsError: it describes something else.
     """
     if not isinstance(value, tuple) or len(value) not in (5, 6) or value[0] != "storage":
-        raise damaged("refers to data that is no storage")
+        raise damaged("refers to data that is not a storage")
     _, kind, key, _, total, *view = value
     if not isinstance(kind, Name) or not isinstance(key, (str, int)) or not is_shape((total,)):
         raise damaged("describes a storage without a type, a name or a length")
     first, length = 0, total
     if view and view[0] is not None:
         if not isinstance(view[0], tuple) or len(view[0]) != 3 or not is_shape(view[0][1:]):
-            raise damaged("describes a view that is none")
+            raise damaged("describes a view that is not one")
         _, first, length = view[0]
         if first + length > total:
             raise damaged(f"describes a view of elements {first:,} to {first + length:,} of {total:,}")
@@ -136,7 +136,7 @@ def _tensor(storage: Storage, dtype: str, offset: Any, shape: Any, stride: Any) 
 
 def _parameter(tensor: Any, *_rest: Any) -> Tensor:
     if not isinstance(tensor, Tensor):
-        raise damaged("has a parameter that is no tensor")
+        raise damaged("has a parameter that is not a tensor")
     return tensor
 
 

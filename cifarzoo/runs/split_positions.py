@@ -25,10 +25,10 @@ class StoredParts:
         self.path = folder / PARTS
 
     def read(self) -> dict[str, np.ndarray]:
-        """Return positions in the training split by the parts' names.
+        """Return positions in the training split, integers [n], by the parts' names; empty without a file.
 
         Raises:
-            DataError: the file is damaged.
+            DataError: the file cannot be read, or is damaged.
         """
         if not self.path.is_file():
             return {}
@@ -40,7 +40,11 @@ class StoredParts:
             raise DataError(f"{self.path}: {getattr(failure, 'strerror', None) or failure}") from None
 
     def write(self, parts: dict[str, np.ndarray]) -> None:
-        """Write what `read` returns, if there are any parts."""
+        """Write what `read` returns, if there are any parts.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         if parts:
             arrays = {f"part{number}": positions for number, positions in enumerate(parts.values())}
             arrays["names"] = np.array(list(parts))
