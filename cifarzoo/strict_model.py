@@ -30,14 +30,16 @@ class Strict(BaseModel):
     further_keys: ClassVar[tuple[str, ...]] = ()
 
 
-def _is_number(value):
+def is_number(value):
+    """Whether a value is a real number or the text of one, and no boolean."""
     if isinstance(value, str):
         return len(value) <= 100 and re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", value)
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _number(value):
-    if not _is_number(value):
+def as_number(value):
+    """Return the finite float that a number or its text stands for. Raises ValueError if it is neither."""
+    if not is_number(value):
         raise ValueError("expected a number")
     try:
         number = float(value)
@@ -49,7 +51,7 @@ def _number(value):
 
 
 def _whole_number(value):
-    number = int(value) if isinstance(value, numbers.Integral) else _number(value) if _is_number(value) else math.nan
+    number = int(value) if isinstance(value, numbers.Integral) else as_number(value) if is_number(value) else math.nan
     if isinstance(value, bool) or number != number // 1:
         raise ValueError("expected a whole number")
     if abs(number) >= 2**63:
@@ -101,7 +103,7 @@ def _short(text):
 
 
 Boolean = Annotated[bool, pydantic.Strict()]
-Number = Annotated[float, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(as_number)]
 PositiveNumber = Annotated[Number, Field(gt=0)]
 WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
 PositiveWholeNumber = Annotated[WholeNumber, Field(gt=0)]
@@ -126,4 +128,6 @@ __all__ = [
     "PositiveWholeNumber",
     "Strict",
     "WholeNumber",
+    "as_number",
+    "is_number",
 ]

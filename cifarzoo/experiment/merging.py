@@ -5,6 +5,7 @@ from typing import Any
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.optimizers import SGD_KEYS
 from cifarzoo.experiment.schedules import Duration
+from cifarzoo.experiment.splits import SPLIT_CHOICES
 from cifarzoo.strict_yaml import clipped, parse, quoted
 
 # Maximum number of nested sections in the key of an override; a policy of an augmentation needs the most.
@@ -12,9 +13,6 @@ MAX_SECTIONS = 20
 
 # Keys of `dataset`, of which one at a time is valid.
 IMAGE_SOURCES = {"folder", "arrays", "tfds"}
-
-# Keys of `train_split` and `val_split`, of which one at a time is valid.
-SPLIT_CHOICES = {"fold", "without_fold", "held_out", "rest", "indices"}
 
 # Keys of `labels`, of which one at a time is valid with noise.
 LABEL_SOURCES = {"file", "train", "test", "symmetric", "asymmetric"}
@@ -43,7 +41,7 @@ def _replaces(key: str, value: dict, below: dict) -> bool:
         return value[kind] != below.get(kind)
     if key == "dataset" and (sources := IMAGE_SOURCES & set(value)):
         return not sources & set(below)
-    if key in ("train_split", "val_split") and (choices := SPLIT_CHOICES & set(value)):
+    if key in ("train_split", "val_split") and (choices := set(SPLIT_CHOICES) & set(value)):
         return not choices & set(below)
     if sources := LABEL_SOURCES & set(value):
         return bool({"symmetric", "asymmetric"} & {*below, *sources}) and not sources & set(below)
