@@ -226,6 +226,53 @@ def test_arguments_keep_their_keys_in_the_run_configuration(read, text):
     assert again.fingerprint() == one.fingerprint()
 
 
+SHORT_FORMS = [
+    ("{optimizer: AdamW}", "{optimizer: {weight_decay: 0.1}}", {"name": "AdamW", "weight_decay": 0.1}),
+    ("{optimizer: {name: AdamW, weight_decay: 0.1}}", "{optimizer: AdamW}", {"name": "AdamW", "weight_decay": 0.1}),
+    ("{optimizer: {name: AdamW, weight_decay: 0.1}}", "{optimizer: Lion}", {"name": "Lion"}),
+    (
+        "{optimizer: {name: Muon, rest: Lion}}",
+        "{optimizer: {rest: {beta_1: 0.8}}}",
+        {"name": "Muon", "rest": {"name": "Lion", "beta_1": 0.8}},
+    ),
+    (
+        "{optimizer: {name: Muon, rest: {name: Lion, beta_1: 0.8}}}",
+        "{optimizer: {rest: Lion}}",
+        {"name": "Muon", "rest": {"name": "Lion", "beta_1": 0.8}},
+    ),
+]
+COSINE = "{kind: cosine, duration: 9}"
+
+
+@pytest.mark.parametrize(("below", "above", "expected"), SHORT_FORMS)
+def test_a_bare_name_of_an_optimizer_merges_as_its_mapping(read, tmp_path, below, above, expected):
+    (tmp_path / "base.yaml").write_text(f"model: a\ntrain_parameters: {below}")
+    (one,) = read(f"recipe: base\ntrain_parameters: {above}", f"train_parameters.schedule={COSINE}")
+    assert one.train_parameters.optimizer.model_dump(exclude_unset=True) == expected
+
+
+def test_keys_of_a_bare_name_are_set_by_grids_and_overrides(read):
+    text = f"model: a\nteacher: t\ntrain_parameters: {{optimizer: AdamW, schedule: {COSINE}}}"
+    experiments = read(f"{text}\ngrid: {{train_parameters.optimizer.weight_decay: [0.01, 0.1]}}")
+    assert [one.train_parameters.optimizer.arguments for one in experiments] == [
+        {"weight_decay": 0.01},
+        {"weight_decay": 0.1},
+    ]
+    experiments = read(f"{text}\ngrid: {{teacher.temperature: [1, 2]}}")
+    assert [(one.teacher.model, one.teacher.temperature) for one in experiments] == [("t", 1), ("t", 2)]
+    (one,) = read(text, "teacher.temperature=2", "train_parameters.optimizer.weight_decay=0.1")
+    assert (one.teacher.model, one.teacher.temperature) == ("t", 2)
+    assert one.train_parameters.optimizer.arguments == {"weight_decay": 0.1}
+    experiments = read(f"{text}\ngrid: {{teacher: {{one: u, two: [u, v]}}}}", "teacher.weight=0.5")
+    assert [(one.teacher.model, one.teacher.weight) for one in experiments] == [("u", 0.5), (["u", "v"], 0.5)]
+
+
+def test_arguments_of_a_model_are_no_short_forms(read, tmp_path):
+    (tmp_path / "base.yaml").write_text("model: a\nmodule: b\nmodel_parameters: {rest: c, teacher: {d: 1}}")
+    (one,) = read("recipe: base\nmodel_parameters: {optimizer: SGD, teacher: e}", "model_parameters.rest=f")
+    assert one.model_parameters == {"rest": "f", "teacher": "e", "optimizer": "SGD"}
+
+
 def test_images_of_another_source_replace_those_below():
     below = {"dataset": {"folder": "a", "size": 64}}
     assert merge(below, {"dataset": {"arrays": "x.npz"}}) == {"dataset": {"arrays": "x.npz"}}
@@ -298,6 +345,12 @@ def test_overrides_of_a_grid(read):
         (variants, "train_parameters.weight_decay=2", "train_parameters.weight_decay", "variant"),
         (variants, "train_parameters={}", "train_parameters.weight_decay", "variant"),
         (variants, "seeds=[1]", "seeds", "variant"),
+        (
+            "model: a\ngrid: {variant: {x: {labels: {asymmetric: 0.4, pairs: {3: 5}}}}}",
+            "labels.pairs={cat: dog}",
+            "labels.pairs.3",
+            "variant",
+        ),
     ):
         message = (
             f"--set {override}: the grid of .*, document 1 sets {path} through {over}, so this would have no effect"
