@@ -454,7 +454,15 @@ def test_rates_grow_with_the_batch(read):
         ("model: a\ngrid: {train_parameters.lr: [1]}", "document 1: train_parameters.lr: unknown key"),
         ("model: a\ngrid: {datasets: [cifar10]}", "document 1: datasets: unknown key"),
         ("model: a\ngrid: {dataset: [cifar10, mnist]}", "document 1: dataset: .*'mnist'"),
-        ("model: a\ngrid: {dataset: [cifar10, cifar10]}", "'a-cifar10' in 'runs' is also that of document 1"),
+        ("model: a\ngrid: {dataset: [cifar10, cifar10]}", "grid.dataset: the value cifar10 is listed twice"),
+        (
+            "model: a\ngrid: {train_parameters.batch_size: [64, 64]}",
+            "document 1: grid.train_parameters.batch_size: the value 64 is listed twice",
+        ),
+        (
+            "model: a\ngrid: {dataset: {x: cifar10, x-y: cifar100}, xla: {y-z: true, z: false}}",
+            "document 1: grid: two combinations have the name 'a-x-y-z'; give the values names",
+        ),
         ("grid: {variant: [a]}", "grid.variant: expected a mapping from names"),
         ("grid: {variant: {a: 3}}", "grid.variant.a: expected a mapping to lay over the document, got 3"),
         ("model: a\ngrid: {dataset: {a b: cifar10}}", "run_name.*'a-a b'"),

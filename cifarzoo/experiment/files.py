@@ -60,6 +60,11 @@ def read_experiments(path: str | os.PathLike, overrides: Sequence[str] = ()) -> 
         try:
             for experiment in _read_document(path, number, document, overrides):
                 run = (experiment.train_parameters.logdir, experiment.name)
+                if first_uses.get(run) == number:
+                    raise ExperimentError(
+                        f"{shown(path)}, document {number}: grid: two combinations have the name {run[1]!r}; give the "
+                        "values names that differ when joined"
+                    )
                 if run in first_uses:
                     raise ExperimentError(
                         f"{shown(path)}, document {number}: the run {run[1]!r} in {run[0]!r} is also that of document "

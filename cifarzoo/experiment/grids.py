@@ -93,7 +93,13 @@ def _named_values(key: Any, values: Any, location: str) -> list[tuple[str, Any]]
     if key == VARIANT:
         raise ExperimentError(f"{where}: expected a mapping from names to mappings to lay over the document")
     last = key.split(".")[-1]
-    return [(value if isinstance(value, str) else f"{last}_{json.dumps(value)}", value) for value in values]
+    named = {}
+    for value in values:
+        name = value if isinstance(value, str) else f"{last}_{json.dumps(value)}"
+        if name in named:
+            raise ExperimentError(f"{where}: the value {quoted(value)} is listed twice")
+        named[name] = value
+    return list(named.items())
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:
