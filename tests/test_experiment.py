@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.experiment.files import quickstart_experiment, read_experiments
+from cifarzoo.experiment.files import experiment_from, quickstart_experiment, read_experiments
 from cifarzoo.experiment.merging import merge
 from cifarzoo.experiment.plan import Plan, stream_indices
 from cifarzoo.experiment.shipped import summary
@@ -443,6 +443,11 @@ def test_rates_grow_with_the_batch(read):
         ("model: a\nseeds: [1, 1]", "seeds must differ"),
         ("model: a\nval_split: validation", "train45k"),
         ("model: a\ntrain_parameters: {run_name: ../evil}", "run_name"),
+        (
+            "grid: {variant: {a: {recipe: 200ep}}}",
+            "document 1: grid.variant.a: recipe: cannot be varied; write it in the document",
+        ),
+        ("grid: {variant: {a: {grid: {dataset: [cifar10]}}}}", "grid.variant.a: grid: cannot be varied"),
         ("model: a\n---\nmodel: a", "is also that of document 1; set train_parameters.run_name"),
         ("recipe: nowhere", "recipe 'nowhere' not found; searched"),
         ("model: a\ngrid: 3", "grid: expected keys with their values"),
@@ -485,6 +490,48 @@ def test_an_error_names_its_location(read, text, message):
     with pytest.raises(ExperimentError, match=message) as caught:
         read(text)
     assert "batch.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "in_a_file", "in_the_quickstart"),
+    [
+        (
+            "recipe=200ep",
+            "--set recipe=200ep: cannot be set, because a recipe is applied before --set; name it in the file",
+            "--set recipe=200ep: the quickstart has none; write an experiments file",
+        ),
+        (
+            "grid.train_parameters.batch_size=[64,128]",
+            None,
+            "--set grid.train_parameters.batch_size=[64,128]: the quickstart has none; write an experiments file",
+        ),
+    ],
+)
+def test_keys_that_cannot_be_set_say_why(read, override, in_a_file, in_the_quickstart):
+    if in_a_file is None:
+        assert [one.train_parameters.batch_size for one in read("model: a", override)] == [64, 128]
+    else:
+        with pytest.raises(ExperimentError) as caught:
+            read("model: a\n---\nmodel: b", override)
+        assert str(caught.value) == in_a_file
+    with pytest.raises(ExperimentError) as caught:
+        quickstart_experiment([override])
+    assert str(caught.value) == in_the_quickstart
+
+
+@pytest.mark.parametrize("name", ["base", "two/one"])
+def test_a_recipe_cannot_name_another_recipe(read, tmp_path, name):
+    (tmp_path / "base.yaml").write_text("model: a\nrecipe: 200ep")
+    (tmp_path / "two.yaml").write_text("model: one\nrecipe: 200ep\n---\nmodel: two")
+    file = name.replace("base", "base.yaml").replace("two/", "two.yaml/")
+    with pytest.raises(ExperimentError, match=f"document 1: recipe .*{file}: a recipe cannot name another recipe"):
+        read(f"recipe: {name}")
+
+
+def test_keys_of_a_document_are_unknown_elsewhere():
+    with pytest.raises(ExperimentError) as caught:
+        experiment_from([{"model": "a", "grid": {"dataset": ["cifar10"]}}], "rows.yaml, row 1")
+    assert str(caught.value) == "rows.yaml, row 1: grid: unknown key; only a document of an experiments file has it"
 
 
 def test_reading_experiments_imports_no_keras():

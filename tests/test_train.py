@@ -161,6 +161,12 @@ def test_a_function_starts_from_init_weights(tmp_path, arrays, caplog):
         (small_model(), {"recipe": "resnet99"}, ExperimentError, "recipe 'resnet99' does not exist; the recipes are"),
         (small_model(), {"recipe": "vgg"}, ExperimentError, "choose one of vgg/vgg11"),
         (small_model(), {"seeds": [1, 2]}, ExperimentError, "one call trains one seed; pass `seed`"),
+        (
+            small_model(),
+            {"grid": {"batch_size": [4, 8]}},
+            ExperimentError,
+            "grid: one call trains one experiment",
+        ),
         (small_model(), {"precision": "bfloat16"}, ExperimentError, "your own model's layers decide it"),
         (small_model(), {"callbacks": [3]}, ExperimentError, "expected Keras callbacks, got 3"),
         (lambda classes: None, {}, ModelError, "the function returns NoneType, not a Keras model"),

@@ -112,6 +112,8 @@ def only_matching(
 def quickstart_experiment(overrides: Sequence[str] = ()) -> Experiment:
     """Return ResNet-20 on the embedded data set: a first run that downloads nothing."""
     document = copy.deepcopy(QUICKSTART)
+    only_in_files = "the quickstart has none; write an experiments file"
+    _refuse(overrides, {"grid": only_in_files, "recipe": only_in_files})
     for override in overrides:
         apply_override(document, override)
     return experiment_from([document], "quickstart")
@@ -140,12 +142,20 @@ def experiment_from(
         raise plain_error(failure, Experiment, document, source) from None
 
 
+def _refuse(overrides: Sequence[str], reasons: dict[str, str]) -> None:
+    """Refuse overrides of these keys of a document, each with its reason."""
+    for override in overrides:
+        if reason := reasons.get(override.partition("=")[0].partition(".")[0]):
+            raise ExperimentError(f"--set {shortened(override)}: {reason}")
+
+
 def _read_document(path: Path, number: int, document: Any, overrides: Sequence[str]) -> list[Experiment]:
     source = f"{shown(path)}, document {number}"
     if not isinstance(document, dict):
         raise ExperimentError(f"{source}: expected a mapping with `model`, got {excerpt(document)}")
     if {"recipes", "rows"} <= set(document):
         raise ExperimentError(f"{source}: these are rows to train; `cifarzoo fill-zoo --rows {path}` trains them")
+    _refuse(overrides, {"recipe": "cannot be set, because a recipe is applied before --set; name it in the file"})
     document, folders = dict(document), [path.parent]
     if (name := document.pop("recipe", None)) is not None:
         recipe, folder = find_recipe(name, path.parent, source)

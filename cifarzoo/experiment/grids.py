@@ -85,6 +85,9 @@ def _named_values(key: Any, values: Any, location: str) -> list[tuple[str, Any]]
                 raise ExperimentError(f"{label}: expected a mapping to lay over the document, got {excerpt(value)}")
             if key == VARIANT and ("train_parameters", "run_name") in _paths(value):
                 raise ExperimentError(f"{label}: sets run_name, but run names are derived from the grid's names")
+            for early in ("recipe", "grid"):
+                if key == VARIANT and early in value:
+                    raise ExperimentError(f"{label}: {early}: cannot be varied; write it in the document")
         return [(str(name), value) for name, value in values.items()]
     if not isinstance(values, list) or not values:
         raise ExperimentError(f"{where}: expected a list of values, or a mapping from names to values")

@@ -40,10 +40,11 @@ from cifarzoo.training.trainer import run
 from cifarzoo.training.user_callbacks import check_callbacks
 from cifarzoo.warnings_once import each_warning_once
 
-# Keys of an experiments file that are no keyword arguments of `train`, and why.
+# Keys of an experiments file that are not keyword arguments of `train`, and why.
 NOT_CHANGES = {
     "module": "pass the function itself as `model`",
     "seeds": "one call trains one seed; pass `seed`",
+    "grid": "one call trains one experiment; call it once per combination",
     "seeds_at_once": "one call trains one seed",
     "skip_error_test": "pass `check=False`",
     "in_memory": "set by this function",
