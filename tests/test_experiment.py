@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -273,6 +274,44 @@ def test_arguments_of_a_model_are_no_short_forms(read, tmp_path):
     assert one.model_parameters == {"rest": "f", "teacher": "e", "optimizer": "SGD"}
 
 
+def test_numpys_scalars_are_numbers():
+    plain = {"depth": 28, "rates": [0.5, True], "inner": {"name": "x", "none": None}}
+    scalars = {
+        "depth": np.int64(28),
+        "rates": (np.float32(0.5), np.bool_(True)),
+        "inner": MappingProxyType(plain["inner"]),
+    }
+    ours, theirs = (experiment_from([{"model": "a", "model_parameters": one}], "") for one in (plain, scalars))
+    assert theirs.resolved() == ours.resolved() and theirs.fingerprint() == ours.fingerprint()
+    assert yaml.safe_load(yaml.safe_dump(theirs.resolved()))["model_parameters"] == plain
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"act": len}, "act: expected null, a boolean, number, text, list or mapping, got <built-in function len>"),
+        ({"act": str}, "act: expected null, a boolean, number, text, list or mapping, got <class 'str'>"),
+        (
+            {"widths": np.arange(2)},
+            "widths: expected null, a boolean, number, text, list or mapping, got array([0, 1])",
+        ),
+        ({"a": {"b": [{"c": 1j}]}}, "a: b.c: expected null, a boolean, number, text, list or mapping, got 1j"),
+    ],
+)
+def test_arguments_that_a_run_could_not_store_are_refused(arguments, message):
+    with pytest.raises(ExperimentError) as caught:
+        experiment_from([{"model": "a", "model_parameters": arguments}], "call")
+    assert str(caught.value) == f"call: model_parameters.{message}"
+
+
+def test_a_logdir_may_be_in_the_home_folder(read, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (one,) = read("model: a\ntrain_parameters: {logdir: ~/runs}")
+    assert Path(one.train_parameters.logdir) == tmp_path / "runs"
+    assert one.fingerprint() == read("model: a")[0].fingerprint()
+
+
 def test_images_of_another_source_replace_those_below():
     below = {"dataset": {"folder": "a", "size": 64}}
     assert merge(below, {"dataset": {"arrays": "x.npz"}}) == {"dataset": {"arrays": "x.npz"}}
@@ -405,6 +444,14 @@ def test_rates_grow_with_the_batch(read):
             "grid: {variant: {a: {model: a, train_parameters: {run_name: b}}}}",
             "variant.a: sets run_name, but run names",
         ),
+        (
+            "model: a\nmodule: __main__",
+            "module: __main__ cannot be imported by other programs; put the function in a file of its own",
+        ),
+        (
+            "model: a\ntrain_parameters: {optimizer: __main__.Own, schedule: {kind: cosine, duration: 9}}",
+            "train_parameters.optimizer: '__main__.Own': cannot be imported by other programs; put it in a file",
+        ),
         ("model: a\nmodule: [x]", "document 1: module: .*got \\['x'\\]"),
         ("recipes: {}\nrows: []", "document 1: these are rows to train; `cifarzoo fill-zoo --rows .*` trains them"),
         ("model: a\n---\nmodel: b\nmodle: c", "document 2: modle: unknown key"),
@@ -498,12 +545,12 @@ def test_an_error_names_its_location(read, text, message):
         (
             "recipe=200ep",
             "--set recipe=200ep: cannot be set, because a recipe is applied before --set; name it in the file",
-            "--set recipe=200ep: the quickstart has none; write an experiments file",
+            "--set recipe=200ep: the quickstart has no recipe; write an experiments file",
         ),
         (
             "grid.train_parameters.batch_size=[64,128]",
             None,
-            "--set grid.train_parameters.batch_size=[64,128]: the quickstart has none; write an experiments file",
+            "--set grid.train_parameters.batch_size=[64,128]: the quickstart has no grid; write an experiments file",
         ),
     ],
 )

@@ -112,8 +112,7 @@ def only_matching(
 def quickstart_experiment(overrides: Sequence[str] = ()) -> Experiment:
     """Return ResNet-20 on the embedded data set: a first run that downloads nothing."""
     document = copy.deepcopy(QUICKSTART)
-    only_in_files = "the quickstart has none; write an experiments file"
-    _refuse(overrides, {"grid": only_in_files, "recipe": only_in_files})
+    _refuse(overrides, {key: f"the quickstart has no {key}; write an experiments file" for key in ("grid", "recipe")})
     for override in overrides:
         apply_override(document, override)
     return experiment_from([document], "quickstart")

@@ -14,9 +14,9 @@ from cifarzoo.experiment.resizing import ResizingStage
 from cifarzoo.experiment.schedules import AnySchedule, Length, Stepped
 from cifarzoo.strict_model import (
     Boolean,
+    FolderText,
     Name,
     Number,
-    PathText,
     PositiveNumber,
     PositiveWholeNumber,
     Strict,
@@ -51,7 +51,7 @@ class TrainParameters(Strict):
 
     hints = HINTS
 
-    logdir: PathText = "runs"
+    logdir: FolderText = "runs"
     run_name: Name | None = None
     lr_values: list[PositiveNumber] | None = None
     lr_boundaries: list[PositiveWholeNumber] | None = None
