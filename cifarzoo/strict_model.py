@@ -6,11 +6,16 @@ is the text of a number, because most YAML readers return 1e-4 as text.
 
 import math
 import numbers
+import os
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import pydantic
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from cifarzoo.strict_yaml import excerpt
 
 # Common file systems allow names of 255 bytes; suffixes need some of them.
 LONGEST_NAME = 200
@@ -30,14 +35,16 @@ class Strict(BaseModel):
     further_keys: ClassVar[tuple[str, ...]] = ()
 
 
-def _is_number(value):
+def is_number(value):
+    """Whether a value is a real number or the text of one, and no boolean."""
     if isinstance(value, str):
         return len(value) <= 100 and re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", value)
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _number(value):
-    if not _is_number(value):
+def as_number(value):
+    """Return the finite float that a number or its text stands for. Raises ValueError if it is neither."""
+    if not is_number(value):
         raise ValueError("expected a number")
     try:
         number = float(value)
@@ -49,7 +56,7 @@ def _number(value):
 
 
 def _whole_number(value):
-    number = int(value) if isinstance(value, numbers.Integral) else _number(value) if _is_number(value) else math.nan
+    number = int(value) if isinstance(value, numbers.Integral) else as_number(value) if is_number(value) else math.nan
     if isinstance(value, bool) or number != number // 1:
         raise ValueError("expected a whole number")
     if abs(number) >= 2**63:
@@ -57,17 +64,25 @@ def _whole_number(value):
     return int(number)
 
 
-def _with_text_keys(value, key=""):
-    """Return a value unless a mapping in it has a key that is no text: the run's config.yaml would change its type."""
-    if isinstance(value, dict):
-        for name, part in value.items():
+def _plain(value, key=""):
+    """Return a value as data that the run's config.yaml keeps: NumPy's scalars become Python's.
+
+    Raises:
+        ValueError: it holds anything else, or a mapping in it has a key that is no text, whose type would change.
+    """
+    if isinstance(value, Mapping):
+        for name in value:
             if not isinstance(name, str):
                 raise ValueError(f"{key}{name!r}: expected a key that is text; write {str(name)!r} in quotes")
-            _with_text_keys(part, f"{key}{name}.")
-    elif isinstance(value, list | tuple):
-        for part in value:
-            _with_text_keys(part, key)
-    return value
+        return {name: _plain(part, f"{key}{name}.") for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        parts = [_plain(part, key) for part in value]
+        return tuple(parts) if isinstance(value, tuple) else parts
+    scalar = value.item() if isinstance(value, np.generic) else value
+    if scalar is not None and not isinstance(scalar, bool | int | float | str):
+        where = f"{key[:-1]}: " if key else ""
+        raise ValueError(f"{where}expected null, a boolean, number, text, list or mapping, got {excerpt(value)}")
+    return scalar
 
 
 def _printable(text):
@@ -96,6 +111,8 @@ def _function(text):
 def _module(text):
     if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", text):
         raise ValueError("expected the name of a Python module, such as my_networks")
+    if text.partition(".")[0] == "__main__":  # another one in every program, so that no run could be resumed
+        raise ValueError("__main__ cannot be imported by other programs; put the function in a file of its own")
     return _short(text)
 
 
@@ -106,7 +123,7 @@ def _short(text):
 
 
 Boolean = Annotated[bool, pydantic.Strict()]
-Number = Annotated[float, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(as_number)]
 PositiveNumber = Annotated[Number, Field(gt=0)]
 WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
 PositiveWholeNumber = Annotated[WholeNumber, Field(gt=0)]
@@ -115,13 +132,16 @@ Name = Annotated[str, AfterValidator(checked_name)]
 FunctionName = Annotated[str, AfterValidator(_function)]
 ModuleName = Annotated[str, AfterValidator(_module)]
 # An argument of a function that is not ours.
-Argument = Annotated[Any, AfterValidator(_with_text_keys)]
+Argument = Annotated[Any, AfterValidator(_plain)]
 PathText = Annotated[str, AfterValidator(_printable), Field(max_length=4096)]
+# A folder to write to; a leading `~` is the home folder.
+FolderText = Annotated[PathText, AfterValidator(os.path.expanduser)]
 
 __all__ = [
     "Any",
     "Argument",
     "Boolean",
+    "FolderText",
     "FunctionName",
     "ModuleName",
     "Name",
@@ -131,4 +151,6 @@ __all__ = [
     "PositiveWholeNumber",
     "Strict",
     "WholeNumber",
+    "as_number",
+    "is_number",
 ]

@@ -4,13 +4,14 @@ import contextlib
 import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 import yaml
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.experiment.files import quickstart_experiment, read_experiments
+from cifarzoo.experiment.files import experiment_from, quickstart_experiment, read_experiments
 from cifarzoo.experiment.merging import merge
 from cifarzoo.experiment.plan import Plan, stream_indices
 from cifarzoo.experiment.shipped import summary
@@ -226,6 +227,91 @@ def test_arguments_keep_their_keys_in_the_run_configuration(read, text):
     assert again.fingerprint() == one.fingerprint()
 
 
+SHORT_FORMS = [
+    ("{optimizer: AdamW}", "{optimizer: {weight_decay: 0.1}}", {"name": "AdamW", "weight_decay": 0.1}),
+    ("{optimizer: {name: AdamW, weight_decay: 0.1}}", "{optimizer: AdamW}", {"name": "AdamW", "weight_decay": 0.1}),
+    ("{optimizer: {name: AdamW, weight_decay: 0.1}}", "{optimizer: Lion}", {"name": "Lion"}),
+    (
+        "{optimizer: {name: Muon, rest: Lion}}",
+        "{optimizer: {rest: {beta_1: 0.8}}}",
+        {"name": "Muon", "rest": {"name": "Lion", "beta_1": 0.8}},
+    ),
+    (
+        "{optimizer: {name: Muon, rest: {name: Lion, beta_1: 0.8}}}",
+        "{optimizer: {rest: Lion}}",
+        {"name": "Muon", "rest": {"name": "Lion", "beta_1": 0.8}},
+    ),
+]
+COSINE = "{kind: cosine, duration: 9}"
+
+
+@pytest.mark.parametrize(("below", "above", "expected"), SHORT_FORMS)
+def test_a_bare_name_of_an_optimizer_merges_as_its_mapping(read, tmp_path, below, above, expected):
+    (tmp_path / "base.yaml").write_text(f"model: a\ntrain_parameters: {below}")
+    (one,) = read(f"recipe: base\ntrain_parameters: {above}", f"train_parameters.schedule={COSINE}")
+    assert one.train_parameters.optimizer.model_dump(exclude_unset=True) == expected
+
+
+def test_keys_of_a_bare_name_are_set_by_grids_and_overrides(read):
+    text = f"model: a\nteacher: t\ntrain_parameters: {{optimizer: AdamW, schedule: {COSINE}}}"
+    experiments = read(f"{text}\ngrid: {{train_parameters.optimizer.weight_decay: [0.01, 0.1]}}")
+    assert [one.train_parameters.optimizer.arguments for one in experiments] == [
+        {"weight_decay": 0.01},
+        {"weight_decay": 0.1},
+    ]
+    experiments = read(f"{text}\ngrid: {{teacher.temperature: [1, 2]}}")
+    assert [(one.teacher.model, one.teacher.temperature) for one in experiments] == [("t", 1), ("t", 2)]
+    (one,) = read(text, "teacher.temperature=2", "train_parameters.optimizer.weight_decay=0.1")
+    assert (one.teacher.model, one.teacher.temperature) == ("t", 2)
+    assert one.train_parameters.optimizer.arguments == {"weight_decay": 0.1}
+    experiments = read(f"{text}\ngrid: {{teacher: {{one: u, two: [u, v]}}}}", "teacher.weight=0.5")
+    assert [(one.teacher.model, one.teacher.weight) for one in experiments] == [("u", 0.5), (["u", "v"], 0.5)]
+
+
+def test_arguments_of_a_model_are_no_short_forms(read, tmp_path):
+    (tmp_path / "base.yaml").write_text("model: a\nmodule: b\nmodel_parameters: {rest: c, teacher: {d: 1}}")
+    (one,) = read("recipe: base\nmodel_parameters: {optimizer: SGD, teacher: e}", "model_parameters.rest=f")
+    assert one.model_parameters == {"rest": "f", "teacher": "e", "optimizer": "SGD"}
+
+
+def test_numpys_scalars_are_numbers():
+    plain = {"depth": 28, "rates": [0.5, True], "inner": {"name": "x", "none": None}}
+    scalars = {
+        "depth": np.int64(28),
+        "rates": (np.float32(0.5), np.bool_(True)),
+        "inner": MappingProxyType(plain["inner"]),
+    }
+    ours, theirs = (experiment_from([{"model": "a", "model_parameters": one}], "") for one in (plain, scalars))
+    assert theirs.resolved() == ours.resolved() and theirs.fingerprint() == ours.fingerprint()
+    assert yaml.safe_load(yaml.safe_dump(theirs.resolved()))["model_parameters"] == plain
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"act": len}, "act: expected null, a boolean, number, text, list or mapping, got <built-in function len>"),
+        ({"act": str}, "act: expected null, a boolean, number, text, list or mapping, got <class 'str'>"),
+        (
+            {"widths": np.arange(2)},
+            "widths: expected null, a boolean, number, text, list or mapping, got array([0, 1])",
+        ),
+        ({"a": {"b": [{"c": 1j}]}}, "a: b.c: expected null, a boolean, number, text, list or mapping, got 1j"),
+    ],
+)
+def test_arguments_that_a_run_could_not_store_are_refused(arguments, message):
+    with pytest.raises(ExperimentError) as caught:
+        experiment_from([{"model": "a", "model_parameters": arguments}], "call")
+    assert str(caught.value) == f"call: model_parameters.{message}"
+
+
+def test_a_logdir_may_be_in_the_home_folder(read, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (one,) = read("model: a\ntrain_parameters: {logdir: ~/runs}")
+    assert Path(one.train_parameters.logdir) == tmp_path / "runs"
+    assert one.fingerprint() == read("model: a")[0].fingerprint()
+
+
 def test_images_of_another_source_replace_those_below():
     below = {"dataset": {"folder": "a", "size": 64}}
     assert merge(below, {"dataset": {"arrays": "x.npz"}}) == {"dataset": {"arrays": "x.npz"}}
@@ -298,6 +384,12 @@ def test_overrides_of_a_grid(read):
         (variants, "train_parameters.weight_decay=2", "train_parameters.weight_decay", "variant"),
         (variants, "train_parameters={}", "train_parameters.weight_decay", "variant"),
         (variants, "seeds=[1]", "seeds", "variant"),
+        (
+            "model: a\ngrid: {variant: {x: {labels: {asymmetric: 0.4, pairs: {3: 5}}}}}",
+            "labels.pairs={cat: dog}",
+            "labels.pairs.3",
+            "variant",
+        ),
     ):
         message = (
             f"--set {override}: the grid of .*, document 1 sets {path} through {over}, so this would have no effect"
@@ -352,6 +444,14 @@ def test_rates_grow_with_the_batch(read):
             "grid: {variant: {a: {model: a, train_parameters: {run_name: b}}}}",
             "variant.a: sets run_name, but run names",
         ),
+        (
+            "model: a\nmodule: __main__",
+            "module: __main__ cannot be imported by other programs; put the function in a file of its own",
+        ),
+        (
+            "model: a\ntrain_parameters: {optimizer: __main__.Own, schedule: {kind: cosine, duration: 9}}",
+            "train_parameters.optimizer: '__main__.Own': cannot be imported by other programs; put it in a file",
+        ),
         ("model: a\nmodule: [x]", "document 1: module: .*got \\['x'\\]"),
         ("recipes: {}\nrows: []", "document 1: these are rows to train; `cifarzoo fill-zoo --rows .*` trains them"),
         ("model: a\n---\nmodel: b\nmodle: c", "document 2: modle: unknown key"),
@@ -390,6 +490,11 @@ def test_rates_grow_with_the_batch(read):
         ("model: a\nseeds: [1, 1]", "seeds must differ"),
         ("model: a\nval_split: validation", "train45k"),
         ("model: a\ntrain_parameters: {run_name: ../evil}", "run_name"),
+        (
+            "grid: {variant: {a: {recipe: 200ep}}}",
+            "document 1: grid.variant.a: recipe: cannot be varied; write it in the document",
+        ),
+        ("grid: {variant: {a: {grid: {dataset: [cifar10]}}}}", "grid.variant.a: grid: cannot be varied"),
         ("model: a\n---\nmodel: a", "is also that of document 1; set train_parameters.run_name"),
         ("recipe: nowhere", "recipe 'nowhere' not found; searched"),
         ("model: a\ngrid: 3", "grid: expected keys with their values"),
@@ -401,7 +506,15 @@ def test_rates_grow_with_the_batch(read):
         ("model: a\ngrid: {train_parameters.lr: [1]}", "document 1: train_parameters.lr: unknown key"),
         ("model: a\ngrid: {datasets: [cifar10]}", "document 1: datasets: unknown key"),
         ("model: a\ngrid: {dataset: [cifar10, mnist]}", "document 1: dataset: .*'mnist'"),
-        ("model: a\ngrid: {dataset: [cifar10, cifar10]}", "'a-cifar10' in 'runs' is also that of document 1"),
+        ("model: a\ngrid: {dataset: [cifar10, cifar10]}", "grid.dataset: the value cifar10 is listed twice"),
+        (
+            "model: a\ngrid: {train_parameters.batch_size: [64, 64]}",
+            "document 1: grid.train_parameters.batch_size: the value 64 is listed twice",
+        ),
+        (
+            "model: a\ngrid: {dataset: {x: cifar10, x-y: cifar100}, xla: {y-z: true, z: false}}",
+            "document 1: grid: two combinations have the name 'a-x-y-z'; give the values names",
+        ),
         ("grid: {variant: [a]}", "grid.variant: expected a mapping from names"),
         ("grid: {variant: {a: 3}}", "grid.variant.a: expected a mapping to lay over the document, got 3"),
         ("model: a\ngrid: {dataset: {a b: cifar10}}", "run_name.*'a-a b'"),
@@ -424,6 +537,48 @@ def test_an_error_names_its_location(read, text, message):
     with pytest.raises(ExperimentError, match=message) as caught:
         read(text)
     assert "batch.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "in_a_file", "in_the_quickstart"),
+    [
+        (
+            "recipe=200ep",
+            "--set recipe=200ep: cannot be set, because a recipe is applied before --set; name it in the file",
+            "--set recipe=200ep: the quickstart has no recipe; write an experiments file",
+        ),
+        (
+            "grid.train_parameters.batch_size=[64,128]",
+            None,
+            "--set grid.train_parameters.batch_size=[64,128]: the quickstart has no grid; write an experiments file",
+        ),
+    ],
+)
+def test_keys_that_cannot_be_set_say_why(read, override, in_a_file, in_the_quickstart):
+    if in_a_file is None:
+        assert [one.train_parameters.batch_size for one in read("model: a", override)] == [64, 128]
+    else:
+        with pytest.raises(ExperimentError) as caught:
+            read("model: a\n---\nmodel: b", override)
+        assert str(caught.value) == in_a_file
+    with pytest.raises(ExperimentError) as caught:
+        quickstart_experiment([override])
+    assert str(caught.value) == in_the_quickstart
+
+
+@pytest.mark.parametrize("name", ["base", "two/one"])
+def test_a_recipe_cannot_name_another_recipe(read, tmp_path, name):
+    (tmp_path / "base.yaml").write_text("model: a\nrecipe: 200ep")
+    (tmp_path / "two.yaml").write_text("model: one\nrecipe: 200ep\n---\nmodel: two")
+    file = name.replace("base", "base.yaml").replace("two/", "two.yaml/")
+    with pytest.raises(ExperimentError, match=f"document 1: recipe .*{file}: a recipe cannot name another recipe"):
+        read(f"recipe: {name}")
+
+
+def test_keys_of_a_document_are_unknown_elsewhere():
+    with pytest.raises(ExperimentError) as caught:
+        experiment_from([{"model": "a", "grid": {"dataset": ["cifar10"]}}], "rows.yaml, row 1")
+    assert str(caught.value) == "rows.yaml, row 1: grid: unknown key; only a document of an experiments file has it"
 
 
 def test_reading_experiments_imports_no_keras():

@@ -218,17 +218,17 @@ def test_mistakes_are_one_line(optimizer, message):
     [
         (
             {"optimizer": "AdamW", "momentum": 0.5, "nesterov": True},
-            "momentum, nesterov: of SGD, which optimizer: AdamW",
+            "momentum, nesterov: keys of SGD, which `optimizer: AdamW` replaces; leave them out",
         ),
         (
             {"optimizer": "AdamW", "weight_decay": 0.1},
-            "weight_decay: of SGD, which optimizer: AdamW replaces; leave it",
+            "weight_decay: a key of SGD, which `optimizer: AdamW` replaces; leave it out, or write what AdamW",
         ),
         (
             {"optimizer": "AdamW", "weight_decay": 1e-4, "momentum": 0.9},
-            "momentum, weight_decay: of SGD, which optimizer: AdamW replaces; leave it",
+            "momentum, weight_decay: keys of SGD, which `optimizer: AdamW` replaces; leave them",
         ),
-        ({"optimizer": "AdamW", "bias_lr_factor": 2}, "bias_lr_factor: of SGD, which optimizer: AdamW replaces"),
+        ({"optimizer": "AdamW", "bias_lr_factor": 2}, "bias_lr_factor: a key of SGD, which `optimizer: AdamW`"),
         ({"optimizer": "AdamW", "schedule": None}, "optimizer: the default rates are for SGD; write a schedule for"),
         ({"optimizer": "ScheduleFreeAdamW", "lookahead": {}}, "lookahead: ScheduleFreeAdamW infers its average from"),
     ],

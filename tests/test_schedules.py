@@ -27,6 +27,8 @@ def test_factors_of_a_rate():
     absolute = Stepped(values=[0.1, 0.02, 0.004, 0.0008], boundaries=ends)
     at = np.arange(0, absolute.total(lengths), 500)
     np.testing.assert_allclose(Stepped.model_validate(parameters).rates(at, lengths), absolute.rates(at, lengths))
+    as_text = parameters | {"learning_rate": "1e-1", "factors": ["1", "2e-1", ".04", 0.008]}  # as YAML 1.1 reads 1e-1
+    assert Stepped.model_validate(as_text) == Stepped.model_validate(parameters)
     for wrong in (
         {"learning_rate": 0.1},
         {"factors": [1]},
@@ -40,6 +42,8 @@ def test_factors_of_a_rate():
 def test_durations_in_all_units_agree():
     for duration in (Duration(steps=391), Duration(epochs=1), Duration(images=50_000)):
         assert lengths(duration) == 391  # 390.6 rounded
+    for number in (391, 391.0, "391", "3.91e2", "391 steps"):
+        assert lengths(Cosine(duration=number).duration) == 391
 
 
 @pytest.mark.parametrize("wrong", [{}, {"steps": 1, "epochs": 1}, {"hours": 3}, {"steps": -1}, {"epochs": "many"}])

@@ -376,6 +376,14 @@ def test_a_plan_takes_a_recipe_and_overrides(tmp_path):
     assert plan.fingerprint() == read_plan(path, ["folds=2", "networks.train_parameters.batch_size=64"]).fingerprint()
 
 
+def test_everything_of_a_plan_may_be_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    plan = plan_from({"networks": NETWORKS, "folder": "~/search"}, "plan")
+    assert Path(plan.folder) == tmp_path / "search"
+    assert Path(plan.experiment(1).train_parameters.logdir).parent == tmp_path / "search"
+
+
 def test_the_command_names_what_is_wrong_and_writes_a_uniform_list_without_networks(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run_cli(monkeypatch, capsys, "search") == (

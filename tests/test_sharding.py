@@ -71,7 +71,7 @@ def test_another_part_is_one_line(text):
 def test_a_part_is_described_in_one_line():
     whole = experiments(list(range(20)))
     part = parse_shard("1/2")
-    line = describe_shard(part, runs_of(whole, part), whole, most=3)
+    line = describe_shard(part, runs_of(whole, part), whole, max_names=3)
     assert line == "shard 1/2: 10 of 20 runs: cifar_resnet20 seed0, cifar_resnet20 seed2, and 8 more"
     assert describe_shard(Shard(8, 8), [], whole) == "shard 8/8: 0 of 20 runs"
 

@@ -394,7 +394,7 @@ def test_recipes_are_found_by_name_from_any_folder(tmp_path):
         (one,) = read_experiments(tmp_path / "a.yaml")
         assert (one.model, one.name) == ("cifar_resnet32", "a")
         assert one.fingerprint() != Experiment(model="cifar_resnet32").fingerprint()
-    assert training_settings("200ep")["train_parameters"]["ema_decay"] == 0.999
+    assert training_settings("200ep")[0]["train_parameters"]["ema_decay"] == 0.999
 
 
 def test_only_takes_patterns(tmp_path):

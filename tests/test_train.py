@@ -166,8 +166,26 @@ def test_an_error_inside_a_function_is_its_own(tmp_path, arrays):
         (small_model(), {"recipe": "resnet99"}, ExperimentError, "recipe 'resnet99' does not exist; the recipes are"),
         (small_model(), {"recipe": "vgg"}, ExperimentError, "choose one of vgg/vgg11"),
         (small_model(), {"seeds": [1, 2]}, ExperimentError, "one call trains one seed; pass `seed`"),
+        (
+            small_model(),
+            {"grid": {"batch_size": [4, 8]}},
+            ExperimentError,
+            "grid: one call trains one experiment",
+        ),
         (small_model(), {"precision": "bfloat16"}, ExperimentError, "your own model's layers decide it"),
         (small_model(), {"callbacks": [3]}, ExperimentError, "expected Keras callbacks, got 3"),
+        (
+            small_model(),
+            {"data_dir": Path("data"), "callbacks": [3]},
+            ExperimentError,
+            "expected Keras callbacks, got 3",
+        ),
+        (
+            lambda classes: None,
+            {"seed": -1},
+            ExperimentError,
+            "seed: expected a whole number from 0 to 2147483647, got -1",
+        ),
         (lambda classes: None, {}, ModelError, "the function returns NoneType, not a Keras model"),
         (lambda: None, {}, ModelError, "the function takes other arguments"),
         (softmax_model(), {}, ModelError, "returns probabilities, like a softmax; it must return logits"),
@@ -313,11 +331,36 @@ def test_part_of_a_built_in_data_set_needs_its_own_name(tmp_path):
         cifarzoo.train(small_model(10), part, logdir=tmp_path, **SHORT)
 
 
+def test_files_beside_a_recipe_are_found(tmp_path, arrays):
+    """A position that the data set lacks shows that the list was read."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "hard.txt").write_text("99")
+    (tmp_path / "mine" / "my.yaml").write_text("model: a\ndrop: hard.txt")
+    with pytest.raises(ExperimentError, match="drop: positions are from 0 to 39, got 99"):
+        cifarzoo.train(
+            small_model(), own_dataset(arrays), recipe=str(tmp_path / "mine" / "my.yaml"), logdir=tmp_path, **SHORT
+        )
+
+
+@pytest.mark.parametrize("ending", [".yaml", ".yml"])
+def test_a_recipe_of_ones_own_is_a_file_or_one_of_its_experiments(tmp_path, monkeypatch, ending):
+    monkeypatch.chdir(tmp_path)
+    file = Path(f"my{ending}")
+    file.write_text("model: a\ntrain_parameters: {momentum: 0.5}")
+    settings, folders = training_settings(str(file))
+    assert settings["train_parameters"]["momentum"] == 0.5 and folders == [Path()]
+    file.write_text("model: a\n---\nmodel: b\ntrain_parameters: {momentum: 0.7}")
+    for name in (str(file), f"{file}/c"):
+        with pytest.raises(ExperimentError, match=f"recipe '{name}': choose one of {file}/a, {file}/b$"):
+            training_settings(name)
+    assert training_settings(f"{file}/b")[0]["train_parameters"]["momentum"] == 0.7
+
+
 def test_every_recipe_is_found_by_name():
     for name in recipe_files():
         try:
-            settings = training_settings(name)
+            settings, _ = training_settings(name)
         except ExperimentError as choices:
             first = str(choices).split("choose one of ")[1].split(", ")[0]
-            settings = training_settings(first)
+            settings, _ = training_settings(first)
         assert "model" not in settings and "schedule" in settings["train_parameters"]

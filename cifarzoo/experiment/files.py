@@ -60,6 +60,11 @@ def read_experiments(path: str | os.PathLike, overrides: Sequence[str] = ()) -> 
         try:
             for experiment in _read_document(path, number, document, overrides):
                 run = (experiment.train_parameters.logdir, experiment.name)
+                if first_uses.get(run) == number:
+                    raise ExperimentError(
+                        f"{shown(path)}, document {number}: grid: two combinations have the name {run[1]!r}; give the "
+                        "values names that differ when joined"
+                    )
                 if run in first_uses:
                     raise ExperimentError(
                         f"{shown(path)}, document {number}: the run {run[1]!r} in {run[0]!r} is also that of document "
@@ -107,6 +112,7 @@ def only_matching(
 def quickstart_experiment(overrides: Sequence[str] = ()) -> Experiment:
     """Return ResNet-20 on the embedded data set: a first run that downloads nothing."""
     document = copy.deepcopy(QUICKSTART)
+    _refuse(overrides, {key: f"the quickstart has no {key}; write an experiments file" for key in ("grid", "recipe")})
     for override in overrides:
         apply_override(document, override)
     return experiment_from([document], "quickstart")
@@ -135,12 +141,20 @@ def experiment_from(
         raise plain_error(failure, Experiment, document, source) from None
 
 
+def _refuse(overrides: Sequence[str], reasons: dict[str, str]) -> None:
+    """Refuse overrides of these keys of a document, each with its reason."""
+    for override in overrides:
+        if reason := reasons.get(override.partition("=")[0].partition(".")[0]):
+            raise ExperimentError(f"--set {shortened(override)}: {reason}")
+
+
 def _read_document(path: Path, number: int, document: Any, overrides: Sequence[str]) -> list[Experiment]:
     source = f"{shown(path)}, document {number}"
     if not isinstance(document, dict):
         raise ExperimentError(f"{source}: expected a mapping with `model`, got {excerpt(document)}")
     if {"recipes", "rows"} <= set(document):
         raise ExperimentError(f"{source}: these are rows to train; `cifarzoo fill-zoo --rows {path}` trains them")
+    _refuse(overrides, {"recipe": "cannot be set, because a recipe is applied before --set; name it in the file"})
     document, folders = dict(document), [path.parent]
     if (name := document.pop("recipe", None)) is not None:
         recipe, folder = find_recipe(name, path.parent, source)

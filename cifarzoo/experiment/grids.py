@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cifarzoo.errors import ExperimentError
-from cifarzoo.experiment.merging import MAX_SECTIONS, merge, shortened
+from cifarzoo.experiment.merging import MAX_SECTIONS, merge, shortened, spelled_out
 from cifarzoo.strict_yaml import excerpt, quoted
 
 # The key of a grid whose values are laid over the whole document.
@@ -54,8 +54,7 @@ def expand(document: dict, overrides: Sequence[str], location: str) -> list[dict
     for combination in itertools.product(*axes):
         expanded = document
         for (_, value), key in zip(combination, grid, strict=True):
-            sections = [] if key == VARIANT else key.split(".")
-            expanded = merge(expanded, functools.reduce(lambda inner, part: {part: inner}, reversed(sections), value))
+            expanded = merge(expanded, _nested(key, value))
         name = "-".join([*([] if base is None else [str(base)]), *(name for name, _ in combination)])
         documents.append(merge(expanded, {"train_parameters": {"run_name": name}}))
     return documents
@@ -86,6 +85,9 @@ def _named_values(key: Any, values: Any, location: str) -> list[tuple[str, Any]]
                 raise ExperimentError(f"{label}: expected a mapping to lay over the document, got {excerpt(value)}")
             if key == VARIANT and ("train_parameters", "run_name") in _paths(value):
                 raise ExperimentError(f"{label}: sets run_name, but run names are derived from the grid's names")
+            for early in ("recipe", "grid"):
+                if key == VARIANT and early in value:
+                    raise ExperimentError(f"{label}: {early}: cannot be varied; write it in the document")
         return [(str(name), value) for name, value in values.items()]
     if not isinstance(values, list) or not values:
         raise ExperimentError(f"{where}: expected a list of values, or a mapping from names to values")
@@ -94,7 +96,19 @@ def _named_values(key: Any, values: Any, location: str) -> list[tuple[str, Any]]
     if key == VARIANT:
         raise ExperimentError(f"{where}: expected a mapping from names to mappings to lay over the document")
     last = key.split(".")[-1]
-    return [(value if isinstance(value, str) else f"{last}_{json.dumps(value)}", value) for value in values]
+    named = {}
+    for value in values:
+        name = value if isinstance(value, str) else f"{last}_{json.dumps(value)}"
+        if name in named:
+            raise ExperimentError(f"{where}: the value {quoted(value)} is listed twice")
+        named[name] = value
+    return list(named.items())
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """Return the document that a value of a grid's key is laid over the grid's document as."""
+    sections = [] if key == VARIANT else key.split(".")
+    return functools.reduce(lambda inner, part: {part: inner}, reversed(sections), value)
 
 
 def _paths(value: Any, above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
@@ -111,12 +125,12 @@ def _check_overrides(grid: dict[str, Any], overrides: Sequence[str], location: s
         if key[0] == "grid":
             continue
         for name, values in grid.items():
-            above = () if name == VARIANT else tuple(name.split("."))
             values = values.values() if isinstance(values, dict) else values
-            paths = {path for value in values for path in _paths(value, above)} - {()}  # an empty variant sets nothing
+            laid_over = (spelled_out(_nested(name, value)) for value in values)
+            paths = {path for value in laid_over for path in _paths(value)} - {()}  # an empty variant sets nothing
             for path in sorted(paths, key=lambda path: (len(path), str(path))):
                 if path[: len(key)] == key[: len(path)]:
                     raise ExperimentError(
-                        f"--set {shortened(override)}: the grid of {location} sets {'.'.join(path)} through {name}, so "
-                        f"this would have no effect; change it in the file, or set grid.{name}"
+                        f"--set {shortened(override)}: the grid of {location} sets {'.'.join(map(str, path))} through "
+                        f"{name}, so this would have no effect; change it in the file, or set grid.{name}"
                     )

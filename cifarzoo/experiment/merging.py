@@ -5,6 +5,7 @@ from typing import Any
 from cifarzoo.errors import ExperimentError
 from cifarzoo.experiment.optimizers import SGD_KEYS
 from cifarzoo.experiment.schedules import Duration
+from cifarzoo.experiment.splits import SPLIT_CHOICES
 from cifarzoo.strict_yaml import clipped, parse, quoted
 
 # Maximum number of nested sections in the key of an override; a policy of an augmentation needs the most.
@@ -12,9 +13,6 @@ MAX_SECTIONS = 20
 
 # Keys of `dataset`, of which one at a time is valid.
 IMAGE_SOURCES = {"folder", "arrays", "tfds"}
-
-# Keys of `train_split` and `val_split`, of which one at a time is valid.
-SPLIT_CHOICES = {"fold", "without_fold", "held_out", "rest", "indices"}
 
 # Keys of `labels`, of which one at a time is valid with noise.
 LABEL_SOURCES = {"file", "train", "test", "symmetric", "asymmetric"}
@@ -25,15 +23,42 @@ def merge(base: dict, top: dict) -> dict:
 
     Nested mappings are merged, except that a schedule of another kind, an optimizer of another name, a duration, and
     labels, images or a split of another kind replace those below. An optimizer also replaces the keys of SGD that are
-    below it; if it is SGD itself, it takes them over.
+    below it; if it is SGD itself, it takes them over. Short forms, such as `optimizer: AdamW`, become mappings.
     """
+    return _merge(spelled_out(base), spelled_out(top))
+
+
+def spelled_out(document: dict) -> dict:
+    """Return an experiment, or a plan of a search with one in `networks`, with a mapping for every short form.
+
+    These are the names that may stand for a mapping in `teacher`, `optimizer` and its `rest`.
+    """
+    document = dict(document)
+    if isinstance(networks := document.get("networks"), dict):
+        document["networks"] = spelled_out(networks)
+    if isinstance(teacher := document.get("teacher"), str | list):
+        document["teacher"] = {"model": teacher}
+    parameters = document.get("train_parameters")
+    if isinstance(parameters, dict) and "optimizer" in parameters:
+        optimizer = _named(parameters["optimizer"])
+        if isinstance(optimizer, dict) and "rest" in optimizer:
+            optimizer = optimizer | {"rest": _named(optimizer["rest"])}
+        document["train_parameters"] = parameters | {"optimizer": optimizer}
+    return document
+
+
+def _named(optimizer: Any) -> Any:
+    return {"name": optimizer} if isinstance(optimizer, str) else optimizer
+
+
+def _merge(base: dict, top: dict) -> dict:
     merged = dict(base)
     if top.get("optimizer"):
         merged, top = _without_sgd(base), top | {"optimizer": _with_sgd_of(base, top["optimizer"])}
     for key, value in top.items():
         below = merged.get(key)
         both = isinstance(value, dict) and isinstance(below, dict) and not _replaces(key, value, below)
-        merged[key] = merge(merged[key], value) if both else value
+        merged[key] = _merge(merged[key], value) if both else value
     return merged
 
 
@@ -43,7 +68,7 @@ def _replaces(key: str, value: dict, below: dict) -> bool:
         return value[kind] != below.get(kind)
     if key == "dataset" and (sources := IMAGE_SOURCES & set(value)):
         return not sources & set(below)
-    if key in ("train_split", "val_split") and (choices := SPLIT_CHOICES & set(value)):
+    if key in ("train_split", "val_split") and (choices := set(SPLIT_CHOICES) & set(value)):
         return not choices & set(below)
     if sources := LABEL_SOURCES & set(value):
         return bool({"symmetric", "asymmetric"} & {*below, *sources}) and not sources & set(below)
@@ -57,8 +82,6 @@ def _without_sgd(parameters: dict) -> dict:
 
 def _with_sgd_of(parameters: dict, optimizer: Any) -> Any:
     """Return an optimizer; if it is SGD, with the keys of SGD in `train_parameters` that it does not have."""
-    if optimizer == "SGD":
-        optimizer = {"name": "SGD"}
     if not (isinstance(optimizer, dict) and optimizer.get("name") == "SGD"):
         return optimizer
     return {key: value for key, value in parameters.items() if key in SGD_KEYS} | optimizer
@@ -83,15 +106,13 @@ def apply_override(document: dict, override: str) -> None:
     *sections, last = ["grid", key[5:]] if key.startswith("grid.") else key.split(".")
     if len(sections) > MAX_SECTIONS:
         raise ExperimentError(f"{option}: a key has at most {MAX_SECTIONS + 1} parts")
+    document.update(spelled_out(document))
     target = document
     for section in sections:
-        if section == "optimizer" and isinstance(target.get(section), str):
-            target[section] = {"name": target[section]}  # a bare name is a section without arguments
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
             raise ExperimentError(f"{option}: {quoted(section)} is not a section")
     target[last] = parse(value, option)
     if key == "train_parameters.optimizer" and target[last]:
-        target[last] = _with_sgd_of(target, target[last])
-        for of_sgd in SGD_KEYS:
-            target.pop(of_sgd, None)
+        optimizer = _with_sgd_of(target, _named(target[last]))
+        document["train_parameters"] = _without_sgd(target) | {"optimizer": optimizer}

@@ -106,6 +106,8 @@ class KerasParameters(Strict):
     def _exists(self) -> Self:
         if self.name in WRAPPERS:
             raise ValueError(f"{self.name}: {WRAPPERS[self.name]}")
+        if self.name.startswith("__main__."):
+            raise ValueError(f"{excerpt(self.name)}: cannot be imported by other programs; put it in a file of its own")
         if self.name in KERAS_OPTIMIZERS or re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", self.name):
             return self
         lower = {name.lower(): name for name in KNOWN}

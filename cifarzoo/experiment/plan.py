@@ -20,6 +20,7 @@ class Plan:
     Attributes:
         total: Steps of the whole run.
         images, full_size: As passed.
+        batch_size: Images per step.
         log, val, checkpoint: Steps between two logs, validations and checkpoints.
         full_size_start: The first step with images of full size.
         patience: Steps without improvement after which training stops early; 0 without early stopping.

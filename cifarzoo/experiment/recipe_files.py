@@ -53,12 +53,11 @@ def find_recipe(name: Any, folder: Path, location: str) -> tuple[dict[str, Any],
             raise ExperimentError(
                 f"{location}: recipe {shown(path)}: it lists rows to train; name one of its recipes or rows"
             )
-        if "recipe" in recipe:
-            raise ExperimentError(f"{location}: recipe {shown(path)}: a recipe cannot name another recipe")
-        return recipe, path.parent
+        return _without_recipe(recipe, f"{location}: recipe {shown(path)}"), path.parent
     file, _, experiment = name.rpartition("/")
     if file and (path := existing_file(_candidates(file, folders))):
-        return _document(path, experiment, f"{location}: recipe "), path.parent
+        recipe = _document(path, experiment, f"{location}: recipe ")
+        return _without_recipe(recipe, f"{location}: recipe {shown(path)}/{experiment}"), path.parent
     zoo = zoo_recipes()
     if name in zoo:
         return zoo[name], recipe_folder()
@@ -66,6 +65,12 @@ def find_recipe(name: Any, folder: Path, location: str) -> tuple[dict[str, Any],
     raise ExperimentError(
         f"{location}: recipe {excerpt(name)} not found; searched {searched:.200}{_nearest(name, zoo)}"
     )
+
+
+def _without_recipe(recipe: dict[str, Any], location: str) -> dict[str, Any]:
+    if "recipe" in recipe:
+        raise ExperimentError(f"{location}: a recipe cannot name another recipe")
+    return recipe
 
 
 def _candidates(name: str, folders: list[Path]) -> list[Path]:

@@ -6,7 +6,6 @@ by the batch size, rounded.
 """
 
 import itertools
-import numbers
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -14,7 +13,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from cifarzoo.strict_model import Number, PositiveNumber, Strict, WholeNumber
+from cifarzoo.strict_model import Number, PositiveNumber, Strict, WholeNumber, as_number, is_number
 from cifarzoo.strict_yaml import excerpt, quoted
 
 # Steps are int32 on every device.
@@ -58,7 +57,7 @@ def _as_mapping(value: Any) -> Any:
     """Return a number of steps, or text such as "5 epochs", as a mapping."""
     if isinstance(value, dict | Duration):
         return value
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+    if is_number(value):
         return {"steps": value}
     parts = (
         re.fullmatch(r"\s*([0-9.]+(?:e[-+]?[0-9]+)?)\s*(step|epoch|image)s?\s*", value)
@@ -66,12 +65,12 @@ def _as_mapping(value: Any) -> Any:
         else None
     )
     try:
-        return {_UNITS[parts[2]]: float(parts[1])} if parts else _no_duration(value)
+        return {_UNITS[parts[2]]: float(parts[1])} if parts else _no_duration()
     except ValueError:
-        return _no_duration(value)
+        return _no_duration()
 
 
-def _no_duration(value: Any) -> Any:
+def _no_duration() -> Any:
     raise ValueError("expected a duration: a number of steps, {epochs: 5}, {images: 250000} or 5 epochs")
 
 
@@ -79,10 +78,6 @@ Length = Annotated[Duration, BeforeValidator(_as_mapping, json_schema_input_type
 
 # From a duration to steps, for the size of a training split and of a batch.
 Lengths = Callable[[Duration], int]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 class Schedule(Strict):
@@ -141,12 +136,12 @@ class Stepped(Schedule):
         if not {"learning_rate", "factors"} <= set(parameters) or "values" in parameters:
             raise ValueError("give either values, or learning_rate and factors")
         rate, factors = parameters["learning_rate"], parameters["factors"]
-        if not isinstance(factors, list) or not all(_is_number(x) for x in (rate, *factors)):
+        if not isinstance(factors, list) or not all(is_number(x) for x in (rate, *factors)):
             raise ValueError(
                 f"learning_rate is a number and factors a list of numbers, got {excerpt(rate)} and {excerpt(factors)}"
             )
         others = {key: value for key, value in parameters.items() if key not in ("learning_rate", "factors")}
-        return others | {"values": [rate * factor for factor in factors]}
+        return others | {"values": [as_number(rate) * as_number(factor) for factor in factors]}
 
     @model_validator(mode="after")
     def _lengths_fit(self) -> "Stepped":
@@ -241,13 +236,14 @@ class Pyramid(Schedule):
 AnySchedule = Annotated[Constant | Stepped | Cosine | PiecewiseLinear | Pyramid, Field(discriminator="kind")]
 
 __all__ = [
+    "MAX_STEPS",
     "AnySchedule",
     "Constant",
     "Cosine",
     "Duration",
     "Length",
+    "Lengths",
     "PiecewiseLinear",
     "Pyramid",
     "Stepped",
-    "Strict",
 ]

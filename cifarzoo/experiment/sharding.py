@@ -51,9 +51,11 @@ def runs_of(experiments: Sequence[Experiment], shard: Shard) -> list[Experiment]
     return own
 
 
-def describe_shard(shard: Shard, own: Sequence[Experiment], experiments: Sequence[Experiment], most: int = 8) -> str:
+def describe_shard(
+    shard: Shard, own: Sequence[Experiment], experiments: Sequence[Experiment], max_names: int = 8
+) -> str:
     """Say which runs a shard trains, in one line."""
     names = [f"{experiment.name} seed{seed}" for experiment in own for seed in experiment.seeds]
     total = sum(len(experiment.seeds) for experiment in experiments)
-    shown = names if len(names) <= most else [*names[: most - 1], f"and {len(names) - most + 1} more"]
+    shown = names if len(names) <= max_names else [*names[: max_names - 1], f"and {len(names) - max_names + 1} more"]
     return f"shard {shard}: {len(names)} of {total} runs" + (f": {', '.join(shown)}" if names else "")

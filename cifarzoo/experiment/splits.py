@@ -9,7 +9,8 @@ from cifarzoo.errors import DataError
 from cifarzoo.strict_model import Number, PathText, PositiveWholeNumber, Strict, WholeNumber
 
 FOLD = r"^[0-9]+/[0-9]+$"
-CHOICES = ("fold", "without_fold", "held_out", "rest", "indices")
+# Keys of a part, of which one at a time is valid.
+SPLIT_CHOICES = ("fold", "without_fold", "held_out", "rest", "indices")
 
 
 class SubsetParameters(Strict):
@@ -26,7 +27,7 @@ class SubsetParameters(Strict):
 
     @model_validator(mode="after")
     def _one_choice(self) -> Self:
-        if len(keys := [key for key in CHOICES if getattr(self, key) is not None]) > 1:
+        if len(keys := [key for key in SPLIT_CHOICES if getattr(self, key) is not None]) > 1:
             raise ValueError(f"expected at most one of {', '.join(keys)}; nest with `of` to choose twice")
         if self.seed and self.images is None and keys in ([], ["indices"]):
             raise ValueError("seed: nothing is drawn; leave it out")
@@ -37,7 +38,7 @@ class SubsetParameters(Strict):
         before = self.of.steps() if isinstance(self.of, SubsetParameters) else ()
         seed = self.seed
         own = [] if self.images is None else [Step("images", self.images, seed)]
-        for key in CHOICES:
+        for key in SPLIT_CHOICES:
             if (value := getattr(self, key)) is not None:
                 if isinstance(value, str) and key != "indices":
                     fold, folds = map(int, value.split("/"))

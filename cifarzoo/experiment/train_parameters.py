@@ -14,9 +14,9 @@ from cifarzoo.experiment.resizing import ResizingStage
 from cifarzoo.experiment.schedules import AnySchedule, Length, Stepped
 from cifarzoo.strict_model import (
     Boolean,
+    FolderText,
     Name,
     Number,
-    PathText,
     PositiveNumber,
     PositiveWholeNumber,
     Strict,
@@ -51,7 +51,7 @@ class TrainParameters(Strict):
 
     hints = HINTS
 
-    logdir: PathText = "runs"
+    logdir: FolderText = "runs"
     run_name: Name | None = None
     lr_values: list[PositiveNumber] | None = None
     lr_boundaries: list[PositiveWholeNumber] | None = None
@@ -107,9 +107,10 @@ class TrainParameters(Strict):
         name = self.optimizer.name
         # Also at SGD's default, which is not the optimizer's.
         if both := [key for key in SGD_KEYS if key in self.model_fields_set]:
+            kind, them = ("a key", "it") if len(both) == 1 else ("keys", "them")
             raise ValueError(
-                f"{', '.join(both)}: of SGD, which optimizer: {name} replaces; leave it out, or write what "
-                f"{name} has of it in optimizer"
+                f"{', '.join(both)}: {kind} of SGD, which `optimizer: {name}` replaces; leave {them} out, or write "
+                f"what {name} has of {them} in optimizer"
             )
         if name != "SGD" and self.schedule is None and self.lr_values is None:
             raise ValueError(

@@ -17,7 +17,7 @@ from cifarzoo.experiment.recipe_files import find_recipe
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.experiment.splits import TrainSplit
 from cifarzoo.strict_errors import plain_error
-from cifarzoo.strict_model import Argument, Number, PathText, PositiveWholeNumber, Strict, WholeNumber
+from cifarzoo.strict_model import Argument, FolderText, Number, PositiveWholeNumber, Strict, WholeNumber
 from cifarzoo.strict_yaml import excerpt, read_mapping, shown
 
 Objective = Literal["official", "mean", "band", "uniform"]
@@ -88,7 +88,7 @@ class SearchPlan(Strict):
     """
 
     networks: dict[str, Argument]
-    folder: PathText = "search"
+    folder: FolderText = "search"
     of: TrainSplit = "train45k:images=4000"
     folds: Annotated[PositiveWholeNumber, Field(lt=MOST_FOLDS)] = 5
     held_out: Annotated[Number, Field(gt=0, lt=1)] = 0.4

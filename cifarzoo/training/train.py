@@ -40,10 +40,11 @@ from cifarzoo.training.trainer import run
 from cifarzoo.training.user_callbacks import check_callbacks
 from cifarzoo.warnings_once import each_warning_once
 
-# Keys of an experiments file that are no keyword arguments of `train`, and why.
+# Keys of an experiments file that are not keyword arguments of `train`, and why.
 NOT_CHANGES = {
     "module": "pass the function itself as `model`",
     "seeds": "one call trains one seed; pass `seed`",
+    "grid": "one call trains one experiment; call it once per combination",
     "seeds_at_once": "one call trains one seed",
     "skip_error_test": "pass `check=False`",
     "in_memory": "set by this function",
@@ -99,7 +100,7 @@ def train(
     seed: int = 0,
     logdir: str | os.PathLike = "runs",
     run_name: str | None = None,
-    data_dir: str | None = None,
+    data_dir: str | os.PathLike | None = None,
     callbacks: keras.callbacks.Callback | Iterable[keras.callbacks.Callback] = (),
     check: bool = True,
     **changes: Any,
@@ -115,8 +116,9 @@ def train(
         dataset: "cifar10", "cifar100", "cifar100_coarse" or "synthetic"; where images of your own are, as an
             experiments file says it: `{"folder": PATH}`, `{"arrays": "FILE.npz"}` or `{"tfds": NAME}`; or a
             `cifarzoo.data.Dataset` (see `Dataset.from_arrays`).
-        recipe: The name of a recipe that says how to train, such as "airbench94" or "vgg/vgg11"; by default the
-            schedule and settings of an experiments file with nothing but `model`.
+        recipe: The name of a recipe that says how to train, such as "airbench94" or "vgg/vgg11", or the path of a YAML
+            file, beside which the files that it names are searched for; by default the schedule and settings of an
+            experiments file with nothing but `model`.
         seed: Of fresh weights, order of images, augmentation and random layers.
         logdir: The run is kept in logdir/run_name/seedN.
         run_name: By default the model's name, or "own_model" if you gave it none.
@@ -132,14 +134,22 @@ def train(
 
     Raises:
         ExperimentError: a key or value does not fit. ModelError: no such model, or one that cannot be trained.
+        TypeError: the seed is no whole number. WeightsError: no such `init_weights`, or they do not fit the model.
         DataError: no such data set. TrainingError: the loss is not finite; `Interrupted` if stopped and saved.
         CheckpointError: the folder is in use, cannot be written, or belongs to another experiment.
     """
     seed = operator.index(seed)
+    if not 0 <= seed < 2**31:
+        raise ExperimentError(f"cifarzoo.train: seed: expected a whole number from 0 to 2147483647, got {seed}")
+    data_dir = None if data_dir is None else os.fspath(data_dir)
     if changes.get("backend") not in (None, backend := keras.backend.backend()):
         raise ExperimentError(f"cifarzoo.train: backend: Keras already runs on {backend}; start with KERAS_BACKEND")
     overrides = _sections(changes, own_model=isinstance(model, keras.Model))
-    settings = _without(training_settings(recipe), overrides) if recipe else {}
+    settings: dict[str, Any] = {}
+    folders: list[Path] = []
+    if recipe:
+        settings, folders = training_settings(recipe)
+        settings = _without(settings, overrides)
     distribution = overrides.get("distribution", settings.get("distribution", "auto"))
     if isinstance(model, keras.Model) and has_workers(distribution):
         raise ModelError(f"{model.name}: workers must join before Keras builds anything; pass a function instead")
@@ -159,7 +169,7 @@ def train(
         call["precision"] = precision_of(own_model)
     if in_memory := hashes_of(own_model, None if isinstance(dataset, Mapping) else arrays):
         call["in_memory"] = in_memory
-    experiment = experiment_from([settings, call, overrides], "cifarzoo.train")
+    experiment = experiment_from([settings, call, overrides], "cifarzoo.train", folders)
     if own_model is not None and (start := initial_weights(experiment, seed)):  # of a function that builds the model
         initialize(own_model, start, build_described)
     callbacks = check_callbacks(callbacks, experiment)
