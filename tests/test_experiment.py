@@ -312,6 +312,15 @@ def test_a_logdir_may_be_in_the_home_folder(read, tmp_path, monkeypatch):
     assert one.fingerprint() == read("model: a")[0].fingerprint()
 
 
+def test_only_train_parameters_have_the_keys_of_sgd():
+    below = {"model_parameters": {"momentum": 0.1}, "train_parameters": {"momentum": 0.8, "batch_size": 64}}
+    above = {"model_parameters": {"optimizer": "ideal"}, "train_parameters": {"optimizer": "AdamW"}}
+    assert merge(below, above) == {
+        "model_parameters": {"momentum": 0.1, "optimizer": "ideal"},
+        "train_parameters": {"batch_size": 64, "optimizer": {"name": "AdamW"}},
+    }
+
+
 def test_images_of_another_source_replace_those_below():
     below = {"dataset": {"folder": "a", "size": 64}}
     assert merge(below, {"dataset": {"arrays": "x.npz"}}) == {"dataset": {"arrays": "x.npz"}}

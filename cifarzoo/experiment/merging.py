@@ -53,12 +53,12 @@ def _named(optimizer: Any) -> Any:
 
 def _merge(base: dict, top: dict) -> dict:
     merged = dict(base)
-    if top.get("optimizer"):
-        merged, top = _without_sgd(base), top | {"optimizer": _with_sgd_of(base, top["optimizer"])}
     for key, value in top.items():
         below = merged.get(key)
         both = isinstance(value, dict) and isinstance(below, dict) and not _replaces(key, value, below)
-        merged[key] = _merge(merged[key], value) if both else value
+        if both and key == "train_parameters" and value.get("optimizer"):
+            below, value = _without_sgd(below), value | {"optimizer": _with_sgd_of(below, value["optimizer"])}
+        merged[key] = _merge(below, value) if both else value
     return merged
 
 
