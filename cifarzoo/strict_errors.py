@@ -163,7 +163,7 @@ def advice(key: Any, section: list[type[BaseModel]], root: type[BaseModel]) -> s
         return f"did you mean {' or '.join(near)}?"
     if word in homes:
         if root in section and not homes[word]:  # a further key, which is handled elsewhere
-            return "only a document of an experiments file has it"
+            return "it has no meaning here"
         return f"write it in {homes[word]}" if homes[word] else "write it at the top level of the document"
     if near := difflib.get_close_matches(word, hints, n=1, cutoff=0.8):
         return hints[near[0]]

@@ -36,7 +36,7 @@ class Strict(BaseModel):
 
 
 def is_number(value):
-    """Whether a value is a real number or the text of one, and no boolean."""
+    """Whether a value is a real number or the text of one, but not a boolean."""
     if isinstance(value, str):
         return len(value) <= 100 and re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", value)
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
@@ -68,7 +68,7 @@ def _plain(value, key=""):
     """Return a value as data that the run's config.yaml keeps: NumPy's scalars become Python's.
 
     Raises:
-        ValueError: it holds anything else, or a mapping in it has a key that is no text, whose type would change.
+        ValueError: it holds anything else, or a mapping in it has a key that is not text, whose type would change.
     """
     if isinstance(value, Mapping):
         for name in value:
@@ -79,8 +79,10 @@ def _plain(value, key=""):
         parts = [_plain(part, key) for part in value]
         return tuple(parts) if isinstance(value, tuple) else parts
     scalar = value.item() if isinstance(value, np.generic) else value
+    where = f"{key[:-1]}: " if key else ""
+    if isinstance(scalar, int) and abs(scalar) >= 2**63:
+        raise ValueError(f"{where}must be less than 2^63")
     if scalar is not None and not isinstance(scalar, bool | int | float | str):
-        where = f"{key[:-1]}: " if key else ""
         raise ValueError(f"{where}expected null, a boolean, number, text, list or mapping, got {excerpt(value)}")
     return scalar
 

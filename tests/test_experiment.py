@@ -295,6 +295,7 @@ def test_numpys_scalars_are_numbers():
             {"widths": np.arange(2)},
             "widths: expected null, a boolean, number, text, list or mapping, got array([0, 1])",
         ),
+        ({"seed": 2**63}, "seed: must be less than 2^63, got 9223372036854775808"),
         ({"a": {"b": [{"c": 1j}]}}, "a: b.c: expected null, a boolean, number, text, list or mapping, got 1j"),
     ],
 )
@@ -393,6 +394,12 @@ def test_overrides_of_a_grid(read):
         (variants, "train_parameters.weight_decay=2", "train_parameters.weight_decay", "variant"),
         (variants, "train_parameters={}", "train_parameters.weight_decay", "variant"),
         (variants, "seeds=[1]", "seeds", "variant"),
+        (
+            "model: a\ngrid: {train_parameters.optimizer: [AdamW, Lion]}",
+            "train_parameters.optimizer.weight_decay=0.1",
+            "train_parameters.optimizer",
+            "train_parameters.optimizer",
+        ),
         (
             "model: a\ngrid: {variant: {x: {labels: {asymmetric: 0.4, pairs: {3: 5}}}}}",
             "labels.pairs={cat: dog}",
@@ -587,7 +594,7 @@ def test_a_recipe_cannot_name_another_recipe(read, tmp_path, name):
 def test_keys_of_a_document_are_unknown_elsewhere():
     with pytest.raises(ExperimentError) as caught:
         experiment_from([{"model": "a", "grid": {"dataset": ["cifar10"]}}], "rows.yaml, row 1")
-    assert str(caught.value) == "rows.yaml, row 1: grid: unknown key; only a document of an experiments file has it"
+    assert str(caught.value) == "rows.yaml, row 1: grid: unknown key; it has no meaning here"
 
 
 def test_reading_experiments_imports_no_keras():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import functools
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ from cifarzoo.experiment.recipes import training_settings
 from cifarzoo.pretrained.description import Description
 from cifarzoo.training import callbacks as default_callbacks
 from cifarzoo.training import run_callbacks
+from cifarzoo.training.own_model import own_model_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -153,6 +155,17 @@ def test_a_function_starts_from_init_weights(tmp_path, arrays, caplog):
 def test_an_error_inside_a_function_is_its_own(tmp_path, arrays):
     with pytest.raises(TypeError, match="can only concatenate str"):
         cifarzoo.train(lambda classes: "3" + classes, own_dataset(arrays), logdir=tmp_path, **SHORT)
+
+
+def test_a_wrapper_may_take_fewer_arguments_than_its_function(arrays):
+    def network(classes, activation):
+        return small_model(classes=classes, activation=activation)
+
+    @functools.wraps(network)
+    def wrapper(classes):
+        return network(classes, None)
+
+    assert own_model_of(wrapper, own_dataset(arrays), 0, {}).output_shape == (None, 3)
 
 
 @pytest.mark.parametrize(

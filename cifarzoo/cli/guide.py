@@ -43,7 +43,7 @@ EPILOG = """Try: cifarzoo list, cifarzoo show cifar_resnet20, cifarzoo train --q
 cifarzoo COMMAND -h has an example of each command, cifarzoo --install-completion completes names in your shell.
 
 Exit status: 0 success, 1 an error, 2 a wrong command line, 75 stopped and saved (the same command resumes it),
-130 Ctrl-C."""
+130 Ctrl-C, 143 SIGTERM before the first run."""
 
 
 def add_guide(root: Any) -> None:

@@ -16,6 +16,8 @@ VARIANT = "variant"
 # Maximum number of experiments in a file; more would take too long to read, and centuries to train.
 MAX_EXPERIMENTS = 1_000
 MAX_KEYS = 50
+# Ends of the paths of keys that name what a section holds.
+SECTION_NAMES = {("optimizer", "name"), ("rest", "name")}
 
 
 def expand(document: dict, overrides: Sequence[str], location: str) -> list[dict]:
@@ -106,7 +108,7 @@ def _named_values(key: Any, values: Any, location: str) -> list[tuple[str, Any]]
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:
-    """Return the document that a value of a grid's key is laid over the grid's document as."""
+    """Return a value of a grid's key as a document to lay over the grid's own."""
     sections = [] if key == VARIANT else key.split(".")
     return functools.reduce(lambda inner, part: {part: inner}, reversed(sections), value)
 
@@ -128,6 +130,8 @@ def _check_overrides(grid: dict[str, Any], overrides: Sequence[str], location: s
             values = values.values() if isinstance(values, dict) else values
             laid_over = (spelled_out(_nested(name, value)) for value in values)
             paths = {path for value in laid_over for path in _paths(value)} - {()}  # an empty variant sets nothing
+            # Another name replaces the whole section.
+            paths = {path[:-1] if path[-2:] in SECTION_NAMES else path for path in paths}
             for path in sorted(paths, key=lambda path: (len(path), str(path))):
                 if path[: len(key)] == key[: len(path)]:
                     raise ExperimentError(

@@ -55,10 +55,12 @@ def _merge(base: dict, top: dict) -> dict:
     merged = dict(base)
     for key, value in top.items():
         below = merged.get(key)
-        both = isinstance(value, dict) and isinstance(below, dict) and not _replaces(key, value, below)
-        if both and key == "train_parameters" and value.get("optimizer"):
+        if not isinstance(value, dict) or not isinstance(below, dict) or _replaces(key, value, below):
+            merged[key] = value
+            continue
+        if key == "train_parameters" and value.get("optimizer"):
             below, value = _without_sgd(below), value | {"optimizer": _with_sgd_of(below, value["optimizer"])}
-        merged[key] = _merge(below, value) if both else value
+        merged[key] = _merge(below, value)
     return merged
 
 

@@ -28,7 +28,7 @@ def train_on(ray: Any, experiments: Sequence[Experiment], resources: Resources, 
         ray: The connected module; see `cluster.connected`.
         experiments: As `read_experiments` returns them. They may name different backends.
         resources: What one run gets.
-        modules: The folder where the user's own modules are, if any experiment has one.
+        modules: The folder where the user's own modules are, if an experiment needs any.
 
     Returns:
         One outcome per run, in order.

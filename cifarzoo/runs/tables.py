@@ -1,6 +1,7 @@
 """Tables over finished runs: mean and standard deviation over seeds; logs as arrays."""
 
 import csv
+import os
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -101,7 +102,7 @@ def _groups(folders) -> list[tuple[str, list[Run]]]:
     groups: dict[tuple[Path, str], list[Run]] = {}
     for run in runs:
         results = run.results()
-        groups.setdefault((run.path.resolve().parent, results.fingerprint), []).append((run, results))
+        groups.setdefault((Path(os.path.abspath(run.path)).parent, results.fingerprint), []).append((run, results))
     neighbors: dict[Path, list[list[Run]]] = {}
     for (parent, _), group in groups.items():
         neighbors.setdefault(parent, []).append(group)

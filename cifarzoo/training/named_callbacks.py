@@ -123,8 +123,8 @@ def _is_callback(value: Any) -> bool:
 
 def _filled(value: Any, folder: RunFolder, seed: int) -> Any:
     """Return an argument with `{folder}` and `{seed}` filled in; other braces are the callback's own."""
-    if isinstance(value, list):
-        return [_filled(item, folder, seed) for item in value]
+    if isinstance(value, list | tuple):
+        return type(value)(_filled(item, folder, seed) for item in value)
     if isinstance(value, dict):
         return {key: _filled(item, folder, seed) for key, item in value.items()}
     if not isinstance(value, str):

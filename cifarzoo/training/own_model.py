@@ -74,7 +74,7 @@ def _check_takes(function: Callable[..., Any], arguments: dict[str, Any]) -> Non
         ModelError: it does not.
     """
     try:
-        signature = inspect.signature(function)
+        signature = inspect.signature(function, follow_wrapped=False)  # a wrapper may pass more arguments on
     except ValueError:  # written in C
         return
     try:

@@ -117,8 +117,8 @@ def train(
             experiments file says it: `{"folder": PATH}`, `{"arrays": "FILE.npz"}` or `{"tfds": NAME}`; or a
             `cifarzoo.data.Dataset` (see `Dataset.from_arrays`).
         recipe: The name of a recipe that says how to train, such as "airbench94" or "vgg/vgg11", or the path of a YAML
-            file, beside which the files that it names are searched for; by default the schedule and settings of an
-            experiments file with nothing but `model`.
+            file, beside which its files of labels, positions and policies may lie; by default the schedule and settings
+            of an experiments file with nothing but `model`.
         seed: Of fresh weights, order of images, augmentation and random layers.
         logdir: The run is kept in logdir/run_name/seedN.
         run_name: By default the model's name, or "own_model" if you gave it none.
@@ -134,7 +134,7 @@ def train(
 
     Raises:
         ExperimentError: a key or value does not fit. ModelError: no such model, or one that cannot be trained.
-        TypeError: the seed is no whole number. WeightsError: no such `init_weights`, or they do not fit the model.
+        TypeError: the seed is not a whole number. WeightsError: no such `init_weights`, or they do not fit the model.
         DataError: no such data set. TrainingError: the loss is not finite; `Interrupted` if stopped and saved.
         CheckpointError: the folder is in use, cannot be written, or belongs to another experiment.
     """
