@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
@@ -204,7 +205,10 @@ class _Worker:
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs,), daemon=True)
-        self._process.start()
+        with warnings.catch_warnings():
+            # JAX warns of forks, as its threads may hold locks; the worker only reads files, and needs none.
+            warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+            self._process.start()
         theirs.close()
         self.task = None
         self._reads = False
