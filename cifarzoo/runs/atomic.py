@@ -9,6 +9,8 @@ from pathlib import Path
 
 # Windows refuses to replace a file while another process (a virus scanner, a reader) has it open.
 RETRY_SECONDS = (0.05, 0.2, 1.0) if os.name == "nt" else ()
+# Seconds after which a temporary file is a killed process's; writing an array takes less than one.
+ABANDONED = 3600.0
 
 
 @contextlib.contextmanager

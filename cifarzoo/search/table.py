@@ -19,8 +19,6 @@ from cifarzoo.runs import atomic
 from cifarzoo.search.space import Space
 
 VERSION = 2
-# Seconds after which a temporary file is a killed process's; writing a shard takes less than one.
-OLD = 3600.0
 LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
@@ -197,7 +195,7 @@ class TableFiles:
         def stack(name: str) -> np.ndarray:
             return np.stack([getattr(shard, name) for shard in shards])
 
-        atomic.remove_temporary(self.folder, "npz", older_than=OLD)
+        atomic.remove_temporary(self.folder, "npz", older_than=atomic.ABANDONED)
         seconds = sum(shard.seconds for shard in shards)
         return Table(stack("mean_loss"), stack("accuracy"), stack("correct"), seconds)
 

@@ -104,8 +104,9 @@ def yaml_text(document: dict[str, Any]) -> str:
 def _brief(tree: Any) -> Any:
     """Omit the units of a duration that are not set and most items of a long list."""
     if isinstance(tree, list):
-        more = [f"and {len(tree) - FIRST_ITEMS} more"] if len(tree) > MAX_ITEMS else []
-        return [_brief(item) for item in (tree[:FIRST_ITEMS] if more else tree)] + more
+        if len(tree) > MAX_ITEMS:
+            return [*map(_brief, tree[:FIRST_ITEMS]), f"and {len(tree) - FIRST_ITEMS} more"]
+        return [_brief(item) for item in tree]
     if not isinstance(tree, dict):
         return tree
     if set(tree) == set(Duration.model_fields):

@@ -27,8 +27,6 @@ from cifarzoo.training.job import Job
 from cifarzoo.training.stopping import Interrupted
 
 FOLDER = "teachers"
-# Age in seconds of a file that a killed process left behind; writing one takes less.
-ABANDONED = 3600.0
 # Logits of other versions are not read. Increase it with every change of what an augmentation or `Draws` computes.
 VIEWS = 1
 
@@ -95,7 +93,7 @@ def view_logits(job: Job, engine: Engine, workers: Channel, stop_requested: Call
     folder = cache_folder(job, engine.seed)
     shape = job.arrays.size(split), job.arrays.classes
     result, seconds = np.empty((views, *shape), np.float16), []
-    atomic.remove_temporary(folder, "npz", older_than=ABANDONED)
+    atomic.remove_temporary(folder, "npz", older_than=atomic.ABANDONED)
     for view in range(views):
         path = folder / f"view{view:04d}.npz"
         kept = _read(path, shape)
