@@ -47,9 +47,10 @@ def smooth_resnet20(classes=10):
     return smooth(registry.get("cifar_resnet20").factory(classes=classes))
 
 
-def smooth_resnet110(classes=10):
-    """ResNet-110 with softplus for ReLU."""
-    return smooth(registry.get("cifar_resnet110").factory(classes=classes))
+def smooth_bottleneck_resnet29(classes=10):
+    """A preactivated ResNet-29 of bottlenecks with softplus for ReLU."""
+    arguments = {"depth": 29, "bottleneck": True, "block_type": "preactivated", "shortcut_type": "B"}
+    return smooth(registry.get("cifar_resnet").factory(**arguments, classes=classes))
 
 
 def resnext20_2x4d(classes=10):
