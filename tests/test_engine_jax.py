@@ -251,7 +251,7 @@ for seed in alone.seeds:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "model, parameters, batch, calls",
-    [("tiny_mlp", {"blocks": 4}, 32, (5, 3, 5)), ("cifar_resnet20", {}, 4, (2, 1, 2))],
+    [("tiny_mlp", {"blocks": 4}, 32, (5, 3, 5)), ("tiny_residual_cnn", {}, 4, (2, 1, 2))],
 )
 def test_one_program_for_many_steps_equals_one_program_a_step(tmp_path, model, parameters, batch, calls):
     """What accelerators run, repeated blocks as a loop; a shorter call between two full ones.
@@ -296,8 +296,7 @@ for looped, grouped in ((False, False), (True, False), (True, True)):
 print(json.dumps(losses))
 """
     lengths = {"steps_per_call": calls[0], "batch_size": batch}
-    module = {} if model == "tiny_mlp" else {"module": None}
-    description = document(tmp_path, model=model, model_parameters=parameters, train_parameters=lengths, **module)
+    description = document(tmp_path, model=model, model_parameters=parameters, train_parameters=lengths)
     environment = os.environ | JAX | {"PYTHONPATH": f"{HERE.parent}:{HERE}"}
     out = subprocess.run(
         [sys.executable, "-c", code, json.dumps(description), json.dumps(calls)],
