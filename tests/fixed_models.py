@@ -53,8 +53,8 @@ def smooth_bottleneck_resnet29(classes=10):
     return smooth(registry.get("cifar_resnet").factory(**arguments, classes=classes))
 
 
-def resnext20_2x4d(classes=10):
-    """ResNeXt-20 with two groups of four channels."""
+def resnext11_2x4d(classes=10):
+    """ResNeXt-11 with two groups of four channels."""
     from cifarzoo.models.resnext import resnext
 
-    return resnext(20, 2, 4, **tiny_models.options("resnext20_2x4d", classes))
+    return resnext(11, 2, 4, **tiny_models.options("resnext11_2x4d", classes))

@@ -212,10 +212,10 @@ def test_all_published_files_are_compared_with_the_manifest(tmp_path, monkeypatc
 
 
 PATHS = {
-    "tensorflow": ("tensorflow", "cifar_resnet20"),
-    "jax": ("jax", "cifar_resnet20"),
-    "torch": ("torch", "cifar_resnet20"),
-    "saved": ("tensorflow", "resnet20.keras"),
+    "tensorflow": ("tensorflow", "cifar_resnet8"),
+    "jax": ("jax", "cifar_resnet8"),
+    "torch": ("torch", "cifar_resnet8"),
+    "saved": ("tensorflow", "resnet8.keras"),
 }
 TWO_REPLICAS = """
 import dataclasses, sys
@@ -227,7 +227,7 @@ from cifarzoo.pretrained.manifest import manifest
 from cifarzoo.pretrained.selection import weight_file
 from cifarzoo.training.job import prepare
 from cifarzoo.experiment.schema import Experiment
-entry = next(e for e in manifest() if e.model == "cifar_resnet20" and e.default)
+entry = next(e for e in manifest() if e.model == "cifar_resnet8" and e.default)
 experiment = Experiment(model=entry.model, model_parameters=entry.architecture, distribution="mirrored",
                         init_weights=str(weight_file(entry)))
 dataset = load("cifar10")
@@ -241,15 +241,15 @@ np.savez("two.npz", test_logits=logits, test_labels=dataset.test.labels, dataset
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_published_resnet20_has_the_same_error_on_every_path(tmp_path):
+def test_published_resnet8_has_the_same_error_on_every_path(tmp_path):
     """TensorFlow with one replica and with two, JAX, PyTorch, and a saved model: the published error, to the image."""
     if not os.environ.get("CIFARZOO_DATA"):
         pytest.skip("CIFARZOO_DATA is not set")
-    from cifarzoo import cifar_resnet20
+    from cifarzoo import cifar_resnet8
     from cifarzoo.pretrained.manifest import manifest
 
-    published = next(e for e in manifest() if e.model == "cifar_resnet20" and e.default).metrics
-    cifar_resnet20(load_weights=True).save(tmp_path / "resnet20.keras")
+    published = next(e for e in manifest() if e.model == "cifar_resnet8" and e.default).metrics
+    cifar_resnet8(load_weights=True).save(tmp_path / "resnet8.keras")
     base = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
     def start(*command, backend="tensorflow"):
