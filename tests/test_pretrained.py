@@ -212,9 +212,13 @@ def test_one_default_an_architecture_and_data_set():
     assert len(keys) == len(set(keys))
 
 
+# `cifarzoo evaluate --all` measures all; the golden logits of the large ones are compared above.
+SMALL = [entry for entry in SHIPPED if entry.macs < 50e6]
+
+
 @pytest.mark.slow
 @pytest.mark.data
-@pytest.mark.parametrize("entry", SHIPPED, ids=lambda entry: entry.tag)
+@pytest.mark.parametrize("entry", SMALL, ids=lambda entry: entry.tag)
 def test_published_metrics_are_measured_again(entry):
     import os
 

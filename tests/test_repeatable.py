@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from model_cases import run_python
 
-from cifarzoo.augment.spec import PIPELINES
 from cifarzoo.data import load
 from cifarzoo.experiment.schema import Experiment
 from cifarzoo.runs.folder import RunFolder
@@ -115,8 +114,8 @@ def test_with_everything_at_once(tmp_path, backend, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*PIPELINES, "jitter"])
-def test_with_every_augmentation(tmp_path, name):
+@pytest.mark.parametrize("name", ["none", "randaugment", "trivialaugment", "cutmix", "jitter"])
+def test_with_other_augmentations(tmp_path, name):
     assert_repeatable(tmp_path, [{"jitter": {"hue": 0.2}}] if name == "jitter" else name)
 
 
