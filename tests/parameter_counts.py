@@ -7,6 +7,8 @@ and 10 classes, convolutions and linear layers only.
 
 from typing import NamedTuple
 
+from cifarzoo.models.catalogue import catalogue
+
 
 class Row(NamedTuple):
     """One architecture: how to build it and how large it is."""
@@ -176,3 +178,8 @@ DEEP = [
     Row("cifar_resnext", {}, 34_426_698, 34_484_170, 34_518_948, 34_576_420, 5387.27),
     Row("cifar_shake_shake", {}, 26_192_922, 26_215_802, 26_227_572, 26_250_452, 3776.89),
 ]
+
+
+def is_default(row):
+    """Return whether a row's factory builds it by default, so that the catalogue has its sizes."""
+    return row.arguments.items() <= catalogue()[row.model].arguments.items()

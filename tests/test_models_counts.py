@@ -7,9 +7,9 @@ import math
 
 import keras
 import pytest
-from parameter_counts import RESNET_BUILDER, ROWS
+from parameter_counts import RESNET_BUILDER, ROWS, is_default
 
-from cifarzoo.models.catalogue import catalogue, find
+from cifarzoo.models.catalogue import find
 from cifarzoo.models.macs import macs
 from cifarzoo.models.registry import COMMON_ARGUMENTS, create_model
 from cifarzoo.models.resnet import resnet
@@ -21,10 +21,6 @@ def smallest_of_each_family():
     for row in sorted(ROWS, key=lambda row: row.total_10, reverse=True):
         by_family[find(row.model).family] = row
     return list(by_family.values())
-
-
-def is_default(row):
-    return row.arguments.items() <= catalogue()[row.model].arguments.items()
 
 
 QUICK = smallest_of_each_family()
