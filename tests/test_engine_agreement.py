@@ -47,7 +47,7 @@ MODELS = {
 # Model -> largest difference between the gradients of the first step.
 FIRST_STEP = {"smooth_resnet20": 1e-5, "cifar_resnet20": 2e-3, "smooth_bottleneck_resnet29": 1e-5}
 
-# Families that come in one size or depth. They have few images in a step and few steps.
+# Families that come in one size or depth. They train fewer steps, of fewer images.
 LARGE = ["resnet9", "resnet9_whitening", "airbench94", "vgg11", "shake_shake"]
 
 

@@ -74,7 +74,8 @@ def _shared_variable_names():
 def _cheap_random_numbers():
     """Draw initial weights on JAX without its default way of splitting random numbers between devices.
 
-    JAX compiles one initializer per shape of a kernel. By default each takes a processor seconds, four times as long.
+    JAX compiles one initializer per shape of a kernel. By default, compiling one takes seconds on a processor, four
+    times as long.
     """
     import keras
 
